@@ -1,0 +1,1 @@
+//! PURE. Draws the line: snapshot, client facts, time and width in, text out.

@@ -1,0 +1,6 @@
+//! What is true now.
+
+pub mod claude;
+pub mod exec;
+pub mod git;
+pub mod tail;

@@ -1,0 +1,15 @@
+//! `ccstatusd`: a status daemon for Claude Code.
+//!
+//! The map of the crate. Imports point down only.
+//!
+//! - [`watch`] says *that* something changed; [`fetch`] finds out *what* is true now;
+//!   [`usage`] counts it; [`store`] keeps and publishes it; [`display`] draws it.
+//!
+//! **Invariant:** the modules marked PURE never read a clock or a file and never start a thread.
+
+pub mod display;
+pub mod error;
+pub mod fetch;
+pub mod store;
+pub mod time;
+pub mod usage;

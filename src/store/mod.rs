@@ -1,0 +1,5 @@
+//! What is kept, and where.
+
+pub mod atomic;
+pub mod lock;
+pub mod schema;

@@ -1,0 +1,1 @@
+//! PURE. Usage accounting.
