@@ -1,1 +1,94 @@
-//! Publishes a file whole or not at all.
+//! Publishes a file whole or not at all: a temporary file in the same directory, then a rename.
+//!
+//! There is no fsync. What we publish is derived data, written anew by the next watcher, and a
+//! reader takes a file that it cannot parse for no data.
+
+use std::ffi::OsStr;
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use fs_err::os::unix::fs::OpenOptionsExt;
+use nix::fcntl::OFlag;
+
+const PREFIX: &str = ".ccstatusd-";
+const SUFFIX: &str = ".tmp";
+
+/// Writes `bytes` to `dir/name` such that a reader sees the old file or the new one.
+///
+/// On any error the old file is still there, and our temporary one is gone.
+pub fn write(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    let temporary = dir.join(format!("{PREFIX}{name}.{}{SUFFIX}", std::process::id()));
+    let res = write_new(&temporary, bytes).and_then(|()| fs_err::rename(&temporary, dir.join(name)));
+    if res.is_err() {
+        fs_err::remove_file(&temporary).ok();
+    }
+    res
+}
+
+fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let open = || {
+        fs_err::OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .custom_flags(OFlag::O_NOFOLLOW.bits())
+            .open(path)
+    };
+    let mut file = open().or_else(|err| {
+        if err.kind() != io::ErrorKind::AlreadyExists {
+            return Err(err);
+        }
+        // A process that had our id was killed while it wrote.
+        fs_err::remove_file(path)?;
+        open()
+    })?;
+    file.write_all(bytes)
+}
+
+/// Whether a name is one of our temporary files.
+pub fn is_temporary(name: &OsStr) -> bool {
+    let name = name.as_bytes();
+    name.starts_with(PREFIX.as_bytes()) && name.ends_with(SUFFIX.as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_written_file_is_private_and_leaves_no_temporary_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        write(dir.path(), "a", b"one").unwrap();
+        write(dir.path(), "a", b"two").unwrap();
+        let names: Vec<_> =
+            fs_err::read_dir(dir.path()).unwrap().map(|it| it.unwrap().file_name()).collect();
+        assert_eq!(names, ["a"]);
+        assert_eq!(fs_err::read(dir.path().join("a")).unwrap(), b"two");
+        let mode = fs_err::metadata(dir.path().join("a")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_failed_write_keeps_the_target_and_removes_the_temporary() {
+        let dir = tempfile::tempdir().unwrap();
+        fs_err::create_dir(dir.path().join("a")).unwrap();
+        fs_err::write(dir.path().join("a/kept"), "x").unwrap();
+        assert!(write(dir.path(), "a", b"two").is_err(), "a file replaced a directory");
+        let names: Vec<_> =
+            fs_err::read_dir(dir.path()).unwrap().map(|it| it.unwrap().file_name()).collect();
+        assert_eq!(names, ["a"]);
+        assert!(dir.path().join("a/kept").exists());
+    }
+
+    #[test]
+    fn a_leftover_of_a_killed_process_with_our_id_is_no_obstacle() {
+        let dir = tempfile::tempdir().unwrap();
+        let leftover = format!("{PREFIX}a.{}{SUFFIX}", std::process::id());
+        fs_err::write(dir.path().join(&leftover), "torn").unwrap();
+        assert!(is_temporary(OsStr::new(&leftover)));
+        write(dir.path(), "a", b"whole").unwrap();
+        assert_eq!(fs_err::read(dir.path().join("a")).unwrap(), b"whole");
+    }
+}
