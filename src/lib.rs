@@ -10,6 +10,8 @@
 pub mod display;
 pub mod error;
 pub mod fetch;
+pub mod plan;
 pub mod store;
 pub mod time;
 pub mod usage;
+pub mod watch;

@@ -10,7 +10,7 @@
 use std::fs::TryLockError;
 use std::io::{self, Seek, Write};
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use fs_err::os::unix::fs::OpenOptionsExt;
 use nix::fcntl::OFlag;
@@ -112,7 +112,7 @@ fn write_holder(file: &mut fs_err::File) -> io::Result<()> {
     writeln!(file, "{}", std::process::id())
 }
 
-fn holder(path: &PathBuf) -> String {
+fn holder(path: &Path) -> String {
     let text = read_bounded(path, 64).unwrap_or_default();
     let pid = str::from_utf8(&text).ok().and_then(|it| it.trim().parse::<u32>().ok());
     pid.map_or_else(String::new, |it| format!(" (process {it})"))

@@ -1,0 +1,356 @@
+//! PURE. Decides what to fetch next from what changed, how long ago, and how it last failed.
+//!
+//! Never reads a clock or a file, never starts anything, and does not know what a source is: its
+//! key is a type parameter.
+//!
+//! **Invariants:** of one source at most one fetch runs and at most one more is remembered. A
+//! source that keeps failing is asked less and less often, but is never given up. A source that
+//! waits longer goes first, so a slow one delays nobody but itself.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use crate::watch::debounce::{Debounce, Window};
+
+/// How often sources of one kind may be fetched. Each kind states its own.
+#[derive(Clone, Copy, Debug)]
+pub struct Policy {
+    /// How long a change waits for more changes.
+    pub debounce: Debounce,
+    /// Least time between two starts of one source.
+    pub spacing: Duration,
+    /// One source spends at most one part in `rest` of the time in fetches.
+    pub rest: u32,
+    /// Fetches that run at once.
+    pub slots: usize,
+    /// Wait after the first failure; it doubles with each further one …
+    pub first_retry: Duration,
+    /// … up to this.
+    pub last_retry: Duration,
+}
+
+/// How soon a wish is to be met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Urgency {
+    /// After the debounce, and not more often than the policy allows.
+    Settled,
+    /// Now, because somebody waits for the answer. A failing source keeps its own pace.
+    Now,
+}
+
+/// What is wanted of each source, what runs, and when each may run again.
+#[derive(Debug)]
+pub struct Plan<K> {
+    policy: Policy,
+    tasks: BTreeMap<K, Task>,
+    /// The wanted tasks by their time, which [`Task::due`] repeats.
+    queue: BTreeSet<(Instant, K)>,
+    running: usize,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Task {
+    slot: Slot,
+    not_before: Option<Instant>,
+    failures: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Slot {
+    Idle,
+    Wanted { window: Window, due: Instant },
+    Running { since: Instant },
+    /// It changed while it was being fetched, so what comes back may be old already.
+    RunningStale { since: Instant, window: Window },
+}
+
+impl<K: Ord + Clone> Plan<K> {
+    /// An empty plan.
+    pub fn new(policy: Policy) -> Plan<K> {
+        Plan { policy, tasks: BTreeMap::new(), queue: BTreeSet::new(), running: 0 }
+    }
+
+    /// Remembers that `key` changed. Returns whether a fetch that starts after `now` will come of
+    /// it soon; `false` for a source that fails and waits for its next try.
+    pub fn want(&mut self, key: &K, urgency: Urgency, now: Instant) -> bool {
+        let task = self.tasks.entry(key.clone()).or_insert(Task {
+            slot: Slot::Idle,
+            not_before: None,
+            failures: 0,
+        });
+        let window = match task.slot {
+            Slot::Idle => Window::open(now),
+            Slot::Wanted { mut window, due } => {
+                self.queue.remove(&(due, key.clone()));
+                window.add(now);
+                window
+            }
+            Slot::Running { since } => {
+                task.slot = Slot::RunningStale { since, window: Window::open(now) };
+                return true;
+            }
+            Slot::RunningStale { ref mut window, .. } => {
+                window.add(now);
+                return true;
+            }
+        };
+        let failing = task.failures > 0;
+        let due = match urgency {
+            Urgency::Now if !failing => now,
+            Urgency::Now | Urgency::Settled => task.due(window, self.policy.debounce),
+        };
+        task.slot = Slot::Wanted { window, due };
+        self.queue.insert((due, key.clone()));
+        !failing || due <= now
+    }
+
+    /// Takes what is due and has a slot; the caller starts it.
+    pub fn take_due(&mut self, now: Instant) -> Vec<K> {
+        let mut taken = Vec::new();
+        while self.running < self.policy.slots {
+            let Some((due, _)) = self.queue.first() else { break };
+            if *due > now {
+                break;
+            }
+            let Some((_, key)) = self.queue.pop_first() else { break };
+            if let Some(task) = self.tasks.get_mut(&key) {
+                task.slot = Slot::Running { since: now };
+                self.running += 1;
+                taken.push(key);
+            }
+        }
+        taken
+    }
+
+    /// A fetch ended. Where it failed, the next try is planned here and nowhere else.
+    pub fn done(&mut self, key: &K, good: bool, now: Instant) {
+        let Some(task) = self.tasks.get_mut(key) else { return };
+        let (since, stale) = match task.slot {
+            Slot::Running { since } => (since, None),
+            Slot::RunningStale { since, window } => (since, Some(window)),
+            Slot::Idle | Slot::Wanted { .. } => return,
+        };
+        self.running -= 1;
+        let rest = (now - since) * (self.policy.rest - 1);
+        let mut not_before = (since + self.policy.spacing).max(now + rest);
+        if good {
+            task.failures = 0;
+        } else {
+            let doubled = self.policy.first_retry * 2_u32.saturating_pow(task.failures.min(16));
+            not_before = not_before.max(now + doubled.min(self.policy.last_retry));
+            task.failures = task.failures.saturating_add(1);
+        }
+        task.not_before = Some(not_before);
+        task.slot = Slot::Idle;
+        let window = stale.or_else(|| (!good).then(|| Window::open(now)));
+        if let Some(window) = window {
+            let due = task.due(window, self.policy.debounce);
+            task.slot = Slot::Wanted { window, due };
+            self.queue.insert((due, key.clone()));
+        }
+    }
+
+    /// Forgets a source that is of no interest any more. A fetch of it that runs goes on, and
+    /// keeps its slot until [`Plan::done`].
+    pub fn forget(&mut self, key: &K) {
+        match self.tasks.get_mut(key).map(|it| it.slot) {
+            Some(Slot::Running { .. }) | None => {}
+            Some(Slot::RunningStale { since, .. }) => {
+                if let Some(task) = self.tasks.get_mut(key) {
+                    task.slot = Slot::Running { since };
+                }
+            }
+            Some(Slot::Idle | Slot::Wanted { .. }) => self.remove(key),
+        }
+    }
+
+    fn remove(&mut self, key: &K) {
+        if let Some(Task { slot: Slot::Wanted { due, .. }, .. }) = self.tasks.remove(key) {
+            self.queue.remove(&(due, key.clone()));
+        }
+    }
+
+    /// When the next fetch is due, if a slot is free for it. With all slots taken, the end of a
+    /// fetch is what to wait for.
+    pub fn deadline(&self) -> Option<Instant> {
+        let free = self.running < self.policy.slots;
+        self.queue.first().filter(|_| free).map(|(due, _)| *due)
+    }
+
+    /// When a failing source is tried again.
+    pub fn next_try(&self, key: &K) -> Option<Instant> {
+        match self.tasks.get(key)?.slot {
+            Slot::Wanted { due, .. } => Some(due),
+            Slot::Idle | Slot::Running { .. } | Slot::RunningStale { .. } => None,
+        }
+    }
+
+    /// Whether nothing runs, and nothing waits but next tries of failing sources.
+    pub fn is_settled(&self) -> bool {
+        let waits = |key: &K| self.tasks.get(key).is_some_and(|it| it.failures == 0);
+        self.running == 0 && !self.queue.iter().any(|(_, key)| waits(key))
+    }
+}
+
+impl Task {
+    fn due(&self, window: Window, debounce: Debounce) -> Instant {
+        let settled = window.deadline(debounce);
+        self.not_before.map_or(settled, |it| it.max(settled))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const POLICY: Policy = Policy {
+        debounce: Debounce { quiet: ms(150), max_hold: ms(1000) },
+        spacing: ms(0),
+        rest: 10,
+        slots: 2,
+        first_retry: ms(1000),
+        last_retry: ms(300_000),
+    };
+
+    const fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    struct Sim {
+        zero: Instant,
+        plan: Plan<&'static str>,
+    }
+
+    impl Sim {
+        fn new() -> Sim {
+            Sim { zero: crate::time::Now::read().mono, plan: Plan::new(POLICY) }
+        }
+
+        fn at(&self, at_ms: u64) -> Instant {
+            self.zero + ms(at_ms)
+        }
+
+        fn want(&mut self, key: &'static str, at_ms: u64) {
+            self.plan.want(&key, Urgency::Settled, self.at(at_ms));
+        }
+
+        fn take(&mut self, at_ms: u64) -> Vec<&'static str> {
+            self.plan.take_due(self.at(at_ms))
+        }
+
+        fn done(&mut self, key: &'static str, good: bool, at_ms: u64) {
+            self.plan.done(&key, good, self.at(at_ms));
+        }
+
+        fn deadline_ms(&self) -> Option<u128> {
+            self.plan.deadline().map(|it| (it - self.zero).as_millis())
+        }
+    }
+
+    #[test]
+    fn a_change_during_a_fetch_is_remembered_once() {
+        let mut sim = Sim::new();
+        sim.want("a", 0);
+        assert_eq!(sim.take(149), [""; 0]);
+        assert_eq!(sim.take(150), ["a"]);
+        sim.want("a", 160);
+        sim.want("a", 170);
+        assert_eq!(sim.take(2000), [""; 0], "started twice at once");
+        sim.done("a", true, 170);
+        assert_eq!(sim.deadline_ms(), Some(170 + 9 * 20));
+        assert_eq!(sim.take(350), ["a"]);
+        sim.done("a", true, 351);
+        assert_eq!(sim.deadline_ms(), None);
+        assert!(sim.plan.is_settled());
+    }
+
+    #[test]
+    fn a_slow_source_rests_nine_times_as_long_as_it_took() {
+        let mut sim = Sim::new();
+        sim.want("a", 0);
+        assert_eq!(sim.take(150), ["a"]);
+        sim.done("a", true, 1150);
+        sim.want("a", 1200);
+        assert_eq!(sim.deadline_ms(), Some(1150 + 9000));
+    }
+
+    #[test]
+    fn a_slow_source_delays_nobody_else() {
+        let mut sim = Sim::new();
+        sim.want("slow", 0);
+        assert_eq!(sim.take(150), ["slow"]);
+        for round in 0..40 {
+            let at = 200 + round * 200;
+            sim.want("quick", at);
+            assert_eq!(sim.take(at + 150), ["quick"]);
+            sim.done("quick", true, at + 151);
+        }
+    }
+
+    #[test]
+    fn who_waits_longest_goes_first() {
+        let mut sim = Sim::new();
+        for (at, key) in ["d", "c", "b", "a"].into_iter().enumerate() {
+            sim.want(key, u64::try_from(at).unwrap());
+        }
+        assert_eq!(sim.take(1000), ["d", "c"]);
+        assert_eq!(sim.deadline_ms(), None, "no slot is free, so there is nothing to wake for");
+        sim.done("c", true, 1001);
+        assert_eq!(sim.take(1001), ["b"]);
+    }
+
+    #[test]
+    fn a_failing_source_is_asked_less_and_less_but_never_given_up() {
+        let mut sim = Sim::new();
+        sim.want("a", 0);
+        let mut at = 150;
+        let mut waits = Vec::new();
+        for _ in 0..12 {
+            assert_eq!(sim.take(at), ["a"]);
+            sim.done("a", false, at);
+            let next = u64::try_from(sim.deadline_ms().unwrap()).unwrap();
+            waits.push((next - at) / 1000);
+            at = next;
+        }
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]);
+        assert!(sim.plan.is_settled(), "a next try is nothing to wait for");
+        sim.take(at);
+        sim.done("a", true, at + 1);
+        sim.want("a", at + 10);
+        assert_eq!(sim.deadline_ms(), Some(u128::from(at) + 160), "a success forgives");
+    }
+
+    #[test]
+    fn changes_do_not_hurry_a_failing_source() {
+        let mut sim = Sim::new();
+        sim.want("a", 0);
+        sim.take(150);
+        sim.done("a", false, 150);
+        sim.want("a", 200);
+        assert!(!sim.plan.want(&"a", Urgency::Now, sim.at(300)));
+        assert_eq!(sim.deadline_ms(), Some(1150));
+    }
+
+    #[test]
+    fn somebody_who_waits_does_not_wait_for_quiet() {
+        let mut sim = Sim::new();
+        sim.want("a", 0);
+        assert!(sim.plan.want(&"a", Urgency::Now, sim.at(10)));
+        assert_eq!(sim.take(10), ["a"]);
+    }
+
+    #[test]
+    fn a_forgotten_source_is_not_fetched_and_frees_its_slot() {
+        let mut sim = Sim::new();
+        sim.want("a", 0);
+        sim.plan.forget(&"a");
+        assert_eq!(sim.deadline_ms(), None);
+        sim.want("b", 0);
+        sim.take(150);
+        sim.want("b", 160);
+        sim.plan.forget(&"b");
+        sim.done("b", true, 170);
+        assert_eq!(sim.deadline_ms(), None);
+        assert!(sim.plan.is_settled());
+    }
+}

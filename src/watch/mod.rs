@@ -1,0 +1,3 @@
+//! That something changed.
+
+pub mod debounce;
