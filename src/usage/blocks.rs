@@ -1,0 +1,1 @@
+//! PURE. Five-hour blocks.
