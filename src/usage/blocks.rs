@@ -1,1 +1,236 @@
-//! PURE. Five-hour blocks.
+//! PURE. Quarter-hours, and the five-hour blocks that they form.
+//!
+//! Every zone's days begin on a quarter-hour and blocks begin on an hour, so sums per quarter-hour
+//! answer for every window. Only a block's bounds need single times.
+//!
+//! **Invariant:** finding the active block costs what the last 35 days hold in quarter-hours, however
+//! many entries are in them.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use crate::store::schema::{Block, Burn, Projection};
+use crate::time::{HOUR_MS, MINUTE_MS};
+use crate::usage::Sums;
+
+const QUARTER_MS: i64 = 15 * MINUTE_MS;
+const BLOCK_MS: i64 = 5 * HOUR_MS;
+
+/// A quarter-hour, in two: its first millisecond, and the rest.
+///
+/// A block takes in what comes exactly at its end, a day does not; so that millisecond is apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SlotKey(i64);
+
+impl SlotKey {
+    /// The slot that holds this time.
+    pub fn of(at_ms: i64) -> SlotKey {
+        let on_the_stroke = at_ms.rem_euclid(QUARTER_MS) == 0;
+        SlotKey(2 * at_ms.div_euclid(QUARTER_MS) + i64::from(!on_the_stroke))
+    }
+
+    /// The slots of a span that begins and ends on a quarter-hour.
+    pub fn range(span: Range<i64>) -> Range<SlotKey> {
+        SlotKey::of(span.start)..SlotKey::of(span.end)
+    }
+}
+
+/// What was used in a slot.
+#[derive(Clone, Debug, Default)]
+pub struct Slot {
+    /// In sum.
+    pub sums: Sums,
+    /// How many entries have which time.
+    times: BTreeMap<i64, u32>,
+}
+
+/// What was used, slot by slot; empty slots are not there.
+pub type Slots = BTreeMap<SlotKey, Slot>;
+
+/// Counts an entry.
+pub fn insert(slots: &mut Slots, at_ms: i64, sums: &Sums) {
+    let slot = slots.entry(SlotKey::of(at_ms)).or_default();
+    slot.sums += sums;
+    *slot.times.entry(at_ms).or_default() += 1;
+}
+
+/// Takes an entry back that was counted before.
+pub fn remove(slots: &mut Slots, at_ms: i64, sums: &Sums) {
+    let key = SlotKey::of(at_ms);
+    let Some(slot) = slots.get_mut(&key) else { return };
+    slot.sums -= sums;
+    if let Some(n) = slot.times.get_mut(&at_ms) {
+        *n -= 1;
+        if *n == 0 {
+            slot.times.remove(&at_ms);
+        }
+    }
+    if slot.times.is_empty() {
+        slots.remove(&key);
+    }
+}
+
+/// The active block.
+///
+/// A block begins with its first entry's hour. The next one begins with the first entry that is
+/// more than five hours after that hour, or after the entry before it.
+pub fn active(slots: &Slots, now_ms: i64) -> Option<Block> {
+    // An entry from a clock that is far ahead must not hide the block that is open now.
+    let known = || slots.range(..=SlotKey::of(now_ms + BLOCK_MS));
+    let mut chain_start = SlotKey::of(now_ms);
+    let mut next_ms = None;
+    for (key, slot) in known().rev() {
+        if next_ms.is_some_and(|it: i64| it - slot.last_ms() > BLOCK_MS) {
+            break;
+        }
+        (chain_start, next_ms) = (*key, Some(slot.first_ms()));
+    }
+
+    let mut blocks: Vec<(i64, Vec<SlotKey>)> = Vec::new();
+    for (key, slot) in known().skip_while(|(key, _)| **key < chain_start) {
+        match blocks.last_mut() {
+            Some((start_ms, block)) if slot.first_ms() - *start_ms <= BLOCK_MS => block.push(*key),
+            _ => blocks.push((slot.first_ms() - slot.first_ms().rem_euclid(HOUR_MS), vec![*key])),
+        }
+    }
+    let (start_ms, keys) = blocks.into_iter().rfind(|(start_ms, _)| *start_ms <= now_ms)?;
+    let block = sum_up(slots, start_ms, &keys, now_ms)?;
+    let is_active = now_ms - block.last_entry_ms < BLOCK_MS && now_ms < block.end_ms;
+    is_active.then_some(block)
+}
+
+fn sum_up(slots: &Slots, start_ms: i64, keys: &[SlotKey], now_ms: i64) -> Option<Block> {
+    let mut sums = Sums::default();
+    for slot in keys.iter().filter_map(|it| slots.get(it)) {
+        sums += &slot.sums;
+    }
+    let first_ms = slots.get(keys.first()?)?.first_ms();
+    let last_ms = slots.get(keys.last()?)?.last_ms();
+    let totals = sums.totals();
+    let end_ms = start_ms + BLOCK_MS;
+    let n_tokens = sums.tokens() as f64;
+
+    let span_ms = last_ms - first_ms;
+    // A block younger than that shows absurd rates.
+    let burn = (span_ms >= MINUTE_MS).then(|| Burn {
+        cost_per_hour: totals.cost_usd / (span_ms as f64 / HOUR_MS as f64),
+        tokens_per_minute: n_tokens / (span_ms as f64 / MINUTE_MS as f64),
+    });
+    let left_ms = (end_ms - now_ms).max(0) as f64;
+    let projection = burn.as_ref().map(|burn| Projection {
+        cost_usd: totals.cost_usd + burn.cost_per_hour * left_ms / HOUR_MS as f64,
+        tokens: (n_tokens + burn.tokens_per_minute * left_ms / MINUTE_MS as f64).round() as u64,
+    });
+    Some(Block {
+        start_ms,
+        end_ms,
+        last_entry_ms: last_ms,
+        entries: sums.entries,
+        tokens: totals.tokens,
+        cost_usd: totals.cost_usd,
+        burn,
+        projection,
+    })
+}
+
+impl Slot {
+    fn first_ms(&self) -> i64 {
+        *self.times.first_key_value().expect("empty slots are removed").0
+    }
+
+    fn last_ms(&self) -> i64 {
+        *self.times.last_key_value().expect("empty slots are removed").0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const H: i64 = HOUR_MS;
+    const M: i64 = MINUTE_MS;
+
+    /// One dollar and one token each.
+    fn slots(times: &[i64]) -> Slots {
+        let mut slots = Slots::new();
+        for at_ms in times {
+            insert(&mut slots, *at_ms, &one());
+        }
+        slots
+    }
+
+    fn one() -> Sums {
+        Sums { entries: 1, output: 1, picodollars: 1_000_000_000_000, ..Sums::default() }
+    }
+
+    #[track_caller]
+    fn check_block(times: &[i64], now_ms: i64, expected: Option<(i64, u64)>) {
+        let block = active(&slots(times), now_ms).map(|it| (it.start_ms, it.entries));
+        assert_eq!(block, expected);
+    }
+
+    #[test]
+    fn a_block_starts_with_its_first_entrys_hour() {
+        check_block(&[10 * H + 59 * M], 11 * H, Some((10 * H, 1)));
+        check_block(&[10 * H], 10 * H, Some((10 * H, 1)));
+    }
+
+    #[test]
+    fn a_block_takes_in_what_comes_exactly_at_its_end() {
+        check_block(&[10 * H + M, 15 * H], 15 * H, None);
+        check_block(&[10 * H + M, 15 * H, 15 * H + 1], 15 * H + 1, Some((15 * H, 1)));
+        check_block(&[10 * H + M, 15 * H], 15 * H - 1, Some((10 * H, 2)));
+    }
+
+    #[test]
+    fn a_block_is_over_after_five_hours() {
+        check_block(&[10 * H + M, 14 * H], 15 * H - 1, Some((10 * H, 2)));
+        check_block(&[10 * H + M, 14 * H], 15 * H, None);
+    }
+
+    #[test]
+    fn blocks_follow_each_other_without_a_gap() {
+        let times: Vec<i64> = (0..100).map(|it| it * 30 * M + 1).collect();
+        check_block(&times, 49 * H + 31 * M, Some((45 * H, 10)));
+    }
+
+    #[test]
+    fn a_gap_starts_afresh() {
+        check_block(&[H + 30 * M, 6 * H + 30 * M], 7 * H, Some((6 * H, 1)));
+        check_block(&[H, 2 * H, 8 * H + 40 * M], 9 * H, Some((8 * H, 1)));
+    }
+
+    #[test]
+    fn an_entry_from_the_future_hides_nothing() {
+        check_block(&[10 * H, 900 * H], 11 * H, Some((10 * H, 1)));
+    }
+
+    #[test]
+    fn nothing_used_is_no_block() {
+        check_block(&[], 10 * H, None);
+    }
+
+    #[test]
+    fn a_young_block_has_no_rate() {
+        let burn = |times: &[i64]| active(&slots(times), 11 * H).and_then(|it| it.burn);
+        assert_eq!(burn(&[10 * H]), None);
+        assert_eq!(burn(&[10 * H, 10 * H + M - 1]), None);
+        let per_minute = Burn { cost_per_hour: 120.0, tokens_per_minute: 2.0 };
+        assert_eq!(burn(&[10 * H, 10 * H + M]), Some(per_minute));
+    }
+
+    #[test]
+    fn a_projection_goes_on_at_the_rate_until_the_end() {
+        let block = active(&slots(&[10 * H, 11 * H]), 12 * H).expect("is active");
+        assert_eq!(block.projection, Some(Projection { cost_usd: 8.0, tokens: 8 }));
+    }
+
+    #[test]
+    fn what_is_taken_back_leaves_no_trace() {
+        let mut slots = slots(&[H, H, H + 1]);
+        for at_ms in [H, H + 1, H] {
+            remove(&mut slots, at_ms, &one());
+        }
+        assert!(slots.is_empty());
+    }
+}

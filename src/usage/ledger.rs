@@ -1,11 +1,37 @@
 //! PURE. Which entries count, and what they add up to.
+//!
+//! One reply is written down many times: once per content block, and again by every session that is
+//! forked from the one it belongs to. All its copies are candidates, and one is elected: a main
+//! chain's before a subagent's, then the one that states the most tokens, then the first one. It
+//! brings its own time, session and cost; so a late copy can move a reply to another day.
+//!
+//! Of the copies in one file only the best is kept: enough to elect again when another file goes.
+//! Ids are kept as 64-bit hashes, two per candidate.
+//!
+//! **Invariant:** the sums are those of the elected candidates, and who is elected depends on the
+//! candidates alone.
 
-use jiff::civil::Weekday;
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::ops::Range;
+use std::sync::Arc;
+
+use jiff::civil::{Date, Time, Weekday};
 use jiff::tz::TimeZone;
+use jiff::{Timestamp, ToSpan};
 
-use crate::store::schema::{SessionId, Tokens, Totals, Usage};
-use crate::usage::Entry;
-use crate::usage::prices::Prices;
+use crate::store::schema::{SessionId, Totals, Usage};
+use crate::time::DAY_MS;
+use crate::usage::blocks::{self, SlotKey, Slots};
+use crate::usage::prices::{Picodollars, Prices};
+use crate::usage::{Entry, Sums};
+
+/// The windows reach back this far at most: a month, and the week it began in.
+pub const REACH_MS: i64 = 35 * DAY_MS;
+
+/// Names of unpriced models that are told apart; the rest goes by the last one.
+const MAX_UNPRICED: usize = 64;
 
 /// A transcript, as [`Ledger::file`] names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -15,6 +41,18 @@ pub struct FileId(u32);
 #[derive(Debug)]
 pub struct Ledger {
     prices: Prices,
+    horizon_ms: i64,
+    files: Vec<File>,
+    file_ids: BTreeMap<Arc<str>, FileId>,
+    candidates: BTreeMap<Key, Candidate>,
+    slots: Slots,
+    /// Indexed by [`Candidate::session`].
+    sessions: Vec<Sums>,
+    session_ids: BTreeMap<SessionId, u32>,
+    /// Indexed by [`Candidate::unpriced`], less one.
+    unpriced_models: Vec<Box<str>>,
+    /// How many entries of which of them count in which slot.
+    unpriced: BTreeMap<(SlotKey, u16), u32>,
 }
 
 /// What one session used, its subagents included.
@@ -24,14 +62,57 @@ pub struct SessionTotals {
     pub totals: Totals,
     /// Cache reads ÷ all input; none without input.
     pub cache_hit_ratio: Option<f64>,
-    /// When it last got a reply.
+    /// Replies.
     pub entries: u64,
+}
+
+#[derive(Debug)]
+struct File {
+    path: Arc<str>,
+    is_retired: bool,
+}
+
+/// Candidates of one reply share `group` and `reply`. Candidates that share `group` alone have the
+/// same message id, and may be replays of each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    group: u64,
+    reply: u64,
+    file: FileId,
+}
+
+#[derive(Clone, Debug)]
+struct Candidate {
+    at_ms: i64,
+    offset: u64,
+    cost: Picodollars,
+    input: u32,
+    output: u32,
+    cache_write: u32,
+    cache_read: u32,
+    session: u32,
+    /// Which of [`Ledger::unpriced_models`] it is; 0 where it has a price.
+    unpriced: u16,
+    sidechain: bool,
+    is_counted: bool,
 }
 
 impl Ledger {
     /// An empty ledger that prices entries like this.
     pub fn new(prices: Prices) -> Ledger {
-        Ledger { prices }
+        Ledger {
+            prices,
+            horizon_ms: i64::MIN,
+            files: Vec::new(),
+            file_ids: BTreeMap::new(),
+            candidates: BTreeMap::new(),
+            slots: Slots::new(),
+            // Number 0 is for entries of no session.
+            sessions: vec![Sums::default()],
+            session_ids: BTreeMap::new(),
+            unpriced_models: Vec::new(),
+            unpriced: BTreeMap::new(),
+        }
     }
 
     /// The name of the transcript at `path`. Of equal copies the one in the smaller path counts.
@@ -39,40 +120,525 @@ impl Ledger {
     /// A retired file that comes back is read from its beginning, so what was known of it is
     /// dropped here.
     pub fn file(&mut self, path: &str) -> FileId {
-        _ = path;
-        FileId(0)
+        if let Some(&file) = self.file_ids.get(path) {
+            if std::mem::take(&mut self.files[file.0 as usize].is_retired) {
+                self.remove_file(file);
+            }
+            return file;
+        }
+        let file = FileId(u32::try_from(self.files.len()).expect("fewer than 4 billion files"));
+        let path = Arc::<str>::from(path);
+        self.files.push(File { path: Arc::clone(&path), is_retired: false });
+        self.file_ids.insert(path, file);
+        file
     }
 
     /// Takes in the entry at `offset` of `file`. `session` is the one that the path names; where
-    /// it names none (an agent in the old layout) the entry's own counts.
+    /// it names none (a subagent in the old layout) the entry's own counts.
     pub fn add(&mut self, file: FileId, offset: u64, session: Option<&SessionId>, entry: &Entry) {
-        _ = (file, offset, session, entry, &self.prices);
+        if entry.at_ms < self.horizon_ms {
+            return;
+        }
+        let own = || entry.session.as_deref().and_then(SessionId::checked);
+        let session = match session {
+            Some(it) => self.session_no(it),
+            None => own().map_or(0, |it| self.session_no(&it)),
+        };
+        let cost = self.prices.cost(entry);
+        let candidate = Candidate {
+            at_ms: entry.at_ms,
+            offset,
+            cost: cost.unwrap_or(0),
+            input: bounded(entry.tokens.input),
+            output: bounded(entry.tokens.output),
+            cache_write: bounded(
+                entry.tokens.cache_write_5m.saturating_add(entry.tokens.cache_write_1h),
+            ),
+            cache_read: bounded(entry.tokens.cache_read),
+            session,
+            unpriced: if cost.is_some() { 0 } else { self.unpriced_no(&entry.model) },
+            sidechain: entry.sidechain,
+            is_counted: false,
+        };
+        let key = key_of(file, offset, session, entry);
+        if let Some(known) = self.candidates.get(&key) {
+            if self.rank(&key, known) >= self.rank(&key, &candidate) {
+                return;
+            }
+            self.drop_candidate(&key);
+        }
+        self.candidates.insert(key, candidate);
+        self.elect(key.group);
     }
 
     /// Forgets what `file` said: it was truncated or replaced, and will be read again.
     pub fn remove_file(&mut self, file: FileId) {
-        _ = file;
+        self.drop_where(|key, _| key.file == file);
     }
 
-    /// The file was deleted. Its entries stay counted until they leave the windows.
+    /// The file was deleted. Its entries stay counted until they leave the windows: the client
+    /// prunes old transcripts, and what was used does not shrink by that.
     pub fn retire_file(&mut self, file: FileId) {
-        _ = file;
+        self.files[file.0 as usize].is_retired = true;
     }
 
     /// Drops entries older than `horizon_ms`, and refuses them from now on. Never goes back.
+    ///
+    /// Copies of a reply that lie on both sides are told apart from then on; so the horizon stays
+    /// some days before the first window. [`REACH_MS`] does.
     pub fn forget_before(&mut self, horizon_ms: i64) {
-        _ = horizon_ms;
+        self.horizon_ms = self.horizon_ms.max(horizon_ms);
+        let horizon_ms = self.horizon_ms;
+        self.drop_where(|_, it| it.at_ms < horizon_ms);
     }
 
     /// What a session used; none where it has no entry.
     pub fn session(&self, session: &SessionId) -> Option<SessionTotals> {
-        _ = session;
-        None
+        let sums = &self.sessions[*self.session_ids.get(session)? as usize];
+        let all_input = sums.input + sums.cache_write + sums.cache_read;
+        (sums.entries > 0).then(|| SessionTotals {
+            totals: sums.totals(),
+            cache_hit_ratio: (all_input > 0).then(|| sums.cache_read as f64 / all_input as f64),
+            entries: sums.entries,
+        })
     }
 
     /// What the root used by now. `as_of_ms` and `skipped_lines` are the caller's to fill in.
     pub fn usage(&self, now_ms: i64, zone: &TimeZone, week_starts: Weekday) -> Usage {
-        _ = (now_ms, zone, week_starts, Tokens::default());
-        Usage::default()
+        let block = blocks::active(&self.slots, now_ms);
+        let Some(starts) = WindowStarts::at(now_ms, zone, week_starts) else {
+            return Usage { block, ..Usage::default() };
+        };
+        let total = |from_ms: i64| self.sum_up(from_ms..starts.tomorrow_ms).totals();
+        let widest_ms = starts.week_ms.min(starts.month_ms);
+        let widest_ms = block.as_ref().map_or(widest_ms, |it| it.start_ms.min(widest_ms));
+        let mut unpriced: Vec<u16> =
+            self.unpriced.range((SlotKey::of(widest_ms), 0)..).map(|((_, it), _)| *it).collect();
+        unpriced.sort_unstable();
+        unpriced.dedup();
+        let mut unpriced_models: Vec<String> =
+            unpriced.iter().map(|it| self.unpriced_models[*it as usize - 1].to_string()).collect();
+        unpriced_models.sort_unstable();
+        Usage {
+            today: total(starts.today_ms),
+            week: total(starts.week_ms),
+            month: total(starts.month_ms),
+            block,
+            unpriced_models,
+            ..Usage::default()
+        }
+    }
+
+    /// What was used in a span that begins and ends on a quarter-hour.
+    pub fn sum_up(&self, span: Range<i64>) -> Sums {
+        let mut sums = Sums::default();
+        for (_, slot) in self.slots.range(SlotKey::range(span)) {
+            sums += &slot.sums;
+        }
+        sums
+    }
+
+    /// Counts the right candidates of a group, and those alone.
+    fn elect(&mut self, group: u64) {
+        let mut best: Vec<(Key, &Candidate)> = Vec::new();
+        let candidates = || self.candidates.range(whole(group));
+        for (key, candidate) in candidates() {
+            match best.last_mut() {
+                Some(last) if last.0.reply == key.reply => {
+                    if self.rank(key, candidate) > self.rank(&last.0, last.1) {
+                        *last = (*key, candidate);
+                    }
+                }
+                _ => best.push((*key, candidate)),
+            }
+        }
+        // A subagent's chain may repeat its session's reply under another request id.
+        let is_replay = |key: &Key, it: &Candidate| {
+            let mut others = best.iter().filter(|(_, other)| other.session == it.session);
+            it.sidechain && others.any(|(k, other)| self.rank(k, other) > self.rank(key, it))
+        };
+        let winners: Vec<Key> =
+            best.iter().filter(|(key, it)| !is_replay(key, it)).map(|(key, _)| *key).collect();
+        let wrong: Vec<Key> = candidates()
+            .filter(|(key, it)| it.is_counted != winners.contains(key))
+            .map(|(key, _)| *key)
+            .collect();
+        for key in wrong {
+            self.flip(&key);
+        }
+    }
+
+    /// Counts a candidate that did not count, or the reverse.
+    fn flip(&mut self, key: &Key) {
+        let Some(candidate) = self.candidates.get_mut(key) else { return };
+        candidate.is_counted = !candidate.is_counted;
+        let Candidate { at_ms, session, unpriced, is_counted, .. } = *candidate;
+        let sums = candidate.sums();
+        let session = &mut self.sessions[session as usize];
+        if is_counted {
+            blocks::insert(&mut self.slots, at_ms, &sums);
+            *session += &sums;
+        } else {
+            blocks::remove(&mut self.slots, at_ms, &sums);
+            *session -= &sums;
+        }
+        if unpriced > 0 {
+            let slot = (SlotKey::of(at_ms), unpriced);
+            let n = self.unpriced.entry(slot).or_default();
+            *n = if is_counted { *n + 1 } else { *n - 1 };
+            if *n == 0 {
+                self.unpriced.remove(&slot);
+            }
+        }
+    }
+
+    fn drop_candidate(&mut self, key: &Key) {
+        if self.candidates.get(key).is_some_and(|it| it.is_counted) {
+            self.flip(key);
+        }
+        self.candidates.remove(key);
+    }
+
+    fn drop_where(&mut self, unwanted: impl Fn(&Key, &Candidate) -> bool) {
+        let keys: Vec<Key> =
+            self.candidates.iter().filter(|(key, it)| unwanted(key, it)).map(|(k, _)| *k).collect();
+        for key in &keys {
+            self.drop_candidate(key);
+        }
+        for key in &keys {
+            self.elect(key.group);
+        }
+    }
+
+    /// The higher of two candidates of one reply counts.
+    fn rank(&self, key: &Key, it: &Candidate) -> impl Ord {
+        let path = &*self.files[key.file.0 as usize].path;
+        (!it.sidechain, it.sums().tokens(), Reverse((path, it.offset)))
+    }
+
+    fn session_no(&mut self, session: &SessionId) -> u32 {
+        if let Some(it) = self.session_ids.get(session) {
+            return *it;
+        }
+        let no = u32::try_from(self.sessions.len()).expect("fewer than 4 billion sessions");
+        self.sessions.push(Sums::default());
+        self.session_ids.insert(session.clone(), no);
+        no
+    }
+
+    fn unpriced_no(&mut self, model: &str) -> u16 {
+        let model = if model.is_empty() { "unknown" } else { model };
+        let index = match self.unpriced_models.iter().position(|it| **it == *model) {
+            Some(it) => it,
+            None if self.unpriced_models.len() == MAX_UNPRICED => MAX_UNPRICED - 1,
+            None => {
+                self.unpriced_models.push(model.into());
+                self.unpriced_models.len() - 1
+            }
+        };
+        u16::try_from(index + 1).expect("it is at most MAX_UNPRICED")
+    }
+}
+
+/// When the calendar's windows began, in local time.
+struct WindowStarts {
+    today_ms: i64,
+    week_ms: i64,
+    month_ms: i64,
+    tomorrow_ms: i64,
+}
+
+impl WindowStarts {
+    /// None where the time is beyond the calendar.
+    fn at(now_ms: i64, zone: &TimeZone, week_starts: Weekday) -> Option<WindowStarts> {
+        let today = zone.to_datetime(Timestamp::from_millisecond(now_ms).ok()?).date();
+        let midnight = |it: Date| {
+            Some(zone.to_timestamp(it.to_datetime(Time::midnight())).ok()?.as_millisecond())
+        };
+        let days_into_week = week_starts.until(today.weekday());
+        Some(WindowStarts {
+            today_ms: midnight(today)?,
+            week_ms: midnight(today.checked_sub(i64::from(days_into_week).days()).ok()?)?,
+            month_ms: midnight(today.first_of_month())?,
+            tomorrow_ms: midnight(today.tomorrow().ok()?)?,
+        })
+    }
+}
+
+impl Candidate {
+    fn sums(&self) -> Sums {
+        Sums {
+            entries: 1,
+            input: self.input.into(),
+            output: self.output.into(),
+            cache_write: self.cache_write.into(),
+            cache_read: self.cache_read.into(),
+            picodollars: self.cost.into(),
+        }
+    }
+}
+
+fn key_of(file: FileId, offset: u64, session: u32, entry: &Entry) -> Key {
+    let (group, reply) = match (entry.message_id.as_deref(), entry.request_id.as_deref()) {
+        (Some(message), Some(request)) => (hash(message), hash(request)),
+        (Some(message), None) if message.starts_with("msg_") => (hash(message), 0),
+        // Not every provider's ids are unique beyond a session.
+        (Some(message), None) => (hash(message), hash(&session)),
+        (None, _) => (hash(&(file, offset)), 0),
+    };
+    Key { group, reply, file }
+}
+
+fn hash(it: &(impl Hash + ?Sized)) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    it.hash(&mut hasher);
+    hasher.finish()
+}
+
+fn whole(group: u64) -> std::ops::RangeInclusive<Key> {
+    Key { group, reply: 0, file: FileId(0) }..=Key {
+        group,
+        reply: u64::MAX,
+        file: FileId(u32::MAX),
+    }
+}
+
+/// No reply has more than four billion tokens; a line that says so is not worth eight bytes.
+fn bounded(tokens: u64) -> u32 {
+    u32::try_from(tokens).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::usage::EntryTokens;
+    use proptest::prelude::*;
+
+    /// 2026-11-23 is a Monday.
+    const NOON: i64 = 1_795_435_200_000;
+
+    fn entry(message: &str, request: &str, output: u64) -> Entry {
+        Entry {
+            at_ms: NOON,
+            message_id: (!message.is_empty()).then(|| message.into()),
+            request_id: (!request.is_empty()).then(|| request.into()),
+            model: "claude-opus-4-8".into(),
+            tokens: EntryTokens { output, ..EntryTokens::default() },
+            ..Entry::default()
+        }
+    }
+
+    fn side(entry: Entry) -> Entry {
+        Entry { sidechain: true, ..entry }
+    }
+
+    fn session(name: &str) -> SessionId {
+        SessionId::checked(name).expect("is a session id")
+    }
+
+    fn ledger(entries: &[(&str, &str, Entry)]) -> Ledger {
+        let mut ledger = Ledger::new(Prices::builtin());
+        for (offset, (path, name, entry)) in (0..).zip(entries) {
+            let file = ledger.file(path);
+            ledger.add(file, offset, Some(&session(name)), entry);
+        }
+        ledger
+    }
+
+    /// Each as (file, session, entry); `expected` is (entries, output tokens), in either order.
+    #[track_caller]
+    fn check_count(entries: &[(&str, &str, Entry)], expected: (u64, u64)) {
+        let reversed: Vec<_> = entries.iter().rev().cloned().collect();
+        for entries in [entries, &reversed] {
+            let sums = ledger(entries).sum_up(0..i64::MAX);
+            assert_eq!((sums.entries, sums.output), expected);
+        }
+    }
+
+    #[test]
+    fn the_largest_copy_of_a_reply_counts() {
+        let copies = [5, 9, 7].map(|it| ("a", "s", entry("msg_1", "r", it)));
+        check_count(&copies, (1, 9));
+    }
+
+    #[test]
+    fn a_copy_in_a_forked_session_is_not_counted_again() {
+        check_count(
+            &[("a", "s", entry("msg_1", "r", 9)), ("b", "t", entry("msg_1", "r", 9))],
+            (1, 9),
+        );
+    }
+
+    #[test]
+    fn a_main_chains_copy_beats_a_larger_one_of_a_subagent() {
+        check_count(
+            &[("a", "s", entry("msg_1", "r", 5)), ("b", "s", side(entry("msg_1", "r", 9)))],
+            (1, 5),
+        );
+    }
+
+    #[test]
+    fn a_replay_in_a_subagents_chain_is_not_counted_whatever_its_request() {
+        let main = ("a", "s", entry("msg_1", "r", 5));
+        check_count(&[main.clone(), ("b", "s", side(entry("msg_1", "q", 9)))], (1, 5));
+        check_count(&[main.clone(), ("b", "t", side(entry("msg_1", "q", 9)))], (2, 14));
+        check_count(&[main, ("b", "s", entry("msg_1", "q", 9))], (2, 14));
+        let subagents = ["q", "r"].map(|it| (it, "s", side(entry("msg_1", it, 9))));
+        check_count(&subagents, (1, 9));
+    }
+
+    #[test]
+    fn without_a_request_the_message_id_decides() {
+        let copies = |id| [("a", "s", entry(id, "", 9)), ("b", "t", entry(id, "", 9))];
+        check_count(&copies("msg_1"), (1, 9));
+        check_count(&copies("resp_1"), (2, 18));
+        check_count(&copies(""), (2, 18));
+    }
+
+    #[test]
+    fn of_equal_copies_the_one_in_the_first_file_counts() {
+        let earlier = Entry { at_ms: NOON - DAY_MS, ..entry("msg_1", "r", 9) };
+        let copies = [("a", "s", entry("msg_1", "r", 9)), ("b", "t", earlier)];
+        for copies in [copies.clone(), [copies[1].clone(), copies[0].clone()]] {
+            let usage = ledger(&copies).usage(NOON, &TimeZone::UTC, Weekday::Monday);
+            assert_eq!(usage.today.tokens.output, 9);
+        }
+    }
+
+    #[test]
+    fn a_late_winner_moves_its_reply_to_its_own_session_and_day() {
+        let mut ledger = ledger(&[("a", "s", entry("msg_1", "r", 5))]);
+        let file = ledger.file("b");
+        let yesterday = Entry { at_ms: NOON - DAY_MS, ..entry("msg_1", "r", 9) };
+        ledger.add(file, 0, Some(&session("t")), &yesterday);
+        assert_eq!(ledger.session(&session("s")), None);
+        assert_eq!(ledger.session(&session("t")).map(|it| it.totals.tokens.output), Some(9));
+        let usage = ledger.usage(NOON, &TimeZone::UTC, Weekday::Monday);
+        assert_eq!((usage.today.tokens.output, usage.month.tokens.output), (0, 9));
+        ledger.remove_file(file);
+        assert_eq!(ledger.session(&session("s")).map(|it| it.totals.tokens.output), Some(5));
+    }
+
+    #[test]
+    fn a_deleted_transcript_stays_counted_until_it_comes_back() {
+        let mut ledger = ledger(&[("a", "s", entry("", "", 5))]);
+        let file = ledger.file("a");
+        ledger.retire_file(file);
+        assert_eq!(ledger.sum_up(0..i64::MAX).output, 5);
+        assert_eq!(ledger.file("a"), file);
+        assert_eq!(ledger.sum_up(0..i64::MAX).output, 0);
+    }
+
+    #[test]
+    fn what_leaves_the_windows_is_forgotten() {
+        let mut ledger = ledger(&[("a", "s", entry("msg_1", "r", 5))]);
+        ledger.forget_before(NOON);
+        assert_eq!(ledger.sum_up(0..i64::MAX).output, 5);
+        ledger.forget_before(NOON + 1);
+        assert!(ledger.candidates.is_empty());
+        let file = ledger.file("a");
+        ledger.add(file, 9, None, &entry("msg_2", "r", 5));
+        assert_eq!(ledger.sum_up(0..i64::MAX).output, 0);
+    }
+
+    #[test]
+    fn a_model_without_a_price_is_named() {
+        let unknown = |it: &str| Entry { model: it.into(), ..entry(it, "r", 5) };
+        let mut ledger = ledger(&[
+            ("a", "s", unknown("house-model")),
+            ("a", "s", unknown("")),
+            ("a", "s", entry("msg_1", "r", 4)),
+            ("b", "s", Entry { tokens: EntryTokens::default(), ..unknown("<synthetic>") }),
+        ]);
+        let usage = |it: &Ledger| it.usage(NOON, &TimeZone::UTC, Weekday::Monday);
+        assert_eq!(usage(&ledger).unpriced_models, ["house-model", "unknown"]);
+        assert_eq!(usage(&ledger).today.cost_usd, 0.0001);
+        let file = ledger.file("a");
+        ledger.remove_file(file);
+        assert_eq!(usage(&ledger).unpriced_models, [""; 0]);
+    }
+
+    #[track_caller]
+    fn check_windows(zone: &str, now: &str, at: &str, expected: [bool; 3]) {
+        let ms = |it: &str| it.parse::<Timestamp>().expect("is a time").as_millisecond();
+        let entry = Entry { at_ms: ms(at), ..entry("msg_1", "r", 1) };
+        let zone = TimeZone::get(zone).expect("is a zone");
+        let usage = ledger(&[("a", "s", entry)]).usage(ms(now), &zone, Weekday::Monday);
+        let counted = [usage.today, usage.week, usage.month].map(|it| it.tokens.output == 1);
+        assert_eq!(counted, expected, "{at} at {now}");
+    }
+
+    #[test]
+    fn days_weeks_and_months_begin_at_local_midnight() {
+        // Wednesday the second of December, shortly after midnight in Kathmandu (+05:45).
+        let check = |at, expected| {
+            check_windows("Asia/Kathmandu", "2026-12-01T18:20:00Z", at, expected);
+        };
+        check("2026-12-01T18:15:00Z", [true, true, true]);
+        check("2026-12-01T18:14:59.999Z", [false, true, true]);
+        check("2026-11-30T18:14:59.999Z", [false, true, false]);
+        check("2026-11-29T18:15:00Z", [false, true, false]);
+        check("2026-11-29T18:14:59.999Z", [false, false, false]);
+        check("2026-12-02T18:15:00Z", [false, false, false]);
+    }
+
+    #[test]
+    fn a_day_of_23_hours_is_a_day() {
+        let check = |at, expected| {
+            check_windows("Europe/Berlin", "2026-03-29T12:00:00Z", at, expected);
+        };
+        check("2026-03-28T23:00:00Z", [true, true, true]);
+        check("2026-03-28T22:59:59Z", [false, true, true]);
+        check("2026-03-29T22:00:00Z", [false, false, false]);
+    }
+
+    fn any_entry() -> impl Strategy<Value = (usize, usize, Entry)> {
+        let ids = (0..4_usize, 0..3_usize, any::<bool>());
+        let model = prop_oneof!["claude-opus-4-8", "house-model"];
+        (0..3_usize, 0..2_usize, ids, 1..5_u64, 0..40_i64, model).prop_map(
+            |(file, session, (message, request, sidechain), output, hours, model)| {
+                let message = ["", "msg_1", "msg_2", "resp_3"][message];
+                let entry = Entry {
+                    at_ms: NOON - hours * 3_600_000,
+                    sidechain,
+                    model: model.into(),
+                    ..entry(message, ["", "r", "q"][request], output)
+                };
+                (file, session, entry)
+            },
+        )
+    }
+
+    fn views(ledger: &Ledger) -> (Usage, Vec<Option<SessionTotals>>) {
+        let sessions = ["s", "t"].map(|it| ledger.session(&session(it))).to_vec();
+        (ledger.usage(NOON, &TimeZone::UTC, Weekday::Monday), sessions)
+    }
+
+    proptest! {
+        /// Whatever came before, in whatever order: the ledger says what a fresh one says that is
+        /// told the same entries once.
+        #[test]
+        fn only_the_set_of_entries_matters(
+            entries in prop::collection::vec(any_entry(), 1..40),
+            order in Just((0..40).collect::<Vec<usize>>()).prop_shuffle(),
+            replaced in 0..3_usize,
+        ) {
+            let add = |ledger: &mut Ledger, it: usize| {
+                if let Some((file, name, entry)) = entries.get(it) {
+                    let file = ledger.file(["a", "b", "c"][*file]);
+                    ledger.add(file, it as u64, Some(&session(["s", "t"][*name])), entry);
+                }
+            };
+            let mut cold = Ledger::new(Prices::builtin());
+            (0..40).for_each(|it| add(&mut cold, it));
+
+            let mut warm = Ledger::new(Prices::builtin());
+            order.iter().for_each(|it| add(&mut warm, *it));
+            let file = warm.file(["a", "b", "c"][replaced]);
+            warm.remove_file(file);
+            order.iter().filter(|it| entries.get(**it).is_some_and(|it| it.0 == replaced))
+                .for_each(|it| add(&mut warm, *it));
+            prop_assert_eq!(views(&warm), views(&cold));
+        }
     }
 }

@@ -1,34 +1,255 @@
 //! PURE. What a reply costs.
+//!
+//! The list is `prices.json`, built in; the caller may replace or add models. A name matches a row
+//! exactly, or without what a provider or a date adds to it, and never by resemblance.
+//!
+//! **Invariant:** a model without a row has no price. It is never taken for another version, and
+//! its cost is never silently zero.
 
-use crate::usage::Entry;
+use std::collections::BTreeMap;
 
-/// Whole picodollars: a price per million tokens is a whole number of them per token.
-pub type Picodollars = i128;
+use serde::Deserialize;
+
+use crate::usage::{Entry, EntryTokens};
+
+/// Money. A price of one dollar per million tokens is a million of these per token, so every list
+/// price is whole and sums are exact.
+pub type Picodollars = i64;
+
+const PER_DOLLAR: f64 = 1e12;
 
 /// A price list.
-#[derive(Clone, Debug)]
-pub struct Prices {}
+#[derive(Clone, Debug, Deserialize)]
+pub struct Prices {
+    web_search_per_1000: f64,
+    models: BTreeMap<String, Price>,
+}
 
-/// The price of one model, in US dollars per million tokens.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Price {}
+/// What one model costs. Rates are in US dollars per million tokens.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Price {
+    /// What a usual request costs.
+    #[serde(flatten)]
+    pub rates: Rates,
+    /// What a request costs whose whole input is large.
+    pub above: Option<Above>,
+    /// What the fast mode multiplies it by.
+    pub fast_multiplier: Option<f64>,
+    /// What confinement to the United States multiplies it by.
+    pub us_multiplier: Option<f64>,
+}
+
+/// US dollars per million tokens, by kind.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Rates {
+    /// Input that was neither written to nor read from the cache.
+    pub input: f64,
+    /// Output.
+    pub output: f64,
+    /// Input kept in the cache for five minutes.
+    pub cache_write_5m: f64,
+    /// Input kept in the cache for an hour.
+    pub cache_write_1h: f64,
+    /// Input read from the cache.
+    pub cache_read: f64,
+}
+
+/// The dearer tier of large requests.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+pub struct Above {
+    /// The tier holds for requests with more input than this.
+    pub threshold_tokens: u64,
+    /// What such a request costs as a whole.
+    #[serde(flatten)]
+    pub rates: Rates,
+}
 
 impl Prices {
     /// The list that this program was built with.
     pub fn builtin() -> Prices {
-        Prices {}
+        serde_json::from_str(include_str!("prices.json"))
+            .expect("the tests parse the built-in list")
     }
 
     /// Replaces or adds models.
     #[must_use]
-    pub fn with(self, models: impl IntoIterator<Item = (String, Price)>) -> Prices {
-        _ = models;
+    pub fn with(mut self, models: impl IntoIterator<Item = (String, Price)>) -> Prices {
+        self.models.extend(models);
         self
     }
 
-    /// What an entry costs; none where its model has no price.
+    /// The row that prices `model`: its name, and what it says.
+    pub fn find(&self, model: &str) -> Option<(&str, &Price)> {
+        let bare = without_provider(model);
+        let row = |name: &str| self.models.get_key_value(name);
+        let (name, price) = row(model)
+            .or_else(|| row(bare))
+            .or_else(|| row(without_date(bare)))
+            .or_else(|| self.dated(without_date(bare)))?;
+        Some((name, price))
+    }
+
+    /// What an entry costs; none where its model has no price and used something.
     pub fn cost(&self, entry: &Entry) -> Option<Picodollars> {
-        _ = entry;
-        None
+        if let Some(stated) = entry.cost_usd {
+            return Some(picodollars(stated));
+        }
+        if entry.tokens == EntryTokens::default() && entry.web_searches == 0 {
+            return Some(0);
+        }
+        let (_, price) = self.find(&entry.model)?;
+        let rates = match &price.above {
+            Some(above) if entry.tokens.all_input() > above.threshold_tokens => &above.rates,
+            _ => &price.rates,
+        };
+        let fast = if entry.fast { price.fast_multiplier } else { None };
+        let us_only = if entry.us_only { price.us_multiplier } else { None };
+        let tokens =
+            rates.apply(&entry.tokens).saturating_mul(thousandths(fast) * thousandths(us_only))
+                / (THOUSAND * THOUSAND);
+        let search = picodollars(self.web_search_per_1000 / 1000.0);
+        let searches = i128::from(entry.web_searches) * i128::from(search);
+        Some(Picodollars::try_from(tokens.saturating_add(searches)).unwrap_or(Picodollars::MAX))
+    }
+
+    /// The newest dated row of a name that has no row of its own: `claude-opus-4` is on the list
+    /// as `claude-opus-4-20250514` alone.
+    fn dated(&self, name: &str) -> Option<(&String, &Price)> {
+        let rows = self.models.range(name.to_owned()..).take_while(|(it, _)| it.starts_with(name));
+        rows.filter(|(it, _)| without_date(it) == name).last()
+    }
+}
+
+const THOUSAND: i128 = 1000;
+
+impl Rates {
+    fn apply(&self, tokens: &EntryTokens) -> i128 {
+        let part = |count: u64, rate: f64| i128::from(count) * i128::from(picodollars(rate / 1e6));
+        part(tokens.input, self.input)
+            .saturating_add(part(tokens.output, self.output))
+            .saturating_add(part(tokens.cache_write_5m, self.cache_write_5m))
+            .saturating_add(part(tokens.cache_write_1h, self.cache_write_1h))
+            .saturating_add(part(tokens.cache_read, self.cache_read))
+    }
+}
+
+/// The nearest whole amount; what is no amount of money is none.
+fn picodollars(usd: f64) -> Picodollars {
+    // The cast saturates, and takes what is not a number for zero.
+    (usd.max(0.0) * PER_DOLLAR).round() as Picodollars
+}
+
+/// Multipliers have at most three decimals, which makes them whole too.
+fn thousandths(multiplier: Option<f64>) -> i128 {
+    multiplier.map_or(THOUSAND, |it| (it.clamp(0.0, 1000.0) * 1000.0).round() as i128)
+}
+
+/// `us.anthropic.claude-x-v1:0`, `anthropic/claude-x`, `claude-x@20250101` and `claude-x[1m]`
+/// without what is not Anthropic's.
+fn without_provider(model: &str) -> &str {
+    let model = model.rsplit_once('/').map_or(model, |(_, it)| it);
+    let model = model.rsplit_once("anthropic.").map_or(model, |(_, it)| it);
+    let model = model.strip_suffix("[1m]").unwrap_or(model);
+    let model = model.split_once('@').map_or(model, |(it, _)| it);
+    let version = |it: &str| it.bytes().all(|it| it.is_ascii_digit() || it == b':');
+    match model.rsplit_once("-v") {
+        Some((name, rest)) if !rest.is_empty() && version(rest) => name,
+        _ => model,
+    }
+}
+
+fn without_date(model: &str) -> &str {
+    match model.rsplit_once('-') {
+        Some((name, date)) if date.len() == 8 && date.bytes().all(|it| it.is_ascii_digit()) => name,
+        _ => model,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check_name(model: &str, row: Option<&str>) {
+        assert_eq!(Prices::builtin().find(model).map(|(name, _)| name), row, "{model}");
+    }
+
+    #[test]
+    fn a_name_matches_without_what_providers_and_dates_add() {
+        check_name("claude-opus-4-8", Some("claude-opus-4-8"));
+        check_name("claude-opus-4-8[1m]", Some("claude-opus-4-8"));
+        check_name("claude-opus-4-8-20991231", Some("claude-opus-4-8"));
+        check_name("anthropic/claude-opus-4-8", Some("claude-opus-4-8"));
+        check_name("us.anthropic.claude-opus-4-6-v1:0", Some("claude-opus-4-6"));
+        check_name("eu.anthropic.claude-sonnet-4-20250514-v1:0", Some("claude-sonnet-4-20250514"));
+        check_name("claude-haiku-4-5@20251001", Some("claude-haiku-4-5"));
+        check_name("claude-opus-4@20250514", Some("claude-opus-4-20250514"));
+        check_name("claude-opus-4", Some("claude-opus-4-20250514"));
+    }
+
+    #[test]
+    fn a_name_never_matches_another_version() {
+        check_name("claude-opus-4-9", None);
+        check_name("claude-opus-4-9-20260101", None);
+        check_name("claude-opus", None);
+        check_name("claude-opus-4-8-turbo", None);
+        check_name("claude-opus-4-8-v", None);
+        check_name("gpt-5", None);
+        check_name("", None);
+    }
+
+    #[track_caller]
+    fn check_cost(entry: Entry, usd: f64) {
+        let cost = Prices::builtin().cost(&entry).expect("the model has a price");
+        assert_eq!(cost, (usd * PER_DOLLAR).round() as Picodollars);
+    }
+
+    fn entry(model: &str, tokens: [u64; 5]) -> Entry {
+        let [input, output, cache_write_5m, cache_write_1h, cache_read] = tokens;
+        let tokens = EntryTokens { input, output, cache_write_5m, cache_write_1h, cache_read };
+        Entry { model: model.into(), tokens, ..Entry::default() }
+    }
+
+    #[test]
+    fn the_client_agrees_to_the_last_digit() {
+        check_cost(entry("claude-opus-4-8", [12, 42, 1000, 500, 21000]), 0.02286);
+    }
+
+    #[test]
+    fn multipliers_and_searches_add_up() {
+        let plain = entry("claude-opus-4-8", [1_000_000, 0, 0, 0, 0]);
+        check_cost(Entry { fast: true, ..plain.clone() }, 10.0);
+        check_cost(Entry { us_only: true, ..plain.clone() }, 5.5);
+        check_cost(Entry { fast: true, us_only: true, ..plain.clone() }, 11.0);
+        check_cost(Entry { web_searches: 3, ..plain.clone() }, 5.03);
+        check_cost(Entry { cost_usd: Some(0.25), ..plain.clone() }, 0.25);
+        check_cost(Entry { cost_usd: Some(-1.0), ..plain }, 0.0);
+        let no_fast_mode = entry("claude-haiku-4-5", [1_000_000, 0, 0, 0, 0]);
+        check_cost(Entry { fast: true, us_only: true, ..no_fast_mode }, 1.0);
+    }
+
+    #[test]
+    fn a_large_request_is_dearer_as_a_whole() {
+        check_cost(entry("claude-sonnet-4-20250514", [0, 1000, 0, 0, 200_000]), 0.075);
+        check_cost(entry("claude-sonnet-4-20250514", [1, 1000, 0, 0, 200_000]), 0.142506);
+    }
+
+    #[test]
+    fn nothing_used_costs_nothing_whoever_replied() {
+        check_cost(entry("<synthetic>", [0; 5]), 0.0);
+        assert_eq!(Prices::builtin().cost(&entry("<synthetic>", [1, 0, 0, 0, 0])), None);
+    }
+
+    #[test]
+    fn absurd_counts_saturate() {
+        let cost = Prices::builtin().cost(&entry("claude-opus-4-8", [u64::MAX; 5]));
+        assert_eq!(cost, Some(Picodollars::MAX));
+    }
+
+    #[test]
+    fn the_user_may_replace_and_add_models() {
+        let price = Prices::builtin().find("claude-opus-4-8").expect("is listed").1.clone();
+        let prices = Prices::builtin().with([("house-model".to_owned(), price)]);
+        assert!(prices.find("house-model").is_some());
     }
 }
