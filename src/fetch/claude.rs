@@ -1,9 +1,24 @@
-//! The only file that knows Claude Code's field names and where it keeps its files.
+//! The only file that knows Claude Code's field names, and where it keeps its files. PURE.
+//!
+//! Everything here is another program's, undocumented in part, and changes with every release. So
+//! every field is optional and null is missing; a value of the wrong type is missing too, and takes
+//! nothing with it; what is unknown is ignored.
+//!
+//! **Invariant:** no input panics, and what is kept of a line is bounded however long the line is.
 
-use std::path::Path;
+use std::marker::PhantomData;
+use std::path::{Component, Path};
+use std::sync::LazyLock;
 
-use crate::store::schema::{ClientFacts, Message, SessionId, Status};
-use crate::usage::Entry;
+use jiff::Timestamp;
+use memchr::memmem::Finder;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use unicode_segmentation::UnicodeSegmentation;
+
+use crate::store::schema::{ClientFacts, Limit, Limits, Message, Model, SessionId, Status};
+use crate::time::SECOND_MS;
+use crate::usage::{Entry, EntryTokens};
 
 /// What one transcript says, folded line by line.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -52,7 +67,306 @@ impl TranscriptFacts {
 /// A line we cannot read is not an error: the writer is another program, and it may have died
 /// half-way through this very line.
 pub fn fold_line(facts: &mut TranscriptFacts, line: &[u8], entries: &mut Vec<Entry>) {
-    _ = (facts, line, entries);
+    let line = line.trim_ascii();
+    if line.is_empty() {
+        return;
+    }
+    if is_tool_result(line) {
+        let looks_whole = line.starts_with(b"{") && line.ends_with(b"}");
+        facts.skipped_lines += u64::from(!looks_whole);
+        return;
+    }
+    match serde_json::from_slice(line) {
+        Ok(Field(Some(Object(line)))) => facts.fold(line, entries),
+        Ok(Field(None)) | Err(_) => facts.skipped_lines += 1,
+    }
+}
+
+/// Tool results are most of a transcript's bytes and say nothing that we want.
+///
+/// Within a JSON string a quote is escaped, so these bytes are a key or a whole string wherever they
+/// are found. A reply may hold the one, but it holds the other too.
+fn is_tool_result(line: &[u8]) -> bool {
+    static TOOL_RESULT: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\"tool_result\""));
+    static USAGE: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\"usage\""));
+    TOOL_RESULT.find(line).is_some() && USAGE.find(line).is_none()
+}
+
+#[derive(Default, serde::Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct Line {
+    #[serde(rename = "type")]
+    kind: Field<String>,
+    subtype: Field<String>,
+    timestamp: Field<Time>,
+    session_id: Field<String>,
+    cwd: Field<String>,
+    is_sidechain: Field<bool>,
+    is_meta: Field<bool>,
+    is_compact_summary: Field<bool>,
+    is_api_error_message: Field<bool>,
+    request_id: Field<String>,
+    #[serde(rename = "costUSD")]
+    cost_usd: Field<f64>,
+    custom_title: Field<String>,
+    ai_title: Field<String>,
+    message: Field<Object<LineMessage>>,
+}
+
+#[derive(Default, serde::Deserialize)]
+#[serde(default)]
+struct LineMessage {
+    id: Field<String>,
+    model: Field<String>,
+    content: Field<Content>,
+    stop_reason: Field<String>,
+    usage: Field<Object<Usage>>,
+}
+
+/// Of a reply, or of one iteration within it.
+#[derive(Default, serde::Deserialize)]
+#[serde(default)]
+struct Usage {
+    #[serde(rename = "type")]
+    kind: Field<String>,
+    model: Field<String>,
+    input_tokens: Field<u64>,
+    output_tokens: Field<u64>,
+    cache_creation_input_tokens: Field<u64>,
+    cache_read_input_tokens: Field<u64>,
+    cache_creation: Field<Object<CacheCreation>>,
+    server_tool_use: Field<Object<ServerToolUse>>,
+    speed: Field<String>,
+    inference_geo: Field<String>,
+    iterations: Field<Vec<Object<Usage>>>,
+}
+
+#[derive(Default, serde::Deserialize)]
+#[serde(default)]
+struct CacheCreation {
+    ephemeral_5m_input_tokens: Field<u64>,
+    ephemeral_1h_input_tokens: Field<u64>,
+}
+
+#[derive(Default, serde::Deserialize)]
+#[serde(default)]
+struct ServerToolUse {
+    web_search_requests: Field<u64>,
+}
+
+#[derive(Default, serde::Deserialize)]
+#[serde(default)]
+struct Block {
+    #[serde(rename = "type")]
+    kind: Field<String>,
+    text: Field<Head>,
+}
+
+/// What a message says, as far as we want to know.
+#[derive(Default)]
+struct Content {
+    texts: Vec<String>,
+    has_tool_result: bool,
+}
+
+impl TranscriptFacts {
+    fn fold(&mut self, mut line: Line, entries: &mut Vec<Entry>) {
+        let at_ms = line.timestamp.0.as_ref().map(|it| it.0);
+        let message = line.message.0.take().map(|it| it.0).unwrap_or_default();
+        push_entries(&line, &message, entries);
+
+        self.last_line_ms = self.last_line_ms.max(at_ms);
+        self.session = self.session.take().or_else(|| line.session_id.0.take());
+        self.sidechain = self.sidechain.or(line.is_sidechain.0);
+        if line.is_sidechain.is_true() != self.sidechain.unwrap_or(false) {
+            return;
+        }
+        self.cwd = line.cwd.0.take().or_else(|| self.cwd.take());
+        match line.kind.as_str() {
+            "user" => self.fold_prompt(&line, &message, at_ms),
+            "assistant" => self.fold_reply(&line, message, at_ms),
+            "system" if line.subtype.as_str() == "compact_boundary" => {
+                self.compactions += 1;
+                self.context_tokens = None;
+                self.context_as_of_ms = at_ms;
+            }
+            "system" if line.subtype.as_str() == "turn_duration" => self.turn_open = false,
+            "custom-title" => self.custom_title = line.custom_title.0,
+            "ai-title" => self.ai_title = line.ai_title.0,
+            _ => {}
+        }
+    }
+
+    fn fold_prompt(&mut self, line: &Line, message: &LineMessage, at_ms: Option<i64>) {
+        let Some(content) = &message.content.0 else { return };
+        if content.texts.iter().any(|it| it.starts_with("[Request interrupted by user")) {
+            self.turn_open = false;
+            return;
+        }
+        if line.is_meta.is_true() || line.is_compact_summary.is_true() || content.has_tool_result {
+            return;
+        }
+        // Editors put what they know before what the person wrote.
+        let Some(typed) = content.texts.iter().rev().find_map(|it| typed(it)) else { return };
+        self.turn_open = true;
+        // A subagent's prompts are its session's, not a person's.
+        self.turns += u64::from(!line.is_sidechain.is_true());
+        self.say(at_ms, &typed);
+    }
+
+    fn fold_reply(&mut self, line: &Line, message: LineMessage, at_ms: Option<i64>) {
+        if let Some(text) = message.content.0.iter().flat_map(|it| &it.texts).next_back() {
+            self.say(at_ms, text);
+        }
+        let is_error = line.is_api_error_message.is_true();
+        self.turn_open =
+            !is_error && matches!(message.stop_reason.as_str(), "" | "tool_use" | "pause_turn");
+        if is_error || message.model.as_str() == "<synthetic>" {
+            return;
+        }
+        self.model = message.model.0.or_else(|| self.model.take());
+        self.last_reply_ms = self.last_reply_ms.max(at_ms);
+        if let Some(Object(usage)) = &message.usage.0 {
+            self.context_tokens = Some(usage.context());
+            self.context_as_of_ms = at_ms;
+        }
+    }
+
+    fn say(&mut self, at_ms: Option<i64>, text: &str) {
+        let preview = preview(text);
+        if let (Some(at_ms), false) = (at_ms, preview.is_empty()) {
+            self.last_message = Some(Message { at_ms, preview: Some(preview) });
+        }
+    }
+}
+
+/// A reply, and what other models were asked while it was made.
+fn push_entries(line: &Line, message: &LineMessage, entries: &mut Vec<Entry>) {
+    let (Some(Time(at_ms)), Some(Object(usage))) = (&line.timestamp.0, &message.usage.0) else {
+        return;
+    };
+    let Some(tokens) = usage.tokens() else { return };
+    let text = |it: &Field<String>| it.0.as_deref().filter(|it| !it.is_empty()).map(Box::from);
+    let reply = Entry {
+        at_ms: *at_ms,
+        message_id: text(&message.id),
+        request_id: text(&line.request_id),
+        session: text(&line.session_id),
+        sidechain: line.is_sidechain.is_true(),
+        model: message.model.as_str().into(),
+        tokens,
+        web_searches: usage.web_searches(),
+        fast: usage.speed.as_str() == "fast",
+        us_only: usage.inference_geo.as_str().eq_ignore_ascii_case("us"),
+        cost_usd: line.cost_usd.0.filter(|it| it.is_finite() && *it >= 0.0),
+    };
+    let iterations = usage.iterations.0.iter().flatten().enumerate();
+    for (n, Object(advice)) in iterations.filter(|(_, it)| it.0.kind.as_str() == "advisor_message")
+    {
+        let Some(tokens) = advice.tokens() else { continue };
+        entries.push(Entry {
+            // The reply's lines all repeat it, so it needs a name of its own.
+            message_id: reply.message_id.as_ref().map(|it| format!("{it}/{n}").into()),
+            model: advice.model.as_str().into(),
+            tokens,
+            web_searches: advice.web_searches(),
+            fast: advice.speed.as_str() == "fast",
+            cost_usd: None,
+            ..reply.clone()
+        });
+    }
+    entries.push(reply);
+}
+
+impl Usage {
+    fn tokens(&self) -> Option<EntryTokens> {
+        let (cache_write_5m, cache_write_1h) = match &self.cache_creation.0 {
+            Some(Object(it)) => (
+                it.ephemeral_5m_input_tokens.0.unwrap_or(0),
+                it.ephemeral_1h_input_tokens.0.unwrap_or(0),
+            ),
+            None => (self.cache_creation_input_tokens.0.unwrap_or(0), 0),
+        };
+        Some(EntryTokens {
+            input: self.input_tokens.0?,
+            output: self.output_tokens.0?,
+            cache_write_5m,
+            cache_write_1h,
+            cache_read: self.cache_read_input_tokens.0.unwrap_or(0),
+        })
+    }
+
+    /// As the client counts it: all input, and no output.
+    fn context(&self) -> u64 {
+        [&self.input_tokens, &self.cache_creation_input_tokens, &self.cache_read_input_tokens]
+            .iter()
+            .fold(0, |sum, it| sum.saturating_add(it.0.unwrap_or(0)))
+    }
+
+    fn web_searches(&self) -> u64 {
+        self.server_tool_use.0.as_ref().and_then(|it| it.0.web_search_requests.0).unwrap_or(0)
+    }
+}
+
+/// What a person typed, if a person typed this text.
+///
+/// The client wraps what it adds of its own in tags. A command that is a prompt names its message
+/// first; one that the client carries out itself, like `/clear`, names the command first.
+fn typed(text: &str) -> Option<String> {
+    const NOT_TYPED: [&str; 10] = [
+        "<command-name>",
+        "<local-command-",
+        "<bash-",
+        "<ide_",
+        "<system-reminder>",
+        "<task-notification>",
+        "<user-memory-input>",
+        "<user-prompt-submit-hook>",
+        "<session-start-hook>",
+        "Caveat: The messages below were generated by the user while running local commands",
+    ];
+    let text = text.trim_start();
+    if text.starts_with("<command-message>") {
+        let command = between(text, "<command-name>", "</command-name>")?;
+        let args = between(text, "<command-args>", "</command-args>").unwrap_or_default();
+        return Some(format!("{command} {args}"));
+    }
+    let is_typed = !text.is_empty() && !NOT_TYPED.iter().any(|it| text.starts_with(it));
+    is_typed.then(|| text.to_owned())
+}
+
+fn between<'a>(text: &'a str, open: &str, close: &str) -> Option<&'a str> {
+    let (_, rest) = text.split_once(open)?;
+    // The head of a long text may end before the tag does.
+    Some(rest.split_once(close).map_or(rest, |(it, _)| it))
+}
+
+/// The beginning of a text on one line, without what would act on a terminal.
+fn preview(text: &str) -> String {
+    const LENGTH: usize = 120;
+    let mut line = String::new();
+    for word in text.split_whitespace() {
+        let visible = word.chars().filter(|it| !it.is_control() && !turns_text_around(*it));
+        let n_before = line.len();
+        if n_before > 0 {
+            line.push(' ');
+        }
+        let n_with_space = line.len();
+        line.extend(visible);
+        if line.len() == n_with_space {
+            line.truncate(n_before);
+        }
+    }
+    match line.grapheme_indices(true).nth(LENGTH) {
+        Some((end, _)) => format!("{}…", line[..end].trim_end()),
+        None => line,
+    }
+}
+
+/// Marks that reorder or hide what stands beside them.
+fn turns_text_around(it: char) -> bool {
+    matches!(it, '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{feff}')
+        || matches!(it, '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
 }
 
 /// A running process, as `sessions/<pid>.json` describes it.
@@ -74,16 +388,136 @@ pub struct SessionFile {
     pub status: Option<Status>,
 }
 
+#[derive(Default, serde::Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct SessionDocument {
+    pid: Field<u64>,
+    session_id: Field<String>,
+    cwd: Field<String>,
+    proc_start: Field<Word>,
+    started_at: Field<u64>,
+    name: Field<String>,
+    status: Field<String>,
+}
+
 /// Reads `sessions/<pid>.json`; none without a pid.
 pub fn parse_session_file(bytes: &[u8]) -> Option<SessionFile> {
-    _ = bytes;
-    None
+    let document: SessionDocument = parse(bytes)?;
+    Some(SessionFile {
+        pid: u32::try_from(document.pid.0?).ok()?,
+        session_id: SessionId::checked(document.session_id.as_str()),
+        cwd: document.cwd.0,
+        proc_start: document.proc_start.0.map(|it| it.0),
+        started_at_ms: document.started_at.0.and_then(|it| i64::try_from(it).ok()),
+        name: document.name.0,
+        status: match document.status.as_str() {
+            "busy" => Some(Status::Busy),
+            "idle" => Some(Status::Idle),
+            _ => None,
+        },
+    })
+}
+
+#[derive(Default, serde::Deserialize)]
+#[serde(default)]
+struct StdinDocument {
+    session_id: Field<String>,
+    transcript_path: Field<String>,
+    cwd: Field<String>,
+    session_name: Field<String>,
+    model: Field<Object<StdinModel>>,
+    workspace: Field<Object<Workspace>>,
+    cost: Field<Object<StdinCost>>,
+    context_window: Field<Object<ContextWindow>>,
+    rate_limits: Field<Object<RateLimits>>,
+}
+
+#[derive(Default, serde::Deserialize)]
+#[serde(default)]
+struct StdinModel {
+    id: Field<String>,
+    display_name: Field<String>,
+}
+
+#[derive(Default, serde::Deserialize)]
+#[serde(default)]
+struct Workspace {
+    current_dir: Field<String>,
+}
+
+#[derive(Default, serde::Deserialize)]
+#[serde(default)]
+struct StdinCost {
+    total_cost_usd: Field<f64>,
+}
+
+#[derive(Default, serde::Deserialize)]
+#[serde(default)]
+struct ContextWindow {
+    context_window_size: Field<u64>,
+    used_percentage: Field<f64>,
+    current_usage: Field<Object<Usage>>,
+}
+
+#[derive(Default, serde::Deserialize)]
+#[serde(default)]
+struct RateLimits {
+    five_hour: Field<Object<RateLimit>>,
+    seven_day: Field<Object<RateLimit>>,
+    spend_limit: Field<Object<RateLimit>>,
+}
+
+#[derive(Default, serde::Deserialize)]
+#[serde(default)]
+struct RateLimit {
+    used_percentage: Field<f64>,
+    resets_at: Field<f64>,
 }
 
 /// Reads the document that the client hands to its status line; none where it is no JSON object.
 pub fn parse_stdin(bytes: &[u8]) -> Option<ClientFacts> {
-    _ = bytes;
-    None
+    let document: StdinDocument = parse(bytes)?;
+    let window = document.context_window.0.map(|it| it.0).unwrap_or_default();
+    let limits = document.rate_limits.0.map(|it| it.0).unwrap_or_default();
+    let model = document.model.0.and_then(|Object(it)| {
+        let display_name = it.display_name.0;
+        it.id.0.map(|id| Model { id, display_name })
+    });
+    let current_dir = document.workspace.0.and_then(|it| it.0.current_dir.0);
+    Some(ClientFacts {
+        session_id: document.session_id.0,
+        transcript_path: document.transcript_path.0,
+        cwd: document.cwd.0.or(current_dir),
+        session_name: document.session_name.0,
+        model,
+        context_tokens: window.current_usage.0.map(|it| it.0.context()),
+        context_window: window.context_window_size.0,
+        context_used_percentage: window.used_percentage.0.filter(is_amount),
+        cost_usd: document.cost.0.and_then(|it| it.0.total_cost_usd.0).filter(is_amount),
+        limits: Limits {
+            five_hour: limits.five_hour.0.and_then(|it| it.0.limit()),
+            seven_day: limits.seven_day.0.and_then(|it| it.0.limit()),
+            spend_limit: limits.spend_limit.0.and_then(|it| it.0.limit()),
+        },
+    })
+}
+
+impl RateLimit {
+    fn limit(&self) -> Option<Limit> {
+        let used_percentage = self.used_percentage.0.filter(is_amount)?;
+        let resets_at_ms = self.resets_at.0.filter(is_amount)? * SECOND_MS as f64;
+        Some(Limit { used_percentage, resets_at_ms: resets_at_ms as i64, as_of_ms: 0 })
+    }
+}
+
+fn is_amount(it: &f64) -> bool {
+    it.is_finite() && *it >= 0.0
+}
+
+/// The first document in `bytes`; what follows it is not ours to judge.
+fn parse<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Option<T> {
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    Field::<Object<T>>::deserialize(&mut deserializer).ok()?.0.map(|it| it.0)
 }
 
 /// Finds where a JSON document ends while it is still arriving: the client may never close the
@@ -100,7 +534,23 @@ impl DocumentScan {
     /// Looks at what is new in `bytes`, which starts where it always did and only grows. Returns
     /// the length of the document once it is whole.
     pub fn end(&mut self, bytes: &[u8]) -> Option<usize> {
-        _ = (bytes, self.scanned, self.depth, self.in_string, self.escaped);
+        for byte in bytes.get(self.scanned..)? {
+            self.scanned += 1;
+            match byte {
+                _ if self.escaped => self.escaped = false,
+                b'\\' if self.in_string => self.escaped = true,
+                b'"' => self.in_string = !self.in_string,
+                _ if self.in_string => {}
+                b'{' | b'[' => self.depth += 1,
+                b'}' | b']' => {
+                    self.depth = self.depth.saturating_sub(1);
+                    if self.depth == 0 {
+                        return Some(self.scanned);
+                    }
+                }
+                _ => {}
+            }
+        }
         None
     }
 }
@@ -120,6 +570,225 @@ pub enum Place {
 
 /// What the file at `path` is, if it is one that we read.
 pub fn place(root: &Path, path: &Path) -> Option<Place> {
-    _ = (root, path);
-    None
+    let mut names = Vec::new();
+    for component in path.strip_prefix(root).ok()?.components() {
+        let Component::Normal(name) = component else { return None };
+        names.push(name.to_str()?);
+    }
+    let is_subagent = |name: &str| name.starts_with("agent-") && name.ends_with(".jsonl");
+    match names[..] {
+        ["sessions", name] => name.strip_suffix(".json")?.parse().ok().map(Place::Process),
+        ["projects", _, name] if is_subagent(name) => Some(Place::OldSubagent),
+        ["projects", _, name] => {
+            SessionId::checked(name.strip_suffix(".jsonl")?).map(Place::Transcript)
+        }
+        ["projects", _, session, "subagents", .., name] if is_subagent(name) => {
+            SessionId::checked(session).map(Place::Subagent)
+        }
+        _ => None,
+    }
+}
+
+/// A field that may hold anything. What does not fit is none.
+struct Field<T>(Option<T>);
+
+/// Which JSON values a type can be read from. The default is none of them.
+trait Fits<'de>: Sized {
+    fn text(_text: &str) -> Option<Self> {
+        None
+    }
+
+    fn whole(_number: u64) -> Option<Self> {
+        None
+    }
+
+    fn real(_number: f64) -> Option<Self> {
+        None
+    }
+
+    fn flag(_flag: bool) -> Option<Self> {
+        None
+    }
+
+    fn list<A: SeqAccess<'de>>(mut items: A) -> Result<Option<Self>, A::Error> {
+        while items.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(None)
+    }
+
+    fn object<A: MapAccess<'de>>(mut fields: A) -> Result<Option<Self>, A::Error> {
+        while fields.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(None)
+    }
+}
+
+impl<T> Default for Field<T> {
+    fn default() -> Field<T> {
+        Field(None)
+    }
+}
+
+impl Field<String> {
+    fn as_str(&self) -> &str {
+        self.0.as_deref().unwrap_or_default()
+    }
+}
+
+impl Field<bool> {
+    fn is_true(&self) -> bool {
+        self.0 == Some(true)
+    }
+}
+
+impl<'de, T: Fits<'de>> Deserialize<'de> for Field<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Field<T>, D::Error> {
+        deserializer.deserialize_any(FieldVisitor(PhantomData)).map(Field)
+    }
+}
+
+struct FieldVisitor<T>(PhantomData<T>);
+
+impl<'de, T: Fits<'de>> Visitor<'de> for FieldVisitor<T> {
+    type Value = Option<T>;
+
+    fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("anything")
+    }
+
+    fn visit_str<E>(self, it: &str) -> Result<Option<T>, E> {
+        Ok(T::text(it))
+    }
+
+    fn visit_u64<E>(self, it: u64) -> Result<Option<T>, E> {
+        Ok(T::whole(it))
+    }
+
+    fn visit_i64<E>(self, it: i64) -> Result<Option<T>, E> {
+        Ok(T::real(it as f64))
+    }
+
+    fn visit_f64<E>(self, it: f64) -> Result<Option<T>, E> {
+        Ok(T::real(it))
+    }
+
+    fn visit_bool<E>(self, it: bool) -> Result<Option<T>, E> {
+        Ok(T::flag(it))
+    }
+
+    fn visit_unit<E>(self) -> Result<Option<T>, E> {
+        Ok(None)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, items: A) -> Result<Option<T>, A::Error> {
+        T::list(items)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, fields: A) -> Result<Option<T>, A::Error> {
+        T::object(fields)
+    }
+}
+
+impl Fits<'_> for bool {
+    fn flag(flag: bool) -> Option<bool> {
+        Some(flag)
+    }
+}
+
+impl Fits<'_> for u64 {
+    fn whole(number: u64) -> Option<u64> {
+        Some(number)
+    }
+
+    fn real(number: f64) -> Option<u64> {
+        (number >= 0.0 && number.fract() == 0.0).then_some(number as u64)
+    }
+}
+
+impl Fits<'_> for f64 {
+    fn whole(number: u64) -> Option<f64> {
+        Some(number as f64)
+    }
+
+    fn real(number: f64) -> Option<f64> {
+        Some(number)
+    }
+}
+
+/// Names, ids and paths. What is longer than a path can be is none of these.
+impl Fits<'_> for String {
+    fn text(text: &str) -> Option<String> {
+        (text.len() <= 4096).then(|| text.to_owned())
+    }
+}
+
+/// A name that some writers write as a number.
+struct Word(String);
+
+impl Fits<'_> for Word {
+    fn text(text: &str) -> Option<Word> {
+        String::text(text).map(Word)
+    }
+
+    fn whole(number: u64) -> Option<Word> {
+        Some(Word(number.to_string()))
+    }
+}
+
+/// An instant, in Unix milliseconds.
+struct Time(i64);
+
+impl Fits<'_> for Time {
+    fn text(text: &str) -> Option<Time> {
+        text.parse::<Timestamp>().ok().map(|it| Time(it.as_millisecond()))
+    }
+}
+
+/// The beginning of a text, long enough for a preview.
+struct Head(String);
+
+impl Fits<'_> for Head {
+    fn text(text: &str) -> Option<Head> {
+        let mut end = text.len().min(2048);
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        Some(Head(text[..end].to_owned()))
+    }
+}
+
+struct Object<T>(T);
+
+impl<'de, T: Deserialize<'de>> Fits<'de> for Object<T> {
+    fn object<A: MapAccess<'de>>(fields: A) -> Result<Option<Object<T>>, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(fields)).map(|it| Some(Object(it)))
+    }
+}
+
+impl<'de, T: Fits<'de>> Fits<'de> for Vec<T> {
+    fn list<A: SeqAccess<'de>>(mut items: A) -> Result<Option<Vec<T>>, A::Error> {
+        let mut list = Vec::new();
+        while let Some(Field(item)) = items.next_element()? {
+            list.extend(item);
+        }
+        Ok(Some(list))
+    }
+}
+
+impl<'de> Fits<'de> for Content {
+    fn text(text: &str) -> Option<Content> {
+        let Head(head) = Head::text(text)?;
+        Some(Content { texts: vec![head], has_tool_result: false })
+    }
+
+    fn list<A: SeqAccess<'de>>(mut items: A) -> Result<Option<Content>, A::Error> {
+        let mut content = Content::default();
+        while let Some(Field::<Object<Block>>(item)) = items.next_element()? {
+            let Some(Object(block)) = item else { continue };
+            match block.kind.as_str() {
+                "text" => content.texts.extend(block.text.0.map(|it| it.0)),
+                "tool_result" => content.has_tool_result = true,
+                _ => {}
+            }
+        }
+        Ok(Some(content))
+    }
 }

@@ -1,13 +1,26 @@
 //! Reads what was appended to a transcript: whole lines, from an offset.
+//!
+//! Knows nothing of what a line says; that is [`claude`]. Another file under the same name, a
+//! shorter one, or one that was rewritten in place is read from its beginning, and the caller is
+//! told so.
+//!
+//! **Invariant:** memory is bounded by [`Limits`], whatever the file holds, and a byte is read at
+//! most three times, however small the pieces are in which its line arrives.
 
+use std::hash::{DefaultHasher, Hasher};
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use crate::fetch::claude::TranscriptFacts;
+use fs_err::os::unix::fs::{FileExt, OpenOptionsExt};
+use memchr::{memchr, memchr_iter, memchr2};
+use nix::fcntl::OFlag;
+
+use crate::fetch::claude::{self, TranscriptFacts};
 use crate::usage::Entry;
 
 /// How far a transcript has been read, and how to recognise it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Cursor {
     /// The device of the file.
     pub dev: u64,
@@ -44,25 +57,281 @@ pub struct Tail {
 /// What one read may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Bytes, except that a line once begun and known to end is read to its end.
+    /// Bytes, except that a line whose end is known is read to its end.
     pub bytes: u64,
     /// Entries; the last line may exceed them.
     pub entries: usize,
-    /// Bytes of a line; long strings in longer ones are cut.
+    /// Bytes of a line; long strings in longer ones are cut, and what is longer then is skipped.
     pub line: usize,
     /// Bytes that are left of a string in such a line.
     pub string: usize,
+    /// Bytes that are read at a time.
+    pub chunk: usize,
 }
 
 /// What the watcher allows.
-pub const LIMITS: Limits = Limits { bytes: 32 << 20, entries: 4096, line: 1 << 20, string: 4096 };
+pub const LIMITS: Limits =
+    Limits { bytes: 32 << 20, entries: 4096, line: 1 << 20, string: 4096, chunk: 256 << 10 };
 
 /// Reads on from `from`, or from the beginning.
+///
+/// A line without its newline is not read yet: its writer may be in the middle of it.
 pub fn read_tail(
     path: &Path,
     from: Option<(Cursor, TranscriptFacts)>,
     limits: Limits,
 ) -> io::Result<Tail> {
-    _ = (path, from, limits);
-    Err(io::ErrorKind::Unsupported.into())
+    // Something else may lie under this name: a pipe must not make us wait for its writer.
+    let file =
+        fs_err::OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?;
+    let meta = file.metadata()?;
+    if !meta.is_file() {
+        let reason = format!("{} is not a regular file", path.display());
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
+    }
+    let is_known = from.is_some();
+    let (dev, ino, size) = (meta.dev(), meta.ino(), meta.size());
+    let same = from.filter(|(it, _)| (it.dev, it.ino) == (dev, ino) && it.scanned <= size);
+    let same = match same {
+        Some((it, facts)) if it.check == check_before(&file, it.offset)? => Some((it, facts)),
+        _ => None,
+    };
+    let restarted = is_known && same.is_none();
+    let (cursor, facts) = same.unwrap_or_default();
+
+    let mut tail = Tail {
+        cursor: Cursor { dev, ino, ..cursor },
+        restarted,
+        facts,
+        entries: Vec::new(),
+        more: false,
+        size,
+        mtime_ms: meta.mtime().saturating_mul(1000) + meta.mtime_nsec() / 1_000_000,
+    };
+    let mut chunk = vec![0; limits.chunk];
+    if let Some(line_end) = tail.find_line_end(&file, &mut chunk, limits)? {
+        tail.read_lines(&file, &mut chunk, limits, line_end)?;
+        tail.cursor.check = check_before(&file, tail.cursor.offset)?;
+    }
+    Ok(tail)
+}
+
+impl Tail {
+    /// Looks for the end of a line that had none at the last read. Returns a place up to which
+    /// reading is worth it, if it is.
+    fn find_line_end(
+        &mut self,
+        file: &fs_err::File,
+        chunk: &mut [u8],
+        limits: Limits,
+    ) -> io::Result<Option<u64>> {
+        let start = self.cursor.scanned;
+        if start == self.cursor.offset {
+            return Ok(Some(start));
+        }
+        while self.cursor.scanned - start < limits.bytes {
+            let n = file.read_at(chunk, self.cursor.scanned)?;
+            if let Some(at) = memchr(b'\n', &chunk[..n]) {
+                return Ok(Some(self.cursor.scanned + at as u64 + 1));
+            }
+            if n == 0 {
+                return Ok(None);
+            }
+            self.cursor.scanned += n as u64;
+        }
+        self.more = true;
+        Ok(None)
+    }
+
+    fn read_lines(
+        &mut self,
+        file: &fs_err::File,
+        chunk: &mut [u8],
+        limits: Limits,
+        line_end: u64,
+    ) -> io::Result<()> {
+        let end = line_end.max(self.cursor.offset.saturating_add(limits.bytes));
+        let mut line = Line::new(limits);
+        let mut at = self.cursor.offset;
+        loop {
+            self.cursor.scanned = at;
+            if at >= end {
+                self.more = true;
+                return Ok(());
+            }
+            let n = file.read_at(chunk, at)?;
+            if n == 0 {
+                return Ok(());
+            }
+            let mut rest = 0;
+            for newline in memchr_iter(b'\n', &chunk[..n]) {
+                line.push(&chunk[rest..newline]);
+                rest = newline + 1;
+                self.take_in(&line);
+                line.clear();
+                self.cursor.offset = at + rest as u64;
+                if self.entries.len() >= limits.entries {
+                    self.cursor.scanned = self.cursor.offset;
+                    self.more = true;
+                    return Ok(());
+                }
+            }
+            line.push(&chunk[rest..n]);
+            at += n as u64;
+        }
+    }
+
+    fn take_in(&mut self, line: &Line) {
+        let Some(bytes) = line.bytes() else {
+            self.facts.skipped_lines += 1;
+            return;
+        };
+        let mut entries = Vec::new();
+        claude::fold_line(&mut self.facts, bytes, &mut entries);
+        // A line is longer than it has entries, so that their places are never another line's.
+        self.entries.extend((self.cursor.offset..).zip(entries));
+    }
+}
+
+/// Hash of what stands before `offset`. A shorter file has another one.
+fn check_before(file: &fs_err::File, offset: u64) -> io::Result<u64> {
+    let mut bytes = [0; 64];
+    let n_before = offset.min(64);
+    let n = file.read_at(&mut bytes[..n_before as usize], offset - n_before)?;
+    let mut hasher = DefaultHasher::new();
+    hasher.write(&bytes[..n]);
+    Ok(hasher.finish())
+}
+
+/// A line as it arrives, piece by piece, never longer than [`Limits::line`].
+struct Line {
+    limits: Limits,
+    bytes: Vec<u8>,
+    /// Set once the line has turned out to be long.
+    elision: Option<Elision>,
+}
+
+impl Line {
+    fn new(limits: Limits) -> Line {
+        Line { limits, bytes: Vec::new(), elision: None }
+    }
+
+    fn push(&mut self, piece: &[u8]) {
+        let fits = self.bytes.len() + piece.len() <= self.limits.line;
+        if self.elision.is_none() && !fits {
+            let whole = std::mem::take(&mut self.bytes);
+            let mut elision = Elision::default();
+            self.bytes.reserve(piece.len());
+            elision.push(&whole, self.limits.string, &mut self.bytes);
+            self.elision = Some(elision);
+        }
+        match &mut self.elision {
+            None => self.bytes.extend_from_slice(piece),
+            // What is too long already is not collected any further.
+            Some(_) if self.bytes.len() > self.limits.line => {}
+            Some(elision) => elision.push(piece, self.limits.string, &mut self.bytes),
+        }
+    }
+
+    /// None where the line is too long even without its long strings.
+    fn bytes(&self) -> Option<&[u8]> {
+        (self.bytes.len() <= self.limits.line).then_some(&self.bytes)
+    }
+
+    fn clear(&mut self) {
+        self.bytes.clear();
+        self.elision = None;
+    }
+}
+
+/// Copies JSON while it arrives, and leaves out the ends of long strings. What was a document stays
+/// one: a string is never cut within a character, an escape or a surrogate pair.
+#[derive(Default)]
+struct Elision {
+    state: State,
+    /// Bytes of the current string that were copied.
+    copied: usize,
+    /// The last escape was the first half of a pair.
+    in_pair: bool,
+}
+
+#[derive(Clone, Copy, Default)]
+enum State {
+    #[default]
+    Outside,
+    InString,
+    AfterBackslash,
+    InHex {
+        n_left: u8,
+        value: u16,
+    },
+    /// In the part of a string that is left out.
+    InCut,
+    InCutAfterBackslash,
+}
+
+impl Elision {
+    fn push(&mut self, mut piece: &[u8], string_limit: usize, out: &mut Vec<u8>) {
+        while let Some((&byte, rest)) = piece.split_first() {
+            match self.state {
+                State::Outside => {
+                    let n = memchr(b'"', piece).map_or(piece.len(), |it| it + 1);
+                    out.extend_from_slice(&piece[..n]);
+                    if piece[n - 1] == b'"' {
+                        *self = Elision { state: State::InString, copied: 0, in_pair: false };
+                    }
+                    piece = &piece[n..];
+                    continue;
+                }
+                State::InCut => {
+                    let Some(n) = memchr2(b'"', b'\\', piece) else { return };
+                    if piece[n] == b'"' {
+                        out.push(b'"');
+                        self.state = State::Outside;
+                    } else {
+                        self.state = State::InCutAfterBackslash;
+                    }
+                    piece = &piece[n + 1..];
+                    continue;
+                }
+                State::InCutAfterBackslash => self.state = State::InCut,
+                State::InString if byte != b'"' && self.may_cut(byte, string_limit) => {
+                    self.state = State::InCut;
+                    continue;
+                }
+                _ => self.copy(byte, out),
+            }
+            piece = rest;
+        }
+    }
+
+    fn may_cut(&self, next: u8, string_limit: usize) -> bool {
+        let within_character = next & 0xc0 == 0x80 || self.in_pair;
+        // What goes on being within one is not text, and may be cut anywhere.
+        self.copied >= string_limit && !within_character || self.copied >= string_limit + 16
+    }
+
+    fn copy(&mut self, byte: u8, out: &mut Vec<u8>) {
+        out.push(byte);
+        self.copied += 1;
+        self.state = match self.state {
+            State::InString if byte == b'"' => State::Outside,
+            State::InString if byte == b'\\' => State::AfterBackslash,
+            State::AfterBackslash if byte == b'u' => State::InHex { n_left: 4, value: 0 },
+            State::InHex { n_left, value } => {
+                let digit = (byte as char).to_digit(16).unwrap_or(0) as u16;
+                let value = value << 4 | digit;
+                if n_left > 1 {
+                    State::InHex { n_left: n_left - 1, value }
+                } else {
+                    self.in_pair = (0xd800..0xdc00).contains(&value);
+                    State::InString
+                }
+            }
+            _ => {
+                self.in_pair = false;
+                State::InString
+            }
+        };
+    }
 }
