@@ -335,3 +335,155 @@ impl Elision {
         };
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::io::Write;
+
+    const SMALL: Limits = Limits { bytes: 700, entries: 2, line: 600, string: 64, chunk: 100 };
+
+    fn reply(n: usize, text: &str) -> String {
+        format!(
+            r#"{{"type":"assistant","timestamp":"2026-11-23T11:15:04Z","message":{{"id":"msg_{n}","content":[{{"type":"text","text":"{text}"}}],"usage":{{"input_tokens":{n},"output_tokens":1}}}}}}"#
+        )
+    }
+
+    fn file_with(content: &[u8]) -> tempfile::NamedTempFile {
+        let mut file = tempfile::NamedTempFile::new().expect("can write");
+        append(&mut file, content);
+        file
+    }
+
+    fn append(file: &mut tempfile::NamedTempFile, content: &[u8]) {
+        file.write_all(content).expect("can write");
+    }
+
+    /// Reads until there is no more; what all reads found, in one.
+    fn read(path: &Path, mut from: Option<(Cursor, TranscriptFacts)>, limits: Limits) -> Tail {
+        let mut entries = Vec::new();
+        let mut restarted = false;
+        loop {
+            let tail = read_tail(path, from, limits).expect("can read");
+            entries.extend(tail.entries.iter().cloned());
+            restarted |= tail.restarted;
+            if !tail.more {
+                return Tail { entries, restarted, ..tail };
+            }
+            from = Some((tail.cursor, tail.facts));
+        }
+    }
+
+    fn inputs(tail: &Tail) -> Vec<u64> {
+        tail.entries.iter().map(|(_, it)| it.tokens.input).collect()
+    }
+
+    #[test]
+    fn a_line_waits_for_its_newline() {
+        let mut file = file_with(reply(1, "x").as_bytes());
+        let tail = read(file.path(), None, LIMITS);
+        assert_eq!((inputs(&tail), tail.cursor.offset), (vec![], 0));
+        append(&mut file, b"\n");
+        let tail = read(file.path(), Some((tail.cursor, tail.facts)), LIMITS);
+        assert_eq!((inputs(&tail), tail.cursor.offset), (vec![1], tail.size));
+    }
+
+    #[track_caller]
+    fn check_restart(before: &str, after: &str, expected: (bool, &[u64])) {
+        let file = file_with(before.as_bytes());
+        let tail = read(file.path(), None, LIMITS);
+        fs_err::write(file.path(), after).expect("can write");
+        let tail = read(file.path(), Some((tail.cursor, tail.facts)), LIMITS);
+        assert_eq!((tail.restarted, &*inputs(&tail)), expected);
+    }
+
+    #[test]
+    fn another_file_is_read_from_its_beginning() {
+        let [one, two, three] = [1, 2, 3].map(|it| reply(it, &"x".repeat(80)) + "\n");
+        check_restart(&one, &format!("{one}{two}"), (false, &[2]));
+        check_restart(&format!("{one}{two}"), &one, (true, &[1]));
+        check_restart(&one, &format!("{two}{three}"), (true, &[2, 3]));
+        check_restart(&one, "", (true, &[]));
+    }
+
+    #[test]
+    fn what_is_no_regular_file_is_refused_at_once() {
+        let dir = tempfile::tempdir().expect("can write");
+        let pipe = dir.path().join("s.jsonl");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).expect("can make a pipe");
+        assert!(read_tail(&pipe, None, LIMITS).is_err());
+        assert!(read_tail(dir.path(), None, LIMITS).is_err());
+        assert!(read_tail(&dir.path().join("none"), None, LIMITS).is_err());
+    }
+
+    #[test]
+    fn a_long_line_gives_up_its_facts() {
+        let long = reply(1, &"é\\n\\ud83d\\ude00".repeat(1000)) + "\n";
+        let file = file_with(format!("{long}{}\n", reply(2, "x")).as_bytes());
+        let tail = read(file.path(), None, SMALL);
+        assert_eq!((inputs(&tail), tail.facts.skipped_lines), (vec![1, 2], 0));
+    }
+
+    #[test]
+    fn a_line_that_is_long_without_its_strings_is_skipped() {
+        let long = format!("{{\"a\":[{}0]}}\n", "0,".repeat(1000));
+        let file = file_with(format!("{long}{}\n", reply(2, "x")).as_bytes());
+        let tail = read(file.path(), None, SMALL);
+        assert_eq!((inputs(&tail), tail.facts.skipped_lines), (vec![2], 1));
+    }
+
+    fn any_content() -> impl Strategy<Value = Vec<u8>> {
+        let line = prop_oneof![
+            (1..9_usize, "[a-zé🚀]{0,300}").prop_map(|(n, text)| reply(n, &text).into_bytes()),
+            prop::collection::vec(any::<u8>(), 0..40),
+            Just(Vec::new()),
+        ];
+        prop::collection::vec(line, 0..12).prop_map(|it| it.join(&b'\n'))
+    }
+
+    proptest! {
+        #[test]
+        fn pieces_say_what_the_whole_says(
+            content in any_content(),
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8),
+        ) {
+            let mut cuts: Vec<usize> = cuts.iter().map(|it| it.index(content.len() + 1)).collect();
+            cuts.extend([0, content.len()]);
+            cuts.sort_unstable();
+            let mut file = file_with(b"");
+            let mut entries = Vec::new();
+            let mut from = None;
+            for piece in cuts.windows(2) {
+                append(&mut file, &content[piece[0]..piece[1]]);
+                let tail = read(file.path(), from, SMALL);
+                prop_assert!(!tail.restarted);
+                entries.extend(tail.entries);
+                from = Some((tail.cursor, tail.facts));
+            }
+            let whole = read(file.path(), None, SMALL);
+            prop_assert_eq!((entries, from), (whole.entries, Some((whole.cursor, whole.facts))));
+        }
+
+        #[test]
+        fn an_elided_document_is_one(text in ".{0,300}", escape in any::<bool>(), piece in 1..50_usize) {
+            let mut json = serde_json::to_string(&[&text, "end"]).expect("can be written");
+            if escape {
+                json = json.chars().map(escaped).collect();
+            }
+            let mut elided = Vec::new();
+            let mut elision = Elision::default();
+            json.as_bytes().chunks(piece).for_each(|it| elision.push(it, 20, &mut elided));
+            let [cut, end]: [String; 2] = serde_json::from_slice(&elided).expect("is a document");
+            prop_assert!(text.starts_with(&cut));
+            prop_assert_eq!(end, "end");
+        }
+    }
+
+    fn escaped(it: char) -> String {
+        if it.is_ascii() {
+            return it.to_string();
+        }
+        it.encode_utf16(&mut [0; 2]).iter().map(|it| format!("\\u{it:04x}")).collect()
+    }
+}
