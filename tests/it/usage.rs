@@ -1,0 +1,224 @@
+//! Real trees of transcripts, read as they grow, against what their writer knows to be true.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use ccstatusd::fetch::claude::{self, Place, TranscriptFacts};
+use ccstatusd::fetch::tail::{self, Cursor, Limits};
+use ccstatusd::store::schema::{SessionId, Usage};
+use ccstatusd::usage::ledger::{Ledger, SessionTotals};
+use ccstatusd::usage::prices::Prices;
+use jiff::civil::Weekday;
+use jiff::tz::TimeZone;
+use proptest::prelude::*;
+use proptest::sample::Index;
+
+const NOW: i64 = 1_795_435_200_000;
+
+/// Small enough that every bound is met in every case.
+const SMALL: Limits = Limits { bytes: 900, entries: 3, line: 2000, string: 200, chunk: 128 };
+
+const SESSIONS: [&str; 3] = ["s-a", "s-b", "s-c"];
+
+const FILES: [&str; 5] = [
+    "projects/p/s-a.jsonl",
+    "projects/p/s-b.jsonl",
+    "projects/q/s-c.jsonl",
+    "projects/p/s-a/subagents/workflows/w/agent-1.jsonl",
+    "projects/q/agent-2.jsonl",
+];
+
+/// One line of a reply, as some file tells it.
+#[derive(Clone, Debug)]
+struct Told {
+    file: usize,
+    reply: u32,
+    output: u64,
+    minutes_ago: i64,
+}
+
+fn told() -> impl Strategy<Value = Told> {
+    (0..FILES.len(), 0..12_u32, 1..9_u64, 0..3000_i64)
+        .prop_map(|(file, reply, output, minutes_ago)| Told { file, reply, output, minutes_ago })
+}
+
+impl Told {
+    fn is_side(&self) -> bool {
+        FILES[self.file].contains("agent-")
+    }
+
+    fn at_ms(&self) -> i64 {
+        NOW - self.minutes_ago * 60_000
+    }
+
+    /// The old layout's line names its session; the path does where it can.
+    fn session(&self) -> &'static str {
+        match self.file {
+            3 => SESSIONS[0],
+            4 => SESSIONS[1],
+            it => SESSIONS[it],
+        }
+    }
+
+    fn line(&self) -> String {
+        let at = jiff::Timestamp::from_millisecond(self.at_ms()).expect("is a time");
+        let Told { reply, output, .. } = self;
+        let (side, session) = (self.is_side(), self.session());
+        let long = "é🚀".repeat(if reply % 4 == 0 { 600 } else { 3 });
+        format!(
+            r#"{{"type":"assistant","isSidechain":{side},"sessionId":"{session}","timestamp":"{at}","requestId":"req_{reply}","message":{{"id":"msg_{reply}","model":"claude-opus-4-8","content":[{{"type":"text","text":"{long}"}}],"usage":{{"input_tokens":2,"output_tokens":{output},"cache_read_input_tokens":{reply}}}}}}}"#
+        ) + "\n"
+    }
+}
+
+/// What a reader must find: (entries, output, cache reads) of each session.
+fn truth(files: &[Vec<Told>]) -> BTreeMap<&'static str, (u64, u64, u64)> {
+    let mut winners: BTreeMap<u32, &Told> = BTreeMap::new();
+    let mut paths: Vec<usize> = (0..FILES.len()).collect();
+    paths.sort_by_key(|it| FILES[*it]);
+    for told in paths.iter().flat_map(|it| &files[*it]) {
+        let best = winners.entry(told.reply).or_insert(told);
+        if (!told.is_side(), told.output) > (!best.is_side(), best.output) {
+            *best = told;
+        }
+    }
+    let mut sessions = BTreeMap::<_, (u64, u64, u64)>::new();
+    for told in winners.values() {
+        let sums = sessions.entry(told.session()).or_default();
+        *sums = (sums.0 + 1, sums.1 + told.output, sums.2 + u64::from(told.reply));
+    }
+    sessions
+}
+
+/// A reader as the watcher is one.
+struct Reader {
+    root: PathBuf,
+    ledger: Ledger,
+    known: BTreeMap<usize, (Cursor, TranscriptFacts)>,
+}
+
+impl Reader {
+    fn new(root: &Path) -> Reader {
+        let ledger = Ledger::new(Prices::builtin());
+        Reader { root: root.to_owned(), ledger, known: BTreeMap::new() }
+    }
+
+    fn read(&mut self, file: usize) {
+        let path = self.root.join(FILES[file]);
+        let session = match claude::place(&self.root, &path).expect("is a transcript") {
+            Place::Transcript(it) | Place::Subagent(it) => Some(it),
+            Place::OldSubagent | Place::Process(_) => None,
+        };
+        let id = self.ledger.file(FILES[file]);
+        loop {
+            let tail = tail::read_tail(&path, self.known.remove(&file), SMALL).expect("can read");
+            if tail.restarted {
+                self.ledger.remove_file(id);
+            }
+            for (offset, entry) in &tail.entries {
+                self.ledger.add(id, *offset, session.as_ref(), entry);
+            }
+            assert_eq!(tail.facts.skipped_lines, 0);
+            self.known.insert(file, (tail.cursor, tail.facts));
+            if !tail.more {
+                return;
+            }
+        }
+    }
+
+    fn views(&self) -> (Usage, Vec<Option<SessionTotals>>) {
+        let session =
+            |it: &&str| self.ledger.session(&SessionId::checked(it).expect("is a session id"));
+        let usage = self.ledger.usage(NOW, &TimeZone::UTC, Weekday::Monday);
+        (usage, SESSIONS.iter().map(session).collect())
+    }
+}
+
+struct Tree {
+    dir: tempfile::TempDir,
+}
+
+impl Tree {
+    fn new() -> Tree {
+        let tree = Tree { dir: tempfile::tempdir().expect("can write") };
+        for file in 0..FILES.len() {
+            let path = tree.path(file);
+            fs_err::create_dir_all(path.parent().expect("has one")).expect("can write");
+            fs_err::write(path, "").expect("can write");
+        }
+        tree
+    }
+
+    fn path(&self, file: usize) -> PathBuf {
+        self.dir.path().join(FILES[file])
+    }
+
+    fn append(&self, file: usize, bytes: &[u8]) {
+        let file = fs_err::OpenOptions::new().append(true).open(self.path(file));
+        file.and_then(|mut it| it.write_all(bytes)).expect("can write");
+    }
+}
+
+fn bytes(told: &[Told]) -> Vec<u8> {
+    told.iter().map(Told::line).collect::<String>().into_bytes()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Files grow piece by piece in any order, pieces end within lines and characters, one file is
+    /// cut short and one replaced: what is known then is what a reader finds who comes last.
+    #[test]
+    fn a_tree_read_while_it_grew_says_what_it_says_at_last(
+        told in prop::collection::vec(told(), 1..40),
+        pieces in prop::collection::vec((0..FILES.len(), any::<Index>()), 0..30),
+        truncated in (0..FILES.len(), any::<Index>()),
+        replaced in (0..FILES.len(), any::<Index>()),
+    ) {
+        let tree = Tree::new();
+        let mut reader = Reader::new(tree.dir.path());
+        let mut files: Vec<Vec<Told>> = vec![Vec::new(); FILES.len()];
+        for it in &told {
+            files[it.file].push(it.clone());
+        }
+
+        let mut written = [0; FILES.len()];
+        for (file, end) in pieces {
+            let all = bytes(&files[file]);
+            let n = end.index(all.len() - written[file] + 1);
+            tree.append(file, &all[written[file]..written[file] + n]);
+            written[file] += n;
+            reader.read(file);
+        }
+        for file in 0..FILES.len() {
+            tree.append(file, &bytes(&files[file])[written[file]..]);
+            reader.read(file);
+        }
+
+        let (file, n) = (truncated.0, truncated.1.index(files[truncated.0].len() + 1));
+        files[file].truncate(n);
+        fs_err::write(tree.path(file), bytes(&files[file])).expect("can write");
+        reader.read(file);
+
+        let (file, n) = (replaced.0, replaced.1.index(files[replaced.0].len() + 1));
+        files[file].rotate_left(n);
+        let fresh = tree.dir.path().join("fresh");
+        fs_err::write(&fresh, bytes(&files[file])).expect("can write");
+        fs_err::rename(&fresh, tree.path(file)).expect("can rename");
+        reader.read(file);
+
+        let mut cold = Reader::new(tree.dir.path());
+        (0..FILES.len()).for_each(|it| cold.read(it));
+        prop_assert_eq!(reader.views(), cold.views());
+
+        let truth = truth(&files);
+        for (name, session) in SESSIONS.iter().zip(cold.views().1) {
+            let found = session.map(|it| {
+                let tokens = it.totals.tokens;
+                (it.entries, tokens.output, tokens.cache_read)
+            });
+            prop_assert_eq!(found, truth.get(name).copied(), "{}", name);
+        }
+    }
+}
