@@ -346,19 +346,19 @@ fn preview(text: &str) -> String {
     const LENGTH: usize = 120;
     let mut line = String::new();
     for word in text.split_whitespace() {
-        let visible = word.chars().filter(|it| !it.is_control() && !turns_text_around(*it));
-        let n_before = line.len();
-        if n_before > 0 {
+        let mut visible =
+            word.chars().filter(|it| !it.is_control() && !turns_text_around(*it)).peekable();
+        if !line.is_empty() && visible.peek().is_some() {
             line.push(' ');
         }
-        let n_with_space = line.len();
         line.extend(visible);
-        if line.len() == n_with_space {
-            line.truncate(n_before);
-        }
     }
-    match line.grapheme_indices(true).nth(LENGTH) {
-        Some((end, _)) => format!("{}…", line[..end].trim_end()),
+    let end = match line.is_ascii() {
+        true => (line.len() > LENGTH).then_some(LENGTH),
+        false => line.grapheme_indices(true).nth(LENGTH).map(|(it, _)| it),
+    };
+    match end {
+        Some(end) => format!("{}…", line[..end].trim_end()),
         None => line,
     }
 }
@@ -747,7 +747,7 @@ struct Head(String);
 
 impl Fits<'_> for Head {
     fn text(text: &str) -> Option<Head> {
-        let mut end = text.len().min(2048);
+        let mut end = text.len().min(512);
         while !text.is_char_boundary(end) {
             end -= 1;
         }

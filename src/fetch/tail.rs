@@ -65,13 +65,13 @@ pub struct Limits {
     pub line: usize,
     /// Bytes that are left of a string in such a line.
     pub string: usize,
-    /// Bytes that are read at a time.
+    /// Bytes that are read at a time; at most as many as a line may have.
     pub chunk: usize,
 }
 
 /// What the watcher allows.
 pub const LIMITS: Limits =
-    Limits { bytes: 32 << 20, entries: 4096, line: 1 << 20, string: 4096, chunk: 256 << 10 };
+    Limits { bytes: 32 << 20, entries: 4096, line: 1 << 20, string: 4096, chunk: 64 << 10 };
 
 /// Reads on from `from`, or from the beginning.
 ///
@@ -165,10 +165,15 @@ impl Tail {
             }
             let mut rest = 0;
             for newline in memchr_iter(b'\n', &chunk[..n]) {
-                line.push(&chunk[rest..newline]);
+                // Most lines lie in one chunk, and need not be copied.
+                if line.is_empty() {
+                    self.take_in(Some(&chunk[rest..newline]));
+                } else {
+                    line.push(&chunk[rest..newline]);
+                    self.take_in(line.bytes());
+                    line.clear();
+                }
                 rest = newline + 1;
-                self.take_in(&line);
-                line.clear();
                 self.cursor.offset = at + rest as u64;
                 if self.entries.len() >= limits.entries {
                     self.cursor.scanned = self.cursor.offset;
@@ -181,13 +186,14 @@ impl Tail {
         }
     }
 
-    fn take_in(&mut self, line: &Line) {
-        let Some(bytes) = line.bytes() else {
+    /// Takes in the line at the cursor, or counts it where it was too long.
+    fn take_in(&mut self, line: Option<&[u8]>) {
+        let Some(line) = line else {
             self.facts.skipped_lines += 1;
             return;
         };
         let mut entries = Vec::new();
-        claude::fold_line(&mut self.facts, bytes, &mut entries);
+        claude::fold_line(&mut self.facts, line, &mut entries);
         // A line is longer than it has entries, so that their places are never another line's.
         self.entries.extend((self.cursor.offset..).zip(entries));
     }
@@ -231,6 +237,10 @@ impl Line {
             Some(_) if self.bytes.len() > self.limits.line => {}
             Some(elision) => elision.push(piece, self.limits.string, &mut self.bytes),
         }
+    }
+
+    fn is_empty(&self) -> bool {
+        self.bytes.is_empty() && self.elision.is_none()
     }
 
     /// None where the line is too long even without its long strings.
