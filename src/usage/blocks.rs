@@ -29,6 +29,10 @@ impl SlotKey {
         SlotKey(2 * at_ms.div_euclid(QUARTER_MS) + i64::from(!on_the_stroke))
     }
 
+    fn quarter_ms(self) -> i64 {
+        self.0.div_euclid(2) * QUARTER_MS
+    }
+
     /// The slots of a span that begins and ends on a quarter-hour.
     pub fn range(span: Range<i64>) -> Range<SlotKey> {
         SlotKey::of(span.start)..SlotKey::of(span.end)
@@ -40,8 +44,8 @@ impl SlotKey {
 pub struct Slot {
     /// In sum.
     pub sums: Sums,
-    /// How many entries have which time.
-    times: BTreeMap<i64, u32>,
+    /// How many entries are how many milliseconds into the quarter-hour.
+    times: BTreeMap<u32, u32>,
 }
 
 /// What was used, slot by slot; empty slots are not there.
@@ -51,7 +55,7 @@ pub type Slots = BTreeMap<SlotKey, Slot>;
 pub fn insert(slots: &mut Slots, at_ms: i64, sums: &Sums) {
     let slot = slots.entry(SlotKey::of(at_ms)).or_default();
     slot.sums += sums;
-    *slot.times.entry(at_ms).or_default() += 1;
+    *slot.times.entry(into_quarter(at_ms)).or_default() += 1;
 }
 
 /// Takes an entry back that was counted before.
@@ -59,15 +63,20 @@ pub fn remove(slots: &mut Slots, at_ms: i64, sums: &Sums) {
     let key = SlotKey::of(at_ms);
     let Some(slot) = slots.get_mut(&key) else { return };
     slot.sums -= sums;
-    if let Some(n) = slot.times.get_mut(&at_ms) {
+    let time = into_quarter(at_ms);
+    if let Some(n) = slot.times.get_mut(&time) {
         *n -= 1;
         if *n == 0 {
-            slot.times.remove(&at_ms);
+            slot.times.remove(&time);
         }
     }
     if slot.times.is_empty() {
         slots.remove(&key);
     }
+}
+
+fn into_quarter(at_ms: i64) -> u32 {
+    at_ms.rem_euclid(QUARTER_MS) as u32
 }
 
 /// The active block.
@@ -80,17 +89,18 @@ pub fn active(slots: &Slots, now_ms: i64) -> Option<Block> {
     let mut chain_start = SlotKey::of(now_ms);
     let mut next_ms = None;
     for (key, slot) in known().rev() {
-        if next_ms.is_some_and(|it: i64| it - slot.last_ms() > BLOCK_MS) {
+        if next_ms.is_some_and(|it: i64| it - slot.last_ms(*key) > BLOCK_MS) {
             break;
         }
-        (chain_start, next_ms) = (*key, Some(slot.first_ms()));
+        (chain_start, next_ms) = (*key, Some(slot.first_ms(*key)));
     }
 
     let mut blocks: Vec<(i64, Vec<SlotKey>)> = Vec::new();
     for (key, slot) in known().skip_while(|(key, _)| **key < chain_start) {
+        let first_ms = slot.first_ms(*key);
         match blocks.last_mut() {
-            Some((start_ms, block)) if slot.first_ms() - *start_ms <= BLOCK_MS => block.push(*key),
-            _ => blocks.push((slot.first_ms() - slot.first_ms().rem_euclid(HOUR_MS), vec![*key])),
+            Some((start_ms, block)) if first_ms - *start_ms <= BLOCK_MS => block.push(*key),
+            _ => blocks.push((first_ms - first_ms.rem_euclid(HOUR_MS), vec![*key])),
         }
     }
     let (start_ms, keys) = blocks.into_iter().rfind(|(start_ms, _)| *start_ms <= now_ms)?;
@@ -104,8 +114,9 @@ fn sum_up(slots: &Slots, start_ms: i64, keys: &[SlotKey], now_ms: i64) -> Option
     for slot in keys.iter().filter_map(|it| slots.get(it)) {
         sums += &slot.sums;
     }
-    let first_ms = slots.get(keys.first()?)?.first_ms();
-    let last_ms = slots.get(keys.last()?)?.last_ms();
+    let (first, last) = (keys.first()?, keys.last()?);
+    let first_ms = slots.get(first)?.first_ms(*first);
+    let last_ms = slots.get(last)?.last_ms(*last);
     let totals = sums.totals();
     let end_ms = start_ms + BLOCK_MS;
     let n_tokens = sums.tokens() as f64;
@@ -134,12 +145,14 @@ fn sum_up(slots: &Slots, start_ms: i64, keys: &[SlotKey], now_ms: i64) -> Option
 }
 
 impl Slot {
-    fn first_ms(&self) -> i64 {
-        *self.times.first_key_value().expect("empty slots are removed").0
+    fn first_ms(&self, key: SlotKey) -> i64 {
+        let (time, _) = self.times.first_key_value().expect("empty slots are removed");
+        key.quarter_ms() + i64::from(*time)
     }
 
-    fn last_ms(&self) -> i64 {
-        *self.times.last_key_value().expect("empty slots are removed").0
+    fn last_ms(&self, key: SlotKey) -> i64 {
+        let (time, _) = self.times.last_key_value().expect("empty slots are removed");
+        key.quarter_ms() + i64::from(*time)
     }
 }
 

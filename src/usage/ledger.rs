@@ -6,7 +6,7 @@
 //! brings its own time, session and cost; so a late copy can move a reply to another day.
 //!
 //! Of the copies in one file only the best is kept: enough to elect again when another file goes.
-//! Ids are kept as 64-bit hashes, two per candidate.
+//! Ids are kept as hashes: 64 bits of the message's, and 32 of the request's beside it.
 //!
 //! **Invariant:** the sums are those of the elected candidates, and who is elected depends on the
 //! candidates alone.
@@ -77,7 +77,7 @@ struct File {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
     group: u64,
-    reply: u64,
+    reply: u32,
     file: FileId,
 }
 
@@ -380,10 +380,10 @@ impl Candidate {
 
 fn key_of(file: FileId, offset: u64, session: u32, entry: &Entry) -> Key {
     let (group, reply) = match (entry.message_id.as_deref(), entry.request_id.as_deref()) {
-        (Some(message), Some(request)) => (hash(message), hash(request)),
+        (Some(message), Some(request)) => (hash(message), hash(request) as u32),
         (Some(message), None) if message.starts_with("msg_") => (hash(message), 0),
         // Not every provider's ids are unique beyond a session.
-        (Some(message), None) => (hash(message), hash(&session)),
+        (Some(message), None) => (hash(message), session),
         (None, _) => (hash(&(file, offset)), 0),
     };
     Key { group, reply, file }
@@ -398,7 +398,7 @@ fn hash(it: &(impl Hash + ?Sized)) -> u64 {
 fn whole(group: u64) -> std::ops::RangeInclusive<Key> {
     Key { group, reply: 0, file: FileId(0) }..=Key {
         group,
-        reply: u64::MAX,
+        reply: u32::MAX,
         file: FileId(u32::MAX),
     }
 }
