@@ -3,4 +3,5 @@
 pub mod claude;
 pub mod exec;
 pub mod git;
+pub mod guard;
 pub mod tail;

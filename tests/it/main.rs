@@ -1,3 +1,4 @@
-//! The integration tests, in one binary.
+//! The integration tests: one binary, so that they link once.
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 
-mod usage;
+mod exec;
