@@ -58,10 +58,18 @@ struct Task {
 #[derive(Clone, Copy, Debug)]
 enum Slot {
     Idle,
-    Wanted { window: Window, due: Instant },
-    Running { since: Instant },
+    Wanted {
+        window: Window,
+        due: Instant,
+    },
+    Running {
+        since: Instant,
+    },
     /// It changed while it was being fetched, so what comes back may be old already.
-    RunningStale { since: Instant, window: Window },
+    RunningStale {
+        since: Instant,
+        window: Window,
+    },
 }
 
 impl<K: Ord + Clone> Plan<K> {

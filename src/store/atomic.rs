@@ -19,7 +19,8 @@ const SUFFIX: &str = ".tmp";
 /// On any error the old file is still there, and our temporary one is gone.
 pub fn write(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     let temporary = dir.join(format!("{PREFIX}{name}.{}{SUFFIX}", std::process::id()));
-    let res = write_new(&temporary, bytes).and_then(|()| fs_err::rename(&temporary, dir.join(name)));
+    let res =
+        write_new(&temporary, bytes).and_then(|()| fs_err::rename(&temporary, dir.join(name)));
     if res.is_err() {
         fs_err::remove_file(&temporary).ok();
     }

@@ -1,0 +1,147 @@
+//! Reads `git status --porcelain=v2 -z --branch --show-stash`. PURE.
+//!
+//! Tolerant of what it does not know: headers and entries of a later git are skipped.
+
+use crate::store::schema::Repo;
+
+/// The facts in git's answer; `None` where it is not one, or not a whole one.
+pub fn parse(output: &[u8]) -> Option<Repo> {
+    let mut repo = Repo::default();
+    let mut has_commit_header = false;
+    let mut records = output.strip_suffix(b"\0")?.split(|it| *it == 0);
+    while let Some(record) = records.next() {
+        match record {
+            [b'#', b' ', header @ ..] => {
+                let header = String::from_utf8_lossy(header);
+                let (name, value) = header.split_once(' ').unwrap_or((&header, ""));
+                has_commit_header |= name == "branch.oid";
+                fold_header(&mut repo, name, value);
+            }
+            [kind @ (b'1' | b'2'), b' ', staged, unstaged, b' ', ..] => {
+                repo.staged += u64::from(*staged != b'.');
+                repo.unstaged += u64::from(*unstaged != b'.');
+                if *kind == b'2' {
+                    // Where it was before: a record of its own, which is a path and may look
+                    // like anything.
+                    records.next();
+                }
+            }
+            [b'u', b' ', ..] => repo.conflicts += 1,
+            [b'?', b' ', ..] => repo.untracked += 1,
+            _ => {}
+        }
+    }
+    has_commit_header.then_some(repo)
+}
+
+fn fold_header(repo: &mut Repo, name: &str, value: &str) {
+    match name {
+        "branch.oid" if value != "(initial)" => repo.commit = Some(value.to_owned()),
+        "branch.head" if value != "(detached)" => repo.branch = Some(value.to_owned()),
+        "branch.upstream" => repo.upstream = Some(value.to_owned()),
+        "branch.ab" => {
+            for side in value.split(' ') {
+                if let Some(n) = side.strip_prefix('+') {
+                    repo.ahead = n.parse().unwrap_or(0);
+                } else if let Some(n) = side.strip_prefix('-') {
+                    repo.behind = n.parse().unwrap_or(0);
+                }
+            }
+        }
+        "stash" => repo.stashes = value.parse().unwrap_or(0),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const OID: &str = "# branch.oid 2c18165\0";
+
+    #[track_caller]
+    fn check(output: impl AsRef<[u8]>, expected: &Repo) {
+        let output = [OID.as_bytes(), output.as_ref()].concat();
+        let commit = Some("2c18165".to_owned());
+        let expected = Repo { commit, ..expected.clone() };
+        assert_eq!(parse(&output).as_ref(), Some(&expected), "{}", output.escape_ascii());
+    }
+
+    fn some(text: &str) -> Option<String> {
+        Some(text.to_owned())
+    }
+
+    #[test]
+    fn headers_are_read() {
+        let repo = Repo {
+            branch: some("main"),
+            upstream: some("origin/main"),
+            ahead: 2,
+            behind: 13,
+            stashes: 4,
+            ..Repo::default()
+        };
+        let headers =
+            "# branch.head main\0# branch.upstream origin/main\0# branch.ab +2 -13\0# stash 4\0";
+        check(headers, &repo);
+    }
+
+    #[test]
+    fn a_detached_head_has_no_branch_and_an_unborn_one_no_commit() {
+        check("# branch.head (detached)\0", &Repo::default());
+        let unborn = parse(b"# branch.oid (initial)\0# branch.head main\0").unwrap();
+        assert_eq!((unborn.commit, unborn.branch), (None, some("main")));
+    }
+
+    #[test]
+    fn entries_are_counted_by_side() {
+        let entries = "1 M. N... 100644 100644 100644 1 2 a\0\
+                       1 .M N... 100644 100644 100644 1 2 b\0\
+                       1 MM N... 100644 100644 100644 1 2 c\0\
+                       u UU N... 100644 100644 100644 100644 1 2 3 d\0\
+                       ? e/\0\
+                       ! ignored\0";
+        let repo = Repo { staged: 2, unstaged: 2, conflicts: 1, untracked: 1, ..Repo::default() };
+        check(entries, &repo);
+    }
+
+    #[test]
+    fn a_path_cannot_pretend_to_be_a_record() {
+        let repo = Repo { staged: 1, untracked: 1, ..Repo::default() };
+        check("2 R. N... 1 1 1 1 2 R100 new\0u UU old\0? a\n# stash 9\0", &repo);
+    }
+
+    #[test]
+    fn a_branch_that_is_not_utf8_is_shown_as_well_as_can_be() {
+        check(b"# branch.head caf\xe9\0", &Repo { branch: some("caf\u{fffd}"), ..Repo::default() });
+    }
+
+    #[test]
+    fn what_a_later_git_adds_is_skipped() {
+        let repo = Repo { untracked: 1, ..Repo::default() };
+        check("# branch.new x\0# branch.ab +? -?\0# odd\0x what\x001\x002 x\0? a\0", &repo);
+    }
+
+    #[test]
+    fn half_an_answer_is_none() {
+        assert_eq!(parse(b""), None);
+        assert_eq!(parse(b"\0"), None);
+        assert_eq!(parse(b"? a\0"), None, "no header");
+        assert_eq!(parse(b"# branch.oid 2c18165\0? a"), None, "cut short");
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes in prop::collection::vec(
+            prop_oneof![Just(0u8), Just(b' '), prop::sample::select(b"#12u?.MU+-".to_vec()), any::<u8>()],
+            0..200,
+        )) {
+            let output = [OID.as_bytes(), &bytes, b"\0"].concat();
+            let repo = parse(&output).unwrap();
+            let n_records = output.split(|it| *it == 0).count() as u64;
+            prop_assert!(repo.untracked + repo.conflicts + repo.staged <= n_records);
+        }
+    }
+}

@@ -1,0 +1,252 @@
+//! Where a repository is, and what in it is worth watching. Reads a few small files, runs nothing.
+//!
+//! This is git's own search, so that the two agree on which repository a folder belongs to; but
+//! only git decides whether to trust it.
+
+use std::collections::VecDeque;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use crate::store::read_bounded;
+
+/// Most directories that one working tree has watched. Beyond it, changes of some references are
+/// seen only when something else is.
+const MAX_WATCHED: usize = 512;
+
+/// Most entries that are looked at in one directory of references.
+const MAX_ENTRIES: usize = 10_000;
+
+/// Paths can be 4096 bytes long.
+const MAX_POINTER: u64 = 8192;
+
+/// A working tree, or a bare repository.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct WorkTree {
+    /// The top of the files; of a bare repository, the repository itself.
+    pub top: PathBuf,
+    /// What belongs to this working tree: `HEAD`, the index, an operation in progress.
+    pub git_dir: PathBuf,
+    /// What it shares with the other working trees: references, configuration. Often `git_dir`.
+    pub common_dir: PathBuf,
+    /// Whether there are no files, and so nothing to say but the branch.
+    pub bare: bool,
+}
+
+impl WorkTree {
+    /// The one that `cwd` is in, found as git does: upwards, within one file system, and the
+    /// nearest wins. Submodules and linked working trees are working trees of their own.
+    ///
+    /// Inside a `.git` it is the one around it; inside a submodule's repository below `.git`,
+    /// that repository, as if it were bare.
+    pub fn discover(cwd: &Path) -> Option<WorkTree> {
+        let cwd = fs_err::canonicalize(cwd).ok()?;
+        let device = fs_err::metadata(&cwd).ok()?.dev();
+        for dir in cwd.ancestors() {
+            if fs_err::metadata(dir).ok()?.dev() != device {
+                return None;
+            }
+            let dot_git = dir.join(".git");
+            let kind = fs_err::metadata(&dot_git).ok();
+            let git_dir = if kind.as_ref().is_some_and(|it| it.is_file()) {
+                // One that leads nowhere ends the search, for git too.
+                Some(pointed_to(&dot_git, b"gitdir: ").filter(|it| is_git_dir(it))?)
+            } else {
+                Some(dot_git).filter(|it| is_git_dir(it))
+            };
+            if let Some(git_dir) = git_dir {
+                return WorkTree::new(dir, &git_dir, false);
+            }
+            if is_git_dir(dir) {
+                return match dir.parent() {
+                    Some(top) if dir.file_name() == Some(OsStr::new(".git")) => {
+                        WorkTree::new(top, dir, false)
+                    }
+                    _ => WorkTree::new(dir, dir, true),
+                };
+            }
+        }
+        None
+    }
+
+    fn new(top: &Path, git_dir: &Path, bare: bool) -> Option<WorkTree> {
+        Some(WorkTree {
+            top: top.to_owned(),
+            git_dir: fs_err::canonicalize(git_dir).ok()?,
+            common_dir: fs_err::canonicalize(common_dir(git_dir)).ok()?,
+            bare,
+        })
+    }
+
+    /// The name of a linked working tree.
+    pub fn linked_name(&self) -> Option<String> {
+        let name = self.git_dir.file_name().filter(|_| self.is_linked())?;
+        Some(name.to_string_lossy().into_owned())
+    }
+
+    /// The directories in which [`matters`](Self::matters) finds every change that git's files
+    /// can tell, each to be watched by itself and not with what is below it. Ask again after a
+    /// change that matters: directories come and go.
+    ///
+    /// The files of the working tree are not among them.
+    pub fn watch_dirs(&self) -> Vec<PathBuf> {
+        let mut dirs = vec![self.git_dir.clone()];
+        if self.is_linked() {
+            dirs.push(self.common_dir.clone());
+        }
+        let mut references: VecDeque<PathBuf> = dirs.iter().map(|it| it.join("refs")).collect();
+        let tables: Vec<PathBuf> = dirs.iter().map(|it| it.join("reftable")).collect();
+        let operations = ["rebase-merge", "rebase-apply", "sequencer"];
+        let others = tables.into_iter().chain(operations.iter().map(|it| self.git_dir.join(it)));
+        dirs.extend(others.filter(|it| is_dir(it)));
+        // Breadth first, so that what is over the limit is deep down.
+        while let Some(dir) = references.pop_front().filter(|_| dirs.len() < MAX_WATCHED) {
+            let Ok(entries) = fs_err::read_dir(&dir) else { continue };
+            let mut below: Vec<PathBuf> = entries
+                .take(MAX_ENTRIES)
+                .flatten()
+                .filter(|it| it.file_type().is_ok_and(|it| it.is_dir()))
+                .map(|it| it.path())
+                .collect();
+            below.sort();
+            references.extend(below);
+            dirs.push(dir);
+        }
+        dirs
+    }
+
+    /// Whether a change of this path, in one of [`watch_dirs`](Self::watch_dirs), can change what
+    /// [`status`](super::status) says. PURE.
+    pub fn matters(&self, path: &Path) -> bool {
+        let Some(name) = path.file_name().map(OsStr::as_bytes) else { return false };
+        if name.ends_with(b".lock") || NOISE.iter().any(|it| name.starts_with(it)) {
+            return false;
+        }
+        match path.parent() {
+            Some(it) if it == self.git_dir => !UNRELATED.iter().any(|it| name == it.as_bytes()),
+            // HEAD and index there are those of the main working tree.
+            Some(it) if it == self.common_dir => SHARED.iter().any(|it| name == it.as_bytes()),
+            // A branch may have any name.
+            _ => true,
+        }
+    }
+
+    fn is_linked(&self) -> bool {
+        self.git_dir != self.common_dir
+    }
+}
+
+/// Files that others make in passing, by the start of their names.
+const NOISE: [&[u8]; 3] = [b".watchman-cookie-", b".gitstatus.", b"fsmonitor--daemon"];
+
+/// What lies beside `HEAD` and says nothing about the status. `FETCH_HEAD` is written by every
+/// fetch; what a fetch brought is in `refs`.
+const UNRELATED: [&str; 17] = [
+    "COMMIT_EDITMSG",
+    "FETCH_HEAD",
+    "MERGE_MSG",
+    "ORIG_HEAD",
+    "SQUASH_MSG",
+    "TAG_EDITMSG",
+    "branches",
+    "description",
+    "gc.log",
+    "gc.pid",
+    "hooks",
+    "info",
+    "lfs",
+    "logs",
+    "modules",
+    "objects",
+    "worktrees",
+];
+
+/// What a linked working tree shares.
+const SHARED: [&str; 4] = ["config", "packed-refs", "refs", "reftable"];
+
+fn is_git_dir(dir: &Path) -> bool {
+    let common = common_dir(dir);
+    // HEAD may be a symbolic link to a branch that does not exist yet.
+    let head = fs_err::symlink_metadata(dir.join("HEAD"));
+    head.is_ok_and(|it| it.is_file() || it.is_symlink())
+        && is_dir(&common.join("objects"))
+        && is_dir(&common.join("refs"))
+}
+
+fn common_dir(git_dir: &Path) -> PathBuf {
+    pointed_to(&git_dir.join("commondir"), b"").unwrap_or_else(|| git_dir.to_owned())
+}
+
+/// The path in a file that holds one, relative to the file's directory.
+fn pointed_to(file: &Path, prefix: &[u8]) -> Option<PathBuf> {
+    let text = read_bounded(file, MAX_POINTER).ok()?;
+    let path = text.strip_prefix(prefix)?.trim_ascii_end();
+    (!path.is_empty()).then(|| file.parent().map(|it| it.join(OsStr::from_bytes(path))))?
+}
+
+fn is_dir(path: &Path) -> bool {
+    fs_err::metadata(path).is_ok_and(|it| it.is_dir())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(tree: &WorkTree, matters: &[&str], does_not: &[&str]) {
+        for path in matters {
+            assert!(tree.matters(Path::new(path)), "{path} matters");
+        }
+        for path in does_not {
+            assert!(!tree.matters(Path::new(path)), "{path} does not matter");
+        }
+    }
+
+    #[test]
+    fn locks_and_passing_files_do_not_matter() {
+        let tree = WorkTree {
+            top: "/p".into(),
+            git_dir: "/p/.git".into(),
+            common_dir: "/p/.git".into(),
+            bare: false,
+        };
+        check(
+            &tree,
+            &[
+                "/p/.git/HEAD",
+                "/p/.git/index",
+                "/p/.git/packed-refs",
+                "/p/.git/rebase-merge",
+                "/p/.git/refs/heads/logs",
+                "/p/.git/reftable/tables.list",
+            ],
+            &[
+                "/",
+                "/p/.git/index.lock",
+                "/p/.git/refs/heads/main.lock",
+                "/p/.git/reftable/tables.list.lock",
+                "/p/.git/.watchman-cookie-host-1",
+                "/p/.git/.gitstatus.x7",
+                "/p/.git/fsmonitor--daemon.ipc",
+                "/p/.git/logs",
+                "/p/.git/COMMIT_EDITMSG",
+            ],
+        );
+    }
+
+    #[test]
+    fn the_main_working_trees_index_is_not_a_linked_ones() {
+        let tree = WorkTree {
+            top: "/w".into(),
+            git_dir: "/p/.git/worktrees/w".into(),
+            common_dir: "/p/.git".into(),
+            bare: false,
+        };
+        check(
+            &tree,
+            &["/p/.git/worktrees/w/index", "/p/.git/refs/heads/main", "/p/.git/packed-refs"],
+            &["/p/.git/index", "/p/.git/HEAD", "/p/.git/MERGE_HEAD"],
+        );
+    }
+}

@@ -1,0 +1,455 @@
+//! Facts about real repositories, what in them is watched, and that nothing is written there.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use ccstatusd::fetch::exec::{Limits, Runner};
+use ccstatusd::fetch::git::tree::WorkTree;
+use ccstatusd::fetch::git::{self, Failure};
+use ccstatusd::store::StateDir;
+use ccstatusd::store::lock::FetchLock;
+use ccstatusd::store::schema::Repo;
+use tempfile::TempDir;
+
+/// A private HOME with the repository `p`: one commit of one file `f`, pushed to `origin.git`.
+struct Sandbox {
+    home: TempDir,
+    lock: FetchLock,
+}
+
+const FORMATS: [&str; 2] = ["files", "reftable"];
+
+/// Makes the branch `topic`, whose only commit conflicts with the newest one of `main`.
+const DIVERGE: &str = "git checkout -qb topic && echo t > f && git commit -qam t && \
+                       git checkout -q main && echo m > f && git commit -qam m";
+
+impl Sandbox {
+    fn new(ref_format: &str) -> Sandbox {
+        let home = tempfile::tempdir().unwrap();
+        let state = StateDir::open(&home.path().join("state")).unwrap();
+        let lock = FetchLock::try_acquire(&state).unwrap().expect("nobody else uses it");
+        let sandbox = Sandbox { home, lock };
+        let config = "[user]\nname = n\nemail = n@example.org\n\
+                      [init]\ndefaultBranch = main\n\
+                      [protocol \"file\"]\nallow = always\n\
+                      [gc]\nauto = 0\n[maintenance]\nauto = false\n";
+        fs_err::write(sandbox.path(".gitconfig"), config).unwrap();
+        fs_err::create_dir(sandbox.path("p")).unwrap();
+        sandbox.sh(&format!(
+            "git init -q --bare --ref-format={ref_format} ../origin.git && \
+             git init -q --ref-format={ref_format} && echo 1 > f && git add f && \
+             git commit -qm one && git remote add origin ../origin.git && git push -qu origin main"
+        ));
+        sandbox
+    }
+
+    /// As the kernel calls it, since that is how trees are found.
+    fn path(&self, name: &str) -> PathBuf {
+        fs_err::canonicalize(self.home.path()).unwrap().join(name)
+    }
+
+    /// Runs a script in `p`.
+    #[track_caller]
+    #[expect(clippy::disallowed_methods, reason = "the user of the sandbox at work")]
+    fn sh(&self, script: &str) {
+        let output = Command::new("sh")
+            .args(["-c", script])
+            .current_dir(self.path("p"))
+            .env("HOME", self.home.path())
+            .env("GIT_CONFIG_NOSYSTEM", "1")
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{script}: {output:?}");
+    }
+
+    #[track_caller]
+    fn tree(&self, name: &str) -> WorkTree {
+        WorkTree::discover(&self.path(name)).expect("there is a repository")
+    }
+
+    #[track_caller]
+    fn status(&self, name: &str) -> Repo {
+        self.try_status(name, git::LIMITS).unwrap()
+    }
+
+    fn try_status(&self, name: &str, limits: Limits) -> Result<Repo, Failure> {
+        let path = std::env::vars_os().find(|(name, _)| name == "PATH").unwrap().1;
+        // Where a test has put a `git` of its own.
+        let mut bin_and_path = self.path("bin").into_os_string();
+        bin_and_path.push(":");
+        bin_and_path.push(path);
+        self.status_with_path(name, &bin_and_path, limits)
+    }
+
+    fn status_with_path(&self, name: &str, path: &OsStr, limits: Limits) -> Result<Repo, Failure> {
+        let env = [("PATH", path), ("HOME", self.home.path().as_os_str())];
+        let env = env.map(|(name, value)| (name.into(), value.into()));
+        let runner = Runner::new(env!("CARGO_BIN_EXE_ccstatusd").into(), env);
+        git::status(&runner, &self.lock, &self.tree(name), limits, 7)
+    }
+
+    /// Puts a `git` in front of the real one. In the script, `$git` is the real one.
+    fn wrap_git(&self, script: &str) {
+        fs_err::create_dir(self.path("bin")).unwrap();
+        let file = self.path("bin/git");
+        let head = "#!/bin/sh\nPATH=${PATH#*:}\ngit=$(command -v git)\n";
+        fs_err::write(&file, format!("{head}{script}\n")).unwrap();
+        fs_err::set_permissions(&file, std::fs::Permissions::from_mode(0o700)).unwrap();
+    }
+}
+
+#[test]
+fn every_count_is_right() {
+    for format in FORMATS {
+        let sandbox = Sandbox::new(format);
+        let clean = sandbox.status("p");
+        let commit = clean.commit.clone();
+        assert_eq!(commit.as_ref().map(String::len), Some(40));
+        let expected = Repo {
+            as_of_ms: 7,
+            branch: Some("main".to_owned()),
+            upstream: Some("origin/main".to_owned()),
+            commit,
+            ..Repo::default()
+        };
+        assert_eq!(clean, expected, "{format}");
+
+        sandbox.sh("echo s > f && git stash -q && echo s >> f && git stash -q");
+        sandbox.sh("git commit -q --allow-empty -m two");
+        sandbox.sh("echo a > a && echo b > b && echo c > c && git add a b c && echo a2 > a");
+        sandbox.sh("echo u > 'new\nline' && mkdir d && echo 1 > d/1 && echo 2 > d/2");
+        let busy = sandbox.status("p");
+        let counts = (busy.ahead, busy.staged, busy.unstaged, busy.untracked, busy.stashes);
+        assert_eq!(counts, (1, 3, 1, 2, 2), "{format}");
+    }
+}
+
+#[test]
+fn the_users_configuration_changes_nothing() {
+    let sandbox = Sandbox::new("files");
+    sandbox.sh("git commit -q --allow-empty -m two && echo u > u");
+    let before = sandbox.status("p");
+    for setting in [
+        "status.aheadBehind false",
+        "status.showUntrackedFiles no",
+        "status.branch false",
+        "status.relativePaths false",
+        "color.ui always",
+        "core.quotePath true",
+        "core.pager false",
+    ] {
+        sandbox.sh(&format!("git config --global {setting}"));
+        assert_eq!(sandbox.status("p"), before, "{setting}");
+    }
+}
+
+#[test]
+fn a_repository_without_a_commit_has_a_branch() {
+    let sandbox = Sandbox::new("files");
+    sandbox.sh("git init -q ../new");
+    let repo = sandbox.status("new");
+    assert_eq!((repo.branch.as_deref(), repo.commit), (Some("main"), None));
+}
+
+#[test]
+fn a_bare_repository_has_only_a_branch() {
+    let sandbox = Sandbox::new("reftable");
+    let branch = Some("main".to_owned());
+    assert_eq!(
+        sandbox.status("origin.git"),
+        Repo { as_of_ms: 7, branch, bare: true, ..Repo::default() }
+    );
+    sandbox.sh("git clone -q --mirror ../origin.git ../m.git && git -C ../m.git checkout -q --detach 2>&1 || \
+                git -C ../m.git update-ref --no-deref HEAD $(git rev-parse HEAD)");
+    assert_eq!(sandbox.status("m.git").branch, None);
+}
+
+/// Runs the script, which leaves an operation waiting, and checks what is said about it.
+#[track_caller]
+fn check_operation(script: &str, operation: &str, branch: Option<&str>, formats: &[&str]) {
+    for format in formats {
+        let sandbox = Sandbox::new(format);
+        sandbox.sh(&format!("{DIVERGE} && {{ {script}; }}"));
+        let repo = sandbox.status("p");
+        let seen = (repo.operation.as_deref(), repo.branch.as_deref());
+        assert_eq!(seen, (Some(operation), branch), "{format}: {script}");
+    }
+}
+
+#[test]
+fn an_operation_that_waits_is_named_and_counted() {
+    let main = Some("main");
+    check_operation("! git merge topic", "merge", main, &FORMATS);
+    check_operation("! git rebase topic", "rebase 1/1", main, &FORMATS);
+    check_operation("! git rebase --apply topic", "rebase 1/1", main, &FORMATS);
+    check_operation(
+        "git commit -q --allow-empty -m e && git checkout -q --detach && ! git rebase topic",
+        "rebase 1/2",
+        None,
+        &FORMATS,
+    );
+    check_operation(
+        "git format-patch -1 topic --stdout > x && ! git am x",
+        "am 1/1",
+        main,
+        &FORMATS,
+    );
+    check_operation("git bisect start && git bisect good", "bisect", main, &FORMATS);
+    check_operation("! git cherry-pick topic", "cherry-pick", main, &["files"]);
+    check_operation("! git cherry-pick main~1..topic main~1", "cherry-pick", main, &FORMATS);
+    check_operation("! git revert --no-edit main~1", "revert", main, &["files"]);
+    check_operation("! git revert --no-edit main~1 main", "revert", main, &FORMATS);
+}
+
+#[test]
+fn conflicts_are_counted() {
+    let sandbox = Sandbox::new("files");
+    sandbox.sh(&format!("{DIVERGE} && ! git merge topic"));
+    let repo = sandbox.status("p");
+    assert_eq!((repo.conflicts, repo.staged, repo.unstaged), (1, 0, 0));
+}
+
+#[test]
+fn a_linked_working_tree_has_a_name_and_its_own_branch() {
+    for format in FORMATS {
+        let sandbox = Sandbox::new(format);
+        sandbox.sh("git worktree add -q ../w -b side");
+        let repo = sandbox.status("w");
+        let seen = (repo.worktree.as_deref(), repo.branch.as_deref());
+        assert_eq!(seen, (Some("w"), Some("side")), "{format}");
+        assert_eq!(sandbox.status("p").worktree, None);
+    }
+}
+
+#[test]
+fn a_repository_of_somebody_else_is_not_clean_but_not_trusted() {
+    let sandbox = Sandbox::new("files");
+    sandbox.wrap_git("GIT_TEST_ASSUME_DIFFERENT_OWNER=1 exec $git \"$@\"");
+    for name in ["p", "origin.git"] {
+        let failure = sandbox.try_status(name, git::LIMITS).unwrap_err();
+        assert!(matches!(failure, Failure::NotTrusted { .. }), "{failure:?}");
+        let hint = failure.hint().unwrap();
+        let dir = sandbox.path(name);
+        assert_eq!(hint, format!("git config --global --add safe.directory '{}'", dir.display()));
+        sandbox.sh(&hint);
+        sandbox.try_status(name, git::LIMITS).unwrap();
+    }
+}
+
+#[test]
+fn a_missing_git_is_said_to_be_missing() {
+    let sandbox = Sandbox::new("files");
+    let res = sandbox.status_with_path("p", "/nowhere".as_ref(), git::LIMITS);
+    assert_eq!(res.unwrap_err().to_string(), "git is not installed");
+}
+
+#[test]
+fn a_git_that_fails_hangs_or_says_half_is_not_clean() {
+    for (script, expected) in [
+        (
+            "echo 'fatal: bad index' >&2; exit 128",
+            "git failed with exit code 128: fatal: bad index",
+        ),
+        ("sleep 60", "git timed out after 0.3 s"),
+        ("printf '# branch.oid 12'", "git status said something unexpected"),
+        (":", "git status said something unexpected"),
+    ] {
+        let sandbox = Sandbox::new("files");
+        sandbox.wrap_git(script);
+        let limits = Limits { deadline: std::time::Duration::from_millis(300), ..git::LIMITS };
+        let res = sandbox.try_status("p", limits);
+        assert_eq!(res.unwrap_err().to_string(), expected);
+    }
+}
+
+#[test]
+fn a_repository_cannot_name_a_program_to_watch_its_files() {
+    let sandbox = Sandbox::new("files");
+    sandbox.sh("git config core.fsmonitor 'touch ../ran; false'");
+    sandbox.status("p");
+    assert!(!sandbox.path("ran").exists());
+    sandbox.sh("git status");
+    assert!(sandbox.path("ran").exists(), "a plain status runs it");
+}
+
+/// Every file below `dir`, and what would tell that it was touched.
+fn snapshot(dir: &Path) -> BTreeMap<PathBuf, (u64, u64, i64, i64)> {
+    let mut seen = BTreeMap::new();
+    let mut todo = vec![dir.to_owned()];
+    while let Some(path) = todo.pop() {
+        let meta = fs_err::symlink_metadata(&path).unwrap();
+        if meta.is_dir() {
+            todo.extend(fs_err::read_dir(&path).unwrap().map(|it| it.unwrap().path()));
+        }
+        seen.insert(path, (meta.ino(), meta.len(), meta.mtime(), meta.mtime_nsec()));
+    }
+    seen
+}
+
+#[test]
+fn looking_writes_nothing_into_the_repository() {
+    for format in FORMATS {
+        let sandbox = Sandbox::new(format);
+        // The index is as old as the first file, knows wrong times for the second, and would gain
+        // from a cache: three reasons to write it.
+        sandbox.sh("git config core.untrackedCache true && git config index.threads 2");
+        sandbox.sh("echo 2 > g && git add g && touch -d '2001-01-01' g && echo 3 > u");
+        let before = snapshot(&sandbox.path("p"));
+        for _ in 0..50 {
+            sandbox.status("p");
+        }
+        assert_eq!(snapshot(&sandbox.path("p")), before, "{format}");
+        sandbox.sh("git status");
+        assert_ne!(snapshot(&sandbox.path("p")), before, "a plain status writes the index");
+    }
+}
+
+/// What a watch of each directory by itself would report: its files, and which folders it has.
+fn watched(tree: &WorkTree) -> BTreeMap<PathBuf, (u64, u64, i64, i64)> {
+    let mut seen = BTreeMap::new();
+    for dir in tree.watch_dirs() {
+        // A watched directory may be gone.
+        let Ok(entries) = fs_err::read_dir(&dir) else { continue };
+        for path in entries.map(|it| it.unwrap().path()) {
+            let meta = fs_err::symlink_metadata(&path).unwrap();
+            let times = if meta.is_dir() { (0, 0) } else { (meta.mtime(), meta.mtime_nsec()) };
+            let size = if meta.is_dir() { 0 } else { meta.len() };
+            seen.insert(path, (meta.ino(), size, times.0, times.1));
+        }
+    }
+    seen
+}
+
+/// Runs `operation` after `before`, and checks whether the watches on `name` would tell.
+#[track_caller]
+fn check_seen(name: &str, before: &str, operation: &str, is_seen: bool) {
+    for format in FORMATS {
+        let sandbox = Sandbox::new(format);
+        sandbox.sh(before);
+        let tree = sandbox.tree(name);
+        let old = watched(&tree);
+        sandbox.sh(operation);
+        let new = watched(&tree);
+        let changed: Vec<&PathBuf> = old
+            .keys()
+            .chain(new.keys().filter(|it| !old.contains_key(*it)))
+            .filter(|it| old.get(*it) != new.get(*it))
+            .collect();
+        let matters = changed.iter().any(|it| tree.matters(it));
+        assert_eq!(matters, is_seen, "{format}: {operation}: changed {changed:?}");
+    }
+}
+
+#[test]
+fn what_git_does_is_seen() {
+    let edit = "echo x > f";
+    let stash = "echo x > f && git stash -q";
+    let news = "git clone -q ../origin.git ../other && cd ../other && \
+                git commit -q --allow-empty -m news && git push -q";
+    let side = "git worktree add -q ../w -b side && echo x > ../w/f";
+    let stopped = &format!("{DIVERGE} && ! git rebase topic");
+    for (name, before, operation) in [
+        ("p", edit, "git add f"),
+        ("p", "echo x > f && git add f", "git commit -qm x"),
+        ("p", ":", "git commit -q --amend -m y"),
+        ("p", ":", "git checkout -qb topic"),
+        ("p", "git branch topic", "git checkout -q topic"),
+        ("p", ":", "git checkout -q --detach"),
+        ("p", ":", "git branch -m renamed"),
+        ("p", edit, "git stash -q"),
+        ("p", stash, "git stash drop -q"),
+        ("p", stash, "git stash pop -q"),
+        ("p", news, "git fetch -q"),
+        ("p", "git commit -q --allow-empty -m x", "git push -q"),
+        ("p", "GIT_TEST_REFTABLE_AUTOCOMPACTION=false git branch b", "git pack-refs --all"),
+        ("p", "git branch --unset-upstream", "git branch -q --set-upstream-to=origin/main"),
+        ("p", DIVERGE, "! git merge topic"),
+        ("p", DIVERGE, "! git rebase topic"),
+        ("p", stopped, "git rebase --abort"),
+        ("p", stopped, "git rebase --skip"),
+        ("p", DIVERGE, "! git cherry-pick topic"),
+        ("p", ":", "git bisect start"),
+        ("w", side, "git -C ../w commit -qam x"),
+        ("w", side, "git -C ../w checkout -qb more"),
+        ("w", side, "git -C ../w add f"),
+        ("p", side, "git -C ../w commit -qam x"),
+    ] {
+        check_seen(name, before, operation, true);
+    }
+}
+
+#[test]
+fn what_changes_no_fact_is_not_seen() {
+    check_seen("p", ":", "echo x > f", false);
+    check_seen("p", ":", "git fetch -q", false);
+    check_seen("p", ":", "git config --global x.y z && git log && git diff", false);
+    check_seen("w", "git worktree add -q ../w -b side && echo x > f", "git add f", false);
+}
+
+#[track_caller]
+fn check_found(sandbox: &Sandbox, cwd: &str, top: &str, git_dir: &str, common_dir: &str) {
+    let tree = WorkTree {
+        top: sandbox.path(top),
+        git_dir: sandbox.path(git_dir),
+        common_dir: sandbox.path(common_dir),
+        bare: top == git_dir,
+    };
+    assert_eq!(WorkTree::discover(&sandbox.path(cwd)), Some(tree), "{cwd}");
+}
+
+#[test]
+fn the_nearest_repository_is_found() {
+    for format in FORMATS {
+        let sandbox = Sandbox::new(format);
+        sandbox.sh("mkdir -p d/e && git worktree add -q ../w -b side && mkdir ../w/d");
+        sandbox.sh("git submodule --quiet add ../origin.git sub && git init -q --separate-git-dir ../far ../near");
+        sandbox.sh("ln -s p/d ../link");
+        check_found(&sandbox, "p", "p", "p/.git", "p/.git");
+        check_found(&sandbox, "p/d/e", "p", "p/.git", "p/.git");
+        check_found(&sandbox, "link", "p", "p/.git", "p/.git");
+        check_found(&sandbox, "w/d", "w", "p/.git/worktrees/w", "p/.git");
+        check_found(&sandbox, "p/sub", "p/sub", "p/.git/modules/sub", "p/.git/modules/sub");
+        check_found(&sandbox, "near", "near", "far", "far");
+        check_found(&sandbox, "origin.git/refs", "origin.git", "origin.git", "origin.git");
+        check_found(&sandbox, "p/.git", "p", "p/.git", "p/.git");
+        check_found(&sandbox, "p/.git/refs", "p", "p/.git", "p/.git");
+        let sub = "p/.git/modules/sub";
+        check_found(&sandbox, sub, sub, sub, sub);
+        assert_eq!(WorkTree::discover(&sandbox.path(".")), None);
+        assert_eq!(WorkTree::discover(&sandbox.path("gone")), None);
+    }
+}
+
+#[test]
+fn a_git_that_is_none_is_passed_by_and_a_pointer_to_nowhere_ends_the_search() {
+    for (make, is_passed_by) in [
+        ("mkdir d/.git", true),
+        ("mkfifo d/.git", true),
+        ("ln -s nowhere d/.git", true),
+        ("echo 'gitdir: nowhere' > d/.git", false),
+        ("echo nonsense > d/.git", false),
+        (": > d/.git", false),
+        ("truncate -s 1G d/.git", false),
+        ("echo 'gitdir: .' > d/.git", false),
+        ("git init -q d && mkfifo d/.git/x && rm d/.git/HEAD && mkfifo d/.git/HEAD", true),
+    ] {
+        let sandbox = Sandbox::new("files");
+        sandbox.sh(&format!("mkdir d && {make}"));
+        let found = WorkTree::discover(&sandbox.path("p/d")).map(|it| it.top);
+        assert_eq!(found, is_passed_by.then(|| sandbox.path("p")), "{make}");
+    }
+}
+
+#[test]
+fn two_thousand_folders_of_branches_do_not_take_all_watches() {
+    let sandbox = Sandbox::new("files");
+    sandbox.sh("cd .git/refs/heads && seq 2000 | xargs mkdir && mkdir -p 1/deep");
+    let dirs = sandbox.tree("p").watch_dirs();
+    assert_eq!(dirs.len(), 512);
+    for near in ["p/.git", "p/.git/refs", "p/.git/refs/heads", "p/.git/refs/remotes"] {
+        assert!(dirs.contains(&sandbox.path(near)), "{near}");
+    }
+}
