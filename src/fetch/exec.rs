@@ -22,6 +22,8 @@ use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use super::guard::{Order, Verdict};
 use crate::store::lock::FetchLock;
@@ -49,7 +51,7 @@ pub const PASSED_ON: [&str; 16] = [
     "XDG_STATE_HOME",
 ];
 
-/// How much longer than `deadline + grace` we wait for a guard, which itself gives SIGKILL less.
+/// How much longer than `deadline + grace` we wait for a guard, which gives SIGKILL a little less.
 const GUARD_TAKES: Duration = Duration::from_millis(250);
 
 /// How much of the standard error is kept for the user to read.
@@ -123,7 +125,7 @@ pub enum Failure {
         /// Its number; 0 where it has no name.
         signal: i32,
     },
-    /// It did not end even when killed. It is left behind, and may hold on to what it uses.
+    /// It did not end even when killed. Its guard stays with it until it does.
     Stuck,
     /// Its guard died, so nobody knows.
     Lost,
@@ -338,7 +340,7 @@ impl fmt::Display for Failure {
             }
             Failure::Killed { signal: 0 } => write!(f, "was killed by a signal"),
             Failure::Killed { signal } => write!(f, "was killed by signal {signal}"),
-            Failure::Stuck => write!(f, "is stuck in the kernel and cannot be killed"),
+            Failure::Stuck => write!(f, "is stuck: it does not end, not even killed"),
             Failure::Lost => write!(f, "was lost: its guard died"),
             Failure::Io(source) => write!(f, "cannot be run: {source}"),
         }
@@ -363,8 +365,9 @@ fn reap(mut guard: Child, hung_up: bool) {
         guard.wait().ok();
         return;
     }
-    guard.kill().ok();
-    // It may sleep in the kernel itself, and then even this takes as long as it takes.
+    // It sleeps in the kernel, or its program has stopped it. Not killed, because it still does
+    // its work when it can go on, and nobody else would.
+    kill(Pid::from_raw(guard.id().cast_signed()), Signal::SIGCONT).ok();
     thread::Builder::new().spawn(move || guard.wait()).ok();
 }
 

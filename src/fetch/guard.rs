@@ -4,7 +4,7 @@
 //! killed with SIGKILL cleans nothing up: the watcher may die, and its guards still do their work.
 //! The guard's standard input is the *leash*, one end of a socket pair whose other end the watcher
 //! alone holds. When that closes, the watcher is gone or wants an end. On the way back the leash
-//! carries one line, the [`Verdict`]. The program's output does not pass through here: it writes
+//! carries one line, the [`Verdict`]. A signal to the guard means the same as a slack leash. The program's output does not pass through here: it writes
 //! to the guard's own standard output and error.
 //!
 //! The program runs in a process group of its own, in a session without a terminal, so nothing it
@@ -30,6 +30,8 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 
 use crate::time::Now;
 
@@ -83,7 +85,7 @@ pub(super) enum Verdict {
     NoDirectory(i32),
     /// The deadline passed.
     TimedOut,
-    /// The leash went slack.
+    /// The leash went slack, or somebody sent the guard a signal.
     Stopped,
     /// Something survived SIGKILL.
     Stuck,
@@ -123,8 +125,10 @@ impl Order {
 
     fn carry_out(&self, leash: UnixStream, started_at: Instant) -> Verdict {
         isolate();
-        let (tell, events) = crossbeam_channel::bounded(2);
-        if let Err(err) = watch_leash(leash, tell.clone()) {
+        // Room for all that is ever sent: the program's exit, the leash, one signal.
+        let (tell, events) = crossbeam_channel::bounded(3);
+        let watched = watch_signals(tell.clone()).and_then(|()| watch_leash(leash, tell.clone()));
+        if let Err(err) = watched {
             return Verdict::NotStarted(errno(&err));
         }
         if let Some(dir) = &self.dir
@@ -231,6 +235,18 @@ fn watch_leash(mut leash: UnixStream, tell: Sender<Event>) -> io::Result<()> {
         tell.send(Event::Unleashed).ok();
     };
     thread::Builder::new().spawn(until_slack).map(drop)
+}
+
+/// Whoever ends processes by name finds guards too, and must not leave their programs behind.
+fn watch_signals(tell: Sender<Event>) -> io::Result<()> {
+    let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM])?;
+    let until_signal = move || {
+        signals.forever().next();
+        tell.send(Event::Unleashed).ok();
+        // Kept: without its handlers, a second signal would end us in the middle of our work.
+        signals.forever().for_each(drop);
+    };
+    thread::Builder::new().spawn(until_signal).map(drop)
 }
 
 fn watch_leader(leader: Pid, tell: Sender<Event>) -> io::Result<()> {

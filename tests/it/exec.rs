@@ -250,6 +250,49 @@ fn what_our_own_parent_left_open_is_closed() {
 }
 
 #[test]
+fn who_stops_its_guard_gains_nothing() {
+    let marker = new_marker();
+    let tmp = tempfile::tempdir().unwrap();
+    let env = vec![(MARKER.into(), marker.clone().into())];
+    let what =
+        Invocation { env, ..sh("trap '' TERM; kill -STOP $PPID; setsid sleep 60 & sleep 60") };
+    let started_at = Now::read().mono;
+    let res = runner().run(&lock(tmp.path()), &what, SHORT);
+    let wall = Now::read().mono - started_at;
+    assert!(matches!(res, Err(Failure::Stuck)), "{res:?}");
+    assert!(wall <= SHORT.deadline + SHORT.grace + MARGIN, "took {wall:?}");
+    eventually(|| marked(&marker), |it| it.is_empty());
+    let zombies = zombies();
+    eventually(
+        || zombies.intersection(&self::zombies()).copied().collect::<Vec<_>>(),
+        |it| it.is_empty(),
+    );
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "starts a guard to send it a signal")]
+fn ending_a_guard_by_name_ends_its_program() {
+    for signal in ["TERM", "INT", "HUP"] {
+        let marker = new_marker();
+        let (leash, guards_end) = UnixStream::pair().unwrap();
+        let mut guard = Command::new(GUARD)
+            .args(["__guard", "60000", "100", "", "sh", "-c"])
+            .arg("trap '' TERM; setsid sleep 60 & sleep 60")
+            .env(MARKER, &marker)
+            .stdin(OwnedFd::from(guards_end))
+            .spawn()
+            .unwrap();
+        eventually(|| marked(&marker), |it| n_sleeping(it) == 2);
+        for _ in 0..2 {
+            Command::new("kill").args(["-s", signal, &guard.id().to_string()]).status().unwrap();
+        }
+        guard.wait().unwrap();
+        assert_eq!(marked(&marker), [] as [String; 0], "{signal}");
+        drop(leash);
+    }
+}
+
+#[test]
 #[expect(clippy::disallowed_methods, reason = "starts itself, as a watcher to be killed")]
 fn killing_the_watcher_ends_its_fetch() {
     let marker = new_marker();
@@ -259,10 +302,7 @@ fn killing_the_watcher_ends_its_fetch() {
         .stdout(Stdio::null())
         .spawn()
         .unwrap();
-    eventually(
-        || marked(&marker),
-        |it| it.iter().filter(|it| it.starts_with("sleep")).count() == 3,
-    );
+    eventually(|| marked(&marker), |it| n_sleeping(it) == 3);
     watcher.kill().unwrap();
     watcher.wait().unwrap();
     eventually(|| marked(&marker), |it| it.is_empty());
@@ -317,6 +357,10 @@ fn marked(marker: &str) -> Vec<String> {
             String::from_utf8_lossy(&line).replace('\0', " ")
         })
         .collect()
+}
+
+fn n_sleeping(command_lines: &[String]) -> usize {
+    command_lines.iter().filter(|it| it.starts_with("sleep ")).count()
 }
 
 /// The children of this process that nobody has reaped yet.
