@@ -242,9 +242,8 @@ fn watch_signals(tell: Sender<Event>) -> io::Result<()> {
     let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM])?;
     let until_signal = move || {
         signals.forever().next();
+        // Later ones do nothing: the crate never gives a signal its default effect back.
         tell.send(Event::Unleashed).ok();
-        // Kept: without its handlers, a second signal would end us in the middle of our work.
-        signals.forever().for_each(drop);
     };
     thread::Builder::new().spawn(until_signal).map(drop)
 }

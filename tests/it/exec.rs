@@ -118,6 +118,16 @@ fn who_stops_itself_is_ended() {
 }
 
 #[test]
+fn who_is_stopped_still_gets_its_grace() {
+    let tmp = tempfile::tempdir().unwrap();
+    let script = "trap 'echo bye > said; exit' TERM; kill -STOP $$; sleep 60";
+    let what = Invocation { dir: Some(tmp.path().to_owned()), ..sh(script) };
+    let res = runner().run(&lock(tmp.path()), &what, limits(300, 10_000));
+    assert!(matches!(res, Err(Failure::TimedOut { .. })), "{res:?}");
+    assert_eq!(fs_err::read_to_string(tmp.path().join("said")).unwrap(), "bye\n");
+}
+
+#[test]
 fn a_child_left_behind_neither_delays_nor_survives() {
     check("sleep 60 & echo done", LONG, Ok("done\n"));
 }
@@ -138,8 +148,11 @@ fn fifty_daemons_do_not_survive() {
 
 #[test]
 fn who_writes_for_ever_is_ended_at_once() {
+    let started_at = Now::read().mono;
     check("yes", LONG, TOO_MUCH);
+    // It does not even notice that nobody reads.
     check("trap '' TERM PIPE; while :; do echo yes; done 2>/dev/null", LONG, TOO_MUCH);
+    assert!(Now::read().mono - started_at < LONG.deadline, "not before the deadline");
 }
 
 #[test]

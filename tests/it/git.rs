@@ -375,6 +375,7 @@ fn what_git_does_is_seen() {
         ("w", side, "git -C ../w commit -qam x"),
         ("w", side, "git -C ../w checkout -qb more"),
         ("w", side, "git -C ../w add f"),
+        ("w", side, "git -C ../w branch -q --set-upstream-to=origin/main"),
         ("p", side, "git -C ../w commit -qam x"),
     ] {
         check_seen(name, before, operation, true);

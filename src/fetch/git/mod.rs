@@ -74,13 +74,12 @@ pub fn status(
 }
 
 /// The user's configuration must not change what we read, hence the flags for what has a default.
-const STATUS: [&str; 9] = [
+const STATUS: [&str; 8] = [
     "status",
     "--porcelain=v2",
     "-z",
     "--branch",
     "--show-stash",
-    "--ahead-behind",
     // Otherwise git runs a status in each submodule.
     "--ignore-submodules=dirty",
     // Counting needs no renames, and finding them may need objects that a partial clone lacks.
