@@ -1,0 +1,216 @@
+//! What is in `contrib/` is run by other people's programs, so it is checked by those programs
+//! where they are at hand. Where one is missing, the test says `SKIP: ` and why.
+#![expect(clippy::disallowed_methods, reason = "these tests are about starting programs")]
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+#[test]
+fn the_systemd_unit_is_valid() {
+    check_systemd_unit(&[]);
+}
+
+#[test]
+fn the_systemd_unit_is_valid_with_its_hardening() {
+    check_systemd_unit(&["hardening.conf"]);
+}
+
+#[track_caller]
+fn check_systemd_unit(drop_ins: &[&str]) {
+    let home = home_with_watcher("exit 0");
+    let units = home.path().join("units");
+    fs_err::create_dir_all(units.join("ccstatusd.service.d")).unwrap();
+    fs_err::create_dir_all(home.path().join(".local/state/ccstatusd")).unwrap();
+    fs_err::write(units.join("plain.service"), "[Service]\nExecStart=/bin/sh -c true\n").unwrap();
+    fs_err::copy(contrib("systemd/ccstatusd.service"), units.join("ccstatusd.service")).unwrap();
+    for it in drop_ins {
+        let to = units.join("ccstatusd.service.d").join(it);
+        fs_err::copy(contrib("systemd").join(it), to).unwrap();
+    }
+    let verify = |unit: &str| {
+        // Without man: the manual page is not installed in this home.
+        let mut command = Command::new("systemd-analyze");
+        command.args(["--user", "--man=no", "verify"]).arg(units.join(unit));
+        command.env("HOME", home.path()).env("XDG_RUNTIME_DIR", home.path());
+        run(&mut command)
+    };
+
+    let Some(plain) = verify("plain.service") else {
+        return skip("systemd-analyze is missing: the systemd unit is not verified");
+    };
+    if !plain.status.success() {
+        return skip(&format!("systemd-analyze does not work here: {}", text(&plain)));
+    }
+    let output = verify("ccstatusd.service").unwrap();
+    // An unknown key is reported, but does not fail. Other units' troubles are not ours.
+    let complaints = text(&output).lines().filter(|it| it.contains("ccstatusd")).count();
+    assert!(output.status.success() && complaints == 0, "{}", text(&output));
+}
+
+#[test]
+fn the_launchd_agent_is_valid() {
+    let agent = contrib("launchd/ccstatusd.plist");
+    let lints: [&[&str]; 2] = [&["plutil", "-lint"], &["plistutil", "-o", "/dev/null", "-i"]];
+    let checked = lints.iter().any(|lint| {
+        let Some(output) = run(Command::new(lint[0]).args(&lint[1..]).arg(&agent)) else {
+            return false;
+        };
+        assert!(output.status.success(), "{lint:?}: {}", text(&output));
+        true
+    });
+    if !checked {
+        skip("neither plutil nor plistutil: the launchd agent is read by python3 alone");
+    }
+
+    let agent = launchd_agent();
+    assert_eq!(agent["Label"], "ccstatusd");
+    assert_eq!(agent["RunAtLoad"], true);
+    assert_eq!(agent["KeepAlive"]["SuccessfulExit"], false);
+}
+
+/// launchd restarts whatever does not exit with 0. Exit code 3 must not look like that.
+#[test]
+fn another_watcher_is_no_failure_to_launchd() {
+    for (watcher_exits, launchd_sees) in [(0, 0), (2, 2), (3, 0)] {
+        let home = home_with_watcher(&format!("exit {watcher_exits}"));
+        let output = run(&mut launchd_command(home.path())).unwrap();
+        assert_eq!(output.status.code(), Some(launchd_sees), "watcher exits {watcher_exits}");
+    }
+}
+
+#[test]
+fn launchd_s_signals_reach_the_watcher() {
+    // It ends by itself after ten seconds, so that a signal that is lost fails the test.
+    let home = home_with_watcher(
+        "trap 'echo reloads' HUP; trap 'echo ends; exit 0' TERM; echo \"starts $*\"
+         n=0; while [ $n -lt 100 ]; do sleep 0.1; n=$((n + 1)); done; exit 9",
+    );
+    let mut shell = launchd_command(home.path()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut said = BufReader::new(shell.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let pid = Pid::from_raw(shell.id().cast_signed());
+
+    let log = home.path().join("Library/Logs/ccstatusd.log");
+    assert_eq!(said.next(), Some(format!("starts --log-file {}", log.display())));
+    for _ in 0..2 {
+        kill(pid, Signal::SIGHUP).unwrap();
+        assert_eq!(said.next().as_deref(), Some("reloads"));
+    }
+    kill(pid, Signal::SIGTERM).unwrap();
+    assert_eq!(said.next().as_deref(), Some("ends"));
+    assert_eq!(shell.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn the_autostart_entry_is_valid() {
+    let entry = contrib("autostart/ccstatusd.desktop");
+    match run(Command::new("desktop-file-validate").arg(entry)) {
+        None => skip("desktop-file-validate is missing: the autostart entry is not validated"),
+        Some(output) => {
+            assert!(output.status.success() && output.stdout.is_empty(), "{}", text(&output));
+        }
+    }
+}
+
+#[test]
+fn the_autostart_entry_finds_the_watcher() {
+    let home = home_with_watcher("echo \"starts $*\"");
+    let entry = fs_err::read_to_string(contrib("autostart/ccstatusd.desktop")).unwrap();
+    let exec = entry.lines().find_map(|it| it.strip_prefix("Exec=")).unwrap();
+    // Exec has quoting rules of its own; these two characters are where they leave the shell's.
+    assert!(!exec.contains(['\\', '%']), "{exec}");
+    let output = run(Command::new("sh").arg("-c").arg(exec).env("HOME", home.path())).unwrap();
+    let log = home.path().join(".local/state/ccstatusd/ccstatusd.log");
+    assert_eq!(text(&output), format!("starts --log-file {}\n", log.display()));
+}
+
+#[test]
+fn the_picture_keeps_its_columns() {
+    let screen = "日本 x\n\u{1b}[1mabcd\u{1b}[0m x\n";
+    let mut converter = Command::new("python3");
+    converter.arg(contrib("picture/screen_to_svg.py"));
+    let mut converter =
+        converter.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("python3 is there");
+    converter.stdin.take().unwrap().write_all(screen.as_bytes()).unwrap();
+    let svg = text(&converter.wait_with_output().unwrap());
+    let columns: Vec<_> = svg
+        .lines()
+        .filter(|it| it.ends_with(">x</text>"))
+        .filter_map(|it| it.split('"').nth(1))
+        .collect();
+    // Five cells of 8.4 after a padding of 16: wide characters take two.
+    assert_eq!(columns, ["58", "58"], "{svg}");
+}
+
+#[test]
+#[ignore = "needs a watcher, which this crate does not have yet"]
+fn the_demonstration_shows_true_lines_and_leaves_nothing_behind() {
+    let tmp = tempfile::tempdir().unwrap();
+    let mut demo = Command::new(contrib("demo.sh"));
+    demo.args(["--check", "--seconds", "6"]);
+    demo.env("CCSTATUSD", env!("CARGO_BIN_EXE_ccstatusd")).env("TMPDIR", tmp.path());
+    let output = run(&mut demo).unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+    let left: Vec<_> = fs_err::read_dir(tmp.path()).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+fn contrib(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("contrib").join(name)
+}
+
+/// A home directory where `cargo install` has put a watcher that does just this.
+fn home_with_watcher(script: &str) -> tempfile::TempDir {
+    let home = tempfile::tempdir().unwrap();
+    let bin = home.path().join(".cargo/bin");
+    fs_err::create_dir_all(&bin).unwrap();
+    let watcher = bin.join("ccstatusd");
+    fs_err::write(&watcher, format!("#!/bin/sh\n{script}\n")).unwrap();
+    fs_err::set_permissions(&watcher, PermissionsExt::from_mode(0o700)).unwrap();
+    home
+}
+
+/// The agent, read by a parser that is not ours.
+fn launchd_agent() -> serde_json::Value {
+    let to_json = "import json, plistlib, sys
+json.dump(plistlib.load(open(sys.argv[1], 'rb')), sys.stdout)";
+    let agent = contrib("launchd/ccstatusd.plist");
+    let output = run(Command::new("python3").arg("-c").arg(to_json).arg(agent)).unwrap();
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|it| panic!("{it}: {}", text(&output)))
+}
+
+/// What launchd would start, in this home.
+fn launchd_command(home: &Path) -> Command {
+    let agent = launchd_agent();
+    let arguments: Vec<String> = serde_json::from_value(agent["ProgramArguments"].clone()).unwrap();
+    let mut command = Command::new(&arguments[0]);
+    command.args(&arguments[1..]).env("HOME", home).stdin(Stdio::null());
+    command
+}
+
+/// `None` when there is no such program.
+fn run(command: &mut Command) -> Option<Output> {
+    match command.stdin(Stdio::null()).output() {
+        Err(it) if it.kind() == std::io::ErrorKind::NotFound => None,
+        it => Some(it.unwrap_or_else(|it| panic!("{command:?}: {it}"))),
+    }
+}
+
+fn text(output: &Output) -> String {
+    [&output.stdout, &output.stderr].map(|it| String::from_utf8_lossy(it)).concat()
+}
+
+/// Says that something is not tested here. A test runner hides what passing tests print, so
+/// `.ci/run` names a file where it is kept too.
+#[expect(clippy::print_stderr, reason = "a test that is skipped must say so")]
+fn skip(reason: &str) {
+    eprintln!("SKIP: {reason}");
+    if let Some(path) = std::env::var_os("CCSTATUSD_SKIPS") {
+        let mut file = fs_err::OpenOptions::new().create(true).append(true).open(path).unwrap();
+        writeln!(file, "SKIP: {reason}").unwrap();
+    }
+}
