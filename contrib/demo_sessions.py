@@ -230,9 +230,11 @@ class Session:
             git(self.cwd, "stash", "push", "--quiet")
         else:
             git(self.cwd, "commit", "--quiet", "--message", f"Turn {turn}")
+        yield f"git {what}" if what == "stash" else "git commit"
         if what == "push":
             git(self.cwd, "push", "--quiet")
-        yield f"git {what}" if what != "push" else "git commit, git push"
+            git(self.cwd, "stash", "clear")
+            yield "git push, git stash clear"
 
         self.reply([{"type": "text", "text": f"Done with turn {turn}."}], "end_turn")
         self.append("system", subtype="turn_duration", durationMs=4000, isMeta=False)

@@ -240,8 +240,10 @@ def draw_run(run, top):
     more = ' font-weight="bold"' if run.style.bold else ""
     more += ' font-style="italic"' if run.style.italic else ""
     more += f' text-decoration="{decoration}"' if decoration else ""
-    # The length holds the grid where the viewer's font is a little wider or narrower.
-    more += f' textLength="{width}" lengthAdjust="spacingAndGlyphs"' if len(run.text) > 1 else ""
+    # The length holds the grid where the viewer's font, or the one that a missing character comes
+    # from, is wider or narrower. A wide character would be stretched, and has its own place anyway.
+    if len(run.text) > 1 or (run.cells == 1 and not run.text.isascii()):
+        more += f' textLength="{width}" lengthAdjust="spacingAndGlyphs"'
     # SVG would join spaces; these it keeps.
     text = escape(run.text.replace(" ", "\u00a0"))
     yield f'<text x="{x}" y="{top + 14}" fill="{front}"{more}>{text}</text>'
