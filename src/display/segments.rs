@@ -1,0 +1,236 @@
+//! PURE. What the line says: one table row a segment, one function a row.
+//!
+//! A segment has one source and one scope, and its doc is its manual. It says nothing when its
+//! fact is unknown. **Invariant:** a fact from the snapshot that is older than its source lets
+//! it become carries its age.
+
+use std::path::Path;
+
+use unicode_segmentation::UnicodeSegmentation;
+
+use crate::store::schema::{CostSource, HealthStatus, Limit, Limits, Repo, Usage};
+use crate::time::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS};
+
+use super::layout::{Cell, Text};
+use super::scope::Scope;
+use super::theme::Paint::{Alarm, Branch, Dim, Place, Plain, Staged, Warning};
+use super::{Source, View, Watcher};
+
+/// How a segment is drawn.
+type Draw = fn(&View<'_>, &Scope<'_>) -> Option<Text>;
+
+/// The line from left to right. The number is the rank in which columns are given out: what
+/// tells old from new comes before what is merely interesting.
+const SEGMENTS: &[(u8, Draw)] = &[
+    (5, directory),
+    (3, git),
+    (7, model),
+    (4, context),
+    (8, session_cost),
+    (10, block),
+    (11, today),
+    (9, five_hour_limit),
+    (12, seven_day_limit),
+    (13, spend_limit),
+    (2, health),
+    (6, degraded),
+    (14, watcher),
+    (0, snapshot),
+    (1, drawn_at),
+];
+
+/// How old git's answer may be: the watcher asks again after every change that it can see, and
+/// every half a minute while somebody looks.
+const GIT_FRESH_MS: i64 = MINUTE_MS;
+/// The watcher confirms usage every minute while a session lives.
+const USAGE_FRESH_MS: i64 = 150 * SECOND_MS;
+/// Limits are told with each reply, and move slowly.
+const LIMITS_FRESH_MS: i64 = 15 * MINUTE_MS;
+
+/// Columns that names and reasons of others may take.
+const NAME_COLUMNS: usize = 40;
+const REASON_COLUMNS: usize = 56;
+
+/// Draws every segment that has something to say; at least one always has.
+pub(super) fn draw(view: &View<'_>, scope: &Scope<'_>) -> Vec<Cell> {
+    let draw = |&(rank, draw): &(u8, Draw)| Some(Cell { rank, text: draw(view, scope)? });
+    let mut cells: Vec<Cell> = SEGMENTS.iter().filter_map(draw).collect();
+    if cells.is_empty() {
+        let text = Text::of(Dim, "ccstatusd: nothing known about this session yet");
+        cells.push(Cell { rank: 0, text });
+    }
+    cells
+}
+
+/// Where the session works: stdin, else the session. `~` is home, and every directory above the
+/// last is shortened to its first letter, as fish does it.
+fn directory(view: &View<'_>, scope: &Scope<'_>) -> Option<Text> {
+    let session = scope.session.and_then(|it| it.cwd.as_deref());
+    let cwd = view.client.cwd.as_deref().or(session)?;
+    Some(Text::of(Place, shorten(cwd, view.home)).cut(NAME_COLUMNS))
+}
+
+/// The working tree: branch, or the commit where detached (`@1a2b3c4`) · linked worktree · `⇡`
+/// ahead `⇣` behind · `*` stashed · operation in progress · `=` conflicts `+` staged `!` changed
+/// `?` untracked. What git refuses to tell is said in its own words, never shown as clean.
+fn git(view: &View<'_>, scope: &Scope<'_>) -> Option<Text> {
+    let repo = scope.repo?;
+    let known = repo.as_of_ms > 0;
+    let mut text = if known { tree(repo) } else { Text::default() };
+    if known && (repo.error.is_some() || age(view, repo.as_of_ms) > GIT_FRESH_MS) {
+        text = text.and(Dim, ago(view, repo.as_of_ms));
+    }
+    if let Some(error) = &repo.error {
+        let space = if known { " " } else { "" };
+        let reason = Text::of(Warning, format!("{space}git: {error}"));
+        text = text.join(reason.cut(REASON_COLUMNS));
+    }
+    Some(text)
+}
+
+/// The model: stdin, else the session's newest reply. The size of its context, which some names
+/// carry in parentheses, stands with the context.
+fn model(view: &View<'_>, scope: &Scope<'_>) -> Option<Text> {
+    let session = scope.session.and_then(|it| it.model.as_ref());
+    let model = view.client.model.as_ref().or(session)?;
+    let name = model.display_name.as_deref().filter(|it| !it.is_empty()).unwrap_or(&model.id);
+    let name = name.split_once(" (").map_or(name, |(name, _)| name);
+    Some(Text::of(Plain, name).cut(NAME_COLUMNS))
+}
+
+/// How full the context is: stdin, else the session. Tokens where the share is not known.
+fn context(view: &View<'_>, scope: &Scope<'_>) -> Option<Text> {
+    let session = scope.session.and_then(|it| it.context.as_ref());
+    let stated = view.client.context_used_percentage;
+    let label = Text::of(Dim, "ctx ");
+    if let Some(used) = number(stated.or(session.and_then(|it| it.used_percentage))) {
+        let window = view.client.context_window.or(session.and_then(|it| it.window));
+        let of = window.filter(|&it| it > 200_000).map(|it| format!(" of {}", tokens(it)));
+        return Some(label.join(percentage(used, 80.0, 95.0)).and(Dim, of.unwrap_or_default()));
+    }
+    let used = view.client.context_tokens.or(session.and_then(|it| it.tokens))?;
+    Some(label.and(Plain, tokens(used)))
+}
+
+/// What the session cost: stdin, else the session.
+fn session_cost(view: &View<'_>, scope: &Scope<'_>) -> Option<Text> {
+    if let Some(usd) = number(view.client.cost_usd) {
+        return Some(Text::of(Plain, money(usd)));
+    }
+    let cost = scope.session?.cost.as_ref()?;
+    let usd = number(Some(cost.usd))?;
+    let usage = scope.root.and_then(|it| it.usage.as_ref());
+    // Our own accounting misses what has no price; the client's estimate is its own business.
+    let ours = usage.filter(|_| cost.source == CostSource::Transcript);
+    Some(Text::of(Plain, ours.map_or(money(usd), |it| money_of(it, usd))))
+}
+
+/// The account's active block: cost and time left. A block that ended is not shown.
+fn block(view: &View<'_>, scope: &Scope<'_>) -> Option<Text> {
+    let usage = scope.root?.usage.as_ref()?;
+    let block = usage.block.as_ref().filter(|it| view.now_ms < it.end_ms)?;
+    let cost = money_of(usage, number(Some(block.cost_usd))?);
+    let left = format!(" {} left", countdown(block.end_ms.saturating_sub(view.now_ms)));
+    let text = Text::of(Dim, "block ").and(Plain, cost).and(Dim, left);
+    Some(marked(text, view, usage.as_of_ms, USAGE_FRESH_MS))
+}
+
+/// The account's cost since midnight. Yesterday's is not shown.
+fn today(view: &View<'_>, scope: &Scope<'_>) -> Option<Text> {
+    let usage = scope.root?.usage.as_ref()?;
+    if age(view, usage.as_of_ms) >= DAY_MS {
+        return None;
+    }
+    let cost = money_of(usage, number(Some(usage.today.cost_usd))?);
+    let text = Text::of(Dim, "today ").and(Plain, cost);
+    Some(marked(text, view, usage.as_of_ms, USAGE_FRESH_MS))
+}
+
+/// The account's five-hour limit, and when it starts again.
+fn five_hour_limit(view: &View<'_>, scope: &Scope<'_>) -> Option<Text> {
+    limit(view, scope, "5h ", |it| it.five_hour)
+}
+
+/// The account's weekly limit, and when it starts again.
+fn seven_day_limit(view: &View<'_>, scope: &Scope<'_>) -> Option<Text> {
+    limit(view, scope, "7d ", |it| it.seven_day)
+}
+
+/// The account's spending limit, and when it starts again.
+fn spend_limit(view: &View<'_>, scope: &Scope<'_>) -> Option<Text> {
+    limit(view, scope, "spend ", |it| it.spend_limit)
+}
+
+/// The session's worst issue, unless it is well.
+fn health(_: &View<'_>, scope: &Scope<'_>) -> Option<Text> {
+    let health = &scope.session?.health;
+    let (paint, word) = match health.status {
+        HealthStatus::Good => return None,
+        HealthStatus::Warning => (Warning, "needs a look"),
+        HealthStatus::Critical => (Alarm, "needs a look now"),
+    };
+    let issue = health.issues.first().map_or(word, String::as_str);
+    Some(Text::of(paint, issue).cut(REASON_COLUMNS).join(more(health.issues.len())))
+}
+
+/// The first failing source that has a part in this line, and why it fails. Git's failures stand
+/// with git's facts where there are any.
+fn degraded(_: &View<'_>, scope: &Scope<'_>) -> Option<Text> {
+    let said_by_git = scope.repo.is_some_and(|it| it.error.is_some());
+    let mut left = scope.degraded.iter().filter(|it| !(said_by_git && it.source.starts_with("git:")));
+    let first = left.next()?;
+    let kind = first.source.split_once(':').map_or(first.source.as_str(), |(kind, _)| kind);
+    let text = Text::of(Warning, format!("{kind}: {}", first.reason)).cut(REASON_COLUMNS);
+    Some(text.join(more(1 + left.count())))
+}
+
+/// Whether anybody keeps the rest true.
+fn watcher(view: &View<'_>, scope: &Scope<'_>) -> Option<Text> {
+    let gone = view.watcher == Watcher::Gone && scope.published_at_ms.is_some();
+    gone.then(|| Text::of(Warning, "watcher not running"))
+}
+
+/// What the snapshot itself is good for, where that is not everything.
+fn snapshot(view: &View<'_>, scope: &Scope<'_>) -> Option<Text> {
+    let text = match view.source {
+        Source::Missing if view.watcher == Watcher::Alive => "no data yet".to_owned(),
+        Source::Missing => "no data yet: start ccstatusd".to_owned(),
+        Source::Unreadable => "snapshot is unreadable".to_owned(),
+        Source::Newer => "snapshot is from a newer ccstatusd".to_owned(),
+        Source::Snapshot(_) if view.watcher != Watcher::Gone => return None,
+        Source::Snapshot(_) => format!("data {} old", units(age(view, scope.published_at_ms?))),
+    };
+    Some(Text::of(Warning, text))
+}
+
+/// The local time, on a line that is read later than it is drawn.
+fn drawn_at(view: &View<'_>, _: &Scope<'_>) -> Option<Text> {
+    Some(Text::of(Dim, view.drawn_at?))
+}
+
+fn tree(repo: &Repo) -> Text {
+    let mut text = match (&repo.branch, &repo.commit) {
+        (Some(branch), _) => Text::of(Branch, branch).cut(NAME_COLUMNS),
+        (None, Some(commit)) => Text::of(Branch, format!("@{commit}")).cut(1 + 7),
+        (None, None) => Text::of(Branch, "no commit"),
+    };
+    if repo.bare {
+        text = text.and(Dim, " bare");
+    }
+    if let Some(worktree) = &repo.worktree {
+        text = text.join(Text::of(Dim, format!(" in {worktree}")).cut(NAME_COLUMNS));
+    }
+    let ahead = count("⇡", repo.ahead);
+    let space = if repo.ahead > 0 { "" } else { " " };
+    let behind = count(&format!("{space}⇣"), repo.behind);
+    text
+}
+
+fn limit(
+    view: &View<'_>,
+    scope: &Scope<'_>,
+    label: &str,
+    which: fn(&Limits) -> Option<Limit>,
+) -> Option<Text> {
+    None
+}
