@@ -13,7 +13,7 @@ use crate::time::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS};
 
 use super::layout::{Cell, Text};
 use super::scope::Scope;
-use super::theme::Paint::{Alarm, Branch, Dim, Place, Plain, Staged, Warning};
+use super::theme::Paint::{self, Alarm, Branch, Dim, Place, Plain, Staged, Warning};
 use super::{Source, View, Watcher};
 
 /// How a segment is drawn.
@@ -211,7 +211,9 @@ fn drawn_at(view: &View<'_>, _: &Scope<'_>) -> Option<Text> {
 fn tree(repo: &Repo) -> Text {
     let mut text = match (&repo.branch, &repo.commit) {
         (Some(branch), _) => Text::of(Branch, branch).cut(NAME_COLUMNS),
-        (None, Some(commit)) => Text::of(Branch, format!("@{commit}")).cut(1 + 7),
+        (None, Some(commit)) => {
+            Text::of(Branch, format!("@{}", commit.chars().take(7).collect::<String>()))
+        }
         (None, None) => Text::of(Branch, "no commit"),
     };
     if repo.bare {
@@ -220,17 +222,143 @@ fn tree(repo: &Repo) -> Text {
     if let Some(worktree) = &repo.worktree {
         text = text.join(Text::of(Dim, format!(" in {worktree}")).cut(NAME_COLUMNS));
     }
-    let ahead = count("⇡", repo.ahead);
-    let space = if repo.ahead > 0 { "" } else { " " };
-    let behind = count(&format!("{space}⇣"), repo.behind);
-    text
+    if repo.ahead + repo.behind > 0 {
+        text = text.and(Plain, " ");
+        text = counted(text, Plain, "⇡", repo.ahead);
+        text = counted(text, Plain, "⇣", repo.behind);
+    }
+    text = counted(text, Dim, " *", repo.stashes);
+    if let Some(operation) = &repo.operation {
+        text = text.join(Text::of(Alarm, format!(" {operation}")).cut(NAME_COLUMNS));
+    }
+    text = counted(text, Alarm, " =", repo.conflicts);
+    text = counted(text, Staged, " +", repo.staged);
+    text = counted(text, Warning, " !", repo.unstaged);
+    counted(text, Warning, " ?", repo.untracked)
+}
+
+fn counted(text: Text, paint: Paint, symbol: &str, count: u64) -> Text {
+    if count == 0 { text } else { text.and(paint, format!("{symbol}{count}")) }
 }
 
 fn limit(
     view: &View<'_>,
     scope: &Scope<'_>,
     label: &str,
-    which: fn(&Limits) -> Option<Limit>,
+    window: fn(&Limits) -> Option<Limit>,
 ) -> Option<Text> {
-    None
+    let holds = |it: &Limit| view.now_ms < it.resets_at_ms;
+    let stated = window(&view.client.limits).filter(holds);
+    let kept = scope.root.and_then(|it| window(&it.limits)).filter(holds);
+    let (limit, is_stated) = match (stated, kept) {
+        (Some(stated), Some(kept)) if is_newer(&kept, &stated) => (kept, false),
+        (Some(stated), _) => (stated, true),
+        (None, kept) => (kept?, false),
+    };
+    let used = percentage(number(Some(limit.used_percentage))?, 80.0, 95.0);
+    let left = format!(" ↻{}", countdown(limit.resets_at_ms.saturating_sub(view.now_ms)));
+    let text = Text::of(Dim, label).join(used).and(Dim, left);
+    let as_of_ms = if is_stated { view.now_ms } else { limit.as_of_ms };
+    Some(marked(text, view, as_of_ms, LIMITS_FRESH_MS))
+}
+
+/// The client repeats what its session's last reply told it, however long ago that was, and does
+/// not say when. But a window only fills up, until the next one begins: so the fuller one of two
+/// observations, or the one of a later window, is the newer. What both agree on, the snapshot
+/// can date.
+fn is_newer(kept: &Limit, stated: &Limit) -> bool {
+    let later = kept.resets_at_ms.saturating_sub(stated.resets_at_ms);
+    if later.abs() < MINUTE_MS { kept.used_percentage >= stated.used_percentage } else { later > 0 }
+}
+
+/// Adds its age to a fact that is older than its source lets it become.
+fn marked(text: Text, view: &View<'_>, as_of_ms: i64, fresh_ms: i64) -> Text {
+    let old = age(view, as_of_ms) > fresh_ms;
+    if old { text.and(Dim, ago(view, as_of_ms)) } else { text }
+}
+
+fn ago(view: &View<'_>, as_of_ms: i64) -> String {
+    format!(" {} ago", units(age(view, as_of_ms)))
+}
+
+/// A fact from the future was written under another clock: it is as new as can be.
+fn age(view: &View<'_>, as_of_ms: i64) -> i64 {
+    view.now_ms.saturating_sub(as_of_ms).max(0)
+}
+
+/// An age, in one unit: it warns, it does not measure.
+fn units(ms: i64) -> String {
+    match ms {
+        ..MINUTE_MS => format!("{}s", ms / SECOND_MS),
+        ..HOUR_MS => format!("{}m", ms / MINUTE_MS),
+        ..DAY_MS => format!("{}h", ms / HOUR_MS),
+        _ => format!("{}d", ms / DAY_MS),
+    }
+}
+
+/// Time left, in two units: people plan with it.
+fn countdown(ms: i64) -> String {
+    let minutes = ms / MINUTE_MS % 60;
+    match ms {
+        ..MINUTE_MS => "<1m".to_owned(),
+        ..HOUR_MS => format!("{minutes}m"),
+        ..DAY_MS => format!("{}h{minutes:02}m", ms / HOUR_MS),
+        _ => format!("{}d{:02}h", ms / DAY_MS, ms / HOUR_MS % 24),
+    }
+}
+
+/// A share in whole percent, in the colour of its threshold.
+fn percentage(used: f64, warning: f64, alarm: f64) -> Text {
+    let paint = match used {
+        it if it >= alarm => Alarm,
+        it if it >= warning => Warning,
+        _ => Plain,
+    };
+    Text::of(paint, format!("{used:.0}%"))
+}
+
+/// What is no number or below zero is not known.
+fn number(value: Option<f64>) -> Option<f64> {
+    value.filter(|it| it.is_finite() && *it >= 0.0)
+}
+
+fn money(usd: f64) -> String {
+    if usd < 100.0 { format!("${usd:.2}") } else { format!("${usd:.0}") }
+}
+
+/// Money of an account in which something has no price is a lower bound.
+fn money_of(usage: &Usage, usd: f64) -> String {
+    let bound = if usage.unpriced_models.is_empty() { "" } else { "≥" };
+    format!("{bound}{}", money(usd))
+}
+
+fn tokens(count: u64) -> String {
+    match count {
+        0..1000 => count.to_string(),
+        1000..1_000_000 => format!("{}k", count / 1000),
+        _ => format!("{}M", count / 1_000_000),
+    }
+}
+
+/// How many of a list are not shown.
+fn more(count: usize) -> Text {
+    if count > 1 { Text::of(Dim, format!(" +{} more", count - 1)) } else { Text::default() }
+}
+
+fn shorten(path: &str, home: Option<&str>) -> String {
+    let home = home.filter(|it| Path::new(it).parent().is_some());
+    let (start, rest) = match home.and_then(|it| Path::new(path).strip_prefix(it).ok()) {
+        Some(rest) if rest.as_os_str().is_empty() => return "~".to_owned(),
+        Some(rest) => ("~/", rest.to_str().unwrap_or_default()),
+        None => path.strip_prefix('/').map_or(("", path), |rest| ("/", rest)),
+    };
+    let rest = rest.trim_end_matches('/');
+    let (above, last) = rest.rsplit_once('/').unwrap_or(("", rest));
+    let mut short = start.to_owned();
+    for directory in above.split('/').filter(|it| !it.is_empty()) {
+        // One letter says nothing of a hidden directory.
+        let shown = if directory.starts_with('.') { 2 } else { 1 };
+        short.extend(directory.graphemes(true).take(shown).chain(["/"]));
+    }
+    short + last
 }
