@@ -7,10 +7,11 @@
 //!
 //! **Invariant:** the modules marked PURE never read a clock or a file and never start a thread.
 
+pub mod cli;
 pub mod display;
 pub mod error;
 pub mod fetch;
-pub mod plan;
+pub mod show;
 pub mod store;
 pub mod time;
 pub mod usage;

@@ -1,13 +1,18 @@
 //! Parses, runs, and turns the result into an exit code. Nothing else prints.
 
+use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
-use ccstatusd::fetch::guard;
+use ccstatusd::cli::Environment;
+use ccstatusd::show;
+use ccstatusd::time::Now;
 
 fn main() -> ExitCode {
-    let mut args = std::env::args_os().skip(1);
-    match args.next() {
-        Some(it) if it == guard::SUBCOMMAND => guard::main(args),
-        _ => ExitCode::SUCCESS,
-    }
+    let line = show::run(io::stdin(), &Environment::read(), Now::read);
+    let mut stdout = io::stdout();
+    // The client would take the newline for one more row; a person's prompt needs it.
+    let end = if stdout.is_terminal() { "\n" } else { "" };
+    // Nobody is left to tell when the reader is gone.
+    write!(stdout, "{line}{end}").and_then(|()| stdout.flush()).ok();
+    ExitCode::SUCCESS
 }

@@ -2,33 +2,175 @@
 //!
 //! Reads standard input until the document in it is complete or a deadline has passed, reads the
 //! snapshot, and hands what the client said to the watcher. Writes no file, takes no lock, starts
-//! no process. **Invariant:** it returns text, whatever it is given, and soon.
+//! no process. **Invariant:** it returns a line, whatever it is given, and soon: the client blanks
+//! the row of a status line that fails.
 
+use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
+use std::os::unix::net::UnixDatagram;
+use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 
-use crate::time::Now;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout};
+use serde::Deserialize;
 
-/// What `show` heeds in its environment, unparsed.
-#[derive(Clone, Debug, Default)]
-pub struct Env {
-    /// `COLUMNS`: the client runs us on a pipe, which has no width of its own.
-    pub columns: Option<String>,
-    /// `NO_COLOR`
-    pub no_color: Option<String>,
-    /// `FORCE_COLOR`
-    pub force_color: Option<String>,
-    /// `TERM`
-    pub term: Option<String>,
-    /// `HOME`
-    pub home: Option<String>,
-    /// `CLAUDE_CODE_SESSION_ID`
-    pub session_id: Option<String>,
+use crate::cli::Environment;
+use crate::display::{self, Source, Style, View, Watcher};
+use crate::fetch::claude;
+use crate::store::schema::{self, ClientFacts, SessionId, Snapshot};
+use crate::store::{self, SNAPSHOT, SOCKET};
+use crate::time::{self, Now};
+
+/// How long all of standard input may take. The client writes at once, but may never close.
+const STDIN_MS: i64 = 50;
+/// The client's document has some 2 KiB.
+const MAX_STDIN: usize = 1 << 20;
+/// Ours have a few hundred KiB.
+const MAX_SNAPSHOT: u64 = 16 << 20;
+/// What a datagram may weigh, so that it never waits for room.
+const MAX_HINT: usize = 8 << 10;
+/// The system's own limit on paths: what is longer names no file.
+const MAX_PATH: usize = 4096;
+const MAX_NAME: usize = 256;
+
+/// Draws the line, without a newline: to the client one more line is one more row.
+///
+/// Changes the working directory, for which see [`enter`].
+pub fn run(stdin: impl AsFd + IsTerminal, env: &Environment, now: impl Fn() -> Now) -> String {
+    // A panic must not reach the terminal, which shows the line, or the exit code.
+    panic::set_hook(Box::new(|_| ()));
+    panic::catch_unwind(AssertUnwindSafe(|| draw(stdin, env, now)))
+        .unwrap_or_else(|_| "ccstatusd: show failed, please report it".to_owned())
 }
 
-/// Draws the line, without a newline at its end.
+fn draw(stdin: impl AsFd + IsTerminal, env: &Environment, now: impl Fn() -> Now) -> String {
+    let document = if stdin.is_terminal() { Vec::new() } else { read_document(stdin, &now) };
+    let client = claude::parse_stdin(&document).unwrap_or_default();
+    let stated = client.session_id.as_deref().and_then(SessionId::checked);
+    let session =
+        stated.or_else(|| env.text("CLAUDE_CODE_SESSION_ID").and_then(SessionId::checked));
+
+    let (snapshot, watcher) = match enter(env) {
+        Ok(()) => (read_snapshot(), hand_over(&client, session.as_ref())),
+        Err(it) if it.kind() == io::ErrorKind::NotFound => (Err(Source::Missing), Watcher::Gone),
+        Err(_) => (Err(Source::Unreadable), Watcher::Unknown),
+    };
+    let view = View {
+        source: snapshot.as_ref().map_or_else(|&it| it, Source::Snapshot),
+        watcher,
+        client: &client,
+        session: session.as_ref(),
+        now_ms: now().wall_ms,
+        home: env.home().and_then(Path::to_str),
+        drawn_at: None,
+    };
+    display::line(&view, &style(env))
+}
+
+/// Reads until a document is complete, the writer closes, or time or room is up.
 ///
-/// Changes the working directory, for which see [`hand_over`].
-pub fn run(stdin: impl AsFd, env: &Env, state_dir: &Path, now: impl Fn() -> Now) -> String {
-    String::new()
+/// Waits before each read instead of making the descriptor non-blocking: others share it, and
+/// would find it changed.
+fn read_document(stdin: impl AsFd, now: impl Fn() -> Now) -> Vec<u8> {
+    let give_up_at = now().mono + time::span(STDIN_MS);
+    let mut scan = claude::DocumentScan::default();
+    let mut document = Vec::new();
+    let mut piece = vec![0; 64 << 10];
+    while document.len() < MAX_STDIN {
+        let left = give_up_at.saturating_duration_since(now().mono);
+        let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
+        match nix::poll::poll(&mut [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)], timeout) {
+            Err(Errno::EINTR) => continue,
+            Ok(0) | Err(_) => break,
+            Ok(_) => {}
+        }
+        match nix::unistd::read(&stdin, &mut piece) {
+            Err(Errno::EINTR | Errno::EAGAIN) => {}
+            Ok(0) | Err(_) => break,
+            Ok(n_bytes) => document.extend_from_slice(&piece[..n_bytes]),
+        }
+        // Whoever writes for ever is heard for no longer than whoever writes nothing.
+        if scan.end(&document).is_some() || left.is_zero() {
+            break;
+        }
+    }
+    document
+}
+
+/// Makes the state directory the working directory: a socket address holds about 100 bytes, and
+/// the directory's path may be longer.
+fn enter(env: &Environment) -> io::Result<()> {
+    std::env::set_current_dir(env.state_dir().map_err(io::Error::other)?)
+}
+
+/// The snapshot, or what is there in its stead.
+fn read_snapshot() -> Result<Snapshot, Source<'static>> {
+    /// All that may be known of a snapshot before its version is.
+    #[derive(Deserialize)]
+    struct Header {
+        version: u32,
+    }
+
+    let bytes = match store::read_bounded(Path::new(SNAPSHOT), MAX_SNAPSHOT) {
+        Ok(it) => it,
+        Err(it) if it.kind() == io::ErrorKind::NotFound => return Err(Source::Missing),
+        Err(_) => return Err(Source::Unreadable),
+    };
+    match serde_json::from_slice(&bytes) {
+        Ok(Header { version: schema::VERSION }) => {
+            serde_json::from_slice(&bytes).map_err(|_| Source::Unreadable)
+        }
+        Ok(Header { version }) if version > schema::VERSION => Err(Source::Newer),
+        Ok(_) | Err(_) => Err(Source::Unreadable),
+    }
+}
+
+/// Tells the watcher that somebody looks at this session, and what the client said of it. Never
+/// waits; that nobody listens is how a display learns that the watcher is gone.
+fn hand_over(client: &ClientFacts, session: Option<&SessionId>) -> Watcher {
+    let sent = UnixDatagram::unbound().and_then(|socket| {
+        socket.set_nonblocking(true)?;
+        socket.connect(SOCKET)?;
+        match session.and_then(|it| hint(client, it)) {
+            Some(hint) => socket.send(&hint).map(|_| ()),
+            None => Ok(()),
+        }
+    });
+    match sent.map_err(|it| it.kind()) {
+        Ok(()) => Watcher::Alive,
+        Err(io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => Watcher::Gone,
+        Err(_) => Watcher::Unknown,
+    }
+}
+
+/// The client's facts as a message. What cannot be true is left out of it, and what is only shown
+/// is cut; a message that is still too large says just which session it is about.
+fn hint(client: &ClientFacts, session: &SessionId) -> Option<Vec<u8>> {
+    let path = |it: &Option<String>| it.clone().filter(|it| it.len() <= MAX_PATH);
+    let name = |it: &String| it.chars().take(MAX_NAME).collect();
+    let only_session =
+        ClientFacts { session_id: Some(session.0.clone()), ..ClientFacts::default() };
+    let facts = ClientFacts {
+        session_id: only_session.session_id.clone(),
+        transcript_path: path(&client.transcript_path),
+        cwd: path(&client.cwd),
+        session_name: client.session_name.as_ref().map(name),
+        model: client.model.as_ref().map(|it| schema::Model {
+            id: name(&it.id),
+            display_name: it.display_name.as_ref().map(name),
+        }),
+        ..client.clone()
+    };
+    let hint = serde_json::to_vec(&facts).ok().filter(|it| it.len() <= MAX_HINT);
+    hint.or_else(|| serde_json::to_vec(&only_session).ok())
+}
+
+/// The client runs us on a pipe, so only the environment knows the terminal.
+fn style(env: &Environment) -> Style {
+    let columns = env.text("COLUMNS").and_then(|it| it.parse().ok()).filter(|&it| it > 0);
+    let forced = env.text("FORCE_COLOR").is_some_and(|it| it != "0");
+    let dumb = env.text("TERM") == Some("dumb");
+    let colour = env.get("NO_COLOR").is_none() && (forced || !dumb);
+    Style { columns, padding: 0, colour }
 }

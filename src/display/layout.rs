@@ -158,5 +158,9 @@ fn prefix(text: &str, columns: usize) -> &str {
 /// Columns that a terminal gives a text: grapheme by grapheme, since terminals do not join what
 /// shaping would.
 fn width(text: &str) -> usize {
-    if text.is_ascii() { text.len() } else { text.graphemes(true).map(UnicodeWidthStr::width).sum() }
+    if text.is_ascii() {
+        text.len()
+    } else {
+        text.graphemes(true).map(UnicodeWidthStr::width).sum()
+    }
 }

@@ -85,8 +85,9 @@ fn concerns(
     match kind {
         "git" => repo == Some(path),
         // Its subagents write into a folder that is named like it.
-        "transcript" => transcript
-            .is_some_and(|it| it == path || contains(it.strip_suffix(".jsonl").unwrap_or(it), path)),
+        "transcript" => transcript.is_some_and(|it| {
+            it == path || contains(it.strip_suffix(".jsonl").unwrap_or(it), path)
+        }),
         _ => [root, repo].into_iter().flatten().any(|it| contains(it, path) || contains(path, it)),
     }
 }

@@ -177,7 +177,8 @@ fn health(_: &View<'_>, scope: &Scope<'_>) -> Option<Text> {
 /// with git's facts where there are any.
 fn degraded(_: &View<'_>, scope: &Scope<'_>) -> Option<Text> {
     let said_by_git = scope.repo.is_some_and(|it| it.error.is_some());
-    let mut left = scope.degraded.iter().filter(|it| !(said_by_git && it.source.starts_with("git:")));
+    let mut left =
+        scope.degraded.iter().filter(|it| !(said_by_git && it.source.starts_with("git:")));
     let first = left.next()?;
     let kind = first.source.split_once(':').map_or(first.source.as_str(), |(kind, _)| kind);
     let text = Text::of(Warning, format!("{kind}: {}", first.reason)).cut(REASON_COLUMNS);
@@ -290,8 +291,8 @@ fn age(view: &View<'_>, as_of_ms: i64) -> i64 {
 fn units(ms: i64) -> String {
     match ms {
         ..MINUTE_MS => format!("{}s", ms / SECOND_MS),
-        ..HOUR_MS => format!("{}m", ms / MINUTE_MS),
-        ..DAY_MS => format!("{}h", ms / HOUR_MS),
+        MINUTE_MS..HOUR_MS => format!("{}m", ms / MINUTE_MS),
+        HOUR_MS..DAY_MS => format!("{}h", ms / HOUR_MS),
         _ => format!("{}d", ms / DAY_MS),
     }
 }
@@ -301,8 +302,8 @@ fn countdown(ms: i64) -> String {
     let minutes = ms / MINUTE_MS % 60;
     match ms {
         ..MINUTE_MS => "<1m".to_owned(),
-        ..HOUR_MS => format!("{minutes}m"),
-        ..DAY_MS => format!("{}h{minutes:02}m", ms / HOUR_MS),
+        MINUTE_MS..HOUR_MS => format!("{minutes}m"),
+        HOUR_MS..DAY_MS => format!("{}h{minutes:02}m", ms / HOUR_MS),
         _ => format!("{}d{:02}h", ms / DAY_MS, ms / HOUR_MS % 24),
     }
 }
