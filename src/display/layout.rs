@@ -38,7 +38,10 @@ impl Text {
     /// Adds a piece.
     #[must_use]
     pub(super) fn and(mut self, paint: Paint, piece: impl AsRef<str>) -> Text {
-        self.0.push((paint, clean(piece.as_ref())));
+        let piece = clean(piece.as_ref());
+        if !piece.is_empty() {
+            self.0.push((paint, piece));
+        }
         self
     }
 

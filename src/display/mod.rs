@@ -108,3 +108,6 @@ pub fn session_line(
     };
     line(&view, style)
 }
+
+#[cfg(test)]
+mod tests;

@@ -194,8 +194,10 @@ fn watcher(view: &View<'_>, scope: &Scope<'_>) -> Option<Text> {
 /// What the snapshot itself is good for, where that is not everything.
 fn snapshot(view: &View<'_>, scope: &Scope<'_>) -> Option<Text> {
     let text = match view.source {
-        Source::Missing if view.watcher == Watcher::Alive => "no data yet".to_owned(),
-        Source::Missing => "no data yet: start ccstatusd".to_owned(),
+        Source::Missing if view.watcher == Watcher::Gone => {
+            "no data yet: start ccstatusd".to_owned()
+        }
+        Source::Missing => "no data yet".to_owned(),
         Source::Unreadable => "snapshot is unreadable".to_owned(),
         Source::Newer => "snapshot is from a newer ccstatusd".to_owned(),
         Source::Snapshot(_) if view.watcher != Watcher::Gone => return None,
