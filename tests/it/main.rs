@@ -1,4 +1,4 @@
-//! The one integration binary: one link, one start.
-#![expect(clippy::unwrap_used, reason = "in a test, a panic is the report")]
+//! The integration tests: one binary, so that they link once.
+#![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 
-mod contrib;
+mod show;

@@ -1,0 +1,288 @@
+//! The real `show`, and the `cat` display, as a client runs them: whatever they are given, they
+//! print one line, exit 0, and leave nothing behind.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
+
+use ccstatusd::store::schema::{ClientFacts, Context, Repo, RepoKey, Session, SessionId, Snapshot};
+use nix::sys::stat::Mode;
+
+/// A run takes a few milliseconds, and at most 50 for its input. What hangs, hangs for ever.
+const CAP: Duration = Duration::from_secs(2);
+
+const DOCUMENT: &str = r#"{"session_id":"one","cwd":"/w/p","model":{"id":"m","display_name":"M"},
+    "context_window":{"used_percentage":3},"cost":{"total_cost_usd":0.5},"rate_limits":null}"#;
+const FROM_DOCUMENT: &str = "/w/p · M · ctx 3% · $0.50";
+
+/// A state directory, and the environment of a client that uses it.
+struct Sandbox {
+    home: tempfile::TempDir,
+    dir: PathBuf,
+    env: BTreeMap<&'static str, String>,
+}
+
+impl Sandbox {
+    fn new() -> Sandbox {
+        Sandbox::at("state")
+    }
+
+    fn at(dir: &str) -> Sandbox {
+        let home = tempfile::tempdir().unwrap();
+        let dir = home.path().join(dir);
+        fs_err::create_dir_all(dir.join("lines")).unwrap();
+        let vars = [
+            ("HOME", home.path().display().to_string()),
+            ("CCSTATUSD_DIR", dir.display().to_string()),
+            ("PATH", "/usr/bin:/bin".to_owned()),
+            ("NO_COLOR", "1".to_owned()),
+        ];
+        Sandbox { home, dir, env: vars.into() }
+    }
+
+    fn set(&mut self, name: &'static str, value: &str) {
+        self.env.insert(name, value.to_owned());
+    }
+
+    fn publish(&self, bytes: &[u8]) {
+        fs_err::write(self.dir.join("snapshot.json"), bytes).unwrap();
+    }
+
+    fn command(&self, program: &str) -> Command {
+        #[expect(clippy::disallowed_methods, reason = "the test is the client here")]
+        let mut command = Command::new(program);
+        command.env_clear().envs(&self.env).stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.stderr(Stdio::piped());
+        command
+    }
+
+    fn start(&self) -> Child {
+        self.command(env!("CARGO_BIN_EXE_ccstatusd")).arg("show").spawn().unwrap()
+    }
+
+    /// What `show` prints for a client that writes `input` and then closes.
+    #[track_caller]
+    fn show(&self, input: &[u8]) -> String {
+        let mut child = self.start();
+        // It may stop listening before it has heard everything.
+        child.stdin.take().unwrap().write_all(input).ok();
+        text(finish(child))
+    }
+
+    #[track_caller]
+    fn check(&self, input: &str, expected: &str) {
+        assert_eq!(self.show(input.as_bytes()), expected, "{input}");
+    }
+
+    /// What contrib/statusline.sh prints in every shell that is here.
+    #[track_caller]
+    fn check_script(&self, expected: &str) {
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/contrib/statusline.sh");
+        for shell in ["sh", "dash", "bash"] {
+            match self.command(shell).arg(script).spawn() {
+                Ok(child) => assert_eq!(text(finish(child)), expected, "{shell}"),
+                Err(it) => assert_eq!(it.kind(), std::io::ErrorKind::NotFound, "{shell}"),
+            }
+        }
+    }
+}
+
+/// Waits for the end of a process under a cap; its standard input stays as it is until then.
+#[track_caller]
+fn finish(mut child: Child) -> Output {
+    let stdin = child.stdin.take();
+    let pid = nix::unistd::Pid::from_raw(child.id().cast_signed());
+    let (done, ended) = std::sync::mpsc::channel();
+    std::thread::spawn(move || done.send(child.wait_with_output()));
+    let output = ended.recv_timeout(CAP);
+    drop(stdin);
+    if output.is_err() {
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).ok();
+    }
+    output.expect("it ends under the cap").unwrap()
+}
+
+#[track_caller]
+fn text(output: Output) -> String {
+    assert!(output.status.success(), "{output:?}");
+    assert!(output.stderr.is_empty(), "{output:?}");
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(!text.is_empty() && !text.contains('\n'), "{text:?}");
+    text
+}
+
+fn snapshot() -> Snapshot {
+    let session = Session {
+        cwd: Some("/w/p".to_owned()),
+        repo: Some("/w/p".to_owned()),
+        context: Some(Context { used_percentage: Some(42.0), ..Context::default() }),
+        ..Session::default()
+    };
+    // A time that has not come: it has no age, whenever the test runs.
+    let repo = Repo { as_of_ms: i64::MAX, branch: Some("main".to_owned()), ..Repo::default() };
+    Snapshot {
+        version: 1,
+        published_at_ms: i64::MAX,
+        sessions: [(SessionId("one".to_owned()), session)].into(),
+        repos: [(RepoKey("/w/p".to_owned()), repo)].into(),
+        ..Snapshot::default()
+    }
+}
+
+fn listing(dir: &Path) -> Vec<(PathBuf, std::time::SystemTime)> {
+    let entries = fs_err::read_dir(dir).unwrap().map(|it| it.unwrap().path());
+    let mut found: Vec<_> = entries
+        .map(|it| (it.clone(), fs_err::symlink_metadata(it).unwrap().modified().unwrap()))
+        .collect();
+    found.sort();
+    found
+}
+
+#[test]
+fn any_input_gives_a_line() {
+    let sandbox = Sandbox::new();
+    let no_data = "no data yet: start ccstatusd";
+    let nulls = r#"{"session_id":null,"cwd":null,"model":null,"context_window":null,"cost":null}"#;
+    for input in ["", " ", "null", "[]", "garbage", "{", nulls, "\0\0\0", r#"{"cwd":7}"#] {
+        sandbox.check(input, no_data);
+    }
+    sandbox.check(DOCUMENT, &format!("{FROM_DOCUMENT} · {no_data}"));
+    sandbox.check(&format!("{DOCUMENT}{DOCUMENT}"), &format!("{FROM_DOCUMENT} · {no_data}"));
+    sandbox.check(&"x".repeat(10 << 20), no_data);
+    sandbox.check(&"{\"a\":".repeat(2 << 20), no_data);
+}
+
+#[test]
+fn an_input_that_stays_open_is_not_waited_for() {
+    let sandbox = Sandbox::new();
+    let mut child = sandbox.start();
+    let stdin = child.stdin.as_mut().unwrap();
+    for piece in DOCUMENT.as_bytes().chunks(50) {
+        stdin.write_all(piece).unwrap();
+    }
+    assert_eq!(text(finish(child)), format!("{FROM_DOCUMENT} · no data yet: start ccstatusd"));
+    assert_eq!(text(finish(sandbox.start())), "no data yet: start ccstatusd");
+}
+
+#[test]
+fn a_closed_input_and_a_closed_output_are_no_errors() {
+    let sandbox = Sandbox::new();
+    let show = format!("exec {} show", env!("CARGO_BIN_EXE_ccstatusd"));
+    let closed = sandbox.command("sh").args(["-c", &format!("{show} <&-")]).spawn().unwrap();
+    assert_eq!(text(finish(closed)), "no data yet: start ccstatusd");
+
+    let mut child = sandbox.start();
+    drop(child.stdout.take());
+    let output = finish(child);
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+}
+
+#[test]
+fn the_environment_names_the_session_where_the_input_does_not() {
+    let mut sandbox = Sandbox::new();
+    sandbox.publish(&serde_json::to_vec(&snapshot()).unwrap());
+    sandbox.check("", "watcher not running · data 0s old");
+    sandbox.set("CLAUDE_CODE_SESSION_ID", "one");
+    let line = "/w/p · main · ctx 42% · watcher not running · data 0s old";
+    sandbox.check("", line);
+    sandbox.check(r#"{"session_id":"../one"}"#, line);
+    sandbox.check(r#"{"session_id":"two"}"#, "watcher not running · data 0s old");
+    sandbox.set("COLUMNS", "40");
+    sandbox.check("", "/w/p · main · ctx 42% · data 0s old");
+}
+
+#[test]
+fn what_is_no_snapshot_says_so() {
+    let sandbox = Sandbox::new();
+    let path = sandbox.dir.join("snapshot.json");
+    let check = |expected: &str| sandbox.check(DOCUMENT, &format!("{FROM_DOCUMENT} · {expected}"));
+    for bytes in ["", "{", "[]", r#"{"version":"1"}"#, r#"{"version":0}"#, r#"{"version":1,"#] {
+        sandbox.publish(bytes.as_bytes());
+        check("snapshot is unreadable");
+    }
+    sandbox.publish(br#"{"version":2,"sessions":{"one":7}}"#);
+    check("snapshot is from a newer ccstatusd");
+
+    fs_err::remove_file(&path).unwrap();
+    nix::unistd::mkfifo(&path, Mode::S_IRWXU).unwrap();
+    check("snapshot is unreadable");
+
+    fs_err::remove_file(&path).unwrap();
+    fs_err::os::unix::fs::symlink("/etc/passwd", &path).unwrap();
+    check("snapshot is unreadable");
+
+    fs_err::remove_dir_all(&sandbox.dir).unwrap();
+    check("no data yet: start ccstatusd");
+}
+
+#[test]
+fn the_watcher_is_told_who_looks_however_long_the_path() {
+    let sandbox = Sandbox::at(&"long/".repeat(40));
+    sandbox.publish(&serde_json::to_vec(&snapshot()).unwrap());
+    // A socket cannot be bound by such a path either: it is moved there.
+    let short = sandbox.home.path().join("s");
+    let socket = UnixDatagram::bind(&short).unwrap();
+    fs_err::rename(&short, sandbox.dir.join("notify.sock")).unwrap();
+    socket.set_read_timeout(Some(CAP)).unwrap();
+
+    sandbox.check(DOCUMENT, "/w/p · main · M · ctx 3% · $0.50");
+    let mut bytes = vec![0; 64 << 10];
+    let n_bytes = socket.recv(&mut bytes).unwrap();
+    let facts: ClientFacts = serde_json::from_slice(&bytes[..n_bytes]).unwrap();
+    assert_eq!(facts.session_id.as_deref(), Some("one"));
+    assert_eq!(facts.cwd.as_deref(), Some("/w/p"));
+    assert_eq!(facts.cost_usd, Some(0.5));
+
+    // What is too large is left out, but who looks is still said.
+    let huge = DOCUMENT.replace("/w/p", &format!("/{}", "x".repeat(9000)));
+    sandbox.show(huge.as_bytes());
+    let n_bytes = socket.recv(&mut bytes).unwrap();
+    let facts: ClientFacts = serde_json::from_slice(&bytes[..n_bytes]).unwrap();
+    assert_eq!((facts.session_id.as_deref(), facts.cwd), (Some("one"), None));
+}
+
+#[test]
+fn a_watcher_that_does_not_listen_is_not_waited_for() {
+    let sandbox = Sandbox::new();
+    let _socket = UnixDatagram::bind(sandbox.dir.join("notify.sock")).unwrap();
+    // More than any queue of the kernel's holds.
+    for _ in 0..40 {
+        sandbox.check(DOCUMENT, &format!("{FROM_DOCUMENT} · no data yet"));
+    }
+}
+
+#[test]
+fn nothing_is_written() {
+    let sandbox = Sandbox::new();
+    sandbox.publish(&serde_json::to_vec(&snapshot()).unwrap());
+    let before = (listing(&sandbox.dir), listing(sandbox.home.path()));
+    sandbox.show(DOCUMENT.as_bytes());
+    assert_eq!((listing(&sandbox.dir), listing(sandbox.home.path())), before);
+}
+
+#[test]
+fn the_script_prints_the_line_of_its_session() {
+    let mut sandbox = Sandbox::new();
+    sandbox.check_script("ccstatusd: CLAUDE_CODE_SESSION_ID names no session");
+    sandbox.set("CLAUDE_CODE_SESSION_ID", "../lines/one");
+    sandbox.check_script("ccstatusd: CLAUDE_CODE_SESSION_ID names no session");
+    sandbox.set("CLAUDE_CODE_SESSION_ID", "one");
+    sandbox.check_script("no data yet: start ccstatusd");
+    fs_err::write(sandbox.dir.join("lines/one"), "the line · 14:32").unwrap();
+    sandbox.check_script("the line · 14:32");
+
+    // A relative path is ignored, as the watcher ignores it.
+    sandbox.set("CCSTATUSD_DIR", "state");
+    sandbox.check_script("no data yet: start ccstatusd");
+    let lines = sandbox.home.path().join(".local/state/ccstatusd/lines");
+    fs_err::create_dir_all(&lines).unwrap();
+    fs_err::write(lines.join("one"), "the usual place").unwrap();
+    sandbox.check_script("the usual place");
+    sandbox.set("XDG_STATE_HOME", "relative");
+    sandbox.check_script("the usual place");
+    sandbox.set("XDG_STATE_HOME", "/nowhere");
+    sandbox.check_script("no data yet: start ccstatusd");
+}
