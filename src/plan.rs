@@ -23,6 +23,8 @@ pub struct Policy {
     pub rest: u32,
     /// Fetches that run at once.
     pub slots: usize,
+    /// Wait when a fetch could not start.
+    pub postpone: Duration,
     /// Wait after the first failure; it doubles with each further one …
     pub first_retry: Duration,
     /// … up to this.
@@ -178,6 +180,34 @@ impl<K: Ord + Clone> Plan<K> {
         }
     }
 
+    /// A fetch could not start for reasons that are not the source's: it is tried again soon.
+    pub fn postpone(&mut self, key: &K, now: Instant) {
+        let Some(task) = self.tasks.get_mut(key) else { return };
+        let window = match task.slot {
+            Slot::Running { since } => Window::open(since),
+            Slot::RunningStale { window, .. } => window,
+            Slot::Idle | Slot::Wanted { .. } => return,
+        };
+        self.running -= 1;
+        let due = now + self.policy.postpone;
+        task.slot = Slot::Wanted { window, due };
+        self.queue.insert((due, key.clone()));
+    }
+
+    /// What will be fetched without a further change, and how many fetches have to end until what
+    /// is known is newer than this moment. Next tries of failing sources do not count.
+    pub fn pending(&self) -> impl Iterator<Item = (K, u8)> {
+        self.tasks.iter().filter_map(|(key, task)| {
+            let fetches = match task.slot {
+                Slot::Idle => return None,
+                Slot::Wanted { .. } if task.failures > 0 => return None,
+                Slot::Wanted { .. } | Slot::Running { .. } => 1,
+                Slot::RunningStale { .. } => 2,
+            };
+            Some((key.clone(), fetches))
+        })
+    }
+
     /// When the next fetch is due, if a slot is free for it. With all slots taken, the end of a
     /// fetch is what to wait for.
     pub fn deadline(&self) -> Option<Instant> {
@@ -216,6 +246,7 @@ mod tests {
         spacing: ms(0),
         rest: 10,
         slots: 2,
+        postpone: ms(50),
         first_retry: ms(1000),
         last_retry: ms(300_000),
     };
@@ -345,6 +376,31 @@ mod tests {
         sim.want("a", 0);
         assert!(sim.plan.want(&"a", Urgency::Now, sim.at(10)));
         assert_eq!(sim.take(10), ["a"]);
+    }
+
+    #[test]
+    fn a_fetch_that_could_not_start_is_no_failure() {
+        let mut sim = Sim::new();
+        sim.want("a", 0);
+        sim.take(150);
+        sim.plan.postpone(&"a", sim.at(150));
+        assert_eq!(sim.deadline_ms(), Some(200));
+        assert_eq!(sim.take(200), ["a"]);
+    }
+
+    #[test]
+    fn a_fetch_that_began_before_a_change_does_not_answer_it() {
+        let mut sim = Sim::new();
+        sim.want("waits", 0);
+        sim.want("runs", 0);
+        sim.want("stale", 0);
+        sim.plan.policy.slots = 3;
+        sim.take(150);
+        sim.done("waits", true, 150);
+        sim.want("waits", 151);
+        sim.want("stale", 151);
+        let pending: Vec<_> = sim.plan.pending().collect();
+        assert_eq!(pending, [("runs", 1), ("stale", 2), ("waits", 1)]);
     }
 
     #[test]

@@ -44,3 +44,9 @@ pub const DAY_MS: i64 = 24 * HOUR_MS;
 pub fn span(ms: i64) -> Duration {
     Duration::from_millis(u64::try_from(ms).unwrap_or(0))
 }
+
+/// Waits, where there is nothing to wait on: between two tries of a lock.
+#[expect(clippy::disallowed_methods, reason = "a lock held by another process sends no event")]
+pub fn pause(span: Duration) {
+    std::thread::sleep(span);
+}

@@ -7,7 +7,7 @@
 //! **Invariant:** no input panics, and what is kept of a line is bounded however long the line is.
 
 use std::marker::PhantomData;
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 use std::sync::LazyLock;
 
 use jiff::Timestamp;
@@ -568,6 +568,30 @@ pub enum Place {
     Process(u32),
 }
 
+/// The folder of a root that holds a folder of transcripts for each project.
+pub const PROJECTS: &str = "projects";
+/// The folder of a root that holds a file for each running process.
+pub const PROCESSES: &str = "sessions";
+const SUBAGENTS: &str = "subagents";
+
+/// The root that holds this transcript, by its path alone.
+pub fn root_of(transcript: &Path) -> Option<&Path> {
+    let projects = transcript.parent()?.parent()?;
+    let root = projects.parent()?;
+    let is_ours = matches!(place(root, transcript), Some(Place::Transcript(_)));
+    is_ours.then_some(root)
+}
+
+/// The folder beside a transcript with everything else of its session.
+pub fn session_folder(transcript: &Path) -> PathBuf {
+    transcript.with_extension("")
+}
+
+/// Whether a folder below a session's can hold subagents' transcripts.
+pub fn holds_subagents(folder: &Path) -> bool {
+    folder.components().any(|it| it.as_os_str() == SUBAGENTS)
+}
+
 /// What the file at `path` is, if it is one that we read.
 pub fn place(root: &Path, path: &Path) -> Option<Place> {
     let mut names = Vec::new();
@@ -577,12 +601,12 @@ pub fn place(root: &Path, path: &Path) -> Option<Place> {
     }
     let is_subagent = |name: &str| name.starts_with("agent-") && name.ends_with(".jsonl");
     match names[..] {
-        ["sessions", name] => name.strip_suffix(".json")?.parse().ok().map(Place::Process),
-        ["projects", _, name] if is_subagent(name) => Some(Place::OldSubagent),
-        ["projects", _, name] => {
+        [PROCESSES, name] => name.strip_suffix(".json")?.parse().ok().map(Place::Process),
+        [PROJECTS, _, name] if is_subagent(name) => Some(Place::OldSubagent),
+        [PROJECTS, _, name] => {
             SessionId::checked(name.strip_suffix(".jsonl")?).map(Place::Transcript)
         }
-        ["projects", _, session, "subagents", .., name] if is_subagent(name) => {
+        [PROJECTS, _, session, SUBAGENTS, .., name] if is_subagent(name) => {
             SessionId::checked(session).map(Place::Subagent)
         }
         _ => None,

@@ -1,7 +1,120 @@
-//! What is true now.
+//! What is true now: the threads that find out, and how each source is asked.
+//!
+//! Readers read files; runners run programs, under the fetch lock, each in its own long-lived
+//! thread. A fetch that panics is a failed fetch: its slot is free again.
 
 pub mod claude;
 pub mod exec;
 pub mod git;
 pub mod guard;
+pub mod process;
 pub mod tail;
+
+use std::any::Any;
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+
+use crate::state::{Fetched, Job, READERS, RUNNERS, Source};
+use crate::store::lock::FetchLock;
+use crate::time::Now;
+use exec::{Limits, Runner};
+use git::tree::WorkTree;
+
+/// The threads. They end when this is dropped and their jobs are done.
+#[derive(Debug)]
+pub struct Workers {
+    reads: Sender<(Source, Job)>,
+    runs: Sender<(Source, Job, Arc<FetchLock>, Limits)>,
+}
+
+impl Workers {
+    /// Starts them. Every job is answered by one call of `fetched`.
+    pub fn start(
+        runner: &Runner,
+        fetched: impl Fn(Source, Fetched) + Clone + Send + 'static,
+    ) -> io::Result<Workers> {
+        let (reads, jobs) = unbounded::<(Source, Job)>();
+        for _ in 0..READERS {
+            let (jobs, fetched) = (jobs.clone(), fetched.clone());
+            spawn("read", jobs, move |(source, job)| {
+                let res = guarded(|| read(&job)).unwrap_or_else(|it| failed(&job, it));
+                fetched(source, res);
+            })?;
+        }
+        let (runs, jobs) = unbounded::<(Source, Job, Arc<FetchLock>, Limits)>();
+        for _ in 0..RUNNERS {
+            let (jobs, fetched, runner) = (jobs.clone(), fetched.clone(), runner.clone());
+            spawn("run", jobs, move |(source, job, alone, limits)| {
+                let res = guarded(|| run(&job, &runner, &alone, limits));
+                // Released before the answer: whoever waits for that may want the lock.
+                drop(alone);
+                fetched(source, res.unwrap_or_else(|it| failed(&job, it)));
+            })?;
+        }
+        Ok(Workers { reads, runs })
+    }
+
+    /// Reads something. It will be answered.
+    pub fn read(&self, source: Source, job: Job) {
+        self.reads.send((source, job)).expect("readers live as long as this sender");
+    }
+
+    /// Runs something, alone among all processes that fetch. It will be answered.
+    pub fn run(&self, source: Source, job: Job, alone: Arc<FetchLock>, timeout: Duration) {
+        let limits = Limits { deadline: timeout, ..git::LIMITS };
+        self.runs.send((source, job, alone, limits)).expect("runners live as long as this sender");
+    }
+}
+
+fn spawn<T: Send + 'static>(
+    name: &str,
+    jobs: Receiver<T>,
+    mut perform: impl FnMut(T) + Send + 'static,
+) -> io::Result<()> {
+    let run = move || jobs.iter().for_each(&mut perform);
+    std::thread::Builder::new().name(name.to_owned()).spawn(run).map(drop)
+}
+
+fn guarded(fetch: impl FnOnce() -> Fetched) -> Result<Fetched, Box<dyn Any + Send>> {
+    catch_unwind(AssertUnwindSafe(fetch))
+}
+
+fn read(job: &Job) -> Fetched {
+    match job {
+        Job::Transcript(path, from) => {
+            let from = from.as_deref().cloned();
+            Fetched::Transcript(tail::read_tail(path, from, tail::LIMITS).map(Box::new))
+        }
+        Job::Process(path) => Fetched::Process(process::look(path)),
+        Job::Tree(cwd) => {
+            let tree = WorkTree::discover(cwd);
+            Fetched::Tree(tree.map(|it| (it.clone(), it.watch_dirs())))
+        }
+        Job::Repo(_) => unreachable!("git runs in a runner"),
+    }
+}
+
+fn run(job: &Job, runner: &Runner, alone: &FetchLock, limits: Limits) -> Fetched {
+    let Job::Repo(tree) = job else { unreachable!("only git runs here: {job:?}") };
+    let status = git::status(runner, alone, tree, limits, Now::read().wall_ms);
+    Fetched::Repo(status, tree.watch_dirs())
+}
+
+/// What a fetch found that panicked: nothing, and the reason where there is room for one.
+fn failed(job: &Job, panic: Box<dyn Any + Send>) -> Fetched {
+    let said = panic.downcast_ref::<String>().map(String::as_str);
+    let said = said.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
+    let err = io::Error::other(format!("bug in ccstatusd: {said}"));
+    match job {
+        Job::Transcript(..) => Fetched::Transcript(Err(err)),
+        Job::Process(_) => Fetched::Process(Err(err)),
+        Job::Tree(_) => Fetched::Tree(None),
+        Job::Repo(_) => {
+            Fetched::Repo(Err(git::Failure::Failed(exec::Failure::Io(err))), Vec::new())
+        }
+    }
+}

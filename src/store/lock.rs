@@ -32,7 +32,15 @@ pub struct WatchLock {
 #[derive(Debug)]
 #[must_use = "the lock is released as soon as this value is dropped"]
 pub struct FetchLock {
-    _file: fs_err::File,
+    file: fs_err::File,
+}
+
+/// Between fork and exec a child of another thread holds our descriptors, too, and with them the
+/// lock. Unlocking frees it for all of them at once.
+impl Drop for FetchLock {
+    fn drop(&mut self) {
+        self.file.unlock().ok();
+    }
 }
 
 impl WatchLock {
@@ -57,7 +65,7 @@ impl WatchLock {
 impl FetchLock {
     /// Takes the lock if nobody holds it. `None`: somebody else fetches now.
     pub fn try_acquire(dir: &StateDir) -> Result<Option<FetchLock>> {
-        Ok(acquire(&dir.join("fetch.lock"))?.map(|file| FetchLock { _file: file }))
+        Ok(acquire(&dir.join("fetch.lock"))?.map(|file| FetchLock { file }))
     }
 }
 

@@ -28,8 +28,8 @@ pub const SYNC: &str = "sync";
 /// The line in [`LINES`] of the session that was active last.
 pub const LATEST: &str = "latest";
 
-/// Largest snapshot that is read; ours stay far below it.
-const MAX_SNAPSHOT: u64 = 16 << 20;
+/// Largest snapshot that is read; ours have a few hundred KiB.
+pub const MAX_SNAPSHOT: u64 = 16 << 20;
 
 /// The state directory, checked.
 #[derive(Clone, Debug)]

@@ -101,15 +101,16 @@ impl Failure {
     }
 }
 
+/// Shown behind `git:`.
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Failure::NoGit => f.write_str("git is not installed"),
+            Failure::NoGit => f.write_str("not installed"),
             Failure::NotTrusted { .. } => {
-                f.write_str("git does not trust this repository: it belongs to another user")
+                f.write_str("dubious ownership: the repository belongs to another user")
             }
-            Failure::Unreadable => f.write_str("git status said something unexpected"),
-            Failure::Failed(source) => write!(f, "git {source}"),
+            Failure::Unreadable => f.write_str("its status cannot be understood"),
+            Failure::Failed(source) => source.fmt(f),
         }
     }
 }

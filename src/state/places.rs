@@ -1,0 +1,178 @@
+//! PURE. Which directories are observed, and what for.
+//!
+//! **Invariant:** a directory is watched while it has a purpose, and one that was removed or
+//! replaced is looked at again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use super::Effect;
+use crate::store::schema::SessionId;
+use crate::watch::{Found, Listing, Look};
+
+/// Why a directory is observed. Its scope is part of it, so what happens there can concern nobody
+/// else.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Purpose {
+    /// This path is missing, and will have to appear here first.
+    Await(PathBuf),
+    /// A config root.
+    Root,
+    /// A root's `projects`.
+    Projects { root: PathBuf },
+    /// A folder of transcripts.
+    Project { root: PathBuf },
+    /// A live session's folder, or one below it.
+    Agents { root: PathBuf, session: SessionId },
+    /// A root's `sessions`: one file a process.
+    Processes { root: PathBuf },
+    /// A directory of git's, of this working tree.
+    Git { top: PathBuf },
+    /// Where `--oneshot` leaves its cookies.
+    Cookies,
+}
+
+/// The observed directories.
+#[derive(Debug, Default)]
+pub(super) struct Places {
+    dirs: BTreeMap<PathBuf, Place>,
+    /// The kernel reports one directory under one name, whichever was watched last, however many
+    /// names lead there.
+    by_identity: BTreeMap<(u64, u64), BTreeSet<PathBuf>>,
+    /// Looks whose listing has not come back.
+    pub(super) outstanding: usize,
+}
+
+#[derive(Debug, Default)]
+struct Place {
+    purposes: BTreeSet<Purpose>,
+    identity: Option<(u64, u64)>,
+    /// Why the kernel does not report changes here.
+    unarmed: Option<String>,
+    /// Why it cannot be listed.
+    unreadable: Option<String>,
+}
+
+impl Places {
+    /// Observes `dir` for one purpose more. The look that follows lists it, unless it was
+    /// observed for that already.
+    pub(super) fn observe(&mut self, dir: &Path, purpose: Purpose) -> Option<Effect> {
+        let place = self.dirs.entry(dir.to_owned()).or_default();
+        place.purposes.insert(purpose).then(|| self.look(dir))
+    }
+
+    /// Looks at an observed directory again.
+    pub(super) fn look(&mut self, dir: &Path) -> Effect {
+        self.outstanding += 1;
+        let purposes = self.dirs.get(dir).map(|it| &it.purposes);
+        let deep =
+            purposes.is_some_and(|it| it.iter().any(|it| matches!(it, Purpose::Project { .. })));
+        Effect::Look(Look { dir: dir.to_owned(), deep })
+    }
+
+    /// Looks at every observed directory of which `which` says yes.
+    pub(super) fn look_at_all(&mut self, which: impl Fn(&Purpose) -> bool) -> Vec<Effect> {
+        let wanted = |place: &Place| place.purposes.iter().any(&which);
+        let dirs: Vec<_> =
+            self.dirs.iter().filter(|(_, it)| wanted(it)).map(|(dir, _)| dir.clone()).collect();
+        dirs.iter().map(|it| self.look(it)).collect()
+    }
+
+    /// Looks at the directories without events.
+    pub(super) fn look_at_unarmed(&mut self) -> Vec<Effect> {
+        let dirs: Vec<_> = self.unarmed().map(|(dir, _)| dir.to_owned()).collect();
+        dirs.iter().map(|it| self.look(it)).collect()
+    }
+
+    /// Drops the purposes of which `which` says yes, and stops watching where none is left.
+    pub(super) fn leave(&mut self, which: impl Fn(&Path, &Purpose) -> bool) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        let mut identities = Vec::new();
+        self.dirs.retain(|dir, place| {
+            place.purposes.retain(|it| !which(dir, it));
+            let keep = !place.purposes.is_empty();
+            if !keep {
+                effects.push(Effect::Leave(dir.clone()));
+                identities.extend(place.identity.map(|it| (it, dir.clone())));
+            }
+            keep
+        });
+        for (identity, dir) in identities {
+            self.forget_identity(identity, &dir);
+        }
+        effects
+    }
+
+    /// Takes in a listing. Returns what the directory is observed for, or nothing where it is not
+    /// observed any more.
+    pub(super) fn listed(&mut self, listing: &Listing) -> Vec<Purpose> {
+        self.outstanding = self.outstanding.saturating_sub(1);
+        let Some(place) = self.dirs.get_mut(&listing.dir) else { return Vec::new() };
+        let before = place.identity;
+        (place.identity, place.unarmed, place.unreadable) = match &listing.found {
+            Found::Dir { identity, unarmed, .. } => (Some(*identity), unarmed.clone(), None),
+            Found::Unreadable(reason) => (None, None, Some(reason.clone())),
+            Found::Missing { .. } | Found::NotADirectory => (None, None, None),
+        };
+        let (now, purposes) = (place.identity, place.purposes.iter().cloned().collect());
+        if before != now {
+            if let Some(it) = before {
+                self.forget_identity(it, &listing.dir);
+            }
+            if let Some(it) = now {
+                self.by_identity.entry(it).or_default().insert(listing.dir.clone());
+            }
+        }
+        purposes
+    }
+
+    fn forget_identity(&mut self, identity: (u64, u64), dir: &Path) {
+        if let Some(names) = self.by_identity.get_mut(&identity) {
+            names.remove(dir);
+            if names.is_empty() {
+                self.by_identity.remove(&identity);
+            }
+        }
+    }
+
+    /// Whether a path is itself an observed directory.
+    pub(super) fn contains(&self, dir: &Path) -> bool {
+        self.dirs.contains_key(dir)
+    }
+
+    /// The names of what changed at `path`, under each name of its directory, with what that is
+    /// observed for.
+    pub(super) fn concerns(&self, path: &Path) -> Vec<(PathBuf, Purpose)> {
+        let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
+            return Vec::new();
+        };
+        let Some(place) = self.dirs.get(parent) else { return Vec::new() };
+        let aliases = place.identity.and_then(|it| self.by_identity.get(&it));
+        let mut concerns = Vec::new();
+        let mut add = |dir: &Path, place: &Place| {
+            let purposes = place.purposes.iter();
+            concerns.extend(purposes.map(|it| (dir.join(name), it.clone())));
+        };
+        match aliases {
+            None => add(parent, place),
+            Some(aliases) => {
+                for dir in aliases {
+                    if let Some(place) = self.dirs.get(dir) {
+                        add(dir, place);
+                    }
+                }
+            }
+        }
+        concerns
+    }
+
+    /// Directories that cannot be read, with the reason.
+    pub(super) fn unreadable(&self) -> impl Iterator<Item = (&Path, &str)> {
+        self.dirs.iter().filter_map(|(dir, it)| Some((dir.as_path(), it.unreadable.as_deref()?)))
+    }
+
+    /// Directories without events, with the reason.
+    pub(super) fn unarmed(&self) -> impl Iterator<Item = (&Path, &str)> {
+        self.dirs.iter().filter_map(|(dir, it)| Some((dir.as_path(), it.unarmed.as_deref()?)))
+    }
+}

@@ -1,0 +1,277 @@
+//! PURE. The snapshot: what is kept, in the shape that leaves the process.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::{Session, SessionKey, Source, State, Told};
+use crate::fetch::claude::TranscriptFacts;
+use crate::store::schema::{
+    self, ClientFacts, Context, Cost, CostSource, Degraded, Health, HealthStatus, Limit, Limits,
+    MAX_SESSIONS, Model, RepoKey, RootKey, SessionId, Snapshot, Subagents,
+};
+use crate::time::{DAY_MS, MINUTE_MS, Now};
+
+/// Sessions are shown this long after their last sign of life.
+const SHOWN_MS: i64 = DAY_MS;
+/// A subagent that neither ended its turn nor wrote for this long is taken for dead.
+const AGENT_SILENCE_MS: i64 = 10 * MINUTE_MS;
+/// From here on a context or a limit deserves a look, and from here on now.
+const PERCENT: (f64, f64) = (80.0, 95.0);
+
+impl State {
+    /// What is known, in the shape that leaves the process. Its number and its time are the
+    /// publisher's.
+    pub fn snapshot(&self, now: Now) -> Snapshot {
+        let mut snapshot = Snapshot {
+            version: schema::VERSION,
+            watcher: self.watcher.clone().map(|it| schema::Watcher {
+                polled: self.places.unarmed().map(|(dir, _)| text(dir)).collect(),
+                ..it
+            }),
+            roots: self.report_roots(now),
+            degraded: self.degraded(now),
+            ..Snapshot::default()
+        };
+        for (key, session) in self.shown_sessions(now) {
+            if let Some((top, repo)) =
+                session.repo.as_ref().and_then(|it| Some((it, self.repos.get(it)?)))
+            {
+                snapshot.repos.insert(RepoKey(text(top)), repo.facts.clone());
+            }
+            snapshot.sessions.insert(key.1.clone(), self.report(key, session, &snapshot, now));
+        }
+        snapshot
+    }
+
+    /// The session whose line stands for all.
+    pub fn latest(&self, now: Now) -> Option<&SessionId> {
+        self.shown_sessions(now).first().map(|((_, id), _)| id)
+    }
+
+    /// Live ones first, then by their last sign of life. Where two roots hold the same session
+    /// (their `projects` may be one directory), the first of those shows.
+    fn shown_sessions(&self, now: Now) -> Vec<(&SessionKey, &Session)> {
+        let mut shown: Vec<_> = self
+            .sessions
+            .iter()
+            .filter(|(_, it)| it.is_live || now.wall_ms - last_activity_ms(it) < SHOWN_MS)
+            .collect();
+        shown.sort_by_key(|(_, it)| {
+            let has_process = it.process.is_some();
+            std::cmp::Reverse((it.is_live, has_process, last_activity_ms(it)))
+        });
+        let mut ids = std::collections::BTreeSet::new();
+        shown.retain(|((_, id), _)| ids.insert(id));
+        shown.truncate(MAX_SESSIONS);
+        shown
+    }
+
+    fn report_roots(&self, now: Now) -> BTreeMap<RootKey, schema::Root> {
+        let report = |path: &std::path::PathBuf| {
+            let root = &self.roots[path];
+            let usage = if self.is_scanned {
+                let files = self.files.values().filter(|it| it.root == *path);
+                let (zone, week_starts) = (&self.settings.zone, self.settings.week_starts);
+                Some(schema::Usage {
+                    as_of_ms: root.as_of_ms,
+                    skipped_lines: files.map(|it| it.facts.skipped_lines).sum(),
+                    ..root.ledger.usage(now.wall_ms, zone, week_starts)
+                })
+            } else {
+                root.recalled.clone()
+            };
+            let open = |it: Option<Limit>| it.filter(|it| it.resets_at_ms > now.wall_ms);
+            let limits = Limits {
+                five_hour: open(root.limits.five_hour),
+                seven_day: open(root.limits.seven_day),
+                spend_limit: open(root.limits.spend_limit),
+            };
+            schema::Root { usage, limits }
+        };
+        self.roots.keys().map(|it| (RootKey(text(it)), report(it))).collect()
+    }
+
+    fn report(
+        &self,
+        key: &SessionKey,
+        session: &Session,
+        snapshot: &Snapshot,
+        now: Now,
+    ) -> schema::Session {
+        let facts = self.transcript_facts(session);
+        let told = session.told.as_ref().filter(|_| self.is_current(session));
+        let totals = self.roots.get(&key.0).and_then(|it| it.ledger.session(&key.1));
+        let replied_ms = facts.and_then(|it| it.last_reply_ms);
+        let cost = match told.and_then(|it| Some((it.at_ms, it.facts.cost_usd?))) {
+            Some((as_of_ms, usd)) => Some(Cost { as_of_ms, usd, source: CostSource::Client }),
+            None => totals.as_ref().map(|it| Cost {
+                as_of_ms: replied_ms.unwrap_or(session.grew_ms),
+                usd: it.totals.cost_usd,
+                source: CostSource::Transcript,
+            }),
+        };
+        let name = session.told.as_ref().and_then(|it| it.facts.session_name.clone());
+        let name = name
+            .or_else(|| session.process.as_ref()?.name.clone())
+            .or_else(|| Some(facts?.title()?.to_owned()));
+        let agents = session.agents.iter().filter_map(|it| self.files.get(it));
+        let is_running = |it: &TranscriptFacts| {
+            let silence_ms = now.wall_ms - it.last_line_ms.unwrap_or(0);
+            session.is_live && it.turn_open && silence_ms < AGENT_SILENCE_MS
+        };
+        let subagents = agents.fold(Subagents::default(), |sum, it| Subagents {
+            running: sum.running + u64::from(is_running(&it.facts)),
+            total: sum.total + 1,
+        });
+        let mut report = schema::Session {
+            root: text(&key.0),
+            cwd: session.cwd.as_deref().map(text),
+            repo: session.repo.as_deref().map(text),
+            transcript: session.transcript.as_deref().map(text),
+            name,
+            live: session.is_live,
+            status: session.process.as_ref().and_then(|it| it.status),
+            last_activity_ms: last_activity_ms(session),
+            model: told
+                .and_then(|it| it.facts.model.clone())
+                .or_else(|| Some(Model { id: facts?.model.clone()?, display_name: None })),
+            context: self.context(session, told),
+            cost,
+            tokens: totals.as_ref().map(|it| it.totals.tokens).unwrap_or_default(),
+            cache_hit_ratio: totals.and_then(|it| it.cache_hit_ratio),
+            turns: facts.map_or(0, |it| it.turns),
+            last_message: facts.and_then(|it| it.last_message.clone()),
+            compactions: facts.map_or(0, |it| it.compactions),
+            subagents,
+            health: Health::default(),
+        };
+        report.health = health(&report, snapshot);
+        report
+    }
+
+    fn context(&self, session: &Session, told: Option<&Told>) -> Option<Context> {
+        if let Some(Told { facts, at_ms }) = told
+            && (facts.context_tokens.is_some() || facts.context_used_percentage.is_some())
+        {
+            return Some(Context {
+                as_of_ms: *at_ms,
+                tokens: facts.context_tokens,
+                window: facts.context_window,
+                used_percentage: facts.context_used_percentage,
+            });
+        }
+        let facts = self.transcript_facts(session)?;
+        // Only the client knows the window, and it stays what it said last. Guessing one would
+        // show 200k on a session of a million.
+        let window = session.told.as_ref().and_then(|it| it.facts.context_window);
+        let tokens = facts.context_tokens;
+        let used_percentage = tokens
+            .zip(window.filter(|it| *it > 0))
+            .map(|(tokens, window)| (tokens as f64 / window as f64 * 100.0).round());
+        let as_of_ms = facts.context_as_of_ms?;
+        Some(Context { as_of_ms, tokens, window, used_percentage })
+    }
+
+    fn degraded(&self, now: Now) -> Vec<Degraded> {
+        let failing = self.failing.iter().map(|(source, it)| {
+            let (name, path) = match source {
+                Source::Transcript(path) => ("transcript", path),
+                Source::Process(path) => ("process", path),
+                Source::Tree(path) => ("tree", path),
+                Source::Repo(path) => ("git", path),
+            };
+            let plan = if name == "git" { &self.execs } else { &self.reads };
+            let wait = plan.next_try(source).map(|it| it.saturating_duration_since(now.mono));
+            let wait_ms = wait.and_then(|it| i64::try_from(it.as_millis()).ok());
+            Degraded {
+                source: format!("{name}:{}", text(path)),
+                since_ms: it.since_ms,
+                reason: it.reason.clone(),
+                // To the second: a snapshot must not differ for less.
+                next_try_ms: wait_ms.map(|it| (now.wall_ms + it) / 1000 * 1000),
+            }
+        });
+        let unreadable = self.places.unreadable().map(|(dir, reason)| Degraded {
+            source: format!("watch:{}", text(dir)),
+            since_ms: self.started.wall_ms,
+            reason: reason.to_owned(),
+            next_try_ms: None,
+        });
+        let store = self.store_error.iter().map(|(since_ms, reason)| Degraded {
+            source: "store".to_owned(),
+            since_ms: *since_ms,
+            reason: reason.clone(),
+            next_try_ms: None,
+        });
+        failing.chain(unreadable).chain(store).collect()
+    }
+
+    /// Takes over what the client said to an earlier watcher: it stands nowhere else.
+    pub(super) fn recall(&mut self, previous: &Snapshot) {
+        for (root, before) in &previous.roots {
+            if let Some(root) = self.roots.get_mut(Path::new(&root.0)) {
+                root.limits = before.limits.clone();
+                root.recalled = before.usage.clone();
+            }
+        }
+        for (id, before) in &previous.sessions {
+            let root = Path::new(&before.root).to_owned();
+            if !self.roots.contains_key(&root) || SessionId::checked(&id.0).is_none() {
+                continue;
+            }
+            let client_cost = before.cost.as_ref().filter(|it| it.source == CostSource::Client);
+            let told = client_cost.map(|it| it.as_of_ms);
+            let context = before.context.as_ref().filter(|it| it.window.is_some());
+            let Some(at_ms) = told.or(context.map(|it| it.as_of_ms)) else { continue };
+            let facts = ClientFacts {
+                session_id: Some(id.0.clone()),
+                session_name: before.name.clone(),
+                cwd: before.cwd.clone(),
+                model: before.model.clone(),
+                context_tokens: context.and_then(|it| it.tokens),
+                context_window: context.and_then(|it| it.window),
+                context_used_percentage: context.and_then(|it| it.used_percentage),
+                cost_usd: client_cost.map(|it| it.usd),
+                ..ClientFacts::default()
+            };
+            let session = self.sessions.entry((root, id.clone())).or_default();
+            session.told = Some(Told { facts, at_ms });
+        }
+    }
+}
+
+fn last_activity_ms(session: &Session) -> i64 {
+    session.grew_ms.max(session.asked_ms)
+}
+
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+fn health(session: &schema::Session, snapshot: &Snapshot) -> Health {
+    let mut issues = Vec::new();
+    let mut percent = |name: &str, used: Option<f64>| {
+        let Some(used) = used else { return };
+        let status = if used >= PERCENT.1 {
+            HealthStatus::Critical
+        } else if used >= PERCENT.0 {
+            HealthStatus::Warning
+        } else {
+            return;
+        };
+        issues.push((status, format!("{name} {used:.0} % used")));
+    };
+    percent("context", session.context.as_ref().and_then(|it| it.used_percentage));
+    if let Some(root) = snapshot.roots.get(&RootKey(session.root.clone())) {
+        percent("five-hour limit", root.limits.five_hour.map(|it| it.used_percentage));
+        percent("weekly limit", root.limits.seven_day.map(|it| it.used_percentage));
+        percent("spending limit", root.limits.spend_limit.map(|it| it.used_percentage));
+    }
+    let repo = session.repo.as_ref().and_then(|it| snapshot.repos.get(&RepoKey(it.clone())));
+    if let Some(error) = repo.and_then(|it| it.error.as_ref()) {
+        issues.push((HealthStatus::Warning, format!("git: {error}")));
+    }
+    issues.sort_by_key(|(status, _)| std::cmp::Reverse(*status));
+    let status = issues.first().map_or(HealthStatus::Good, |(status, _)| *status);
+    Health { status, issues: issues.into_iter().map(|(_, it)| it).collect() }
+}

@@ -1,0 +1,652 @@
+use super::*;
+use crate::fetch::exec;
+use crate::store::schema::{CostSource, Limit, Limits, RepoKey, RootKey};
+use crate::time::{HOUR_MS, SECOND_MS};
+use crate::usage::{Entry, EntryTokens};
+use crate::watch::Entry as Listed;
+
+/// A state and its time. Effects pile up until they are taken.
+struct Sim {
+    state: State,
+    now: Now,
+    effects: Vec<Effect>,
+}
+
+const DIR: Option<EntryKind> = None;
+
+fn file(modified_ms: i64) -> Option<EntryKind> {
+    Some(EntryKind::File(Stamp { identity: (1, 1), size: 1, modified_ms }))
+}
+
+fn settings(roots: &[&str]) -> Settings {
+    Settings {
+        roots: roots.iter().map(PathBuf::from).collect(),
+        zone: TimeZone::UTC,
+        week_starts: Weekday::Monday,
+        cookies: Some("/state/sync".into()),
+    }
+}
+
+impl Sim {
+    fn new(roots: &[&str]) -> Sim {
+        Sim::after(roots, None)
+    }
+
+    fn after(roots: &[&str], previous: Option<&Snapshot>) -> Sim {
+        let now = Now { wall_ms: 1_795_000_000_000, ..Now::read() };
+        let watcher = Some(schema::Watcher::default());
+        let (state, effects) = State::new(settings(roots), watcher, previous, now);
+        let mut sim = Sim { state, now, effects };
+        sim.list("/state/sync", &[]);
+        sim
+    }
+
+    /// A root with one project, `p`, whose transcripts these are; everything read.
+    fn with_sessions(root: &str, ids: &[&str]) -> Sim {
+        let mut sim = Sim::new(&[root]);
+        sim.list_root(root, ids);
+        sim
+    }
+
+    fn list_root(&mut self, root: &str, ids: &[&str]) {
+        self.list(root, &[("projects", DIR)]);
+        self.list(&format!("{root}/projects"), &[("p", DIR)]);
+        let names: Vec<_> = ids.iter().map(|it| format!("{it}.jsonl")).collect();
+        let at = self.now.wall_ms;
+        let entries: Vec<_> = names.iter().map(|it| (it.as_str(), file(at))).collect();
+        self.list(&format!("{root}/projects/p"), &entries);
+    }
+
+    fn event(&mut self, event: Event) {
+        let effects = self.state.on_event(event, self.now);
+        self.effects.extend(effects);
+    }
+
+    fn list(&mut self, dir: &str, entries: &[(&str, Option<EntryKind>)]) {
+        let dir = PathBuf::from(dir);
+        let identity = (
+            7,
+            dir.as_os_str().len() as u64 * 1000 + u64::from(dir.as_os_str().as_encoded_bytes()[1]),
+        );
+        let entries = entries
+            .iter()
+            .map(|(name, kind)| Listed {
+                path: dir.join(name),
+                kind: kind.unwrap_or(EntryKind::Dir),
+            })
+            .collect();
+        let found = Found::Dir { identity, unarmed: None, entries };
+        self.event(Event::Listed(Listing { dir, found }));
+    }
+
+    fn pass_ms(&mut self, ms: i64) {
+        self.now.mono += crate::time::span(ms);
+        self.now.wall_ms += ms;
+        self.event(Event::Deadline);
+    }
+
+    fn changed(&mut self, path: &str) {
+        self.event(Event::Changed(path.into()));
+    }
+
+    /// The fetches started since the last call.
+    fn fetches(&mut self) -> Vec<Source> {
+        let (fetches, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut self.effects)
+            .into_iter()
+            .partition(|it| matches!(it, Effect::Fetch(..)));
+        self.effects = rest;
+        fetches
+            .into_iter()
+            .map(|it| match it {
+                Effect::Fetch(source, _) => source,
+                other => unreachable!("{other:?}"),
+            })
+            .collect()
+    }
+
+    fn looks(&mut self) -> Vec<String> {
+        let looks = self.effects.iter().filter_map(|it| match it {
+            Effect::Look(look) => Some(look.dir.to_string_lossy().into_owned()),
+            _ => None,
+        });
+        looks.collect()
+    }
+
+    fn n_published(&mut self) -> usize {
+        let before = self.effects.len();
+        self.effects.retain(|it| !matches!(it, Effect::Publish));
+        before - self.effects.len()
+    }
+
+    /// A transcript says that one reply was written just now, in this directory.
+    fn reply(&mut self, path: &str, cwd: &str, model: &str) {
+        self.reply_at(path, cwd, model, self.now.wall_ms);
+    }
+
+    fn reply_at(&mut self, path: &str, cwd: &str, model: &str, at_ms: i64) {
+        let offset = self.state.files[Path::new(path)].cursor.as_ref().map_or(0, |it| it.offset);
+        let id: Box<str> = format!("{path}:{offset}").into();
+        let entry = Entry {
+            at_ms,
+            message_id: Some(id.clone()),
+            request_id: Some(id),
+            model: model.into(),
+            tokens: EntryTokens { input: 1_000_000, ..EntryTokens::default() },
+            ..Entry::default()
+        };
+        let facts = TranscriptFacts {
+            cwd: Some(cwd.to_owned()),
+            model: Some(model.to_owned()),
+            context_tokens: Some(100_000),
+            context_as_of_ms: Some(at_ms),
+            last_reply_ms: Some(at_ms),
+            last_line_ms: Some(at_ms),
+            ..TranscriptFacts::default()
+        };
+        let tail = Tail {
+            cursor: Cursor { dev: 1, ino: 1, offset: offset + 1, scanned: offset + 1, check: 0 },
+            restarted: false,
+            facts,
+            entries: vec![(offset, entry)],
+            more: false,
+            size: offset + 1,
+            mtime_ms: self.now.wall_ms,
+        };
+        self.fetched(Source::Transcript(path.into()), Fetched::Transcript(Ok(Box::new(tail))));
+    }
+
+    fn fetched(&mut self, source: Source, fetched: Fetched) {
+        self.event(Event::Fetched(source, fetched));
+    }
+
+    fn found_tree(&mut self, cwd: &str, top: &str) {
+        let git_dir = Path::new(top).join(".git");
+        let tree = WorkTree {
+            top: top.into(),
+            git_dir: git_dir.clone(),
+            common_dir: git_dir.clone(),
+            bare: false,
+        };
+        let found = Some((tree, vec![git_dir]));
+        self.fetched(Source::Tree(cwd.into()), Fetched::Tree(found));
+    }
+
+    fn asked_git(&mut self, top: &str, branch: &str) {
+        let facts = schema::Repo {
+            as_of_ms: self.now.wall_ms,
+            branch: Some(branch.to_owned()),
+            ..schema::Repo::default()
+        };
+        let dirs = vec![Path::new(top).join(".git")];
+        self.fetched(Source::Repo(top.into()), Fetched::Repo(Ok(facts), dirs));
+    }
+
+    fn git_failed(&mut self, top: &str) {
+        let failure =
+            git::Failure::Failed(exec::Failure::TimedOut { after: Duration::from_secs(5) });
+        self.fetched(Source::Repo(top.into()), Fetched::Repo(Err(failure), Vec::new()));
+    }
+
+    fn hint(&mut self, root: &str, id: &str, facts: ClientFacts) {
+        let facts = ClientFacts {
+            session_id: Some(id.to_owned()),
+            transcript_path: Some(format!("{root}/projects/p/{id}.jsonl")),
+            ..facts
+        };
+        self.event(Event::Hint(Box::new(facts)));
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        self.state.snapshot(self.now)
+    }
+
+    fn session(&self, id: &str) -> schema::Session {
+        self.snapshot().sessions[&SessionId(id.to_owned())].clone()
+    }
+}
+
+fn transcript(path: &str) -> Source {
+    Source::Transcript(path.into())
+}
+
+/// A live session in a repository, everything fetched.
+fn settled() -> Sim {
+    let mut sim = Sim::with_sessions("/r", &["s"]);
+    sim.reply("/r/projects/p/s.jsonl", "/w", "claude-opus-4-8");
+    sim.found_tree("/w", "/w");
+    sim.list("/w/.git", &[]);
+    sim.list("/r/projects/p/s", &[]);
+    sim.asked_git("/w", "main");
+    sim.pass_ms(1000);
+    // Arming its directories came after the first call, so git is asked once more.
+    assert_eq!(sim.fetches().last(), Some(&Source::Repo("/w".into())));
+    sim.asked_git("/w", "main");
+    sim.pass_ms(1000);
+    assert!(sim.state.is_settled());
+    sim.effects.clear();
+    sim
+}
+
+#[test]
+fn nothing_is_published_before_every_transcript_was_read_once() {
+    let mut sim = Sim::with_sessions("/r", &["a", "b"]);
+    assert_eq!(sim.fetches().len(), 2);
+    sim.reply("/r/projects/p/a.jsonl", "/w", "claude-opus-4-8");
+    assert_eq!(sim.n_published(), 0);
+    sim.reply("/r/projects/p/b.jsonl", "/w", "claude-opus-4-8");
+    sim.fetched(Source::Tree("/w".into()), Fetched::Tree(None));
+    assert_eq!(sim.n_published(), 1);
+    let usage = sim.snapshot().roots[&RootKey("/r".into())].usage.clone().unwrap();
+    assert_eq!((usage.today.cost_usd, usage.today.tokens.input), (10.0, 2_000_000));
+    assert_eq!(usage.block.unwrap().entries, 2);
+}
+
+#[test]
+fn a_slow_start_is_published_without_usage_or_with_the_old_one() {
+    let mut sim = Sim::with_sessions("/r", &["a"]);
+    sim.pass_ms(4_900);
+    assert_eq!(sim.n_published(), 0);
+    sim.pass_ms(200);
+    assert_eq!(sim.n_published(), 1);
+    assert_eq!(sim.snapshot().roots[&RootKey("/r".into())].usage, None, "half a sum is no sum");
+
+    let old = schema::Usage { as_of_ms: 5, ..schema::Usage::default() };
+    let root = schema::Root { usage: Some(old.clone()), limits: Limits::default() };
+    let previous = Snapshot { roots: [(RootKey("/r".into()), root)].into(), ..Snapshot::default() };
+    let sim = Sim::after(&["/r"], Some(&previous));
+    assert_eq!(sim.snapshot().roots[&RootKey("/r".into())].usage, Some(old));
+}
+
+#[test]
+fn a_slow_repository_does_not_hold_up_the_first_snapshot() {
+    let mut sim = Sim::with_sessions("/r", &["a"]);
+    sim.reply("/r/projects/p/a.jsonl", "/w", "claude-opus-4-8");
+    sim.found_tree("/w", "/w");
+    sim.list("/w/.git", &[]);
+    sim.list("/r/projects/p/a", &[]);
+    assert!(sim.fetches().contains(&Source::Repo("/w".into())));
+    assert_eq!(sim.n_published(), 1);
+    assert_eq!(sim.session("a").repo.as_deref(), Some("/w"));
+    let repo = &sim.snapshot().repos[&RepoKey("/w".into())];
+    assert_eq!((repo.as_of_ms, &repo.branch), (0, &None), "never known");
+}
+
+#[test]
+fn a_missing_root_is_awaited_where_it_will_appear() {
+    let mut sim = Sim::new(&["/h/.config/claude"]);
+    let missing = |nearest: &str| Found::Missing { nearest: nearest.into() };
+    let root = PathBuf::from("/h/.config/claude");
+    sim.event(Event::Listed(Listing { dir: root.clone(), found: missing("/h") }));
+    assert_eq!(sim.looks().last().unwrap(), "/h");
+    sim.list("/h", &[]);
+    sim.effects.clear();
+    sim.changed("/h/.bashrc");
+    assert_eq!(sim.looks(), [""; 0]);
+    sim.changed("/h/.config");
+    assert_eq!(sim.looks(), ["/h/.config/claude"]);
+    sim.event(Event::Listed(Listing { dir: root, found: missing("/h/.config") }));
+    sim.list("/h/.config", &[("claude", DIR)]);
+    assert_eq!(sim.looks().last().unwrap(), "/h/.config/claude", "it appeared while we armed");
+}
+
+#[test]
+fn a_new_transcript_is_read_at_once_and_a_busy_one_at_most_every_50_ms() {
+    let mut sim = settled();
+    sim.changed("/r/projects/p/s.jsonl");
+    assert_eq!(sim.fetches(), [transcript("/r/projects/p/s.jsonl")]);
+    sim.changed("/r/projects/p/s.jsonl");
+    sim.reply("/r/projects/p/s.jsonl", "/w", "claude-opus-4-8");
+    assert_eq!(sim.fetches(), []);
+    sim.pass_ms(50);
+    assert_eq!(sim.fetches(), [transcript("/r/projects/p/s.jsonl")]);
+}
+
+#[test]
+fn many_appends_ask_git_a_few_times() {
+    let mut sim = settled();
+    let mut n_calls = 0;
+    for _ in 0..200 {
+        sim.changed("/r/projects/p/s.jsonl");
+        sim.reply("/r/projects/p/s.jsonl", "/w", "claude-opus-4-8");
+        sim.pass_ms(10);
+        n_calls += sim.fetches().iter().filter(|it| matches!(it, Source::Repo(_))).count();
+        sim.asked_git("/w", "main");
+    }
+    assert!((1..=2).contains(&n_calls), "{n_calls} calls in 2 s");
+}
+
+#[test]
+fn only_changes_that_matter_to_git_ask_it() {
+    let mut sim = settled();
+    sim.changed("/w/.git/index.lock");
+    sim.pass_ms(2000);
+    assert_eq!(sim.fetches(), []);
+    sim.changed("/w/.git/HEAD");
+    sim.pass_ms(149);
+    assert_eq!(sim.fetches(), []);
+    sim.pass_ms(1);
+    assert_eq!(sim.fetches(), [Source::Repo("/w".into())]);
+}
+
+#[test]
+fn somebody_who_looks_refreshes_what_is_old_and_less_often_while_it_stays_the_same() {
+    let mut sim = settled();
+    let mut asked_at = Vec::new();
+    for second in 0..120 {
+        sim.hint("/r", "s", ClientFacts::default());
+        if sim.fetches().contains(&Source::Repo("/w".into())) {
+            asked_at.push(second);
+            sim.asked_git("/w", "main");
+        }
+        sim.pass_ms(SECOND_MS);
+    }
+    let gaps: Vec<_> = asked_at.windows(2).map(|it| it[1] - it[0]).collect();
+    assert_eq!(gaps, [8, 16, 30, 30, 30], "asked at {asked_at:?}");
+}
+
+#[test]
+fn a_failing_repository_keeps_its_facts_and_says_why_they_are_old() {
+    let mut sim = settled();
+    let before = sim.snapshot().repos[&RepoKey("/w".into())].clone();
+    sim.changed("/w/.git/HEAD");
+    sim.pass_ms(200);
+    sim.git_failed("/w");
+    let snapshot = sim.snapshot();
+    let repo = &snapshot.repos[&RepoKey("/w".into())];
+    assert_eq!((&repo.branch, repo.as_of_ms), (&before.branch, before.as_of_ms));
+    assert_eq!(repo.error.as_deref(), Some("timed out after 5 s"));
+    assert_eq!(snapshot.degraded.len(), 1, "{:?}", snapshot.degraded);
+    assert_eq!(snapshot.degraded[0].source, "git:/w");
+    assert!(snapshot.degraded[0].next_try_ms.is_some());
+    let health = sim.session("s").health;
+    assert_eq!(health.issues, ["git: timed out after 5 s"]);
+    sim.pass_ms(1000);
+    sim.asked_git("/w", "other");
+    assert_eq!(sim.snapshot().degraded, []);
+    assert_eq!(sim.snapshot().repos[&RepoKey("/w".into())].branch.as_deref(), Some("other"));
+}
+
+#[test]
+fn with_no_live_session_nothing_wakes_us() {
+    let mut sim = settled();
+    assert!(sim.state.deadline().is_some(), "a live session's line is redrawn");
+    for _ in 0..31 {
+        sim.pass_ms(MINUTE_MS);
+        for dir in sim.looks() {
+            sim.list(&dir, &[]);
+        }
+        sim.effects.clear();
+    }
+    sim.fetched(transcript("/r/projects/p/s.jsonl"), gone());
+    sim.pass_ms(1000);
+    assert!(!sim.session("s").live);
+    assert_eq!(sim.state.deadline(), None);
+}
+
+fn gone() -> Fetched {
+    Fetched::Transcript(Err(io::ErrorKind::NotFound.into()))
+}
+
+#[test]
+fn what_a_deleted_transcript_used_stays_counted() {
+    let mut sim = settled();
+    sim.changed("/r/projects/p/s.jsonl");
+    sim.fetched(transcript("/r/projects/p/s.jsonl"), gone());
+    let usage = sim.snapshot().roots[&RootKey("/r".into())].usage.clone().unwrap();
+    assert_eq!(usage.today.cost_usd, 5.0);
+}
+
+#[test]
+fn a_session_lives_as_long_as_its_process() {
+    let mut sim = settled();
+    let path = PathBuf::from("/r/sessions/42.json");
+    let process = |id: &str, lives| {
+        let file = SessionFile {
+            pid: 42,
+            session_id: SessionId::checked(id),
+            name: Some("deploy".to_owned()),
+            ..SessionFile::default()
+        };
+        Fetched::Process(Ok(Process { file, lives }))
+    };
+    let source = Source::Process(path);
+    sim.fetched(source.clone(), process("s", true));
+    assert_eq!(sim.session("s").name.as_deref(), Some("deploy"));
+    sim.now.wall_ms += HOUR_MS;
+    sim.pass_ms(MINUTE_MS);
+    assert!(sim.session("s").live, "idle for an hour");
+    sim.fetched(source.clone(), process("s", false));
+    assert!(!sim.session("s").live, "it crashed");
+    sim.pass_ms(1);
+    sim.hint("/r", "s", ClientFacts::default());
+    assert!(sim.session("s").live, "somebody looks at it again");
+    sim.fetched(source.clone(), process("s", true));
+    sim.fetched(source, process("other", true));
+    assert!(!sim.session("s").live, "after /clear the process has another session");
+    assert!(sim.session("other").live);
+}
+
+#[test]
+fn a_session_without_a_process_lives_half_an_hour_after_its_last_sign() {
+    let mut sim = settled();
+    sim.pass_ms(29 * MINUTE_MS);
+    assert!(sim.session("s").live);
+    sim.pass_ms(2 * MINUTE_MS);
+    assert!(!sim.session("s").live);
+}
+
+#[test]
+fn facts_stay_in_their_scope() {
+    let mut sim = Sim::new(&["/r", "/q"]);
+    sim.list_root("/r", &["a", "b"]);
+    sim.list_root("/q", &["c"]);
+    let limit = |it| {
+        let five_hour = Limit { used_percentage: it, resets_at_ms: i64::MAX, as_of_ms: 0 };
+        Limits { five_hour: Some(five_hour), ..Limits::default() }
+    };
+    for (root, id, used) in [("/r", "a", 10.0), ("/r", "b", 20.0), ("/q", "c", 90.0)] {
+        let path = format!("{root}/projects/p/{id}.jsonl");
+        sim.reply(&path, &format!("/w/{id}"), &format!("model-{id}"));
+        sim.found_tree(&format!("/w/{id}"), &format!("/w/{id}"));
+        sim.asked_git(&format!("/w/{id}"), &format!("branch-{id}"));
+        sim.hint(root, id, ClientFacts { limits: limit(used), ..ClientFacts::default() });
+        sim.now.wall_ms += 1;
+    }
+    let snapshot = sim.snapshot();
+    for (root, id) in [("/r", "a"), ("/r", "b"), ("/q", "c")] {
+        let session = sim.session(id);
+        assert_eq!(session.root, root);
+        assert_eq!(session.model.unwrap().id, format!("model-{id}"));
+        let repo = &snapshot.repos[&RepoKey(session.repo.unwrap())];
+        assert_eq!(repo.branch, Some(format!("branch-{id}")));
+    }
+    let used = |root: &str| snapshot.roots[&RootKey(root.into())].limits.five_hour.unwrap();
+    assert_eq!((used("/r").used_percentage, used("/q").used_percentage), (20.0, 90.0));
+    let unpriced = |root: &str| {
+        snapshot.roots[&RootKey(root.into())].usage.clone().map(|it| it.unpriced_models)
+    };
+    assert_eq!(unpriced("/q"), sim.state.is_scanned.then(|| vec!["model-c".to_owned()]));
+}
+
+#[test]
+fn an_old_observation_of_a_limit_does_not_replace_a_newer_one_and_none_outlives_its_reset() {
+    let mut known = Limits::default();
+    let limit = |used_percentage| Limit { used_percentage, resets_at_ms: 100, as_of_ms: 0 };
+    let told = |it| Limits { five_hour: Some(limit(it)), ..Limits::default() };
+    merge_limits(&mut known, &told(30.0), 20);
+    merge_limits(&mut known, &told(10.0), 10);
+    assert_eq!(known.five_hour.unwrap().used_percentage, 30.0);
+    assert_eq!(known.five_hour.unwrap().as_of_ms, 20);
+    merge_limits(&mut known, &told(40.0), 20);
+    assert_eq!(known.five_hour.unwrap().used_percentage, 40.0);
+
+    let mut sim = settled();
+    let resets_at_ms = sim.now.wall_ms + 5000;
+    let five_hour = Some(Limit { used_percentage: 99.0, resets_at_ms, as_of_ms: 0 });
+    let limits = Limits { five_hour, ..Limits::default() };
+    sim.hint("/r", "s", ClientFacts { limits, ..ClientFacts::default() });
+    let five_hour = |it: &Sim| it.snapshot().roots[&RootKey("/r".into())].limits.five_hour;
+    assert_eq!(five_hour(&sim).unwrap().used_percentage, 99.0);
+    assert_eq!(sim.session("s").health.issues, ["five-hour limit 99 % used"]);
+    sim.pass_ms(5000);
+    assert_eq!(five_hour(&sim), None);
+    assert_eq!(sim.session("s").health, schema::Health::default());
+}
+
+#[test]
+fn what_the_client_states_is_not_computed_until_the_transcript_has_gone_on() {
+    let mut sim = settled();
+    assert_eq!(sim.session("s").context.unwrap().used_percentage, None, "the window is unknown");
+    let facts = ClientFacts {
+        cost_usd: Some(1.5),
+        context_tokens: Some(27_000),
+        context_window: Some(1_000_000),
+        context_used_percentage: Some(3.0),
+        ..ClientFacts::default()
+    };
+    sim.hint("/r", "s", facts);
+    let session = sim.session("s");
+    assert_eq!(session.context.unwrap().used_percentage, Some(3.0));
+    let cost = session.cost.unwrap();
+    assert_eq!((cost.usd, cost.source), (1.5, CostSource::Client));
+    sim.pass_ms(10 * MINUTE_MS);
+    sim.changed("/r/projects/p/s.jsonl");
+    sim.reply("/r/projects/p/s.jsonl", "/w", "claude-opus-4-8");
+    let session = sim.session("s");
+    let context = session.context.unwrap();
+    assert_eq!((context.tokens, context.used_percentage), (Some(100_000), Some(10.0)));
+    let cost = session.cost.unwrap();
+    assert_eq!((cost.usd, cost.source), (10.0, CostSource::Transcript));
+}
+
+#[test]
+fn an_unknown_root_is_adopted_from_the_client() {
+    let mut sim = settled();
+    sim.hint("/elsewhere", "x", ClientFacts::default());
+    assert!(sim.looks().contains(&"/elsewhere".to_owned()));
+    assert!(sim.session("x").live);
+    sim.event(Event::Hint(Box::new(ClientFacts {
+        session_id: Some("y".to_owned()),
+        transcript_path: Some("/etc/passwd".to_owned()),
+        ..ClientFacts::default()
+    })));
+    assert!(!sim.snapshot().sessions.contains_key(&SessionId("y".into())));
+}
+
+#[test]
+fn a_cookie_is_answered_when_everything_before_it_is_published() {
+    let mut sim = settled();
+    sim.changed("/w/.git/HEAD");
+    sim.pass_ms(200);
+    assert_eq!(sim.fetches(), [Source::Repo("/w".into())]);
+    // This call began before the cookie: what changed in the working tree since may be missing.
+    sim.changed("/r/projects/p/s.jsonl");
+    sim.changed("/state/sync/77");
+    let acknowledged = |sim: &Sim| {
+        let at = sim.effects.iter().position(|it| matches!(it, Effect::Acknowledge(_)));
+        at.map(|at| matches!(sim.effects[at - 1], Effect::Publish))
+    };
+    assert_eq!(sim.fetches(), [transcript("/r/projects/p/s.jsonl")]);
+    sim.reply("/r/projects/p/s.jsonl", "/w", "claude-opus-4-8");
+    sim.asked_git("/w", "old");
+    assert_eq!(acknowledged(&sim), None);
+    sim.pass_ms(3000);
+    assert_eq!(sim.fetches(), [Source::Repo("/w".into())]);
+    sim.asked_git("/w", "new");
+    assert_eq!(acknowledged(&sim), Some(true), "{:?}", sim.effects);
+}
+
+#[test]
+fn a_cookie_does_not_wait_for_the_next_try_of_a_failing_source() {
+    let mut sim = settled();
+    sim.changed("/w/.git/HEAD");
+    sim.pass_ms(200);
+    sim.git_failed("/w");
+    sim.fetched(Source::Tree("/w".into()), Fetched::Tree(None));
+    sim.effects.clear();
+    sim.changed("/state/sync/77");
+    assert!(sim.effects.iter().any(|it| matches!(it, Effect::Acknowledge(_))));
+}
+
+#[test]
+fn lost_events_look_at_everything_again() {
+    let mut sim = settled();
+    sim.event(Event::Lost);
+    assert!(matches!(sim.effects[0], Effect::Rebuild));
+    let looks = sim.looks();
+    for dir in ["/r", "/r/projects", "/r/projects/p", "/w/.git", "/state/sync"] {
+        assert!(looks.contains(&dir.to_owned()), "{dir} is not in {looks:?}");
+    }
+    assert_eq!(sim.snapshot().watcher.unwrap().rescans, 1);
+}
+
+#[test]
+fn while_another_process_fetches_ours_waits_and_has_not_failed() {
+    let mut sim = settled();
+    sim.changed("/w/.git/HEAD");
+    sim.pass_ms(200);
+    assert_eq!(sim.fetches(), [Source::Repo("/w".into())]);
+    sim.event(Event::Busy(Source::Repo("/w".into())));
+    assert_eq!(sim.fetches(), []);
+    sim.pass_ms(50);
+    assert_eq!(sim.fetches(), [Source::Repo("/w".into())]);
+    assert_eq!(sim.snapshot().degraded, []);
+}
+
+#[test]
+fn a_snapshot_that_could_not_be_published_is_tried_again() {
+    let mut sim = settled();
+    sim.state.publish_failed("no space left on device", sim.now);
+    sim.pass_ms(4_999);
+    assert_eq!(sim.n_published(), 0);
+    sim.pass_ms(1);
+    assert_eq!(sim.n_published(), 1);
+    assert_eq!(sim.snapshot().degraded[0].reason, "no space left on device");
+    sim.state.publish_worked();
+    assert_eq!(sim.snapshot().degraded, []);
+}
+
+#[test]
+fn one_directory_under_two_names_concerns_both() {
+    let mut sim = Sim::new(&["/r", "/q"]);
+    sim.list_root("/r", &["s"]);
+    sim.list_root("/q", &["s"]);
+    sim.reply("/r/projects/p/s.jsonl", "/w", "claude-opus-4-8");
+    sim.reply("/q/projects/p/s.jsonl", "/w", "claude-opus-4-8");
+    sim.fetched(Source::Tree("/w".into()), Fetched::Tree(None));
+    sim.pass_ms(100);
+    for dir in ["/r/projects/p", "/q/projects/p"] {
+        let found = Found::Dir { identity: (9, 9), unarmed: None, entries: Vec::new() };
+        sim.event(Event::Listed(Listing { dir: dir.into(), found }));
+    }
+    sim.pass_ms(100);
+    sim.reply("/r/projects/p/s.jsonl", "/w", "claude-opus-4-8");
+    sim.reply("/q/projects/p/s.jsonl", "/w", "claude-opus-4-8");
+    sim.pass_ms(100);
+    // Two replies, two looks for a working tree.
+    for _ in 0..2 {
+        sim.fetched(Source::Tree("/w".into()), Fetched::Tree(None));
+        sim.pass_ms(100);
+    }
+    sim.effects.clear();
+    sim.changed("/q/projects/p/s.jsonl");
+    let mut fetches = sim.fetches();
+    fetches.sort();
+    let expected = ["/q/projects/p/s.jsonl", "/r/projects/p/s.jsonl"].map(transcript);
+    assert_eq!(fetches, expected);
+}
+
+#[test]
+fn a_polled_directory_is_named_and_listed_again() {
+    let mut sim = settled();
+    let found = Found::Dir {
+        identity: (5, 5),
+        unarmed: Some("the kernel's limit of watches is reached".to_owned()),
+        entries: Vec::new(),
+    };
+    sim.event(Event::Listed(Listing { dir: "/r/projects/p".into(), found }));
+    assert_eq!(sim.snapshot().watcher.unwrap().polled, ["/r/projects/p"]);
+    sim.effects.clear();
+    sim.pass_ms(2000);
+    assert_eq!(sim.looks(), ["/r/projects/p"]);
+}
