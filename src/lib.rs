@@ -8,10 +8,17 @@
 //! **Invariant:** the modules marked PURE never read a clock or a file and never start a thread.
 
 pub mod cli;
+pub mod config;
+pub mod daemon;
 pub mod display;
 pub mod error;
 pub mod fetch;
+pub mod hints;
+pub mod log;
+pub mod oneshot;
+pub mod plan;
 pub mod show;
+pub mod state;
 pub mod store;
 pub mod time;
 pub mod usage;

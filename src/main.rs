@@ -3,16 +3,82 @@
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
-use ccstatusd::cli::Environment;
-use ccstatusd::show;
+use ccstatusd::cli::{Cli, Command, Environment};
+use ccstatusd::error::{Error, Exit, Result};
+use ccstatusd::fetch::guard;
+use ccstatusd::store::schema::{ClientFacts, SessionId, Snapshot};
 use ccstatusd::time::Now;
+use ccstatusd::{daemon, display, log, oneshot, show};
+use clap::Parser;
 
 fn main() -> ExitCode {
-    let line = show::run(io::stdin(), &Environment::read(), Now::read);
-    let mut stdout = io::stdout();
-    // The client would take the newline for one more row; a person's prompt needs it.
-    let end = if stdout.is_terminal() { "\n" } else { "" };
-    // Nobody is left to tell when the reader is gone.
-    write!(stdout, "{line}{end}").and_then(|()| stdout.flush()).ok();
-    ExitCode::SUCCESS
+    let mut args = std::env::args_os().skip(1);
+    if args.next().is_some_and(|it| it == guard::SUBCOMMAND) {
+        return guard::main(args);
+    }
+    let env = Environment::read();
+    let exit = run(&Cli::parse(), &env).unwrap_or_else(|err| {
+        print(io::stderr(), &format!("ccstatusd: {err}\n"));
+        err.exit
+    });
+    ExitCode::from(exit as u8)
+}
+
+fn run(cli: &Cli, env: &Environment) -> Result<Exit> {
+    match cli.command {
+        Some(Command::Show) => {
+            let line = show::run(io::stdin(), env, Now::read);
+            // The client would take the newline for one more row; a person's prompt needs it.
+            let end = if io::stdout().is_terminal() { "\n" } else { "" };
+            print(io::stdout(), &(line + end));
+            Ok(Exit::Success)
+        }
+        None if cli.oneshot => {
+            log::start(None, Some(env.text("CCSTATUSD_LOG").unwrap_or("warn")))?;
+            let snapshot = oneshot::run(env)?;
+            print(io::stdout(), &answer(&snapshot, cli.json, env)?);
+            Ok(if snapshot.degraded.is_empty() { Exit::Success } else { Exit::Degraded })
+        }
+        None => {
+            log::start(cli.log_file.as_deref(), env.text("CCSTATUSD_LOG"))?;
+            daemon::run(env, |id, line| {
+                if cli.print {
+                    print(io::stdout(), &format!("{} {line}\n", id.0));
+                }
+            })?;
+            Ok(Exit::Success)
+        }
+    }
+}
+
+/// What `--oneshot` prints: everything, or the line of the session that it is called from, or
+/// else of the one that was active last.
+fn answer(snapshot: &Snapshot, json: bool, env: &Environment) -> Result<String> {
+    if json {
+        let text = serde_json::to_string(snapshot)
+            .map_err(|it| Error::new("cannot write the snapshot").because(it))?;
+        return Ok(text + "\n");
+    }
+    let own = env.text("CLAUDE_CODE_SESSION_ID").and_then(SessionId::checked);
+    let session = own.filter(|it| snapshot.sessions.contains_key(it)).or_else(|| {
+        let latest = snapshot.sessions.iter().max_by_key(|(_, it)| (it.live, it.last_activity_ms));
+        latest.map(|(id, _)| id.clone())
+    });
+    let view = display::View {
+        source: display::Source::Snapshot(snapshot),
+        watcher: display::Watcher::Unknown,
+        client: &ClientFacts::default(),
+        session: session.as_ref(),
+        now_ms: Now::read().wall_ms,
+        home: env.text("HOME"),
+        drawn_at: None,
+    };
+    let mut style = show::style(env);
+    style.colour &= io::stdout().is_terminal();
+    Ok(display::line(&view, &style) + "\n")
+}
+
+/// Whoever reads us may have gone, and that is no error of ours.
+fn print(mut to: impl Write, text: &str) {
+    to.write_all(text.as_bytes()).and_then(|()| to.flush()).ok();
 }

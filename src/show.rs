@@ -19,15 +19,13 @@ use crate::cli::Environment;
 use crate::display::{self, Source, Style, View, Watcher};
 use crate::fetch::claude;
 use crate::store::schema::{self, ClientFacts, SessionId, Snapshot};
-use crate::store::{self, SNAPSHOT, SOCKET};
+use crate::store::{self, MAX_SNAPSHOT, SNAPSHOT, SOCKET};
 use crate::time::{self, Now};
 
 /// How long all of standard input may take. The client writes at once, but may never close.
 const STDIN_MS: i64 = 50;
 /// The client's document has some 2 KiB.
 const MAX_STDIN: usize = 1 << 20;
-/// Ours have a few hundred KiB.
-const MAX_SNAPSHOT: u64 = 16 << 20;
 /// What a datagram may weigh, so that it never waits for room.
 const MAX_HINT: usize = 8 << 10;
 /// The system's own limit on paths: what is longer names no file.
@@ -167,7 +165,7 @@ fn hint(client: &ClientFacts, session: &SessionId) -> Option<Vec<u8>> {
 }
 
 /// The client runs us on a pipe, so only the environment knows the terminal.
-fn style(env: &Environment) -> Style {
+pub fn style(env: &Environment) -> Style {
     let columns = env.text("COLUMNS").and_then(|it| it.parse().ok()).filter(|&it| it > 0);
     let forced = env.text("FORCE_COLOR").is_some_and(|it| it != "0");
     let dumb = env.text("TERM") == Some("dumb");

@@ -1,4 +1,8 @@
 //! The integration tests: one binary, so that they link once.
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 
+mod contrib;
+mod exec;
+mod git;
 mod show;
+mod usage;

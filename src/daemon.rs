@@ -1,0 +1,422 @@
+//! The loop: one select, one owner of the state, effects performed in order.
+//!
+//! **Invariant:** nothing here waits but the select. Files are read, directories listed and
+//! programs run in other threads, whose answers are events.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, at, bounded, never, select_biased, unbounded};
+use jiff::tz::TimeZone;
+use sd_notify::NotifyState;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use tracing::{debug, info, warn};
+
+use crate::cli::Environment;
+use crate::config::Config;
+use crate::display;
+use crate::error::{Error, Exit, Result};
+use crate::fetch::Workers;
+use crate::fetch::exec::{self, Runner};
+use crate::hints;
+use crate::state::{Effect, Event, Settings, Source, State};
+use crate::store::lock::{FetchLock, WatchLock};
+use crate::store::schema::{self, ClientFacts, SessionId};
+use crate::store::{Publisher, SYNC, StateDir};
+use crate::time::{Now, pause};
+use crate::watch::{Changes, Found, Watch};
+
+/// Hints that may wait. A display whose hint finds no room comes again.
+const HINTS: usize = 64;
+/// How long a starting watcher lets a `--oneshot` finish.
+const ONESHOT_TAKES: Duration = Duration::from_secs(60);
+/// The width of the lines that `cat` prints: nobody tells us that of the terminal.
+const LINE_COLUMNS: usize = 120;
+
+/// Runs the watcher until a signal ends it. `print` gets each line that changed.
+pub fn run(env: &Environment, mut print: impl FnMut(&SessionId, &str)) -> Result<()> {
+    let dir = StateDir::open(&env.state_dir()?)?;
+    let lock = WatchLock::acquire(&dir).inspect_err(|err| {
+        if err.exit == Exit::AlreadyRunning {
+            // To systemd a notifying service that ends before it is ready has failed, whatever
+            // its exit code. Somebody watches, so this one is as ready as it will be.
+            notify(&[NotifyState::Ready, NotifyState::Status("another ccstatusd is running")]);
+        }
+    })?;
+    hints::enter(&dir)
+        .map_err(|it| Error::new("cannot work in the state directory").because(it))?;
+    let signals = signals()?;
+    let (sender, hints) = bounded(HINTS);
+    {
+        // A `--oneshot` that began without a watcher publishes, too. It holds the fetch lock, and
+        // the next one finds our socket.
+        let _no_oneshot = wait_for_oneshots(&dir);
+        dir.sweep();
+        hints::listen(sender)
+            .map_err(|it| Error::new("cannot listen on notify.sock").because(it))?;
+    }
+    let now = Now::read();
+    let watcher = schema::Watcher {
+        pid: std::process::id(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        started_at_ms: now.wall_ms,
+        ..schema::Watcher::default()
+    };
+    let mut engine = Engine::start(env, dir, Some((watcher, lock)), now)?;
+    info!(pid = std::process::id(), dir = %engine.dir.path().display(), "watching");
+    let mut is_ready = false;
+    loop {
+        let deadline = engine.state.deadline();
+        match next(&engine, &signals, &hints, deadline) {
+            Input::Event(event) => engine.handle(event)?,
+            Input::Signal(SIGHUP) => reload(&mut engine, env)?,
+            Input::Signal(signal) => {
+                info!(signal, "ending");
+                notify(&[NotifyState::Stopping]);
+                engine.retire();
+                return Ok(());
+            }
+        }
+        if engine.changes.take_lost() {
+            warn!("events were lost; looking at everything again");
+            engine.handle(Event::Lost)?;
+        }
+        for (id, line) in engine.changed_lines.drain(..) {
+            print(&id, &line);
+        }
+        if !is_ready && engine.has_published {
+            is_ready = true;
+            notify(&[NotifyState::Ready]);
+        }
+    }
+}
+
+#[expect(clippy::large_enum_variant, reason = "made and taken apart at once")]
+enum Input {
+    Event(Event),
+    Signal(i32),
+}
+
+fn next(
+    engine: &Engine,
+    signals: &Receiver<i32>,
+    hints: &Receiver<ClientFacts>,
+    deadline: Option<Instant>,
+) -> Input {
+    let timer = deadline.map_or_else(never, at);
+    let event = select_biased! {
+        recv(signals) -> it => return Input::Signal(it.unwrap_or(SIGTERM)),
+        // Results before changes: finishing a fetch frees a slot that the change may need.
+        recv(engine.results) -> it => it.ok(),
+        // Changes before hints: what a display shows next should include them.
+        recv(engine.changes.queue) -> it => it.ok().map(|it| Event::Changed(it.0)),
+        recv(hints) -> it => it.ok().map(|it| Event::Hint(Box::new(it))),
+        recv(timer) -> _ => Some(Event::Deadline),
+    };
+    // The senders live in threads of this process. Where one ended, the supervisor starts anew.
+    event.map_or(Input::Signal(SIGTERM), Input::Event)
+}
+
+fn signals() -> Result<Receiver<i32>> {
+    let doing = || Error::new("cannot listen for signals");
+    let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP])
+        .map_err(|it| doing().because(it))?;
+    let (sender, receiver) = unbounded();
+    let run = move || {
+        for signal in signals.forever() {
+            if sender.send(signal).is_err() {
+                break;
+            }
+        }
+    };
+    let thread = std::thread::Builder::new().name("signals".to_owned()).spawn(run);
+    thread.map_err(|it| doing().because(it))?;
+    Ok(receiver)
+}
+
+fn wait_for_oneshots(dir: &StateDir) -> Option<FetchLock> {
+    let give_up_at = Now::read().mono + ONESHOT_TAKES;
+    while Now::read().mono < give_up_at {
+        match FetchLock::try_acquire(dir) {
+            Ok(Some(it)) => return Some(it),
+            Ok(None) => pause(Duration::from_millis(20)),
+            Err(it) => {
+                warn!("{it}");
+                return None;
+            }
+        }
+    }
+    warn!("another process has been fetching for {ONESHOT_TAKES:?}; going on beside it");
+    None
+}
+
+fn reload(engine: &mut Engine, env: &Environment) -> Result<()> {
+    if let Ok(it) = NotifyState::monotonic_usec_now() {
+        notify(&[NotifyState::Reloading, it]);
+    }
+    match Config::load(env.config_file().as_deref()) {
+        Ok(config) => {
+            info!("the configuration was read again");
+            let settings = settings(env, &config, engine.cookies())?;
+            engine.config = config;
+            engine.handle(Event::Reload(settings))?;
+        }
+        Err(it) => warn!("{it}; going on with the one before"),
+    }
+    notify(&[NotifyState::Ready]);
+    Ok(())
+}
+
+/// Without a supervisor that listens, this does nothing.
+fn notify(states: &[NotifyState<'_>]) {
+    if let Err(it) = sd_notify::notify(states) {
+        debug!("the supervisor did not take {states:?}: {it}");
+    }
+}
+
+fn settings(env: &Environment, config: &Config, cookies: Option<PathBuf>) -> Result<Settings> {
+    let mut roots = env.claude_roots()?;
+    roots.extend(config.roots.iter().cloned());
+    // Two names of one directory are one account. A missing one is taken by its name.
+    let real = |it: PathBuf| fs_err::canonicalize(&it).unwrap_or(it);
+    let mut seen = BTreeSet::new();
+    let roots = roots.into_iter().map(real).filter(|it| seen.insert(it.clone())).collect();
+    Ok(Settings {
+        roots,
+        zone: TimeZone::system(),
+        week_starts: config.usage.week_starts.into(),
+        cookies,
+    })
+}
+
+/// The state, and everything that performs its effects. The watcher and `--oneshot` drive it.
+pub(crate) struct Engine {
+    pub(crate) state: State,
+    pub(crate) results: Receiver<Event>,
+    pub(crate) dir: StateDir,
+    pub(crate) has_published: bool,
+    changes: Changes,
+    changed_lines: Vec<(SessionId, String)>,
+    config: Config,
+    home: Option<String>,
+    watch: Watch,
+    workers: Workers,
+    publisher: Publisher,
+    lock: Option<WatchLock>,
+    /// Held by the jobs that run; they share one, and the last lets it go.
+    fetching: Weak<FetchLock>,
+    lines: BTreeMap<SessionId, String>,
+    /// What was said of sources that fail, so that the log tells each once.
+    told: BTreeMap<String, String>,
+    back: Sender<Event>,
+}
+
+impl Engine {
+    /// Starts the threads and the first looks. `watcher` is who watches, with the proof that
+    /// nobody else does; `None` for who looks once and holds the fetch lock.
+    pub(crate) fn start(
+        env: &Environment,
+        dir: StateDir,
+        watcher: Option<(schema::Watcher, WatchLock)>,
+        now: Now,
+    ) -> Result<Engine> {
+        let config = Config::load(env.config_file().as_deref())?;
+        let cookies = watcher.as_ref().map(|_| dir.join(SYNC));
+        let settings = settings(env, &config, cookies)?;
+        let starting = |it| Error::new("cannot start a thread").because(it);
+        let (back, results) = unbounded();
+        let listed = back.clone();
+        let (watch, changes) = Watch::start(watcher.is_some(), move |it| {
+            listed.send(Event::Listed(it)).ok();
+        })
+        .map_err(starting)?;
+        let own = exec::own_program().map_err(|it| Error::new("cannot find myself").because(it))?;
+        let runner = Runner::new(own, env.all.iter().cloned());
+        let fetched = back.clone();
+        let workers = Workers::start(&runner, move |source, it| {
+            fetched.send(Event::Fetched(source, it)).ok();
+        })
+        .map_err(starting)?;
+        let previous = dir.read_snapshot();
+        let publisher = Publisher::new(dir.clone(), previous.as_ref());
+        let (identity, lock) = watcher.unzip();
+        let (state, effects) = State::new(settings, identity, previous.as_ref(), now);
+        let mut engine = Engine {
+            state,
+            results,
+            dir,
+            has_published: false,
+            changes,
+            changed_lines: Vec::new(),
+            config,
+            home: env.home().and_then(|it| it.to_str()).map(str::to_owned),
+            watch,
+            workers,
+            publisher,
+            lock,
+            fetching: Weak::new(),
+            lines: BTreeMap::new(),
+            told: BTreeMap::new(),
+            back,
+        };
+        engine.perform(effects, now)?;
+        Ok(engine)
+    }
+
+    /// Uses `lock` for the programs that will run, instead of taking the lock for them.
+    pub(crate) fn lend(&mut self, lock: &Arc<FetchLock>) {
+        self.fetching = Arc::downgrade(lock);
+    }
+
+    /// Takes in an event and performs what follows. Fails only where going on would be wrong.
+    pub(crate) fn handle(&mut self, event: Event) -> Result<()> {
+        self.tell_roots(&event);
+        let now = Now::read();
+        let effects = self.state.on_event(event, now);
+        self.perform(effects, now)
+    }
+
+    fn perform(&mut self, effects: Vec<Effect>, now: Now) -> Result<()> {
+        for effect in effects {
+            match effect {
+                Effect::Look(look) => self.watch.look(look),
+                Effect::Leave(dir) => self.watch.leave(dir),
+                Effect::Rebuild => self.watch.rebuild(),
+                Effect::Fetch(source @ Source::Repo(_), job) => match self.fetch_lock() {
+                    Some(alone) => {
+                        self.workers.run(source, job, alone, self.config.git.timeout());
+                    }
+                    None => {
+                        self.back.send(Event::Busy(source)).ok();
+                    }
+                },
+                Effect::Fetch(source, job) => self.workers.read(source, job),
+                Effect::Publish => self.publish(now)?,
+                Effect::Acknowledge(cookie) => hints::acknowledge(&cookie),
+            }
+        }
+        Ok(())
+    }
+
+    fn fetch_lock(&mut self) -> Option<Arc<FetchLock>> {
+        if let Some(it) = self.fetching.upgrade() {
+            return Some(it);
+        }
+        match FetchLock::try_acquire(&self.dir) {
+            Ok(it) => {
+                let it = Arc::new(it?);
+                self.fetching = Arc::downgrade(&it);
+                Some(it)
+            }
+            Err(it) => {
+                self.tell("fetch.lock", &it.to_string());
+                None
+            }
+        }
+    }
+
+    /// Publishes what is known now.
+    pub(crate) fn publish(&mut self, now: Now) -> Result<()> {
+        if self.lock.as_ref().is_some_and(|it| !it.is_current()) {
+            // Somebody removed it, and the next watcher may run already.
+            return Err(Error::new("watch.lock is not the file that this watcher locked any more")
+                .hint("the state directory was removed or replaced; start ccstatusd again"));
+        }
+        let snapshot = self.state.snapshot(now);
+        let clock = jiff::Timestamp::from_millisecond(now.wall_ms).unwrap_or_default();
+        let clock =
+            clock.to_zoned_datetime(self.state.zone().clone()).strftime("%H:%M").to_string();
+        let style = display::Style { columns: Some(LINE_COLUMNS), padding: 0, colour: true };
+        let home = self.home.as_deref();
+        self.lines.retain(|id, _| snapshot.sessions.contains_key(id));
+        for id in snapshot.sessions.iter().filter(|(_, it)| it.live).map(|(id, _)| id) {
+            let line = display::session_line(&snapshot, id, now.wall_ms, &clock, home, &style);
+            self.lines.insert(id.clone(), line);
+        }
+        self.tell_degraded(&snapshot.degraded);
+        let latest = self.state.latest(now).cloned();
+        let res = self
+            .publisher
+            .snapshot(&snapshot, now.wall_ms)
+            .and_then(|_| self.publisher.lines(self.lines.clone(), latest.as_ref()));
+        match res {
+            Ok(changed) => {
+                self.changed_lines.extend(changed);
+                self.has_published = true;
+                if self.told.remove("store").is_some() {
+                    info!("publishing again");
+                    self.state.publish_worked();
+                }
+            }
+            Err(it) => {
+                // The old snapshot stays, and its age shows.
+                self.tell("store", &it.to_string());
+                self.state.publish_failed(&it.to_string(), now);
+            }
+        }
+        Ok(())
+    }
+
+    /// Publishes once more that nobody watches from now on.
+    fn retire(&mut self) {
+        self.state.retire();
+        if let Err(it) = self.publish(Now::read()) {
+            warn!("{it}");
+        }
+        fs_err::remove_file(crate::store::SOCKET).ok();
+    }
+
+    fn cookies(&self) -> Option<PathBuf> {
+        self.lock.as_ref().map(|_| self.dir.join(SYNC))
+    }
+
+    /// The log says what is waited for, and when it came.
+    fn tell_roots(&mut self, event: &Event) {
+        let Event::Listed(listing) = event else { return };
+        if !self.state.is_root(&listing.dir) {
+            return;
+        }
+        let root = listing.dir.display();
+        let key = format!("root:{root}");
+        match &listing.found {
+            Found::Dir { .. } => {
+                if self.told.get(&key).is_none_or(|it| it != "watching") {
+                    info!("watching {root}");
+                    self.told.insert(key, "watching".to_owned());
+                }
+            }
+            Found::Missing { .. } => {
+                if self.told.get(&key).is_none_or(|it| it != "waiting") {
+                    info!("{root} does not exist; waiting for it to appear");
+                    self.told.insert(key, "waiting".to_owned());
+                }
+            }
+            Found::NotADirectory => self.tell(&key, "it is not a directory"),
+            Found::Unreadable(reason) => self.tell(&key, reason),
+        }
+    }
+
+    fn tell_degraded(&mut self, degraded: &[schema::Degraded]) {
+        for it in degraded {
+            self.tell(&format!("degraded {}", it.source), &it.reason);
+        }
+        let still: BTreeSet<_> =
+            degraded.iter().map(|it| format!("degraded {}", it.source)).collect();
+        self.told.retain(|source, _| {
+            let keep = !source.starts_with("degraded ") || still.contains(source);
+            if !keep {
+                info!("no longer {source}");
+            }
+            keep
+        });
+    }
+
+    fn tell(&mut self, source: &str, reason: &str) {
+        if self.told.get(source).is_none_or(|it| it != reason) {
+            warn!("{source}: {reason}");
+            self.told.insert(source.to_owned(), reason.to_owned());
+        }
+    }
+}

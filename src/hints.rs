@@ -1,0 +1,115 @@
+//! The local socket: what `show` tells the watcher, and what the watcher answers `--oneshot`.
+//!
+//! Both sides work in the state directory and use names relative to it: a socket address holds
+//! about 100 bytes, and the directory's path may be longer.
+
+use std::io;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crossbeam_channel::Sender;
+
+use crate::store::schema::ClientFacts;
+use crate::store::{SOCKET, SYNC, StateDir};
+
+/// A hint has a handful of short fields.
+const MAX_HINT: usize = 64 << 10;
+
+/// Makes the state directory the working directory, as everything below needs.
+pub fn enter(dir: &StateDir) -> io::Result<()> {
+    std::env::set_current_dir(dir.path())
+}
+
+/// Takes hints until the process ends, in a thread. Call [`enter`] first.
+///
+/// Only the holder of the watch lock may: the socket that is there is then nobody's.
+pub fn listen(hints: Sender<ClientFacts>) -> io::Result<()> {
+    match fs_err::remove_file(SOCKET) {
+        Err(it) if it.kind() != io::ErrorKind::NotFound => return Err(it),
+        Ok(()) | Err(_) => {}
+    }
+    let socket = UnixDatagram::bind(SOCKET)?;
+    let run = move || {
+        let mut buffer = vec![0; MAX_HINT];
+        while let Ok(n_bytes) = socket.recv(&mut buffer) {
+            // Displays come and go by themselves: what one says wrongly, or while the queue is
+            // full, the next says again.
+            let Ok(mut hint) = serde_json::from_slice::<ClientFacts>(&buffer[..n_bytes]) else {
+                continue;
+            };
+            hint.transcript_path = hint.transcript_path.map(|it| real_path(it.into()));
+            if hints.try_send(hint).is_err_and(|it| it.is_disconnected()) {
+                break;
+            }
+        }
+    };
+    std::thread::Builder::new().name("hints".to_owned()).spawn(run).map(drop)
+}
+
+/// The path without links, as far as it exists: the client may know a root by another name.
+fn real_path(path: PathBuf) -> String {
+    let real = path.ancestors().find_map(|it| {
+        let rest = path.strip_prefix(it).ok()?;
+        let real = fs_err::canonicalize(it).ok()?;
+        Some(if rest.as_os_str().is_empty() { real } else { real.join(rest) })
+    });
+    real.unwrap_or(path).to_string_lossy().into_owned()
+}
+
+/// Whether a watcher listens. Call [`enter`] first.
+pub fn is_watched() -> bool {
+    UnixDatagram::unbound().is_ok_and(|it| it.connect(SOCKET).is_ok())
+}
+
+/// A request to a living watcher: publish what includes everything that happened before this.
+///
+/// It is a socket in a folder that the watcher watches. The kernel reports its appearance after
+/// all earlier changes, so the watcher need not scan anything to know that it has seen them.
+#[derive(Debug)]
+pub struct Cookie {
+    socket: UnixDatagram,
+    path: PathBuf,
+}
+
+impl Cookie {
+    /// Leaves it. Call [`enter`] first.
+    pub fn leave() -> io::Result<Cookie> {
+        let path = Path::new(SYNC).join(std::process::id().to_string());
+        // A process that had our id, and was killed while it waited.
+        fs_err::remove_file(&path).ok();
+        Ok(Cookie { socket: UnixDatagram::bind(&path)?, path })
+    }
+
+    /// Waits for the answer, up to `timeout`. Says whether it came.
+    pub fn wait(&self, timeout: Duration) -> io::Result<bool> {
+        self.socket.set_read_timeout(Some(timeout))?;
+        match self.socket.recv(&mut [0; 16]) {
+            Ok(_) => Ok(true),
+            Err(it) if matches!(it.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
+                Ok(false)
+            }
+            Err(it) => Err(it),
+        }
+    }
+}
+
+impl Drop for Cookie {
+    fn drop(&mut self) {
+        fs_err::remove_file(&self.path).ok();
+    }
+}
+
+/// Answers the cookie at `path`, and removes it where nobody waits any more.
+pub fn acknowledge(path: &Path) {
+    let Some(name) = path.file_name() else { return };
+    let path = Path::new(SYNC).join(name);
+    let answer = || {
+        let socket = UnixDatagram::unbound()?;
+        socket.set_nonblocking(true)?;
+        socket.send_to(b"done", &path)
+    };
+    if answer().is_err() {
+        fs_err::remove_file(&path).ok();
+    }
+}

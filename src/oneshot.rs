@@ -1,0 +1,118 @@
+//! `--oneshot`: brings everything up to date once.
+//!
+//! Beside a living watcher it leaves a cookie and waits: the answer includes everything that
+//! happened before, and nothing is scanned twice. Without one it runs the watcher's own core until
+//! that has nothing left to do, alone among its kind.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::RecvTimeoutError;
+
+use crate::cli::Environment;
+use crate::daemon::Engine;
+use crate::error::{Error, Result};
+use crate::hints::{self, Cookie};
+use crate::state::Event;
+use crate::store::StateDir;
+use crate::store::lock::FetchLock;
+use crate::store::schema::Snapshot;
+use crate::time::{Now, pause};
+
+/// The whole call gives up after this long, so that a script does not hang. It is more than any
+/// chain of bounded fetches takes on a machine that is not broken.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// How often to see whether the watcher that we wait for still lives.
+const CHECK: Duration = Duration::from_millis(500);
+/// How often to try the fetch lock.
+const RETRY: Duration = Duration::from_millis(10);
+
+/// Publishes what is true now, and returns it.
+pub fn run(env: &Environment) -> Result<Snapshot> {
+    let began = Now::read();
+    let give_up_at = began.mono + PATIENCE;
+    let dir = StateDir::open(&env.state_dir()?)?;
+    hints::enter(&dir)
+        .map_err(|it| Error::new("cannot work in the state directory").because(it))?;
+    loop {
+        if hints::is_watched() {
+            if ask_watcher(give_up_at)? {
+                return read(&dir);
+            }
+            continue;
+        }
+        if let Some(lock) = FetchLock::try_acquire(&dir)? {
+            // With the lock in hand: a watcher that started since listens by now, and a run that
+            // we waited for has published.
+            if hints::is_watched() {
+                continue;
+            }
+            let published = dir.read_snapshot().filter(|it| it.published_at_ms >= began.wall_ms);
+            return match published {
+                Some(it) => Ok(it),
+                None => look_once(env, dir, lock, give_up_at),
+            };
+        }
+        if Now::read().mono >= give_up_at {
+            return Err(Error::new("another process has been fetching for a minute")
+                .hint("see who holds fetch.lock in the state directory"));
+        }
+        pause(RETRY);
+    }
+}
+
+/// Whether the watcher answered; it may end while we wait.
+fn ask_watcher(give_up_at: Instant) -> Result<bool> {
+    let asking = || Error::new("cannot ask the watcher");
+    let cookie = Cookie::leave().map_err(|it| asking().because(it))?;
+    loop {
+        if cookie.wait(CHECK).map_err(|it| asking().because(it))? {
+            return Ok(true);
+        }
+        if !hints::is_watched() {
+            return Ok(false);
+        }
+        if Now::read().mono >= give_up_at {
+            return Err(asking()
+                .because("it did not answer in a minute")
+                .hint("restart ccstatusd"));
+        }
+    }
+}
+
+fn look_once(
+    env: &Environment,
+    dir: StateDir,
+    lock: FetchLock,
+    give_up_at: Instant,
+) -> Result<Snapshot> {
+    dir.sweep();
+    let lock = Arc::new(lock);
+    let mut engine = Engine::start(env, dir, None, Now::read())?;
+    engine.lend(&lock);
+    while !engine.state.is_settled() {
+        let deadline = engine.state.deadline().map_or(give_up_at, |it| it.min(give_up_at));
+        let event = match engine.results.recv_deadline(deadline) {
+            Ok(event) => event,
+            Err(RecvTimeoutError::Timeout) => Event::Deadline,
+            Err(RecvTimeoutError::Disconnected) => break,
+        };
+        engine.handle(event)?;
+        if Now::read().mono >= give_up_at {
+            return Err(Error::new("cannot bring everything up to date in a minute"));
+        }
+    }
+    engine.publish(Now::read())?;
+    if !engine.has_published {
+        return Err(Error::new("cannot publish the snapshot")
+            .hint("is the disk full? The log above has the reason"));
+    }
+    read(&engine.dir)
+}
+
+fn read(dir: &StateDir) -> Result<Snapshot> {
+    dir.read_snapshot().ok_or_else(|| {
+        Error::new(format!("cannot read the snapshot in {}", dir.path().display()))
+            .hint("it is gone, or from another version of ccstatusd")
+    })
+}
