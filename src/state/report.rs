@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::{Session, SessionKey, Source, State, Told};
+use super::sessions::{Session, Told};
+use super::{SessionKey, Source, State};
 use crate::fetch::claude::TranscriptFacts;
 use crate::store::schema::{
     self, ClientFacts, Context, Cost, CostSource, Degraded, Health, HealthStatus, Limit, Limits,

@@ -1,9 +1,11 @@
+use super::sessions::merge_limits;
 use super::*;
+use crate::fetch::claude::SessionFile;
 use crate::fetch::exec;
 use crate::store::schema::{CostSource, Limit, Limits, RepoKey, RootKey};
-use crate::time::{HOUR_MS, SECOND_MS};
+use crate::time::{HOUR_MS, MINUTE_MS, SECOND_MS};
 use crate::usage::{Entry, EntryTokens};
-use crate::watch::Entry as Listed;
+use crate::watch::{Entry as Listed, EntryKind, Found, Stamp};
 
 /// A state and its time. Effects pile up until they are taken.
 struct Sim {

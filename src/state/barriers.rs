@@ -1,0 +1,85 @@
+//! PURE. Barriers: who waits until everything that was wanted before is fetched. The first scan
+//! does, and every cookie.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use super::{Effect, Source, State};
+use crate::plan::Urgency;
+use crate::time::Now;
+
+#[derive(Debug)]
+pub(super) struct Barrier {
+    /// Directories that may hold more to fetch are still being looked at.
+    pub(super) looking: bool,
+    /// Fetches to wait for, and how many of each: two where one runs that began too early.
+    pub(super) waiting: BTreeMap<Source, u8>,
+    /// The cookie; `None` for the first scan.
+    pub(super) cookie: Option<PathBuf>,
+}
+
+impl State {
+    pub(super) fn cookie(&mut self, path: &Path, now: Now) {
+        if self.barriers.iter().any(|it| it.cookie.as_deref() == Some(path)) {
+            return;
+        }
+        // What changed in working trees shows nowhere, and the answer must include it.
+        let tops: BTreeSet<_> = self
+            .sessions
+            .values()
+            .filter(|it| it.is_live)
+            .filter_map(|it| it.repo.clone())
+            .collect();
+        for top in tops {
+            self.want_repo(&top, Urgency::Now, now);
+        }
+        let looks = self.places.look_at_unarmed();
+        self.effects.extend(looks);
+        for root in self.roots.values_mut() {
+            root.as_of_ms = now.wall_ms;
+        }
+        self.is_dirty = true;
+        let cookie = Some(path.to_owned());
+        self.barriers.push(Barrier { looking: true, waiting: BTreeMap::new(), cookie });
+    }
+
+    pub(super) fn pass_barriers(&mut self) {
+        if self.places.outstanding == 0 {
+            for barrier in self.barriers.iter_mut().filter(|it| it.looking) {
+                barrier.looking = false;
+                let pending = self.reads.pending().chain(self.execs.pending());
+                // The first scan is of transcripts; a slow repository does not hold it up.
+                let is_first = barrier.cookie.is_none();
+                barrier.waiting =
+                    pending.filter(|(it, _)| !is_first || !matches!(it, Source::Repo(_))).collect();
+            }
+        }
+        let (passed, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut self.barriers)
+            .into_iter()
+            .partition(|it| !it.looking && it.waiting.is_empty());
+        self.barriers = rest;
+        for barrier in passed {
+            match barrier.cookie {
+                None => {
+                    self.is_scanned = true;
+                    self.is_dirty = true;
+                    self.next_publish = None;
+                }
+                Some(cookie) => {
+                    self.effects.extend([Effect::Publish, Effect::Acknowledge(cookie)]);
+                }
+            }
+        }
+    }
+}
+
+impl Barrier {
+    pub(super) fn passed(&mut self, source: &Source) {
+        if let Some(left) = self.waiting.get_mut(source) {
+            *left -= 1;
+            if *left == 0 {
+                self.waiting.remove(source);
+            }
+        }
+    }
+}

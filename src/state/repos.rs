@@ -1,0 +1,163 @@
+//! PURE. Repositories: where sessions work, and when git is asked.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use super::places::Purpose;
+use super::{SessionKey, Source, State};
+use crate::fetch::git;
+use crate::fetch::git::tree::WorkTree;
+use crate::plan::Urgency;
+use crate::store::schema;
+use crate::time::Now;
+
+/// Somebody looks: git facts older than this are fetched again, then twice this, up to the second.
+const GLANCE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(30));
+
+#[derive(Debug)]
+pub(super) struct Repo {
+    pub(super) tree: WorkTree,
+    pub(super) facts: schema::Repo,
+    pub(super) dirs: BTreeSet<PathBuf>,
+    /// How old its facts may be when somebody looks.
+    pub(super) glance: Duration,
+    pub(super) started: Option<Instant>,
+    pub(super) took: Duration,
+}
+
+impl State {
+    pub(super) fn tree(&mut self, cwd: &Path, found: Option<(WorkTree, Vec<PathBuf>)>, now: Now) {
+        let top = found.as_ref().map(|(tree, _)| tree.top.clone());
+        for session in self.sessions.values_mut().filter(|it| it.is_live) {
+            if session.cwd.as_deref() == Some(cwd) && session.repo != top {
+                session.repo.clone_from(&top);
+                self.is_dirty = true;
+            }
+        }
+        self.leave_repos();
+        let Some((tree, dirs)) = found else { return };
+        let top = tree.top.clone();
+        let is_new = self.repos.get(&top).is_none_or(|it| it.tree != tree);
+        if is_new {
+            let repo = Repo {
+                tree,
+                facts: self.repos.remove(&top).map(|it| it.facts).unwrap_or_default(),
+                dirs: BTreeSet::new(),
+                glance: GLANCE.0,
+                started: None,
+                took: Duration::ZERO,
+            };
+            self.repos.insert(top.clone(), repo);
+        }
+        self.observe_git(&top, dirs);
+        if is_new {
+            self.want_repo(&top, Urgency::Now, now);
+        }
+    }
+
+    fn observe_git(&mut self, top: &Path, dirs: Vec<PathBuf>) {
+        let is_used = self.is_used(top);
+        let Some(repo) = self.repos.get_mut(top) else { return };
+        let dirs: BTreeSet<_> = if is_used { dirs.into_iter().collect() } else { BTreeSet::new() };
+        if repo.dirs == dirs {
+            return;
+        }
+        let leave = self.places.leave(|dir, purpose| {
+            matches!(purpose, Purpose::Git { top: it } if it == top) && !dirs.contains(dir)
+        });
+        self.effects.extend(leave);
+        repo.dirs.clone_from(&dirs);
+        for dir in dirs {
+            self.observe(&dir, Purpose::Git { top: top.to_owned() });
+        }
+    }
+
+    fn is_used(&self, top: &Path) -> bool {
+        self.sessions.values().any(|it| it.is_live && it.repo.as_deref() == Some(top))
+    }
+
+    /// Stops watching repositories in which no session lives.
+    pub(super) fn leave_repos(&mut self) {
+        let unused: Vec<_> = self.repos.keys().filter(|it| !self.is_used(it)).cloned().collect();
+        for top in unused {
+            self.observe_git(&top, Vec::new());
+            let source = Source::Repo(top);
+            self.execs.forget(&source);
+            self.is_dirty |= self.failing.remove(&source).is_some();
+        }
+    }
+
+    /// The session did something, and what it does may have changed its files.
+    pub(super) fn touch_repo(&mut self, key: &SessionKey, now: Now) {
+        let Some(session) = self.sessions.get(key).filter(|it| it.is_live) else { return };
+        match (&session.repo, &session.cwd) {
+            (Some(top), _) => {
+                let top = top.clone();
+                self.want_repo(&top, Urgency::Settled, now);
+            }
+            // `git init` may have been what it did.
+            (None, Some(cwd)) => {
+                self.reads.want(&Source::Tree(cwd.clone()), Urgency::Settled, now.mono);
+            }
+            (None, None) => {}
+        }
+    }
+
+    /// Somebody looks at the session. What changed in the working tree shows nowhere else, so git
+    /// is asked again where its answer is old; less and less often while it stays the same.
+    pub(super) fn glance(&mut self, key: &SessionKey, now: Now) {
+        let top = self.sessions.get(key).and_then(|it| it.repo.clone());
+        let Some((top, repo)) = top.and_then(|it| Some((it.clone(), self.repos.get(&it)?))) else {
+            return self.touch_repo(key, now);
+        };
+        // At most one part in a hundred of the time.
+        let least = repo.glance.max(repo.took * 99);
+        if now.wall_ms - repo.facts.as_of_ms >= i64::try_from(least.as_millis()).unwrap_or(i64::MAX)
+        {
+            self.want_repo(&top, Urgency::Now, now);
+        }
+    }
+
+    pub(super) fn want_repo(&mut self, top: &Path, urgency: Urgency, now: Now) {
+        if self.is_used(top) {
+            self.execs.want(&Source::Repo(top.to_owned()), urgency, now.mono);
+        }
+    }
+
+    pub(super) fn asked_git(
+        &mut self,
+        top: &Path,
+        found: Result<schema::Repo, git::Failure>,
+        dirs: Vec<PathBuf>,
+        now: Now,
+    ) {
+        self.is_dirty = true;
+        let Some(repo) = self.repos.get_mut(top) else { return };
+        if let Some(started) = repo.started.take() {
+            repo.took = now.mono - started;
+        }
+        match found {
+            Ok(facts) => {
+                let before = schema::Repo { as_of_ms: facts.as_of_ms, ..repo.facts.clone() };
+                repo.glance =
+                    if before == facts { (repo.glance * 2).min(GLANCE.1) } else { GLANCE.0 };
+                repo.facts = facts;
+                self.observe_git(top, dirs);
+            }
+            Err(failure) => {
+                repo.facts.error = Some(failure.to_string());
+                // Perhaps it is no repository any more, or another one.
+                let cwds: BTreeSet<_> = self
+                    .sessions
+                    .values()
+                    .filter(|it| it.is_live && it.repo.as_deref() == Some(top))
+                    .filter_map(|it| it.cwd.clone())
+                    .collect();
+                for cwd in cwds {
+                    self.reads.want(&Source::Tree(cwd), Urgency::Settled, now.mono);
+                }
+            }
+        }
+    }
+}

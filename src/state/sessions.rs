@@ -1,0 +1,197 @@
+//! PURE. Sessions: which live, where they work, and what the client said of them.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use super::places::Purpose;
+use super::{Process, SessionKey, Source, State, TICK};
+use crate::fetch::claude::{self, SessionFile, TranscriptFacts};
+use crate::plan::Urgency;
+use crate::store::schema::{self, ClientFacts, SessionId};
+use crate::time::{MINUTE_MS, Now};
+
+/// Without a process to look at, a session lives this long after its last sign of life.
+const LINGER_MS: i64 = 30 * MINUTE_MS;
+/// What the client said counts for this long after, though the transcript has news since: the
+/// display that will bring the client's own news is being drawn.
+const CLIENT_LEAD_MS: i64 = 2 * MINUTE_MS;
+
+#[derive(Debug, Default)]
+pub(super) struct Session {
+    pub(super) transcript: Option<PathBuf>,
+    pub(super) agents: BTreeSet<PathBuf>,
+    pub(super) process: Option<SessionFile>,
+    pub(super) told: Option<Told>,
+    pub(super) grew_ms: i64,
+    pub(super) asked_ms: i64,
+    /// Its process ended: earlier signs of life count no more.
+    pub(super) ended_ms: i64,
+    pub(super) is_live: bool,
+    pub(super) cwd: Option<PathBuf>,
+    pub(super) repo: Option<PathBuf>,
+}
+
+/// What the client said, and when.
+#[derive(Debug)]
+pub(super) struct Told {
+    pub(super) facts: ClientFacts,
+    pub(super) at_ms: i64,
+}
+
+impl State {
+    pub(super) fn want_process(&mut self, root: &Path, path: &Path, now: Now) {
+        if let Some(claude::Place::Process(_)) = claude::place(root, path) {
+            self.reads.want(&Source::Process(path.to_owned()), Urgency::Now, now.mono);
+        }
+    }
+
+    /// What a process's file says; `None` where it is gone.
+    pub(super) fn process(&mut self, path: &Path, found: Option<Process>, now: Now) {
+        let root = path.parent().and_then(Path::parent).map(Path::to_owned);
+        let found = root.zip(found).and_then(|(root, it)| {
+            let id = it.file.session_id.clone()?;
+            Some(((root, id), it))
+        });
+        let seat = found.as_ref().map(|(key, it)| (key.clone(), it.lives));
+        let before = match &seat {
+            Some(it) => self.processes.insert(path.to_owned(), it.clone()),
+            None => self.processes.remove(path),
+        };
+        if let Some((key, true)) = before.as_ref().filter(|it| Some(*it) != seat.as_ref()) {
+            // It ended, or goes on with another session.
+            self.end_session(key, now);
+        }
+        let Some((key, found)) = found else { return };
+        if found.lives {
+            let session = self.sessions.entry(key.clone()).or_default();
+            if session.process.as_ref() != Some(&found.file) {
+                session.process = Some(found.file);
+                self.is_dirty = true;
+            }
+            self.refresh_session(&key, now);
+        } else if before.is_none() {
+            // Left behind by a crash before we looked.
+            self.sessions.entry(key.clone()).or_default();
+            self.end_session(&key, now);
+        }
+    }
+
+    fn end_session(&mut self, key: &SessionKey, now: Now) {
+        if let Some(it) = self.sessions.get_mut(key) {
+            it.process = None;
+            it.ended_ms = now.wall_ms;
+            self.is_dirty = true;
+        }
+        self.refresh_session(key, now);
+    }
+
+    pub(super) fn hinted(&mut self, facts: ClientFacts, now: Now) {
+        let Some(id) = facts.session_id.as_deref().and_then(SessionId::checked) else { return };
+        let transcript = facts.transcript_path.as_deref().map(PathBuf::from);
+        let root = match transcript.as_deref().and_then(claude::root_of) {
+            Some(root) => root.to_owned(),
+            None => match self.sessions.keys().find(|(_, it)| *it == id) {
+                Some((root, _)) => root.clone(),
+                None => return,
+            },
+        };
+        if !self.roots.contains_key(&root) {
+            // A login service does not see CLAUDE_CONFIG_DIR; the client, which does, says here
+            // where it writes.
+            self.add_root(&root, now);
+        }
+        if let Some(path) = &transcript
+            && let Some(place @ claude::Place::Transcript(_)) = claude::place(&root, path)
+        {
+            // Where events do not work, somebody who looks is as good as one.
+            self.want_transcript(path, &root, place, now);
+        }
+        let key = (root, id);
+        let as_of_ms = self.last_reply_ms(&key).unwrap_or(now.wall_ms).min(now.wall_ms);
+        if let Some(root) = self.roots.get_mut(&key.0) {
+            merge_limits(&mut root.limits, &facts.limits, as_of_ms);
+            root.as_of_ms = now.wall_ms;
+        }
+        let session = self.sessions.entry(key.clone()).or_default();
+        session.told = Some(Told { facts, at_ms: now.wall_ms });
+        session.asked_ms = now.wall_ms;
+        self.is_dirty = true;
+        self.refresh_session(&key, now);
+        self.glance(&key, now);
+    }
+
+    fn last_reply_ms(&self, key: &SessionKey) -> Option<i64> {
+        let transcript = self.sessions.get(key)?.transcript.as_ref()?;
+        self.files.get(transcript)?.facts.last_reply_ms
+    }
+
+    /// Decides whether a session lives and where it works, and what follows from a change of that.
+    pub(super) fn refresh_session(&mut self, key: &SessionKey, now: Now) {
+        let Some(session) = self.sessions.get(key) else { return };
+        let sign = session.grew_ms.max(session.asked_ms);
+        let is_live = session.process.is_some()
+            || (sign > session.ended_ms && now.wall_ms - sign < LINGER_MS);
+        let cwd = self.cwd_of(session).map(PathBuf::from).filter(|it| it.is_absolute());
+        let transcript = session.transcript.clone();
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        let (was_live, old_cwd) = (session.is_live, session.cwd.clone());
+        session.is_live = is_live;
+        session.cwd.clone_from(&cwd);
+        if was_live != is_live {
+            self.is_dirty = true;
+        }
+        if is_live && !was_live {
+            self.next_tick.get_or_insert(now.mono + TICK);
+            if let Some(folder) = transcript.as_deref().map(claude::session_folder) {
+                let (root, session) = key.clone();
+                self.observe(&folder, Purpose::Agents { root, session });
+            }
+        } else if was_live && !is_live {
+            let leave = self.places.leave(|_, purpose| {
+                matches!(purpose, Purpose::Agents { root, session }
+                    if (root, session) == (&key.0, &key.1))
+            });
+            self.effects.extend(leave);
+            self.leave_repos();
+        }
+        if let Some(cwd) = cwd.filter(|it| is_live && (!was_live || Some(it) != old_cwd.as_ref())) {
+            self.reads.want(&Source::Tree(cwd), Urgency::Now, now.mono);
+        }
+    }
+
+    /// Where a session works: what the client said, unless the transcript has gone on since.
+    fn cwd_of<'a>(&'a self, session: &'a Session) -> Option<&'a str> {
+        let facts = self.transcript_facts(session);
+        let written = facts.and_then(|it| it.cwd.as_deref());
+        let told = session.told.as_ref().and_then(|it| it.facts.cwd.as_deref());
+        let started = session.process.as_ref().and_then(|it| it.cwd.as_deref());
+        let told_first = self.is_current(session);
+        let (first, second) = if told_first { (told, written) } else { (written, told) };
+        first.or(second).or(started)
+    }
+
+    pub(super) fn transcript_facts(&self, session: &Session) -> Option<&TranscriptFacts> {
+        Some(&self.files.get(session.transcript.as_ref()?)?.facts)
+    }
+
+    /// Whether what the client said is as new as the transcript.
+    pub(super) fn is_current(&self, session: &Session) -> bool {
+        let replied = self.transcript_facts(session).and_then(|it| it.last_reply_ms);
+        let told = session.told.as_ref().map(|it| it.at_ms);
+        told.is_some_and(|it| it + CLIENT_LEAD_MS >= replied.unwrap_or(i64::MIN))
+    }
+}
+
+/// The newest observation of each window wins.
+pub(super) fn merge_limits(known: &mut schema::Limits, told: &schema::Limits, as_of_ms: i64) {
+    let merge = |known: &mut Option<schema::Limit>, told: Option<schema::Limit>| {
+        if let Some(told) = told
+            && known.is_none_or(|it| it.as_of_ms <= as_of_ms)
+        {
+            *known = Some(schema::Limit { as_of_ms, ..told });
+        }
+    };
+    merge(&mut known.five_hour, told.five_hour);
+    merge(&mut known.seven_day, told.seven_day);
+    merge(&mut known.spend_limit, told.spend_limit);
+}

@@ -1,0 +1,147 @@
+//! PURE. Transcripts: which are read, and where what they say goes.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use super::{Source, State};
+use crate::fetch::claude::{self, TranscriptFacts};
+use crate::fetch::tail::{Cursor, Tail};
+use crate::plan::Urgency;
+use crate::store::schema::SessionId;
+use crate::time::Now;
+use crate::usage::ledger::{FileId, REACH_MS};
+use crate::watch::{Entry, EntryKind, Stamp};
+
+#[derive(Debug)]
+pub(super) struct File {
+    pub(super) root: PathBuf,
+    pub(super) place: claude::Place,
+    pub(super) id: FileId,
+    /// The state of the file that `facts` tell of.
+    pub(super) stamp: Option<Stamp>,
+    pub(super) cursor: Option<Cursor>,
+    pub(super) facts: TranscriptFacts,
+    pub(super) session: Option<SessionId>,
+}
+
+impl State {
+    pub(super) fn seen(&mut self, root: &Path, entries: &[Entry], now: Now) {
+        for entry in entries {
+            let EntryKind::File(stamp) = entry.kind else { continue };
+            let is_known = self.files.get(&entry.path).is_some_and(|it| it.stamp == Some(stamp));
+            let is_old = stamp.modified_ms < now.wall_ms - REACH_MS;
+            if is_known || (is_old && !self.files.contains_key(&entry.path)) {
+                continue;
+            }
+            if let Some(place) = claude::place(root, &entry.path) {
+                self.want_transcript(&entry.path, root, place, now);
+            }
+        }
+    }
+
+    /// Files that a listing lacks are read once more; that they are missing is found there.
+    pub(super) fn check_vanished(&mut self, dir: &Path, entries: &[Entry], now: Now) {
+        let listed: BTreeSet<_> = entries.iter().map(|it| it.path.as_path()).collect();
+        let below = self.files.range(dir.to_owned()..).take_while(|(it, _)| it.starts_with(dir));
+        let gone: Vec<_> =
+            below.map(|(it, _)| it).filter(|it| !listed.contains(it.as_path())).cloned().collect();
+        for path in gone {
+            self.reads.want(&Source::Transcript(path), Urgency::Settled, now.mono);
+        }
+    }
+
+    pub(super) fn want_transcript(
+        &mut self,
+        path: &Path,
+        root: &Path,
+        place: claude::Place,
+        now: Now,
+    ) {
+        if matches!(place, claude::Place::Process(_)) {
+            return;
+        }
+        if !self.files.contains_key(path) {
+            let Some(it) = self.roots.get_mut(root) else { return };
+            let session = match &place {
+                claude::Place::Transcript(it) | claude::Place::Subagent(it) => Some(it.clone()),
+                claude::Place::OldSubagent | claude::Place::Process(_) => None,
+            };
+            let file = File {
+                root: root.to_owned(),
+                id: it.ledger.file(&path.strip_prefix(root).unwrap_or(path).to_string_lossy()),
+                place,
+                stamp: None,
+                cursor: None,
+                facts: TranscriptFacts::default(),
+                session,
+            };
+            self.files.insert(path.to_owned(), file);
+        }
+        self.reads.want(&Source::Transcript(path.to_owned()), Urgency::Settled, now.mono);
+    }
+
+    pub(super) fn read(&mut self, path: &Path, tail: Tail, now: Now) {
+        let Some(file) = self.files.get_mut(path) else { return };
+        let Some(root) = self.roots.get_mut(&file.root) else { return };
+        if tail.restarted {
+            root.ledger.remove_file(file.id);
+        }
+        if let (None, Some(id)) = (&file.session, &tail.facts.session) {
+            file.session = SessionId::checked(id);
+        }
+        for (offset, entry) in &tail.entries {
+            root.ledger.add(file.id, *offset, file.session.as_ref(), entry);
+        }
+        root.as_of_ms = now.wall_ms;
+        let stamp = Stamp {
+            identity: (tail.cursor.dev, tail.cursor.ino),
+            size: tail.size,
+            modified_ms: tail.mtime_ms,
+        };
+        // What is seen growing grew just now. What is there at the first look grew when it says:
+        // its file may have been copied since.
+        let is_first = file.cursor.is_none();
+        let said_ms = tail.facts.last_line_ms.filter(|_| is_first).unwrap_or(i64::MAX);
+        let grew_ms = stamp.modified_ms.min(said_ms).min(now.wall_ms);
+        // A file read whole is compared with listings; one read in part is wanted anyway.
+        file.stamp = (!tail.more).then_some(stamp);
+        file.cursor = Some(tail.cursor);
+        file.facts = tail.facts;
+        self.is_dirty = true;
+        if tail.more {
+            self.reads.want(&Source::Transcript(path.to_owned()), Urgency::Now, now.mono);
+        }
+        let Some(session) = file.session.clone() else { return };
+        let key = (file.root.clone(), session);
+        let is_agent = !matches!(file.place, claude::Place::Transcript(_));
+        let it = self.sessions.entry(key.clone()).or_default();
+        if is_agent {
+            it.agents.insert(path.to_owned());
+        } else {
+            it.transcript = Some(path.to_owned());
+        }
+        it.grew_ms = it.grew_ms.max(grew_ms);
+        self.refresh_session(&key, now);
+        self.touch_repo(&key, now);
+    }
+
+    /// A transcript was deleted. Claude Code prunes old ones, and what they used was used.
+    pub(super) fn vanished(&mut self, path: &Path, now: Now) {
+        self.reads.forget(&Source::Transcript(path.to_owned()));
+        let Some(file) = self.files.remove(path) else { return };
+        if let Some(root) = self.roots.get_mut(&file.root) {
+            root.ledger.retire_file(file.id);
+        }
+        let Some(session) = file.session else { return };
+        let key = (file.root, session);
+        if let Some(it) = self.sessions.get_mut(&key) {
+            it.agents.remove(path);
+            it.transcript.take_if(|it| it == path);
+            if it.transcript.is_none() && it.agents.is_empty() && it.process.is_none() {
+                it.ended_ms = now.wall_ms;
+            }
+        }
+        self.is_dirty = true;
+        self.refresh_session(&key, now);
+    }
+}
