@@ -1,6 +1,7 @@
 //! Where the log goes: standard error, or a file that stays small.
 
 use std::io::{self, Write};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -38,8 +39,9 @@ struct CappedFile {
 
 impl CappedFile {
     fn open(path: &Path) -> io::Result<CappedFile> {
+        // Private, like everything in the state directory, which it may be the first to make.
         if let Some(dir) = path.parent() {
-            fs_err::create_dir_all(dir)?;
+            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         }
         use fs_err::os::unix::fs::OpenOptionsExt;
         let mut options = fs_err::OpenOptions::new();

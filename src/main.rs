@@ -41,9 +41,11 @@ fn run(cli: &Cli, env: &Environment) -> Result<Exit> {
         }
         None => {
             log::start(cli.log_file.as_deref(), env.text("CCSTATUSD_LOG"))?;
+            let colour = show::style(env).colour && io::stdout().is_terminal();
             daemon::run(env, |id, line| {
                 if cli.print {
-                    print(io::stdout(), &format!("{} {line}\n", id.0));
+                    let line = if colour { line.to_owned() } else { display::without_colour(line) };
+                    print(io::stdout(), &format!("{:.8}  {line}\n", id.0));
                 }
             })?;
             Ok(Exit::Success)

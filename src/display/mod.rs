@@ -86,6 +86,11 @@ pub fn line(view: &View<'_>, style: &Style) -> String {
     theme::paint(&text, style.colour)
 }
 
+/// A line that was drawn in colour, for where colours are not wanted.
+pub fn without_colour(line: &str) -> String {
+    theme::plain(line)
+}
+
 /// Draws the line that a plain `cat` prints. It cannot compute ages when it is read, so it ends
 /// with the local time at which it was drawn, which the caller gives as `HH:MM`.
 pub fn session_line(

@@ -482,6 +482,9 @@ proptest! {
         let style = Style { columns: Some(columns), padding: 0, colour: false };
         let watcher = if gone { Watcher::Gone } else { Watcher::Alive };
         let drawn = show(Source::Snapshot(&snapshot), watcher, &client, &style);
+        let coloured = Style { colour: true, ..style };
+        let coloured = show(Source::Snapshot(&snapshot), watcher, &client, &coloured);
+        prop_assert_eq!(&without_colour(&coloured), &drawn);
         check_shape(&drawn, columns.saturating_sub(3).max(1));
     }
 }

@@ -42,6 +42,14 @@ pub(super) fn paint(text: &Text, colour: bool) -> String {
     out
 }
 
+/// A line of ours as [`paint`] makes it without colour.
+pub(super) fn plain(line: &str) -> String {
+    let mut pieces = line.split("\x1b[");
+    let first = pieces.next().unwrap_or_default().to_owned();
+    // Every sequence is one of ours, and those end in `m`.
+    pieces.fold(first, |text, it| text + it.split_once('m').map_or("", |(_, rest)| rest))
+}
+
 /// Select Graphic Rendition: the sequence that starts a colour.
 fn sgr(paint: Paint) -> Option<&'static str> {
     match paint {
