@@ -484,7 +484,7 @@ proptest! {
         let drawn = show(Source::Snapshot(&snapshot), watcher, &client, &style);
         let coloured = Style { colour: true, ..style };
         let coloured = show(Source::Snapshot(&snapshot), watcher, &client, &coloured);
-        prop_assert_eq!(&without_colour(&coloured), &drawn);
+        prop_assert_eq!(&super::without_colour(&coloured), &drawn);
         check_shape(&drawn, columns.saturating_sub(3).max(1));
     }
 }

@@ -147,7 +147,6 @@ fn the_picture_keeps_its_columns() {
 }
 
 #[test]
-#[ignore = "needs a watcher, which this crate does not have yet"]
 fn the_demonstration_shows_true_lines_and_leaves_nothing_behind() {
     let tmp = tempfile::tempdir().unwrap();
     let mut demo = Command::new(contrib("demo.sh"));
