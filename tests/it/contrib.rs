@@ -10,6 +10,8 @@ use std::process::{Command, Output, Stdio};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
+use crate::sandbox::{skip, text};
+
 #[test]
 fn the_systemd_unit_is_valid() {
     check_systemd_unit(&[]);
@@ -196,20 +198,5 @@ fn run(command: &mut Command) -> Option<Output> {
     match command.stdin(Stdio::null()).output() {
         Err(it) if it.kind() == std::io::ErrorKind::NotFound => None,
         it => Some(it.unwrap_or_else(|it| panic!("{command:?}: {it}"))),
-    }
-}
-
-fn text(output: &Output) -> String {
-    [&output.stdout, &output.stderr].map(|it| String::from_utf8_lossy(it)).concat()
-}
-
-/// Says that something is not tested here. A test runner hides what passing tests print, so
-/// `.ci/run` names a file where it is kept too.
-#[expect(clippy::print_stderr, reason = "a test that is skipped must say so")]
-fn skip(reason: &str) {
-    eprintln!("SKIP: {reason}");
-    if let Some(path) = std::env::var_os("CCSTATUSD_SKIPS") {
-        let mut file = fs_err::OpenOptions::new().create(true).append(true).open(path).unwrap();
-        writeln!(file, "SKIP: {reason}").unwrap();
     }
 }

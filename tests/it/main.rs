@@ -4,5 +4,10 @@
 mod contrib;
 mod exec;
 mod git;
+mod life;
+mod oneshot;
+mod sandbox;
 mod show;
+mod store;
 mod usage;
+mod watcher;

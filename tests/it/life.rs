@@ -1,0 +1,299 @@
+//! The watcher as a process: how it starts and ends, and what it survives.
+#![expect(clippy::disallowed_methods, reason = "these tests are about starting programs")]
+
+use std::io::Write;
+use std::time::Duration;
+
+use ccstatusd::store::schema::{ClientFacts, Snapshot};
+use ccstatusd::time::{HOUR_MS, Now, pause};
+use nix::sys::signal::Signal;
+
+use crate::sandbox::{
+    Sandbox, Transcript, is_met_within, n_replies, processes_with, repo_of, session, skip, text,
+};
+
+/// A sandbox with one session in one repository.
+fn sandbox() -> Sandbox {
+    let sandbox = Sandbox::with_root();
+    let repo = sandbox.repo("p");
+    sandbox.session("s1", &repo).prompt("one");
+    sandbox
+}
+
+// ---- Locks
+
+#[test]
+fn a_second_watcher_says_who_is_the_first() {
+    let sandbox = sandbox();
+    let watcher = sandbox.start_watcher();
+    let output = sandbox.ccstatusd().output().unwrap();
+    assert_eq!(output.status.code(), Some(3));
+    assert!(text(&output).contains(&format!("(process {})", watcher.id())), "{}", text(&output));
+}
+
+#[test]
+fn a_watcher_whose_lock_was_removed_ends_and_never_publishes_again() {
+    let sandbox = sandbox();
+    let mut first = sandbox.start_watcher();
+    fs_err::remove_file(sandbox.state.join("watch.lock")).unwrap();
+    let second = sandbox.start_watcher();
+    sandbox.session("s2", &sandbox.home).reply("two");
+    assert_eq!(first.wait(Duration::from_secs(10)).code(), Some(2));
+    assert!(first.log().is_empty() || !first.log().contains("panic"), "{}", first.log());
+    let snapshot = sandbox.wait_for("the new session", |it| n_replies(it, &sandbox.root()) == 1);
+    assert_eq!(snapshot.watcher.map(|it| it.pid), Some(second.id()));
+}
+
+#[test]
+fn a_watcher_whose_state_directory_was_removed_ends() {
+    let sandbox = sandbox();
+    let mut watcher = sandbox.start_watcher();
+    fs_err::remove_dir_all(&sandbox.state).unwrap();
+    assert_eq!(watcher.wait(Duration::from_secs(10)).code(), Some(2));
+    assert!(!sandbox.state.exists(), "it made the directory again");
+    let _next = sandbox.start_watcher();
+}
+
+// ---- Ends
+
+#[test]
+fn a_killed_watcher_leaves_nothing_and_the_next_one_starts_at_once() {
+    let sandbox = sandbox();
+    let script = fs_err::read_to_string(sandbox.path("bin/git")).unwrap();
+    // A git with children of its own, one of which has left its group.
+    let children = "sleep 100 & setsid sleep 100 & trap '' TERM; sleep 100 # ";
+    let slow = script.replace("sleep \"$(cat", &format!("{children}\"$(cat"));
+    assert_ne!(slow, script);
+    let slow = slow.replace("\"; fi", "\n:; fi");
+    fs_err::write(sandbox.path("bin/git"), slow).unwrap();
+    sandbox.slow_git("100");
+    let mut watcher = sandbox.start_watcher();
+    sandbox.wait_until("a slow git", || sandbox.n_git_calls() == 1);
+    let marker = format!("HOME={}", sandbox.home.display());
+    sandbox.wait_until("its children", || {
+        processes_with(&marker).iter().filter(|it| it.contains("sleep 100")).count() == 3
+    });
+    watcher.signal(Signal::SIGKILL);
+    watcher.wait(Duration::from_secs(2));
+    fs_err::remove_file(sandbox.path("slow")).unwrap();
+
+    let began = Now::read().mono;
+    let next = sandbox.start_watcher();
+    let took = Now::read().mono - began;
+    assert!(took < Duration::from_secs(3), "the next one took {took:?}");
+    let snapshot = sandbox.wait_for("git facts", |it| repo_of(it, "s1").is_some());
+    assert_eq!(snapshot.watcher.map(|it| it.pid), Some(next.id()));
+    drop(next);
+    sandbox.wait_until("nothing is left", || processes_with(&marker).is_empty());
+}
+
+#[track_caller]
+fn check_ends(signal: Signal) {
+    let sandbox = sandbox();
+    sandbox.slow_git("100");
+    let mut watcher = sandbox.start_watcher();
+    sandbox.wait_until("a slow git", || sandbox.n_git_calls() == 1);
+    watcher.signal(signal);
+    assert_eq!(watcher.wait(Duration::from_secs(2)).code(), Some(0));
+    let snapshot = sandbox.snapshot().unwrap();
+    assert_eq!(snapshot.watcher, None);
+    assert_eq!(session(&snapshot, "s1").turns, 1, "what was known is still there");
+    let marker = format!("HOME={}", sandbox.home.display());
+    sandbox.wait_until("nothing is left", || processes_with(&marker).is_empty());
+}
+
+#[test]
+fn sigterm_ends_it_within_two_seconds() {
+    check_ends(Signal::SIGTERM);
+}
+
+#[test]
+fn sigint_ends_it_within_two_seconds() {
+    check_ends(Signal::SIGINT);
+}
+
+#[test]
+fn sighup_reads_a_good_configuration_and_survives_a_bad_one() {
+    let sandbox = sandbox();
+    let other = sandbox.path("other");
+    Transcript::new(&other, "-p", "s2", &sandbox.home).reply("one");
+    let watcher = sandbox.start_watcher();
+    fs_err::create_dir_all(sandbox.path(".config/ccstatusd")).unwrap();
+    let config = sandbox.path(".config/ccstatusd/config.toml");
+    fs_err::write(&config, "roots = 7").unwrap();
+    watcher.signal(Signal::SIGHUP);
+    sandbox.wait_until("the complaint", || {
+        let log = watcher.log();
+        log.contains("config.toml") && log.contains("going on with the one before")
+    });
+    sandbox.session("s3", &sandbox.home).reply("it still works");
+    sandbox.wait_for("s3", |it| n_replies(it, &sandbox.root()) == 1);
+    fs_err::write(&config, format!("roots = ['{}']", other.display())).unwrap();
+    watcher.signal(Signal::SIGHUP);
+    sandbox.wait_for("the new root", |it| n_replies(it, &other) == 1);
+}
+
+/// Without a session that lives, nothing may wake it.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_idle_watcher_does_not_wake() {
+    let sandbox = Sandbox::with_root();
+    let mut transcript = sandbox.session("s1", &sandbox.home);
+    transcript.write_old(Now::read().wall_ms - 5 * HOUR_MS);
+    let watcher = sandbox.start_watcher();
+    // Waits for what its start left to do.
+    sandbox.oneshot();
+    sandbox.oneshot();
+    let tasks = format!("/proc/{}/task", watcher.id());
+    let n_wakes = || -> u64 {
+        let entries = fs_err::read_dir(&tasks).unwrap().flatten();
+        let status = entries.map(|it| fs_err::read_to_string(it.path().join("status")).unwrap());
+        let count = |status: String| -> u64 {
+            let line = status.lines().find_map(|it| it.strip_prefix("voluntary_ctxt_switches:"));
+            line.unwrap().trim().parse().unwrap()
+        };
+        status.map(count).sum()
+    };
+    // What the cookie's removal caused is over when nothing has happened for a while.
+    let mut before = n_wakes();
+    sandbox.wait_until("quiet", || {
+        pause(Duration::from_millis(300));
+        std::mem::replace(&mut before, n_wakes()) == before
+    });
+    let before = n_wakes();
+    pause(Duration::from_secs(3));
+    assert_eq!(n_wakes() - before, 0, "it woke though nothing happened");
+    transcript.prompt("good morning");
+    sandbox.wait_for("it reacts all the same", |it| session(it, "s1").turns == 2);
+}
+
+// ---- Limits of the kernel
+
+/// While it is stopped, more happens than the kernel remembers.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_overflow_of_the_kernels_queue_loses_nothing() {
+    let mut sandbox = Sandbox::with_root();
+    let mut transcripts = [1, 2].map(|n| sandbox.session(&format!("s{n}"), &sandbox.home));
+    for it in &mut transcripts {
+        it.reply("one");
+    }
+    let watcher = sandbox.start_watcher();
+    watcher.signal(Signal::SIGSTOP);
+    let limit = fs_err::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
+    let limit: usize = limit.trim().parse().unwrap();
+    let open = |it: &Transcript| fs_err::OpenOptions::new().append(true).open(&it.path).unwrap();
+    let mut files = transcripts.each_ref().map(open);
+    // Equal events that follow each other are one to the kernel, so they take turns.
+    for n in 0..=limit {
+        files[n % 2].write_all(b"\n").unwrap();
+    }
+    transcripts[0].reply("after the overflow");
+    for n in 3..23 {
+        Transcript::new(&sandbox.root(), &format!("-p{n}"), &format!("s{n}"), &sandbox.home)
+            .reply("in a new folder");
+    }
+    watcher.signal(Signal::SIGCONT);
+    let warm = sandbox.wait_for("everything", |it| n_replies(it, &sandbox.root()) == 23);
+    assert!(warm.watcher.as_ref().unwrap().rescans >= 1, "{:?}", warm.watcher);
+    // The folders that were made meanwhile are watched.
+    let mut late = Transcript::new(&sandbox.root(), "-p7", "s7", &sandbox.home);
+    late.prompt("still there?");
+    let warm = sandbox.wait_for("an append in a new folder", |it| session(it, "s7").turns == 1);
+    sandbox.state = sandbox.path("cold");
+    let cold = sandbox.oneshot();
+    let facts = |it: &Snapshot| {
+        let sessions = it.sessions.iter();
+        sessions
+            .map(|(id, it)| (id.clone(), it.tokens, it.turns, it.last_message.clone()))
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(facts(&warm), facts(&cold));
+}
+
+/// Runs a watcher in a user namespace with this limit of inotify's.
+#[cfg(target_os = "linux")]
+#[track_caller]
+fn check_without_events(limit: &str, value: u32, polled: impl Fn(&Sandbox) -> Vec<String>) {
+    let sandbox = sandbox();
+    let file = format!("/proc/sys/user/{limit}");
+    let probe = format!("echo {value} > {file}");
+    let can = sandbox.command("unshare").args(["-Ur", "sh", "-c", &probe]).output();
+    if !can.is_ok_and(|it| it.status.success()) {
+        return skip(&format!("no user namespaces: nothing is polled for want of {limit}"));
+    }
+    let mut command = sandbox.command("unshare");
+    let script = format!("echo {value} > {file} && exec \"$0\"");
+    command.args(["-Ur", "sh", "-c", &script, env!("CARGO_BIN_EXE_ccstatusd")]);
+    let watcher = sandbox.spawn_watcher(command);
+    let snapshot = sandbox.wait_for("git facts", |it| {
+        it.watcher.as_ref().is_some_and(|it| it.pid == watcher.id()) && repo_of(it, "s1").is_some()
+    });
+    let listed = snapshot.watcher.unwrap().polled;
+    for dir in polled(&sandbox) {
+        assert!(listed.contains(&dir), "{dir} is not among {listed:?}");
+    }
+    let mut transcript = sandbox.session("s2", &sandbox.home);
+    transcript.reply("one");
+    sandbox.wait_for("a new session", |it| n_replies(it, &sandbox.root()) == 1);
+    transcript.reply("two");
+    sandbox.wait_for("an append", |it| n_replies(it, &sandbox.root()) == 2);
+    sandbox.sh(&sandbox.path("p"), "git checkout -q -b other");
+    sandbox
+        .wait_for("a branch", |it| repo_of(it, "s1").unwrap().branch.as_deref() == Some("other"));
+    fs_err::write(sandbox.path("p/new"), "").unwrap();
+    let snapshot = sandbox.oneshot();
+    assert_eq!(repo_of(&snapshot, "s1").unwrap().untracked, 1);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn without_enough_watches_the_rest_is_polled() {
+    check_without_events("max_inotify_watches", 6, |it| {
+        vec![it.path("p/.git/refs/heads").to_str().unwrap().to_owned()]
+    });
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn without_inotify_everything_is_polled() {
+    check_without_events("max_inotify_instances", 0, |it| {
+        let dirs = [it.root(), it.root().join("projects/-project"), it.path("p/.git")];
+        dirs.iter().map(|it| it.to_str().unwrap().to_owned()).collect()
+    });
+}
+
+// ---- Surroundings
+
+#[test]
+fn a_state_directory_with_a_long_path_works() {
+    let mut sandbox = sandbox();
+    sandbox.state = sandbox.path(&format!("{}/state", "x".repeat(120)));
+    let mut transcript = sandbox.session("s2", &sandbox.home);
+    transcript.reply("one");
+    let watcher = sandbox.start_watcher();
+    sandbox.hint(&ClientFacts {
+        session_id: Some("s2".into()),
+        transcript_path: Some(transcript.path.to_str().unwrap().into()),
+        cost_usd: Some(7.5),
+        ..ClientFacts::default()
+    });
+    sandbox
+        .wait_for("the hint", |it| session(it, "s2").cost.as_ref().is_some_and(|it| it.usd == 7.5));
+    fs_err::write(sandbox.path("p/new"), "").unwrap();
+    let snapshot = sandbox.oneshot();
+    assert_eq!(snapshot.watcher.as_ref().map(|it| it.pid), Some(watcher.id()));
+    assert_eq!(repo_of(&snapshot, "s1").unwrap().untracked, 1);
+}
+
+#[test]
+fn the_log_file_s_directory_is_made() {
+    let sandbox = sandbox();
+    let log = sandbox.path("a/b/ccstatusd.log");
+    let mut command = sandbox.ccstatusd();
+    command.arg("--log-file").arg(&log);
+    let watcher = sandbox.spawn_watcher(command);
+    let says = |what: &str| fs_err::read_to_string(&log).is_ok_and(|it| it.contains(what));
+    assert!(is_met_within(Duration::from_secs(10), || says("watching")));
+    assert_eq!(watcher.log(), "", "it is on standard error, too");
+}

@@ -1,0 +1,198 @@
+//! `--oneshot`: alone, beside a watcher, and many at once.
+#![expect(clippy::disallowed_methods, reason = "these tests are about starting programs")]
+
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Child, Stdio};
+
+use ccstatusd::store::schema::Snapshot;
+use ccstatusd::time::Now;
+
+use crate::sandbox::{Sandbox, n_replies, processes_with, repo_of, session, text};
+
+/// Two sessions' worth of a sandbox: one transcript, one repository.
+fn sandbox() -> Sandbox {
+    let sandbox = Sandbox::with_root();
+    let repo = sandbox.repo("p");
+    let mut transcript = sandbox.session("s1", &repo);
+    transcript.prompt("one");
+    transcript.reply("two");
+    sandbox
+}
+
+fn start_many(sandbox: &Sandbox, n: usize) -> Vec<Child> {
+    let start = |_| {
+        let mut command = sandbox.ccstatusd();
+        command.args(["--oneshot", "--json"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().unwrap()
+    };
+    (0..n).map(start).collect()
+}
+
+#[track_caller]
+fn finish(children: Vec<Child>) -> Vec<Snapshot> {
+    let finish = |it: Child| {
+        let output = it.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    children.into_iter().map(finish).collect()
+}
+
+#[test]
+fn alone_it_finds_everything_and_leaves_it_for_displays() {
+    let sandbox = sandbox();
+    let printed = sandbox.oneshot();
+    assert_eq!(n_replies(&printed, &sandbox.root()), 1);
+    assert_eq!(repo_of(&printed, "s1").unwrap().branch.as_deref(), Some("main"));
+    assert_eq!(printed.watcher, None);
+    assert_eq!(sandbox.snapshot().unwrap(), printed);
+    assert_eq!(sandbox.n_git_calls(), 1);
+    let line = fs_err::read_to_string(sandbox.state.join("lines/s1")).unwrap();
+    assert!(line.contains("main"), "{line}");
+}
+
+#[test]
+fn without_a_directory_of_claude_s_it_has_nothing_to_say_and_succeeds() {
+    let sandbox = Sandbox::new();
+    let snapshot = sandbox.oneshot();
+    assert!(snapshot.sessions.is_empty() && snapshot.degraded.is_empty(), "{snapshot:?}");
+}
+
+#[test]
+fn what_fails_keeps_its_last_facts_and_the_exit_code_says_so() {
+    let sandbox = sandbox();
+    let before = sandbox.oneshot();
+    sandbox.failing_git();
+    let output = sandbox.ccstatusd().args(["--oneshot", "--json"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    let snapshot: Snapshot = serde_json::from_slice(&output.stdout).unwrap();
+    let (old, new) = (repo_of(&before, "s1").unwrap(), repo_of(&snapshot, "s1"));
+    let new = new.expect("the old facts are there");
+    assert_eq!((&new.branch, &new.commit, new.as_of_ms), (&old.branch, &old.commit, old.as_of_ms));
+    assert!(new.error.as_ref().is_some_and(|it| it.contains("the stub fails")), "{new:?}");
+    assert_eq!(snapshot.degraded.len(), 1);
+    assert!(snapshot.degraded[0].source.starts_with("git:"), "{:?}", snapshot.degraded);
+}
+
+#[test]
+fn a_state_directory_that_others_may_use_is_refused() {
+    let sandbox = sandbox();
+    fs_err::create_dir(&sandbox.state).unwrap();
+    fs_err::set_permissions(&sandbox.state, PermissionsExt::from_mode(0o755)).unwrap();
+    let output = sandbox.ccstatusd().arg("--oneshot").output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(output.stdout.is_empty() && text(&output).contains("hint: chmod 700"), "{output:?}");
+}
+
+#[test]
+fn beside_a_watcher_it_includes_what_happened_right_before() {
+    let sandbox = sandbox();
+    let mut transcript = sandbox.session("s2", &sandbox.path("p"));
+    let watcher = sandbox.start_watcher();
+    for n in 1..=10 {
+        fs_err::write(sandbox.path(&format!("p/new{n}")), "").unwrap();
+        transcript.reply("more");
+        let snapshot = sandbox.oneshot();
+        assert_eq!(repo_of(&snapshot, "s2").unwrap().untracked, n);
+        assert_eq!(session(&snapshot, "s2").tokens.output, 42 * n);
+        assert_eq!(snapshot.watcher.map(|it| it.pid), Some(watcher.id()), "it scanned by itself");
+    }
+}
+
+#[test]
+fn beside_a_watcher_it_asks_git_once() {
+    let sandbox = sandbox();
+    let _watcher = sandbox.start_watcher();
+    // All that the start made due, and what the first cookie leaves.
+    sandbox.oneshot();
+    let n_before = sandbox.n_git_calls();
+    for _ in 0..5 {
+        sandbox.oneshot();
+    }
+    // The sixth is the fence: what the fifth left behind is before it.
+    sandbox.oneshot();
+    assert_eq!(sandbox.n_git_calls() - n_before, 6, "{:#?}", sandbox.git_log());
+}
+
+#[test]
+fn many_beside_a_watcher_are_all_answered() {
+    let sandbox = sandbox();
+    let watcher = sandbox.start_watcher();
+    fs_err::write(sandbox.path("p/new"), "").unwrap();
+    for snapshot in finish(start_many(&sandbox, 20)) {
+        assert_eq!(repo_of(&snapshot, "s1").unwrap().untracked, 1);
+        assert_eq!(snapshot.watcher.map(|it| it.pid), Some(watcher.id()));
+    }
+    let left: Vec<_> = fs_err::read_dir(sandbox.state.join("sync")).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+/// A policy that spares the repository must not make a caller wait for its rest to be over.
+#[test]
+fn who_asks_while_a_slow_git_runs_waits_for_one_more_run_only() {
+    let sandbox = sandbox();
+    let _watcher = sandbox.start_watcher();
+    sandbox.oneshot();
+    sandbox.slow_git("0.7");
+    let mut first = start_many(&sandbox, 1);
+    let n_before = sandbox.n_git_calls();
+    sandbox.wait_until("a slow git", || sandbox.n_git_calls() > n_before);
+    fs_err::write(sandbox.path("p/new"), "").unwrap();
+    let began = Now::read().mono;
+    let snapshot = sandbox.oneshot();
+    let took = Now::read().mono - began;
+    assert_eq!(repo_of(&snapshot, "s1").unwrap().untracked, 1);
+    assert!(took.as_millis() < 4000, "two runs of 0.7 s took {took:?}");
+    finish(std::mem::take(&mut first));
+}
+
+#[test]
+fn many_without_a_watcher_run_git_one_at_a_time_and_share_what_it_says() {
+    let sandbox = sandbox();
+    sandbox.slow_git("0.3");
+    let snapshots = finish(start_many(&sandbox, 20));
+    assert!(snapshots.iter().all(|it| repo_of(it, "s1").is_some()));
+    let log = sandbox.git_log();
+    let n_calls = sandbox.n_git_calls();
+    for pair in log.chunks(2) {
+        let [start, end] = pair else { panic!("{log:#?}") };
+        let pid = start.split(' ').nth(1).unwrap();
+        assert_eq!(*end, format!("end {pid}"), "two ran at once: {log:#?}");
+    }
+    // Those that began before the first was done share its answer; the rest began later.
+    assert!(n_calls <= 5, "{n_calls} runs for 20 callers");
+}
+
+#[test]
+fn one_that_is_killed_while_it_waits_leaves_no_trouble() {
+    let sandbox = sandbox();
+    let _watcher = sandbox.start_watcher();
+    sandbox.oneshot();
+    sandbox.slow_git("0.5");
+    let n_before = sandbox.n_git_calls();
+    let mut doomed = start_many(&sandbox, 1);
+    sandbox.wait_until("a slow git", || sandbox.n_git_calls() > n_before);
+    doomed[0].kill().unwrap();
+    doomed[0].wait().unwrap();
+    fs_err::remove_file(sandbox.path("slow")).unwrap();
+    sandbox.oneshot();
+    sandbox.wait_until("its cookie is gone", || {
+        fs_err::read_dir(sandbox.state.join("sync")).unwrap().count() == 0
+    });
+}
+
+/// Its git dies with it, and its lock with both.
+#[test]
+fn one_that_is_killed_while_it_fetches_keeps_nobody_waiting() {
+    let sandbox = sandbox();
+    sandbox.slow_git("30");
+    let mut doomed = start_many(&sandbox, 1);
+    sandbox.wait_until("a slow git", || sandbox.n_git_calls() == 1);
+    doomed[0].kill().unwrap();
+    doomed[0].wait().unwrap();
+    fs_err::remove_file(sandbox.path("slow")).unwrap();
+    let snapshot = sandbox.oneshot();
+    assert!(repo_of(&snapshot, "s1").is_some());
+    let marker = format!("HOME={}", sandbox.home.display());
+    sandbox.wait_until("nothing is left", || processes_with(&marker).is_empty());
+}

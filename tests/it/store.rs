@@ -1,0 +1,135 @@
+//! The state directory while a watcher works: what is in it, for whom, and never half of it.
+
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::sandbox::{CAP, Sandbox, n_replies, repo_of};
+use ccstatusd::store::schema::Snapshot;
+use ccstatusd::time::Now;
+
+#[test]
+fn everything_in_the_state_directory_is_private() {
+    let sandbox = Sandbox::with_root();
+    let repo = sandbox.repo("p");
+    sandbox.session("s1", &repo).reply("one");
+    let _watcher = sandbox.start_watcher();
+    sandbox.wait_for("git facts", |it| repo_of(it, "s1").is_some());
+    sandbox.oneshot();
+    let mut seen = Vec::new();
+    check_private(&sandbox.state, &mut seen);
+    for name in ["snapshot.json", "watch.lock", "fetch.lock", "notify.sock", "s1", "latest"] {
+        assert!(seen.iter().any(|it| it == name), "no {name} among {seen:?}");
+    }
+}
+
+#[track_caller]
+fn check_private(path: &Path, seen: &mut Vec<String>) {
+    let meta = fs_err::symlink_metadata(path).unwrap();
+    let expected = if meta.is_dir() { 0o700 } else { 0o600 };
+    assert!(meta.is_dir() || meta.is_file() || meta.file_type().is_socket(), "{path:?}");
+    assert_eq!(meta.mode() & 0o777, expected, "{} has mode {:o}", path.display(), meta.mode());
+    seen.push(path.file_name().unwrap().to_str().unwrap().to_owned());
+    if meta.is_dir() {
+        for entry in fs_err::read_dir(path).unwrap() {
+            check_private(&entry.unwrap().path(), seen);
+        }
+    }
+}
+
+#[test]
+fn what_a_killed_watcher_left_half_written_is_swept() {
+    let sandbox = Sandbox::with_root();
+    sandbox.session("s1", &sandbox.home).reply("one");
+    drop(sandbox.start_watcher());
+    let left = [
+        sandbox.state.join(".ccstatusd-snapshot.json.1.tmp"),
+        sandbox.state.join("lines/.ccstatusd-s1.1.tmp"),
+        sandbox.state.join("lines/of-a-session-that-is-gone"),
+    ];
+    let other = sandbox.state.join("somebody-else-s.tmp");
+    for path in left.iter().chain([&other]) {
+        fs_err::write(path, "{\"versi").unwrap();
+    }
+    let _watcher = sandbox.start_watcher();
+    sandbox.wait_until("the leftovers are gone", || left.iter().all(|it| !it.exists()));
+    assert!(other.exists(), "it removed what was not its own");
+}
+
+#[test]
+fn an_unreadable_snapshot_is_no_obstacle() {
+    let sandbox = Sandbox::with_root();
+    sandbox.session("s1", &sandbox.home).reply("one");
+    drop(sandbox.start_watcher());
+    for bytes in [&b""[..], b"{\"version\":1,\"sessions\":{\"s1\"", b"\0\0\0\0", b"[]"] {
+        fs_err::write(sandbox.state.join("snapshot.json"), bytes).unwrap();
+        let snapshot = sandbox.oneshot();
+        assert_eq!(n_replies(&snapshot, &sandbox.root()), 1, "over {bytes:?}");
+    }
+}
+
+#[test]
+fn a_reader_never_sees_half_a_snapshot_or_an_older_one() {
+    let sandbox = Sandbox::with_root();
+    let mut transcript = sandbox.session("s1", &sandbox.home);
+    transcript.reply("one");
+    let _watcher = sandbox.start_watcher();
+    let first = sandbox.snapshot().unwrap().seq;
+    let is_over = AtomicBool::new(false);
+    let path = sandbox.state.join("snapshot.json");
+    let (n_reads, last) = std::thread::scope(|scope| {
+        let reader = scope.spawn(|| {
+            let (mut n_reads, mut last) = (0, 0);
+            while !is_over.load(Ordering::Relaxed) || n_reads < 2000 {
+                let bytes = fs_err::read(&path).unwrap();
+                let snapshot: Snapshot = serde_json::from_slice(&bytes).unwrap();
+                assert!(snapshot.seq >= last, "{} after {last}", snapshot.seq);
+                last = snapshot.seq;
+                n_reads += 1;
+            }
+            (n_reads, last)
+        });
+        // Publications are 50 ms apart at least.
+        let give_up_at = Now::read().mono + CAP;
+        let mut n_replies = 1;
+        while sandbox.snapshot().unwrap().seq < first + 15 && Now::read().mono < give_up_at {
+            transcript.reply("more");
+            n_replies += 1;
+        }
+        is_over.store(true, Ordering::Relaxed);
+        assert!(n_replies > 15);
+        reader.join().unwrap()
+    });
+    assert!(n_reads >= 2000 && last >= first + 10, "{n_reads} reads up to {last} from {first}");
+}
+
+#[test]
+fn numbers_go_on_over_a_restart() {
+    let sandbox = Sandbox::with_root();
+    sandbox.session("s1", &sandbox.home).reply("one");
+    drop(sandbox.start_watcher());
+    let before = sandbox.snapshot().unwrap().seq;
+    let _watcher = sandbox.start_watcher();
+    assert!(sandbox.snapshot().unwrap().seq > before);
+}
+
+/// Every publication is a rename, so an unchanged snapshot keeps its inode.
+#[test]
+fn what_is_equal_is_not_written_again() {
+    let sandbox = Sandbox::with_root();
+    let mut transcript = sandbox.session("s1", &sandbox.home);
+    transcript.reply("one");
+    let _watcher = sandbox.start_watcher();
+    sandbox.oneshot();
+    let line = sandbox.state.join("lines/s1");
+    let inode = || fs_err::metadata(&line).unwrap().ino();
+    let before = (inode(), fs_err::read(&line).unwrap());
+    for n in 0..5 {
+        // Nothing of this is in the line.
+        transcript.append(&format!("{{\"type\":\"mode\",\"n\":{n}}}\n"));
+        sandbox.oneshot();
+    }
+    if fs_err::read(&line).unwrap() == before.1 {
+        assert_eq!(inode(), before.0);
+    }
+}
