@@ -71,6 +71,7 @@ enum Slot {
     RunningStale {
         since: Instant,
         window: Window,
+        urgency: Urgency,
     },
 }
 
@@ -96,11 +97,14 @@ impl<K: Ord + Clone> Plan<K> {
                 window
             }
             Slot::Running { since } => {
-                task.slot = Slot::RunningStale { since, window: Window::open(now) };
+                task.slot = Slot::RunningStale { since, window: Window::open(now), urgency };
                 return true;
             }
-            Slot::RunningStale { ref mut window, .. } => {
+            Slot::RunningStale { ref mut window, urgency: ref mut before, .. } => {
                 window.add(now);
+                if urgency == Urgency::Now {
+                    *before = urgency;
+                }
                 return true;
             }
         };
@@ -137,7 +141,7 @@ impl<K: Ord + Clone> Plan<K> {
         let Some(task) = self.tasks.get_mut(key) else { return };
         let (since, stale) = match task.slot {
             Slot::Running { since } => (since, None),
-            Slot::RunningStale { since, window } => (since, Some(window)),
+            Slot::RunningStale { since, window, urgency } => (since, Some((window, urgency))),
             Slot::Idle | Slot::Wanted { .. } => return,
         };
         self.running -= 1;
@@ -152,9 +156,12 @@ impl<K: Ord + Clone> Plan<K> {
         }
         task.not_before = Some(not_before);
         task.slot = Slot::Idle;
-        let window = stale.or_else(|| (!good).then(|| Window::open(now)));
-        if let Some(window) = window {
-            let due = task.due(window, self.policy.debounce);
+        let failed = || (!good).then(|| (Window::open(now), Urgency::Settled));
+        if let Some((window, urgency)) = stale.or_else(failed) {
+            let due = match urgency {
+                Urgency::Now if good => now,
+                Urgency::Now | Urgency::Settled => task.due(window, self.policy.debounce),
+            };
             task.slot = Slot::Wanted { window, due };
             self.queue.insert((due, key.clone()));
         }
@@ -376,6 +383,20 @@ mod tests {
         sim.want("a", 0);
         assert!(sim.plan.want(&"a", Urgency::Now, sim.at(10)));
         assert_eq!(sim.take(10), ["a"]);
+    }
+
+    #[test]
+    fn somebody_who_waits_while_it_runs_does_not_wait_for_its_rest() {
+        let mut sim = Sim::new();
+        sim.want("a", 0);
+        assert_eq!(sim.take(150), ["a"]);
+        assert!(sim.plan.want(&"a", Urgency::Now, sim.at(200)));
+        sim.want("a", 210);
+        sim.done("a", true, 1150);
+        assert_eq!(sim.take(1150), ["a"]);
+        assert!(sim.plan.want(&"a", Urgency::Now, sim.at(1200)));
+        sim.done("a", false, 1250);
+        assert_eq!(sim.take(1250), [""; 0], "a failing source keeps its own pace");
     }
 
     #[test]
