@@ -4,6 +4,7 @@
 //! about 100 bytes, and the directory's path may be longer.
 
 use std::io;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -30,6 +31,8 @@ pub fn listen(hints: Sender<ClientFacts>) -> io::Result<()> {
         Ok(()) | Err(_) => {}
     }
     let socket = UnixDatagram::bind(SOCKET)?;
+    // Whatever the umask is: everything in the state directory is for its owner alone.
+    fs_err::set_permissions(SOCKET, PermissionsExt::from_mode(0o600))?;
     let run = move || {
         let mut buffer = vec![0; MAX_HINT];
         while let Ok(n_bytes) = socket.recv(&mut buffer) {

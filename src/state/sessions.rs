@@ -88,6 +88,7 @@ impl State {
     pub(super) fn hinted(&mut self, facts: ClientFacts, now: Now) {
         let Some(id) = facts.session_id.as_deref().and_then(SessionId::checked) else { return };
         let transcript = facts.transcript_path.as_deref().map(PathBuf::from);
+        let transcript = transcript.filter(|it| it.is_absolute());
         let root = match transcript.as_deref().and_then(claude::root_of) {
             Some(root) => root.to_owned(),
             None => match self.sessions.keys().find(|(_, it)| *it == id) {
