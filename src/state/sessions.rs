@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::places::Purpose;
-use super::{Process, SessionKey, Source, State, TICK};
+use super::{POLL, Process, SessionKey, Source, State, TICK};
 use crate::fetch::claude::{self, SessionFile, TranscriptFacts};
 use crate::plan::Urgency;
 use crate::store::schema::{self, ClientFacts, SessionId};
@@ -143,6 +143,7 @@ impl State {
         }
         if is_live && !was_live {
             self.next_tick.get_or_insert(now.mono + TICK);
+            self.next_poll = self.next_poll.map(|it| it.min(now.mono + POLL.0));
             if let Some(folder) = transcript.as_deref().map(claude::session_folder) {
                 let (root, session) = key.clone();
                 self.observe(&folder, Purpose::Agents { root, session });
