@@ -192,6 +192,8 @@ pub struct State {
     /// Every process file, with its session and whether the process lives.
     processes: BTreeMap<PathBuf, (SessionKey, bool)>,
     repos: BTreeMap<PathBuf, Repo>,
+    /// What an earlier process published of repositories that have not been seen yet.
+    recalled_repos: BTreeMap<PathBuf, schema::Repo>,
     reads: Plan<Source>,
     execs: Plan<Source>,
     failing: BTreeMap<Source, Failing>,
@@ -249,6 +251,7 @@ impl State {
             sessions: BTreeMap::new(),
             processes: BTreeMap::new(),
             repos: BTreeMap::new(),
+            recalled_repos: BTreeMap::new(),
             reads: Plan::new(READS),
             execs: Plan::new(EXECS),
             failing: BTreeMap::new(),

@@ -215,6 +215,8 @@ impl State {
                 root.recalled = before.usage.clone();
             }
         }
+        let repos = previous.repos.iter();
+        self.recalled_repos = repos.map(|(top, it)| ((&top.0).into(), it.clone())).collect();
         for (id, before) in &previous.sessions {
             let root = Path::new(&before.root).to_owned();
             if !self.roots.contains_key(&root) || SessionId::checked(&id.0).is_none() {

@@ -40,9 +40,11 @@ impl State {
         let top = tree.top.clone();
         let is_new = self.repos.get(&top).is_none_or(|it| it.tree != tree);
         if is_new {
+            let known = self.repos.remove(&top).map(|it| it.facts);
+            let facts = known.or_else(|| self.recalled_repos.remove(&top)).unwrap_or_default();
             let repo = Repo {
                 tree,
-                facts: self.repos.remove(&top).map(|it| it.facts).unwrap_or_default(),
+                facts,
                 dirs: BTreeSet::new(),
                 glance: GLANCE.0,
                 started: None,
