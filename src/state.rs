@@ -201,6 +201,8 @@ pub struct State {
     store_error: Option<(i64, String)>,
     /// The first scan, and cookies: who waits for what was wanted before them.
     barriers: Vec<Barrier>,
+    /// Cookies whose removal, which is a change too, has not been reported.
+    answered: BTreeSet<PathBuf>,
     started: Now,
     /// Whether every transcript has been read once, so that sums are whole.
     is_scanned: bool,
@@ -257,6 +259,7 @@ impl State {
             failing: BTreeMap::new(),
             store_error: None,
             barriers: vec![Barrier { looking: true, waiting: BTreeMap::new(), cookie: None }],
+            answered: BTreeSet::new(),
             started: now,
             is_scanned: false,
             is_dirty: true,

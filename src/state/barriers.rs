@@ -19,7 +19,24 @@ pub(super) struct Barrier {
 }
 
 impl State {
-    pub(super) fn cookie(&mut self, path: &Path, now: Now) {
+    /// A cookie appeared, or one that was answered is gone.
+    pub(super) fn cookie_changed(&mut self, path: &Path, now: Now) {
+        if !self.answered.remove(path) {
+            self.cookie(path, now);
+        }
+    }
+
+    /// These are there. Where events do not work, this is how they are found.
+    pub(super) fn cookies_listed(&mut self, there: &BTreeSet<PathBuf>, now: Now) {
+        self.answered.retain(|it| there.contains(it));
+        for path in there {
+            if !self.answered.contains(path) {
+                self.cookie(path, now);
+            }
+        }
+    }
+
+    fn cookie(&mut self, path: &Path, now: Now) {
         if self.barriers.iter().any(|it| it.cookie.as_deref() == Some(path)) {
             return;
         }
@@ -66,6 +83,7 @@ impl State {
                     self.next_publish = None;
                 }
                 Some(cookie) => {
+                    self.answered.insert(cookie.clone());
                     self.effects.extend([Effect::Publish, Effect::Acknowledge(cookie)]);
                 }
             }

@@ -43,7 +43,7 @@ impl State {
                         self.want_repo(&top, Urgency::Settled, now);
                     }
                 }
-                Purpose::Cookies => self.cookie(&path, now),
+                Purpose::Cookies => self.cookie_changed(&path, now),
             }
         }
     }
@@ -118,9 +118,8 @@ impl State {
             }
             Purpose::Git { top } => self.want_repo(&top, Urgency::Settled, now),
             Purpose::Cookies => {
-                for entry in entries.iter().filter(|it| it.kind == EntryKind::Other) {
-                    self.cookie(&entry.path, now);
-                }
+                let there = entries.iter().filter(|it| it.kind == EntryKind::Other);
+                self.cookies_listed(&there.map(|it| it.path.clone()).collect(), now);
             }
         }
     }

@@ -571,6 +571,27 @@ fn a_cookie_does_not_wait_for_the_next_try_of_a_failing_source() {
 }
 
 #[test]
+fn the_removal_of_a_cookie_is_no_cookie() {
+    let mut sim = settled();
+    let is_acknowledged = |sim: &mut Sim| {
+        let n_before = sim.effects.len();
+        sim.effects.retain(|it| !matches!(it, Effect::Acknowledge(_)));
+        sim.effects.len() < n_before
+    };
+    // Both by the same process.
+    for text in ["one", "two"] {
+        sim.changed("/state/sync/77");
+        assert_eq!(sim.fetches(), [Source::Repo("/w".into())]);
+        sim.asked_git("/w", text);
+        assert!(is_acknowledged(&mut sim));
+        sim.changed("/state/sync/77");
+        sim.pass_ms(1000);
+        assert_eq!(sim.fetches(), []);
+        assert!(!is_acknowledged(&mut sim));
+    }
+}
+
+#[test]
 fn lost_events_look_at_everything_again() {
     let mut sim = settled();
     sim.event(Event::Lost);
