@@ -474,7 +474,7 @@ impl State {
         let has_jumped = self.ticks > 0 && wall.abs_diff(mono) > 5_000;
         let is_thorough = has_jumped || self.ticks % RECONCILE_TICKS == RECONCILE_TICKS - 1;
         let looks = self.places.look_at_all(|purpose| match purpose {
-            Purpose::Git { .. } | Purpose::Await(_) => false,
+            Purpose::Git { .. } | Purpose::NoRepo { .. } | Purpose::Await(_) => false,
             Purpose::Project { .. } | Purpose::Agents { .. } => is_thorough,
             Purpose::Root
             | Purpose::Projects { .. }

@@ -43,6 +43,7 @@ impl State {
                         self.want_repo(&top, Urgency::Settled, now);
                     }
                 }
+                Purpose::NoRepo { cwd } => self.init(&cwd, &path, now),
                 Purpose::Cookies => self.cookie_changed(&path, now),
             }
         }
@@ -59,14 +60,21 @@ impl State {
     }
 
     pub(super) fn listed(&mut self, listing: Listing, now: Now) {
-        let purposes = self.places.listed(&listing);
+        let (purposes, is_replaced) = self.places.listed(&listing);
         let dir = listing.dir;
+        if is_replaced {
+            // What was below went with it, and its watches still tell of it by the old names.
+            let looks = self.places.look_below(&dir);
+            self.effects.extend(looks);
+        }
         match listing.found {
             Found::Dir { entries, .. } => {
                 for purpose in purposes {
                     self.listed_for(purpose, &dir, &entries, now);
                 }
             }
+            // It may have come back since, and then the next listing says so.
+            Found::Missing { .. } if self.places.is_looked_at(&dir) => {}
             Found::Missing { nearest } => {
                 for purpose in purposes {
                     self.missing(purpose, &dir, &nearest, now);
@@ -117,6 +125,11 @@ impl State {
                 }
             }
             Purpose::Git { top } => self.want_repo(&top, Urgency::Settled, now),
+            Purpose::NoRepo { cwd } => {
+                for entry in entries {
+                    self.init(&cwd, &entry.path, now);
+                }
+            }
             Purpose::Cookies => {
                 let there = entries.iter().filter(|it| it.kind == EntryKind::Other);
                 self.cookies_listed(&there.map(|it| it.path.clone()).collect(), now);
@@ -136,8 +149,7 @@ impl State {
             }
             Purpose::Project { .. } | Purpose::Agents { .. } => {
                 self.check_vanished(dir, &[], now);
-                let leave = self.places.leave(|it, _| it == dir);
-                self.effects.extend(leave);
+                self.leave(dir);
             }
             Purpose::Processes { root } => {
                 let known: Vec<_> =
@@ -145,11 +157,12 @@ impl State {
                 for path in known {
                     self.want_process(&root, &path, now);
                 }
+                self.leave(dir);
             }
-            Purpose::Git { top } => self.want_repo(&top, Urgency::Settled, now),
-            // `projects` will be seen in its root. Without its state directory the watcher ends
-            // when it publishes next.
-            Purpose::Projects { .. } => {}
+            Purpose::Git { top } => self.git_dir_missing(&top, dir, now),
+            // They will be seen in what they are in.
+            Purpose::Projects { .. } | Purpose::NoRepo { .. } => self.leave(dir),
+            // Without its state directory the watcher ends when it publishes next.
             Purpose::Cookies => self.is_dirty = true,
         }
     }
@@ -157,6 +170,11 @@ impl State {
     pub(super) fn observe(&mut self, dir: &Path, purpose: Purpose) {
         let effect = self.places.observe(dir, purpose);
         self.effects.extend(effect);
+    }
+
+    fn leave(&mut self, dir: &Path) {
+        let leave = self.places.leave(|it, _| it == dir);
+        self.effects.extend(leave);
     }
 
     fn awaited(&mut self, target: &Path) {

@@ -28,6 +28,8 @@ pub(super) enum Purpose {
     Processes { root: PathBuf },
     /// A directory of git's, of this working tree.
     Git { top: PathBuf },
+    /// Where a live session works, or its broken `.git`, while it has no repository.
+    NoRepo { cwd: PathBuf },
     /// Where `--oneshot` leaves its cookies.
     Cookies,
 }
@@ -51,6 +53,8 @@ struct Place {
     unarmed: Option<String>,
     /// Why it cannot be listed.
     unreadable: Option<String>,
+    /// Looks whose listing has not come back.
+    looks: usize,
 }
 
 impl Places {
@@ -64,9 +68,11 @@ impl Places {
     /// Looks at an observed directory again.
     pub(super) fn look(&mut self, dir: &Path) -> Effect {
         self.outstanding += 1;
-        let purposes = self.dirs.get(dir).map(|it| &it.purposes);
-        let deep =
-            purposes.is_some_and(|it| it.iter().any(|it| matches!(it, Purpose::Project { .. })));
+        let mut deep = false;
+        if let Some(place) = self.dirs.get_mut(dir) {
+            place.looks += 1;
+            deep = place.purposes.iter().any(|it| matches!(it, Purpose::Project { .. }));
+        }
         Effect::Look(Look { dir: dir.to_owned(), deep })
     }
 
@@ -76,6 +82,19 @@ impl Places {
         let dirs: Vec<_> =
             self.dirs.iter().filter(|(_, it)| wanted(it)).map(|(dir, _)| dir.clone()).collect();
         dirs.iter().map(|it| self.look(it)).collect()
+    }
+
+    /// Looks at every observed directory below `dir`.
+    pub(super) fn look_below(&mut self, dir: &Path) -> Vec<Effect> {
+        let below = self.dirs.range(dir.to_owned()..).map(|it| it.0);
+        let below: Vec<_> =
+            below.take_while(|it| it.starts_with(dir)).filter(|it| *it != dir).cloned().collect();
+        below.iter().map(|it| self.look(it)).collect()
+    }
+
+    /// Whether a look at an observed directory has not come back, so that what is known is old.
+    pub(super) fn is_looked_at(&self, dir: &Path) -> bool {
+        self.dirs.get(dir).is_some_and(|it| it.looks > 0)
     }
 
     /// Looks at the directories without events.
@@ -104,10 +123,11 @@ impl Places {
     }
 
     /// Takes in a listing. Returns what the directory is observed for, or nothing where it is not
-    /// observed any more.
-    pub(super) fn listed(&mut self, listing: &Listing) -> Vec<Purpose> {
+    /// observed any more; and whether it is gone, or another one than before.
+    pub(super) fn listed(&mut self, listing: &Listing) -> (Vec<Purpose>, bool) {
         self.outstanding = self.outstanding.saturating_sub(1);
-        let Some(place) = self.dirs.get_mut(&listing.dir) else { return Vec::new() };
+        let Some(place) = self.dirs.get_mut(&listing.dir) else { return (Vec::new(), false) };
+        place.looks = place.looks.saturating_sub(1);
         let before = place.identity;
         (place.identity, place.unarmed, place.unreadable) = match &listing.found {
             Found::Dir { identity, unarmed, .. } => (Some(*identity), unarmed.clone(), None),
@@ -123,7 +143,7 @@ impl Places {
                 self.by_identity.entry(it).or_default().insert(listing.dir.clone());
             }
         }
-        purposes
+        (purposes, before.is_some() && before != now)
     }
 
     fn forget_identity(&mut self, identity: (u64, u64), dir: &Path) {

@@ -36,7 +36,16 @@ impl State {
             }
         }
         self.leave_repos();
-        let Some((tree, dirs)) = found else { return };
+        let leave = self.places.leave(|_, purpose| {
+            found.is_some() && matches!(purpose, Purpose::NoRepo { cwd: it } if it == cwd)
+        });
+        self.effects.extend(leave);
+        let Some((tree, dirs)) = found else {
+            if self.is_cwd(cwd) {
+                self.observe(cwd, Purpose::NoRepo { cwd: cwd.to_owned() });
+            }
+            return;
+        };
         let top = tree.top.clone();
         let is_new = self.repos.get(&top).is_none_or(|it| it.tree != tree);
         if is_new {
@@ -59,6 +68,10 @@ impl State {
     }
 
     fn observe_git(&mut self, top: &Path, dirs: Vec<PathBuf>) {
+        if self.watcher.is_none() {
+            // Who looks once would only ask git twice.
+            return;
+        }
         let is_used = self.is_used(top);
         let Some(repo) = self.repos.get_mut(top) else { return };
         let dirs: BTreeSet<_> = if is_used { dirs.into_iter().collect() } else { BTreeSet::new() };
@@ -75,6 +88,50 @@ impl State {
         }
     }
 
+    /// A directory of git's is gone, and perhaps the repository with it.
+    pub(super) fn git_dir_missing(&mut self, top: &Path, dir: &Path, now: Now) {
+        let leave = self.places.leave(|it, purpose| {
+            it == dir && matches!(purpose, Purpose::Git { top: it } if it == top)
+        });
+        self.effects.extend(leave);
+        let Some(repo) = self.repos.get_mut(top) else { return };
+        // Observed anew when it is back.
+        repo.dirs.remove(dir);
+        if repo.tree.git_dir == dir || repo.tree.common_dir == dir {
+            self.want_trees(top, now);
+        } else {
+            self.want_repo(top, Urgency::Settled, now);
+        }
+    }
+
+    /// Something changed where a session works that has no repository, or in its `.git`.
+    pub(super) fn init(&mut self, cwd: &Path, path: &Path, now: Now) {
+        let is_dot_git = path == cwd.join(".git");
+        if is_dot_git {
+            // It is a repository when its files are there.
+            self.observe(path, Purpose::NoRepo { cwd: cwd.to_owned() });
+        }
+        if is_dot_git || path.parent() != Some(cwd) {
+            self.reads.want(&Source::Tree(cwd.to_owned()), Urgency::Settled, now.mono);
+        }
+    }
+
+    /// Finds the repositories anew of the sessions that work in this one.
+    fn want_trees(&mut self, top: &Path, now: Now) {
+        let sessions = self.sessions.values();
+        let cwds: BTreeSet<_> = sessions
+            .filter(|it| it.is_live && it.repo.as_deref() == Some(top))
+            .filter_map(|it| it.cwd.clone())
+            .collect();
+        for cwd in cwds {
+            self.reads.want(&Source::Tree(cwd), Urgency::Settled, now.mono);
+        }
+    }
+
+    fn is_cwd(&self, dir: &Path) -> bool {
+        self.sessions.values().any(|it| it.is_live && it.cwd.as_deref() == Some(dir))
+    }
+
     fn is_used(&self, top: &Path) -> bool {
         self.sessions.values().any(|it| it.is_live && it.repo.as_deref() == Some(top))
     }
@@ -88,6 +145,16 @@ impl State {
             self.execs.forget(&source);
             self.is_dirty |= self.failing.remove(&source).is_some();
         }
+        let used: BTreeSet<_> = self
+            .sessions
+            .values()
+            .filter(|it| it.is_live)
+            .filter_map(|it| it.cwd.clone())
+            .collect();
+        let leave = self
+            .places
+            .leave(|_, purpose| matches!(purpose, Purpose::NoRepo { cwd } if !used.contains(cwd)));
+        self.effects.extend(leave);
     }
 
     /// The session did something, and what it does may have changed its files.
@@ -150,15 +217,7 @@ impl State {
             Err(failure) => {
                 repo.facts.error = Some(failure.to_string());
                 // Perhaps it is no repository any more, or another one.
-                let cwds: BTreeSet<_> = self
-                    .sessions
-                    .values()
-                    .filter(|it| it.is_live && it.repo.as_deref() == Some(top))
-                    .filter_map(|it| it.cwd.clone())
-                    .collect();
-                for cwd in cwds {
-                    self.reads.want(&Source::Tree(cwd), Urgency::Settled, now.mono);
-                }
+                self.want_trees(top, now);
             }
         }
     }

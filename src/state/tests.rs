@@ -565,6 +565,7 @@ fn a_cookie_does_not_wait_for_the_next_try_of_a_failing_source() {
     sim.pass_ms(200);
     sim.git_failed("/w");
     sim.fetched(Source::Tree("/w".into()), Fetched::Tree(None));
+    sim.list("/w", &[]);
     sim.effects.clear();
     sim.changed("/state/sync/77");
     assert!(sim.effects.iter().any(|it| matches!(it, Effect::Acknowledge(_))));
@@ -589,6 +590,33 @@ fn the_removal_of_a_cookie_is_no_cookie() {
         assert_eq!(sim.fetches(), []);
         assert!(!is_acknowledged(&mut sim));
     }
+}
+
+#[test]
+fn what_is_below_a_directory_that_was_replaced_is_looked_at_again() {
+    let mut sim = Sim::with_sessions("/r", &["s"]);
+    sim.changed("/r");
+    sim.effects.clear();
+    let entries = vec![Listed { path: "/r/projects".into(), kind: EntryKind::Dir }];
+    let found = Found::Dir { identity: (9, 9), unarmed: None, entries };
+    sim.event(Event::Listed(Listing { dir: "/r".into(), found }));
+    assert_eq!(sim.looks(), ["/r/projects", "/r/projects/p"]);
+}
+
+#[test]
+fn a_directory_that_came_back_while_its_loss_was_reported_stays_observed() {
+    let mut sim = Sim::with_sessions("/r", &["s"]);
+    sim.changed("/r/projects/p");
+    // It is there again, and the first look has not said yet that it was not.
+    sim.changed("/r/projects/p");
+    let gone = || {
+        let found = Found::Missing { nearest: "/r/projects".into() };
+        Event::Listed(Listing { dir: "/r/projects/p".into(), found })
+    };
+    sim.event(gone());
+    let at = sim.now.wall_ms;
+    sim.list("/r/projects/p", &[("s.jsonl", file(at)), ("t.jsonl", file(at))]);
+    assert!(sim.fetches().contains(&transcript("/r/projects/p/t.jsonl")));
 }
 
 #[test]
