@@ -293,6 +293,9 @@ impl Engine {
                     }
                 },
                 Effect::Fetch(source, job) => self.workers.read(source, job),
+                // Who looks once publishes at the end: others, who wait for that, take what they
+                // find for the whole.
+                Effect::Publish if self.lock.is_none() => {}
                 Effect::Publish => self.publish(now)?,
                 Effect::Acknowledge(cookie) => hints::acknowledge(&cookie),
             }

@@ -29,7 +29,7 @@ const RETRY: Duration = Duration::from_millis(10);
 
 /// Publishes what is true now, and returns it.
 pub fn run(env: &Environment) -> Result<Snapshot> {
-    let began = Now::read();
+    let mut began = Now::read();
     let give_up_at = began.mono + PATIENCE;
     let dir = StateDir::open(&env.state_dir()?)?;
     hints::enter(&dir)
@@ -39,6 +39,8 @@ pub fn run(env: &Environment) -> Result<Snapshot> {
             if ask_watcher(give_up_at)? {
                 return read(&dir);
             }
+            // It has published, perhaps, but not what we asked for.
+            began = Now::read();
             continue;
         }
         if let Some(lock) = FetchLock::try_acquire(&dir)? {
@@ -47,7 +49,7 @@ pub fn run(env: &Environment) -> Result<Snapshot> {
             if hints::is_watched() {
                 continue;
             }
-            let published = dir.read_snapshot().filter(|it| it.published_at_ms >= began.wall_ms);
+            let published = dir.read_snapshot().filter(|it| it.published_at_ms > began.wall_ms);
             return match published {
                 Some(it) => Ok(it),
                 None => look_once(env, dir, lock, give_up_at),

@@ -3,9 +3,11 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Stdio};
+use std::time::Duration;
 
 use ccstatusd::store::schema::Snapshot;
 use ccstatusd::time::Now;
+use nix::sys::signal::Signal;
 
 use crate::sandbox::{Sandbox, n_replies, processes_with, repo_of, session, text};
 
@@ -195,4 +197,43 @@ fn one_that_is_killed_while_it_fetches_keeps_nobody_waiting() {
     assert!(repo_of(&snapshot, "s1").is_some());
     let marker = format!("HOME={}", sandbox.home.display());
     sandbox.wait_until("nothing is left", || processes_with(&marker).is_empty());
+}
+
+/// What it had published before it was killed was not the whole answer.
+#[test]
+fn those_that_wait_for_one_that_is_killed_get_a_whole_answer() {
+    let sandbox = sandbox();
+    sandbox.slow_git("30");
+    let mut children = start_many(&sandbox, 6);
+    sandbox.wait_until("a slow git", || sandbox.n_git_calls() == 1);
+    let holder = fs_err::read_to_string(sandbox.state.join("fetch.lock")).unwrap();
+    let holder: u32 = holder.trim().parse().unwrap();
+    let at = children.iter().position(|it| it.id() == holder).expect("one of ours fetches");
+    fs_err::remove_file(sandbox.path("slow")).unwrap();
+    let mut doomed = children.remove(at);
+    doomed.kill().unwrap();
+    doomed.wait().unwrap();
+    for snapshot in finish(children) {
+        assert!(repo_of(&snapshot, "s1").is_some(), "{snapshot:#?}");
+    }
+}
+
+#[test]
+fn one_whose_watcher_ends_while_it_waits_looks_for_itself() {
+    for signal in [Signal::SIGTERM, Signal::SIGKILL] {
+        let sandbox = sandbox();
+        let mut watcher = sandbox.start_watcher();
+        sandbox.oneshot();
+        sandbox.slow_git("30");
+        fs_err::write(sandbox.path("p/new"), "").unwrap();
+        let n_before = sandbox.n_git_calls();
+        let waiting = start_many(&sandbox, 1);
+        sandbox.wait_until("a slow git", || sandbox.n_git_calls() > n_before);
+        fs_err::remove_file(sandbox.path("slow")).unwrap();
+        watcher.signal(signal);
+        watcher.wait(Duration::from_secs(2));
+        for snapshot in finish(waiting) {
+            assert_eq!(repo_of(&snapshot, "s1").unwrap().untracked, 1, "after {signal}");
+        }
+    }
 }
