@@ -81,7 +81,12 @@ impl Cookie {
         let path = Path::new(SYNC).join(std::process::id().to_string());
         // A process that had our id, and was killed while it waited.
         fs_err::remove_file(&path).ok();
-        Ok(Cookie { socket: UnixDatagram::bind(&path)?, path })
+        let cookie = Cookie { socket: UnixDatagram::bind(&path)?, path };
+        // Where the watcher gets no events, it sees the cookie when it looks: let that be now.
+        let wake = UnixDatagram::unbound()?;
+        wake.set_nonblocking(true)?;
+        wake.send_to(b"{}", SOCKET).ok();
+        Ok(cookie)
     }
 
     /// Waits for the answer, up to `timeout`. Says whether it came.

@@ -86,7 +86,12 @@ impl State {
     }
 
     pub(super) fn hinted(&mut self, facts: ClientFacts, now: Now) {
-        let Some(id) = facts.session_id.as_deref().and_then(SessionId::checked) else { return };
+        let Some(id) = facts.session_id.as_deref().and_then(SessionId::checked) else {
+            // Somebody who left a cookie, and does not know whether there are events.
+            let looks = self.places.look_at_unarmed();
+            self.effects.extend(looks);
+            return;
+        };
         let transcript = facts.transcript_path.as_deref().map(PathBuf::from);
         let transcript = transcript.filter(|it| it.is_absolute());
         let root = match transcript.as_deref().and_then(claude::root_of) {

@@ -9,7 +9,8 @@ use ccstatusd::time::{HOUR_MS, Now, pause};
 use nix::sys::signal::Signal;
 
 use crate::sandbox::{
-    Sandbox, Transcript, is_met_within, n_replies, processes_with, repo_of, session, skip, text,
+    Sandbox, Transcript, Watcher, is_met_within, n_replies, processes_with, repo_of, session, skip,
+    text,
 };
 
 /// A sandbox with one session in one repository.
@@ -212,21 +213,27 @@ fn an_overflow_of_the_kernels_queue_loses_nothing() {
     assert_eq!(facts(&warm), facts(&cold));
 }
 
-/// Runs a watcher in a user namespace with this limit of inotify's.
+/// A watcher in a user namespace with this limit of inotify's.
 #[cfg(target_os = "linux")]
-#[track_caller]
-fn check_without_events(limit: &str, value: u32, polled: impl Fn(&Sandbox) -> Vec<String>) {
-    let sandbox = sandbox();
+fn limited_watcher(sandbox: &Sandbox, limit: &str, value: u32) -> Option<Watcher> {
     let file = format!("/proc/sys/user/{limit}");
     let probe = format!("echo {value} > {file}");
     let can = sandbox.command("unshare").args(["-Ur", "sh", "-c", &probe]).output();
     if !can.is_ok_and(|it| it.status.success()) {
-        return skip(&format!("no user namespaces: nothing is polled for want of {limit}"));
+        skip(&format!("no user namespaces: nothing is polled for want of {limit}"));
+        return None;
     }
     let mut command = sandbox.command("unshare");
     let script = format!("echo {value} > {file} && exec \"$0\"");
     command.args(["-Ur", "sh", "-c", &script, env!("CARGO_BIN_EXE_ccstatusd")]);
-    let watcher = sandbox.spawn_watcher(command);
+    Some(sandbox.spawn_watcher(command))
+}
+
+#[cfg(target_os = "linux")]
+#[track_caller]
+fn check_without_events(limit: &str, value: u32, polled: impl Fn(&Sandbox) -> Vec<String>) {
+    let sandbox = sandbox();
+    let Some(watcher) = limited_watcher(&sandbox, limit, value) else { return };
     let snapshot = sandbox.wait_for("git facts", |it| {
         it.watcher.as_ref().is_some_and(|it| it.pid == watcher.id()) && repo_of(it, "s1").is_some()
     });
@@ -263,6 +270,25 @@ fn without_inotify_everything_is_polled() {
         let dirs = [it.root(), it.root().join("projects/-project"), it.path("p/.git")];
         dirs.iter().map(|it| it.to_str().unwrap().to_owned()).collect()
     });
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn without_inotify_a_oneshot_does_not_wait_for_the_next_poll() {
+    let sandbox = Sandbox::with_root();
+    let mut transcript = sandbox.session("s1", &sandbox.home);
+    transcript.write_old(Now::read().wall_ms - 5 * HOUR_MS);
+    let Some(watcher) = limited_watcher(&sandbox, "max_inotify_instances", 0) else { return };
+    let snapshot = sandbox.wait_for("the first snapshot", |it| it.watcher.is_some());
+    assert_eq!(snapshot.watcher.map(|it| it.pid), Some(watcher.id()));
+    for n in 1..4 {
+        transcript.reply("more");
+        let began = Now::read().mono;
+        let snapshot = sandbox.oneshot();
+        let took = Now::read().mono - began;
+        assert_eq!(n_replies(&snapshot, &sandbox.root()), n);
+        assert!(took < Duration::from_secs(5), "{took:?}");
+    }
 }
 
 // ---- Surroundings
