@@ -359,6 +359,7 @@ impl Engine {
                 self.state.publish_failed(&it.to_string(), now);
             }
         }
+        self.state.publish_ended(now, Now::read());
         Ok(())
     }
 

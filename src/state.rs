@@ -70,6 +70,9 @@ pub const RUNNERS: usize = 2;
 
 /// Least time between two snapshots.
 const PUBLISH_SPACING: Duration = Duration::from_millis(50);
+/// Publishing rests this many times as long as it took. With hundreds of live sessions, all of
+/// whose lines change, it may take longer than the spacing, and events would wait for ever longer.
+const PUBLISH_REST: u32 = 3;
 /// A full disk is tried again this often.
 const PUBLISH_RETRY: Duration = Duration::from_secs(5);
 /// While a session lives: its line is redrawn, its process looked after, roots checked.
@@ -335,6 +338,12 @@ impl State {
         self.store_error.get_or_insert_with(|| (now.wall_ms, String::new())).1 = reason.to_owned();
         self.is_dirty = true;
         self.next_publish = Some(now.mono + PUBLISH_RETRY);
+    }
+
+    /// Publishing, or trying to, began at `began` and is over now.
+    pub fn publish_ended(&mut self, began: Now, now: Now) {
+        let rested = now.mono + (now.mono - began.mono) * PUBLISH_REST;
+        self.next_publish = self.next_publish.max(Some(rested));
     }
 
     /// It could be published after all.
