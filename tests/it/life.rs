@@ -1,5 +1,4 @@
 //! The watcher as a process: how it starts and ends, and what it survives.
-#![expect(clippy::disallowed_methods, reason = "these tests are about starting programs")]
 
 use std::io::Write;
 use std::time::Duration;

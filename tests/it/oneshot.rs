@@ -1,5 +1,4 @@
 //! `--oneshot`: alone, beside a watcher, and many at once.
-#![expect(clippy::disallowed_methods, reason = "these tests are about starting programs")]
 
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Stdio};

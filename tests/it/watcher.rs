@@ -7,7 +7,7 @@ use ccstatusd::store::schema::{ClientFacts, CostSource, Limit, Limits, Status, T
 use ccstatusd::time::{HOUR_MS, Now};
 use serde_json::json;
 
-use crate::sandbox::{COST_USD, Sandbox, TOKENS, Transcript, n_replies, repo_of, session};
+use crate::sandbox::{COST_USD, Sandbox, TOKENS, Transcript, n_replies, repo_of, session, text};
 
 // ---- Roots
 
@@ -255,8 +255,8 @@ fn a_live_sessions_first_subagents_are_seen() {
     let folder = deep.path.parent().unwrap().join("workflows/w");
     deep.path = folder.join("agent-b.jsonl");
     deep.reply("done");
-    let snapshot = sandbox.wait_for("two subagents", |it| session(it, "s1").subagents.total == 2);
-    assert_eq!(session(&snapshot, "s1").tokens.output, 84);
+    let snapshot = sandbox.wait_for("two subagents", |it| session(it, "s1").tokens.output == 84);
+    assert_eq!(session(&snapshot, "s1").subagents.total, 2);
     deep.reply("and more");
     sandbox.wait_for("an append", |it| session(it, "s1").tokens.output == 126);
 }
@@ -341,9 +341,7 @@ fn a_repository_that_is_removed_and_cloned_again_is_seen() {
 
     fs_err::remove_dir_all(dir.join(".git")).unwrap();
     sandbox.wait_for("no repository", |it| session(it, "s1").repo.is_none());
-    sandbox.sh(&sandbox.home, "git clone -q --bare p-none none 2>/dev/null || :");
-    let clone = "git clone -q origin.git q && mv q/.git p/.git";
-    sandbox.sh(&sandbox.home, clone);
+    sandbox.sh(&sandbox.home, "git clone -q origin.git q && mv q/.git p/.git");
     sandbox.wait_for("the repository again", |it| repo_of(it, "s1").is_some());
     sandbox.sh(&dir, "git checkout -q -b again");
     sandbox.wait_for("a branch of the new one", |it| {
@@ -401,6 +399,38 @@ fn what_a_display_was_told_is_in_the_snapshot() {
     let five_hour = limits.five_hour.unwrap();
     assert_eq!(five_hour.used_percentage, 81.5);
     assert!(five_hour.as_of_ms > 0, "{five_hour:?}");
+}
+
+/// The whole way: the client's document, `show`, the socket, the snapshot.
+#[test]
+fn what_show_reads_reaches_the_watcher() {
+    let sandbox = Sandbox::with_root();
+    let repo = sandbox.repo("p");
+    let mut transcript = sandbox.session("s1", &repo);
+    transcript.reply("one");
+    let _watcher = sandbox.start_watcher();
+    sandbox.wait_for("git facts", |it| repo_of(it, "s1").is_some());
+    let resets_at = (Now::read().wall_ms + HOUR_MS) / 1000;
+    let document = json!({
+        "session_id": "s1", "transcript_path": transcript.path, "cwd": repo,
+        "model": {"id": "claude-opus-4-8[1m]", "display_name": "Opus 4.8 (1M context)"},
+        "cost": {"total_cost_usd": 7.5},
+        "context_window": {"context_window_size": 1_000_000, "used_percentage": 3},
+        "rate_limits": {"five_hour": {"used_percentage": 23.5, "resets_at": resets_at}},
+    });
+    fs_err::write(sandbox.path("document"), document.to_string()).unwrap();
+    let stdin = fs_err::File::open(sandbox.path("document")).unwrap();
+    let mut show = sandbox.ccstatusd();
+    let output = show.arg("show").stdin(stdin.into_parts().0).output().unwrap();
+    assert!(output.status.success() && text(&output).contains("main"), "{}", text(&output));
+    let snapshot = sandbox.wait_for("the client's cost", |it| {
+        session(it, "s1").cost.as_ref().is_some_and(|it| it.usd == 7.5)
+    });
+    let it = session(&snapshot, "s1");
+    assert_eq!(it.context.as_ref().unwrap().window, Some(1_000_000));
+    assert_eq!(it.model.as_ref().unwrap().id, "claude-opus-4-8[1m]");
+    let limit = snapshot.roots.values().find_map(|it| it.limits.five_hour).unwrap();
+    assert_eq!((limit.used_percentage, limit.resets_at_ms), (23.5, resets_at * 1000));
 }
 
 #[test]
@@ -525,10 +555,9 @@ fn strange_things_in_a_root_do_no_harm() {
     fs_err::write(sandbox.root().join("sessions/1.json"), "{").unwrap();
     Transcript::new(&sandbox.root(), "-p", "s1", Path::new("relative")).reply("one");
     let snapshot = sandbox.wait_for("a good session", |it| n_replies(it, &sandbox.root()) == 1);
-    let root = snapshot.roots.values().find(|it| it.usage.is_some()).unwrap();
+    assert!(session(&snapshot, "s1").repo.is_none());
     let has_torn = |it: &ccstatusd::store::schema::Snapshot| {
         it.roots.values().any(|it| it.usage.as_ref().is_some_and(|it| it.skipped_lines > 0))
     };
-    assert!(root.usage.is_some());
     sandbox.wait_for("lines that were skipped", has_torn);
 }
