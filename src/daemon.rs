@@ -297,7 +297,9 @@ impl Engine {
                 // find for the whole.
                 Effect::Publish if self.lock.is_none() => {}
                 Effect::Publish => self.publish(now)?,
-                Effect::Acknowledge(cookie) => hints::acknowledge(&cookie),
+                Effect::Acknowledge(cookie) => {
+                    hints::acknowledge(&cookie, !self.told.contains_key("store"));
+                }
             }
         }
         Ok(())

@@ -14,6 +14,10 @@ use crossbeam_channel::Sender;
 use crate::store::schema::ClientFacts;
 use crate::store::{SOCKET, SYNC, StateDir};
 
+/// The answers to a cookie.
+const DONE: &[u8] = b"done";
+const FAILED: &[u8] = b"failed";
+
 /// A hint has a handful of short fields.
 const MAX_HINT: usize = 64 << 10;
 
@@ -92,8 +96,10 @@ impl Cookie {
     /// Waits for the answer, up to `timeout`. Says whether it came.
     pub fn wait(&self, timeout: Duration) -> io::Result<bool> {
         self.socket.set_read_timeout(Some(timeout))?;
-        match self.socket.recv(&mut [0; 16]) {
-            Ok(_) => Ok(true),
+        let mut answer = [0; 16];
+        match self.socket.recv(&mut answer) {
+            Ok(n_bytes) if answer[..n_bytes] == *DONE => Ok(true),
+            Ok(_) => Err(io::Error::other("it cannot publish; its log says why")),
             Err(it) if matches!(it.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
                 Ok(false)
             }
@@ -108,14 +114,15 @@ impl Drop for Cookie {
     }
 }
 
-/// Answers the cookie at `path`, and removes it where nobody waits any more.
-pub fn acknowledge(path: &Path) {
+/// Answers the cookie at `path`, and removes it where nobody waits any more. `is_published` says
+/// whether what the cookie asked for is in the snapshot on disk.
+pub fn acknowledge(path: &Path, is_published: bool) {
     let Some(name) = path.file_name() else { return };
     let path = Path::new(SYNC).join(name);
     let answer = || {
         let socket = UnixDatagram::unbound()?;
         socket.set_nonblocking(true)?;
-        socket.send_to(b"done", &path)
+        socket.send_to(if is_published { DONE } else { FAILED }, &path)
     };
     if answer().is_err() {
         fs_err::remove_file(&path).ok();

@@ -32,6 +32,20 @@ fn a_second_watcher_says_who_is_the_first() {
 }
 
 #[test]
+fn of_many_that_start_at_once_one_watches() {
+    let sandbox = sandbox();
+    let mut watchers: Vec<_> = (0..8).map(|_| sandbox.spawn_watcher(sandbox.ccstatusd())).collect();
+    let snapshot = sandbox.wait_for("a watcher", |it| it.watcher.is_some());
+    let winner = snapshot.watcher.unwrap().pid;
+    for it in watchers.iter_mut().filter(|it| it.id() != winner) {
+        assert_eq!(it.wait(Duration::from_secs(10)).code(), Some(3), "{}", it.log());
+    }
+    sandbox.session("s2", &sandbox.home).reply("two");
+    let snapshot = sandbox.wait_for("the new session", |it| n_replies(it, &sandbox.root()) == 1);
+    assert_eq!(snapshot.watcher.map(|it| it.pid), Some(winner));
+}
+
+#[test]
 fn a_watcher_whose_lock_was_removed_ends_and_never_publishes_again() {
     let sandbox = sandbox();
     let mut first = sandbox.start_watcher();

@@ -4,7 +4,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::sandbox::{CAP, Sandbox, n_replies, repo_of};
+use crate::sandbox::{CAP, Sandbox, n_replies, repo_of, text};
 use ccstatusd::store::schema::Snapshot;
 use ccstatusd::time::Now;
 
@@ -132,4 +132,31 @@ fn what_is_equal_is_not_written_again() {
     if fs_err::read(&line).unwrap() == before.1 {
         assert_eq!(inode(), before.0);
     }
+}
+
+/// As on a full disk. The limit is on the size of files, since that needs no disk of our own.
+#[test]
+fn what_cannot_be_published_leaves_the_old_snapshot_and_is_said() {
+    let sandbox = Sandbox::with_root();
+    let mut transcript = sandbox.session("s1", &sandbox.home);
+    transcript.reply("one");
+    drop(sandbox.start_watcher());
+    let path = sandbox.state.join("snapshot.json");
+    let before = fs_err::read(&path).unwrap();
+    let mut command = sandbox.command("sh");
+    let script = "trap '' XFSZ; ulimit -f 1; exec \"$0\"";
+    command.args(["-c", script, env!("CARGO_BIN_EXE_ccstatusd")]);
+    let watcher = sandbox.spawn_watcher(command);
+    sandbox.wait_until("it listens", || sandbox.state.join("notify.sock").exists());
+    transcript.reply("two");
+    let output = sandbox.ccstatusd().args(["--oneshot", "--json"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+    assert!(text(&output).contains("cannot publish"), "{}", text(&output));
+    assert_eq!(fs_err::read(&path).unwrap(), before);
+    let names = fs_err::read_dir(&sandbox.state).unwrap();
+    let names: Vec<_> = names.map(|it| it.unwrap().file_name()).collect();
+    let is_left = |it: &std::ffi::OsString| it.to_str().unwrap().ends_with(".tmp");
+    assert!(!names.iter().any(is_left), "{names:?}");
+    drop(watcher);
+    assert_eq!(n_replies(&sandbox.oneshot(), &sandbox.root()), 2);
 }

@@ -218,6 +218,25 @@ fn a_transcript_that_is_deleted_was_used_all_the_same() {
 }
 
 #[test]
+fn a_project_folder_that_is_renamed_is_counted_once() {
+    let sandbox = Sandbox::with_root();
+    let mut transcript = sandbox.session("s1", &sandbox.home);
+    transcript.reply("one");
+    let _watcher = sandbox.start_watcher();
+    let (old, new) = (transcript.path.parent().unwrap(), sandbox.root().join("projects/-new"));
+    fs_err::rename(old, &new).unwrap();
+    transcript.path = new.join("s1.jsonl");
+    let is_found = |it: &ccstatusd::store::schema::Snapshot| {
+        session(it, "s1").transcript.as_deref() == transcript.path.to_str()
+    };
+    sandbox.wait_for("its new place", is_found);
+    transcript.reply("two");
+    let snapshot = sandbox.wait_for("an append", |it| n_replies(it, &sandbox.root()) == 2);
+    assert_eq!(session(&snapshot, "s1").tokens.output, 84);
+    assert!(session(&snapshot, "s1").live);
+}
+
+#[test]
 fn no_folder_is_lost_that_is_made_and_written_to_at_once() {
     let sandbox = Sandbox::with_root();
     let _watcher = sandbox.start_watcher();
