@@ -17,7 +17,11 @@ pub fn start(file: Option<&Path>, filter: Option<&str>) -> Result<()> {
     let filter = EnvFilter::try_new(filter.unwrap_or("info")).map_err(|it| {
         Error::new("cannot understand CCSTATUSD_LOG").because(it).hint("for instance: debug")
     })?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_target(false);
+    // It would tell of a log that cannot be written on standard error, and panic where that is it.
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_target(false)
+        .log_internal_errors(false);
     match file {
         None => builder.with_ansi(false).with_writer(io::stderr).init(),
         Some(path) => {

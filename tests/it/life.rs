@@ -338,3 +338,14 @@ fn the_log_file_s_directory_is_made() {
     assert!(is_met_within(Duration::from_secs(10), || says("watching")));
     assert_eq!(watcher.log(), "", "it is on standard error, too");
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_log_that_cannot_be_written_is_no_reason_to_end() {
+    let sandbox = sandbox();
+    let mut command = sandbox.command("sh");
+    command.args(["-c", "exec \"$0\" 2>/dev/full", env!("CARGO_BIN_EXE_ccstatusd")]);
+    let watcher = sandbox.spawn_watcher(command);
+    let snapshot = sandbox.wait_for("git facts", |it| repo_of(it, "s1").is_some());
+    assert_eq!(snapshot.watcher.map(|it| it.pid), Some(watcher.id()));
+}
