@@ -137,10 +137,7 @@ fn block(view: &View<'_>, scope: &Scope<'_>) -> Option<Text> {
 
 /// The account's cost since midnight. Yesterday's is not shown.
 fn today(view: &View<'_>, scope: &Scope<'_>) -> Option<Text> {
-    let usage = scope.root?.usage.as_ref()?;
-    if age(view, usage.as_of_ms) >= DAY_MS {
-        return None;
-    }
+    let usage = scope.root?.usage.as_ref().filter(|it| view.now_ms < it.day_ends_ms)?;
     let cost = money_of(usage, number(Some(usage.today.cost_usd))?);
     let text = Text::of(Dim, "today ").and(Plain, cost);
     Some(marked(text, view, usage.as_of_ms, USAGE_FRESH_MS))

@@ -30,6 +30,7 @@ fn add_session(it: &mut Snapshot, id: &str, root: &str, repo: &str, branch: &str
         as_of_ms: NOW,
         block: Some(block),
         today: Totals { cost_usd: usd * 30.0, ..Totals::default() },
+        day_ends_ms: NOW + HOUR_MS,
         ..Usage::default()
     };
     let five_hour = Some(limit(usd * 34.0, 2 * HOUR_MS));
@@ -183,8 +184,14 @@ fn usage_ages_and_yesterday_s_is_gone() {
     let old = "block $10.00 2h13m left 4m ago · today $30.00 4m ago · 5h 34% ↻2h00m";
     let minutes = 4 * MINUTE_MS;
     check(|it| usage(it).as_of_ms = NOW - minutes, &format!("{BEFORE_USAGE} · {old}"));
-    let older = "block $10.00 2h13m left 1d ago · 5h 34% ↻2h00m";
-    check(|it| usage(it).as_of_ms = NOW - DAY_MS, &format!("{BEFORE_USAGE} · {older}"));
+    let yesterday = "block $10.00 2h13m left 4m ago · 5h 34% ↻2h00m";
+    check(
+        |it| {
+            usage(it).as_of_ms = NOW - minutes;
+            usage(it).day_ends_ms = NOW;
+        },
+        &format!("{BEFORE_USAGE} · {yesterday}"),
+    );
 }
 
 #[test]

@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
 use super::sessions::{Session, Told};
 use super::{SessionKey, Source, State};
 use crate::fetch::claude::TranscriptFacts;
@@ -75,6 +78,7 @@ impl State {
                 let (zone, week_starts) = (&self.settings.zone, self.settings.week_starts);
                 Some(schema::Usage {
                     as_of_ms: root.as_of_ms,
+                    day_ends_ms: day_end_ms(now, zone),
                     skipped_lines: files.map(|it| it.facts.skipped_lines).sum(),
                     ..root.ledger.usage(now.wall_ms, zone, week_starts)
                 })
@@ -245,6 +249,14 @@ impl State {
 
 fn last_activity_ms(session: &Session) -> i64 {
     session.grew_ms.max(session.asked_ms)
+}
+
+/// The next local midnight; where a clock change skips that, the first moment of the next day.
+fn day_end_ms(now: Now, zone: &TimeZone) -> i64 {
+    let now = Timestamp::from_millisecond(now.wall_ms).unwrap_or_default();
+    let tomorrow = now.to_zoned_datetime(zone.clone()).tomorrow();
+    let start = tomorrow.and_then(|it| it.start_of_day());
+    start.map_or(0, |it| it.timestamp().as_millisecond())
 }
 
 fn text(path: &Path) -> String {

@@ -241,6 +241,8 @@ fn nothing_is_published_before_every_transcript_was_read_once() {
     let usage = sim.snapshot().roots[&RootKey("/r".into())].usage.clone().unwrap();
     assert_eq!((usage.today.cost_usd, usage.today.tokens.input), (10.0, 2_000_000));
     assert_eq!(usage.block.unwrap().entries, 2);
+    let left_ms = usage.day_ends_ms - sim.now.wall_ms;
+    assert!((1..=24 * HOUR_MS).contains(&left_ms) && usage.day_ends_ms % (24 * HOUR_MS) == 0);
 }
 
 #[test]

@@ -99,6 +99,8 @@ pub struct Usage {
     pub block: Option<Block>,
     /// Since local midnight.
     pub today: Totals,
+    /// The next local midnight: from then on `today` is yesterday.
+    pub day_ends_ms: i64,
     /// Since the first day of the local week.
     pub week: Totals,
     /// Since the first day of the local month.
