@@ -401,9 +401,8 @@ impl State {
             _ => None,
         };
         plan.done(source, failure.is_none(), now.mono);
-        for barrier in &mut self.barriers {
-            barrier.passed(source);
-        }
+        let has_more = matches!(&fetched, Fetched::Transcript(Ok(it)) if it.more);
+        let passed: Vec<_> = self.barriers.iter_mut().map(|it| it.passed(source)).collect();
         match failure {
             None => {
                 self.is_dirty |= self.failing.remove(source).is_some();
@@ -444,6 +443,7 @@ impl State {
             }
             (source, fetched) => unreachable!("{source:?} answered {fetched:?}"),
         }
+        self.extend_barriers(source, has_more, &passed);
     }
 
     // ---- Time

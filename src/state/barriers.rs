@@ -60,6 +60,32 @@ impl State {
         self.barriers.push(Barrier { looking: true, waiting: BTreeMap::new(), cookie });
     }
 
+    /// What a fetch led to is waited for as well: the rest of a transcript that is read in parts,
+    /// the working tree of a session that is new in it, and the first facts of that. Not more:
+    /// a transcript that is written to all the time must not hold anybody up.
+    pub(super) fn extend_barriers(&mut self, source: &Source, has_more: bool, passed: &[bool]) {
+        let is_new = |top: &Path| self.repos.get(top).is_some_and(|it| it.took.is_zero());
+        let pending = self.reads.pending().chain(self.execs.pending());
+        let follows = |it: &Source| match (source, it) {
+            (Source::Transcript(_), it) if it == source => has_more,
+            (Source::Transcript(_) | Source::Process(_), Source::Tree(_)) => true,
+            (Source::Tree(_), Source::Repo(top)) => is_new(top),
+            _ => false,
+        };
+        if !passed.contains(&true) {
+            return;
+        }
+        let led_to: Vec<_> = pending.filter(|(it, _)| follows(it)).collect();
+        for (barrier, _) in self.barriers.iter_mut().zip(passed).filter(|(_, passed)| **passed) {
+            for (it, n_fetches) in &led_to {
+                let is_for_cookies = matches!(it, Source::Repo(_));
+                if barrier.cookie.is_some() || !is_for_cookies {
+                    barrier.waiting.entry(it.clone()).or_insert(*n_fetches);
+                }
+            }
+        }
+    }
+
     pub(super) fn pass_barriers(&mut self) {
         if self.places.outstanding == 0 {
             for barrier in self.barriers.iter_mut().filter(|it| it.looking) {
@@ -92,12 +118,14 @@ impl State {
 }
 
 impl Barrier {
-    pub(super) fn passed(&mut self, source: &Source) {
-        if let Some(left) = self.waiting.get_mut(source) {
-            *left -= 1;
-            if *left == 0 {
-                self.waiting.remove(source);
-            }
+    /// A fetch ended. Says whether this barrier waited for it, and does so no longer.
+    pub(super) fn passed(&mut self, source: &Source) -> bool {
+        let Some(left) = self.waiting.get_mut(source) else { return false };
+        *left -= 1;
+        if *left > 0 {
+            return false;
         }
+        self.waiting.remove(source);
+        true
     }
 }
