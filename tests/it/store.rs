@@ -153,10 +153,11 @@ fn what_cannot_be_published_leaves_the_old_snapshot_and_is_said() {
     assert_eq!(output.status.code(), Some(2), "{}", text(&output));
     assert!(text(&output).contains("cannot publish"), "{}", text(&output));
     assert_eq!(fs_err::read(&path).unwrap(), before);
+    // While it lives, it may be in the middle of another try.
+    drop(watcher);
     let names = fs_err::read_dir(&sandbox.state).unwrap();
     let names: Vec<_> = names.map(|it| it.unwrap().file_name()).collect();
     let is_left = |it: &std::ffi::OsString| it.to_str().unwrap().ends_with(".tmp");
     assert!(!names.iter().any(is_left), "{names:?}");
-    drop(watcher);
     assert_eq!(n_replies(&sandbox.oneshot(), &sandbox.root()), 2);
 }
