@@ -8,6 +8,7 @@
 //! waits longer goes first, so a slow one delays nobody but itself.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeBounds;
 use std::time::{Duration, Instant};
 
 use crate::watch::debounce::{Debounce, Window};
@@ -201,17 +202,18 @@ impl<K: Ord + Clone> Plan<K> {
         self.queue.insert((due, key.clone()));
     }
 
-    /// What will be fetched without a further change, and how many fetches have to end until what
-    /// is known is newer than this moment. Next tries of failing sources do not count.
-    pub fn pending(&self) -> impl Iterator<Item = (K, u8)> {
-        self.tasks.iter().filter_map(|(key, task)| {
+    /// What will be fetched without a further change, of these keys, and how many fetches have to
+    /// end until what is known is newer than this moment. Next tries of failing sources do not
+    /// count.
+    pub fn pending(&self, keys: impl RangeBounds<K>) -> impl Iterator<Item = (&K, u8)> {
+        self.tasks.range(keys).filter_map(|(key, task)| {
             let fetches = match task.slot {
                 Slot::Idle => return None,
                 Slot::Wanted { .. } if task.failures > 0 => return None,
                 Slot::Wanted { .. } | Slot::Running { .. } => 1,
                 Slot::RunningStale { .. } => 2,
             };
-            Some((key.clone(), fetches))
+            Some((key, fetches))
         })
     }
 
@@ -420,8 +422,8 @@ mod tests {
         sim.done("waits", true, 150);
         sim.want("waits", 151);
         sim.want("stale", 151);
-        let pending: Vec<_> = sim.plan.pending().collect();
-        assert_eq!(pending, [("runs", 1), ("stale", 2), ("waits", 1)]);
+        let pending: Vec<_> = sim.plan.pending(..).collect();
+        assert_eq!(pending, [(&"runs", 1), (&"stale", 2), (&"waits", 1)]);
     }
 
     #[test]

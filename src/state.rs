@@ -402,7 +402,6 @@ impl State {
         };
         plan.done(source, failure.is_none(), now.mono);
         let has_more = matches!(&fetched, Fetched::Transcript(Ok(it)) if it.more);
-        let passed: Vec<_> = self.barriers.iter_mut().map(|it| it.passed(source)).collect();
         match failure {
             None => {
                 self.is_dirty |= self.failing.remove(source).is_some();
@@ -443,7 +442,7 @@ impl State {
             }
             (source, fetched) => unreachable!("{source:?} answered {fetched:?}"),
         }
-        self.extend_barriers(source, has_more, &passed);
+        self.passed(source, has_more);
     }
 
     // ---- Time

@@ -60,26 +60,32 @@ impl State {
         self.barriers.push(Barrier { looking: true, waiting: BTreeMap::new(), cookie });
     }
 
-    /// What a fetch led to is waited for as well: the rest of a transcript that is read in parts,
-    /// the working tree of a session that is new in it, and the first facts of that. Not more:
-    /// a transcript that is written to all the time must not hold anybody up.
-    pub(super) fn extend_barriers(&mut self, source: &Source, has_more: bool, passed: &[bool]) {
-        let is_new = |top: &Path| self.repos.get(top).is_some_and(|it| it.took.is_zero());
-        let pending = self.reads.pending().chain(self.execs.pending());
-        let follows = |it: &Source| match (source, it) {
-            (Source::Transcript(_), it) if it == source => has_more,
-            (Source::Transcript(_) | Source::Process(_), Source::Tree(_)) => true,
-            (Source::Tree(_), Source::Repo(top)) => is_new(top),
-            _ => false,
-        };
+    /// A fetch ended. What it led to is waited for as well: the rest of a transcript that is read
+    /// in parts, the working tree of a session that is new in it, and the first facts of that. Not
+    /// more: a transcript that is written to all the time must not hold anybody up.
+    pub(super) fn passed(&mut self, source: &Source, has_more: bool) {
+        let passed: Vec<_> = self.barriers.iter_mut().map(|it| it.passed(source)).collect();
         if !passed.contains(&true) {
             return;
         }
-        let led_to: Vec<_> = pending.filter(|(it, _)| follows(it)).collect();
-        for (barrier, _) in self.barriers.iter_mut().zip(passed).filter(|(_, passed)| **passed) {
+        let (first_tree, first_repo) = (Source::Tree(PathBuf::new()), Source::Repo(PathBuf::new()));
+        let is_new = |top: &Path| self.repos.get(top).is_some_and(|it| it.took.is_zero());
+        let rest = has_more.then(|| self.reads.pending(source..=source)).into_iter().flatten();
+        let led_to: Vec<(Source, u8)> = match source {
+            Source::Transcript(_) | Source::Process(_) => {
+                let trees = self.reads.pending(&first_tree..&first_repo);
+                rest.chain(trees).map(|(it, n)| (it.clone(), n)).collect()
+            }
+            Source::Tree(_) => {
+                let repos = self.execs.pending(&first_repo..);
+                let is_new = |it: &Source| matches!(it, Source::Repo(top) if is_new(top));
+                repos.filter(|(it, _)| is_new(it)).map(|(it, n)| (it.clone(), n)).collect()
+            }
+            Source::Repo(_) => return,
+        };
+        for (barrier, _) in self.barriers.iter_mut().zip(passed).filter(|(_, passed)| *passed) {
             for (it, n_fetches) in &led_to {
-                let is_for_cookies = matches!(it, Source::Repo(_));
-                if barrier.cookie.is_some() || !is_for_cookies {
+                if barrier.awaits(it) {
                     barrier.waiting.entry(it.clone()).or_insert(*n_fetches);
                 }
             }
@@ -90,11 +96,9 @@ impl State {
         if self.places.outstanding == 0 {
             for barrier in self.barriers.iter_mut().filter(|it| it.looking) {
                 barrier.looking = false;
-                let pending = self.reads.pending().chain(self.execs.pending());
-                // The first scan is of transcripts; a slow repository does not hold it up.
-                let is_first = barrier.cookie.is_none();
-                barrier.waiting =
-                    pending.filter(|(it, _)| !is_first || !matches!(it, Source::Repo(_))).collect();
+                let pending = self.reads.pending(..).chain(self.execs.pending(..));
+                let awaited = pending.filter(|(it, _)| barrier.awaits(it));
+                barrier.waiting = awaited.map(|(it, n)| (it.clone(), n)).collect();
             }
         }
         let (passed, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut self.barriers)
@@ -118,8 +122,13 @@ impl State {
 }
 
 impl Barrier {
+    /// The first scan is of transcripts; a slow repository does not hold it up.
+    fn awaits(&self, source: &Source) -> bool {
+        self.cookie.is_some() || !matches!(source, Source::Repo(_))
+    }
+
     /// A fetch ended. Says whether this barrier waited for it, and does so no longer.
-    pub(super) fn passed(&mut self, source: &Source) -> bool {
+    fn passed(&mut self, source: &Source) -> bool {
         let Some(left) = self.waiting.get_mut(source) else { return false };
         *left -= 1;
         if *left > 0 {
