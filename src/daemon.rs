@@ -344,7 +344,7 @@ impl Engine {
         let latest = self.state.latest(now).cloned();
         let res = self
             .publisher
-            .snapshot(&snapshot, now.wall_ms)
+            .snapshot(snapshot, now.wall_ms)
             .and_then(|_| self.publisher.lines(self.lines.clone(), latest.as_ref()));
         match res {
             Ok(changed) => {

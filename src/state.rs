@@ -73,6 +73,8 @@ const PUBLISH_SPACING: Duration = Duration::from_millis(50);
 /// Publishing rests this many times as long as it took. With hundreds of live sessions, all of
 /// whose lines change, it may take longer than the spacing, and events would wait for ever longer.
 const PUBLISH_REST: u32 = 3;
+/// What a display says again, it shows already: only its age is news to the snapshot.
+const CONFIRM: Duration = Duration::from_secs(1);
 /// A full disk is tried again this often.
 const PUBLISH_RETRY: Duration = Duration::from_secs(5);
 /// While a session lives: its line is redrawn, its process looked after, roots checked.
@@ -210,6 +212,8 @@ pub struct State {
     /// Whether every transcript has been read once, so that sums are whole.
     is_scanned: bool,
     is_dirty: bool,
+    /// When to publish though nothing but the age of some fact has changed.
+    confirm_at: Option<Instant>,
     next_publish: Option<Instant>,
     next_tick: Option<Instant>,
     next_poll: Option<Instant>,
@@ -266,6 +270,7 @@ impl State {
             started: now,
             is_scanned: false,
             is_dirty: true,
+            confirm_at: None,
             next_publish: Some(now.mono + PATIENCE),
             next_tick: None,
             next_poll: None,
@@ -309,8 +314,11 @@ impl State {
     /// live session and working events that is always so.
     pub fn deadline(&self) -> Option<Instant> {
         let publish = if self.is_dirty { self.next_publish } else { None };
-        [self.reads.deadline(), self.execs.deadline(), publish, self.next_tick, self.next_poll]
+        let confirm = self.confirm_at.max(self.next_publish.filter(|_| self.confirm_at.is_some()));
+        let fetches = [self.reads.deadline(), self.execs.deadline()];
+        [publish, confirm, self.next_tick, self.next_poll]
             .into_iter()
+            .chain(fetches)
             .flatten()
             .min()
     }
@@ -448,8 +456,10 @@ impl State {
     // ---- Time
 
     fn publish(&mut self, now: Now) {
-        if self.is_dirty && self.next_publish.is_none_or(|it| it <= now.mono) {
+        let is_due = self.is_dirty || self.confirm_at.is_some_and(|it| it <= now.mono);
+        if is_due && self.next_publish.is_none_or(|it| it <= now.mono) {
             self.is_dirty = false;
+            self.confirm_at = None;
             self.next_publish = Some(now.mono + PUBLISH_SPACING);
             self.effects.push(Effect::Publish);
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::places::Purpose;
-use super::{POLL, Process, SessionKey, Source, State, TICK};
+use super::{CONFIRM, POLL, Process, SessionKey, Source, State, TICK};
 use crate::fetch::claude::{self, SessionFile, TranscriptFacts};
 use crate::plan::Urgency;
 use crate::store::schema::{self, ClientFacts, SessionId};
@@ -119,9 +119,14 @@ impl State {
             root.as_of_ms = now.wall_ms;
         }
         let session = self.sessions.entry(key.clone()).or_default();
+        let is_news = session.told.as_ref().is_none_or(|it| it.facts != facts);
         session.told = Some(Told { facts, at_ms: now.wall_ms });
         session.asked_ms = now.wall_ms;
-        self.is_dirty = true;
+        if is_news {
+            self.is_dirty = true;
+        } else {
+            self.confirm_at.get_or_insert(now.mono + CONFIRM);
+        }
         self.refresh_session(&key, now);
         self.glance(&key, now);
     }

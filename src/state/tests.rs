@@ -524,6 +524,26 @@ fn what_the_client_states_is_not_computed_until_the_transcript_has_gone_on() {
 }
 
 #[test]
+fn a_display_that_says_the_same_again_is_published_once_a_second() {
+    let mut sim = settled();
+    sim.pass_ms(100);
+    let told = || ClientFacts { cost_usd: Some(1.0), ..ClientFacts::default() };
+    sim.hint("/r", "s", told());
+    assert_eq!(sim.n_published(), 1);
+    let mut n_published = 0;
+    for _ in 0..30 {
+        sim.pass_ms(100);
+        sim.hint("/r", "s", told());
+        sim.asked_git("/w", "main");
+        n_published += sim.n_published();
+    }
+    assert!((2..=4).contains(&n_published), "{n_published} in 3 s");
+    sim.pass_ms(100);
+    sim.hint("/r", "s", ClientFacts { cost_usd: Some(2.0), ..ClientFacts::default() });
+    assert_eq!(sim.n_published(), 1, "news is not held back");
+}
+
+#[test]
 fn an_unknown_root_is_adopted_from_the_client() {
     let mut sim = settled();
     sim.hint("/elsewhere", "x", ClientFacts::default());

@@ -150,21 +150,18 @@ impl Publisher {
 
     /// Publishes `snapshot`, numbered and dated, unless nothing in it changed. Says whether it
     /// wrote.
-    pub fn snapshot(&mut self, snapshot: &Snapshot, now_ms: i64) -> io::Result<bool> {
-        if self.last.as_ref() == Some(snapshot) {
+    pub fn snapshot(&mut self, mut snapshot: Snapshot, now_ms: i64) -> io::Result<bool> {
+        // Neither has them yet, so what is compared is what they say.
+        if self.last.as_ref() == Some(&snapshot) {
             return Ok(false);
         }
-        let numbered = Snapshot {
-            version: schema::VERSION,
-            seq: self.seq + 1,
-            published_at_ms: now_ms,
-            ..snapshot.clone()
-        };
-        let mut bytes = serde_json::to_vec(&numbered)?;
+        (snapshot.seq, snapshot.published_at_ms) = (self.seq + 1, now_ms);
+        let mut bytes = serde_json::to_vec(&snapshot)?;
         bytes.push(b'\n');
         atomic::write(self.dir.path(), SNAPSHOT, &bytes)?;
-        self.seq = numbered.seq;
-        self.last = Some(snapshot.clone());
+        self.seq += 1;
+        (snapshot.seq, snapshot.published_at_ms) = (0, 0);
+        self.last = Some(snapshot);
         Ok(true)
     }
 
@@ -226,23 +223,23 @@ mod tests {
     #[test]
     fn an_equal_snapshot_is_not_written_again() {
         let (_tmp, mut publisher) = publisher();
-        let snapshot = Snapshot::default();
-        assert!(publisher.snapshot(&snapshot, 1).unwrap());
-        assert!(!publisher.snapshot(&snapshot, 2).unwrap());
+        let snapshot = Snapshot { version: schema::VERSION, ..Snapshot::default() };
+        assert!(publisher.snapshot(snapshot.clone(), 1).unwrap());
+        assert!(!publisher.snapshot(snapshot.clone(), 2).unwrap());
         let read = publisher.dir.read_snapshot().unwrap();
         assert_eq!((read.seq, read.published_at_ms), (1, 1));
         let other = Snapshot { degraded: vec![schema::Degraded::default()], ..snapshot };
-        assert!(publisher.snapshot(&other, 3).unwrap());
+        assert!(publisher.snapshot(other, 3).unwrap());
         assert_eq!(publisher.dir.read_snapshot().unwrap().seq, 2);
     }
 
     #[test]
     fn a_new_publisher_goes_on_counting() {
         let (_tmp, mut first) = publisher();
-        first.snapshot(&Snapshot::default(), 1).unwrap();
+        first.snapshot(Snapshot::default(), 1).unwrap();
         let before = first.dir.read_snapshot();
         let mut second = Publisher::new(first.dir, before.as_ref());
-        second.snapshot(&Snapshot::default(), 2).unwrap();
+        second.snapshot(Snapshot::default(), 2).unwrap();
         assert_eq!(second.seq(), 2);
     }
 
@@ -262,7 +259,7 @@ mod tests {
             names
         };
         fs_err::write(publisher.dir.join(LINES).join("left-by-another"), "old").unwrap();
-        publisher.snapshot(&Snapshot::default(), 1).unwrap();
+        publisher.snapshot(Snapshot::default(), 1).unwrap();
         let res = publisher.lines(lines(&[("a", "1"), ("b", "1")]), Some(&id("b"))).unwrap();
         assert_eq!(res.len(), 2);
         assert_eq!(names(&publisher), ["a", "b", "latest"]);
