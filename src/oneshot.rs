@@ -30,6 +30,7 @@ const RETRY: Duration = Duration::from_millis(10);
 /// Publishes what is true now, and returns it.
 pub fn run(env: &Environment) -> Result<Snapshot> {
     let mut began = Now::read();
+    let mut has_waited = false;
     let give_up_at = began.mono + PATIENCE;
     let dir = StateDir::open(&env.state_dir()?)?;
     hints::enter(&dir)
@@ -49,7 +50,11 @@ pub fn run(env: &Environment) -> Result<Snapshot> {
             if hints::is_watched() {
                 continue;
             }
-            let published = dir.read_snapshot().filter(|it| it.published_at_ms > began.wall_ms);
+            // Only of a run that we waited for is it known that it looked, and under this clock.
+            let now_ms = Now::read().wall_ms;
+            let since = began.wall_ms + 1..=now_ms;
+            let published =
+                dir.read_snapshot().filter(|it| has_waited && since.contains(&it.published_at_ms));
             return match published {
                 Some(it) => Ok(it),
                 None => look_once(env, dir, lock, give_up_at),
@@ -59,6 +64,7 @@ pub fn run(env: &Environment) -> Result<Snapshot> {
             return Err(Error::new("another process has been fetching for a minute")
                 .hint("see who holds fetch.lock in the state directory"));
         }
+        has_waited = true;
         pause(RETRY);
     }
 }

@@ -534,7 +534,6 @@ fn a_display_that_says_the_same_again_is_published_once_a_second() {
     for _ in 0..30 {
         sim.pass_ms(100);
         sim.hint("/r", "s", told());
-        sim.asked_git("/w", "main");
         n_published += sim.n_published();
     }
     assert!((2..=4).contains(&n_published), "{n_published} in 3 s");

@@ -80,16 +80,16 @@ impl StateDir {
     }
 }
 
-fn make_private(path: &Path) -> Result<()> {
+/// Sees to it that a directory is there and ours alone. Says whether it had to be made.
+fn make_private(path: &Path) -> Result<bool> {
     let doing = || format!("cannot use the state directory {}", path.display());
     let parent = path.parent().unwrap_or(Path::new("/"));
     fs_err::create_dir_all(parent).map_err(|it| Error::new(doing()).because(it))?;
-    match std::fs::DirBuilder::new().mode(0o700).create(path) {
-        Err(it) if it.kind() != io::ErrorKind::AlreadyExists => {
-            return Err(Error::new(doing()).because(it));
-        }
-        Ok(()) | Err(_) => {}
-    }
+    let is_new = match std::fs::DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => true,
+        Err(it) if it.kind() == io::ErrorKind::AlreadyExists => false,
+        Err(it) => return Err(Error::new(doing()).because(it)),
+    };
     // Not followed: a link here could be somebody else's.
     let meta = fs_err::symlink_metadata(path).map_err(|it| Error::new(doing()).because(it))?;
     if !meta.is_dir() {
@@ -109,7 +109,7 @@ fn make_private(path: &Path) -> Result<()> {
         ))
         .hint(format!("chmod 700 '{}'", path.display())));
     }
-    Ok(())
+    Ok(is_new)
 }
 
 /// Reads a regular file of at most `max` bytes. Never waits: not on a FIFO, not through a link.
@@ -165,11 +165,6 @@ impl Publisher {
         Ok(true)
     }
 
-    /// The number of the newest snapshot published.
-    pub fn seq(&self) -> u64 {
-        self.seq
-    }
-
     /// Publishes one line a session and the latest one's under [`LATEST`], and removes those of
     /// sessions that are gone. Returns the sessions whose line is another than before.
     pub fn lines(
@@ -178,7 +173,9 @@ impl Publisher {
         latest: Option<&SessionId>,
     ) -> io::Result<Vec<(SessionId, String)>> {
         let folder = self.dir.join(LINES);
-        let before = self.lines.take().unwrap_or_else(|| names_in(&folder));
+        // It may have been removed, or replaced by something that leads elsewhere.
+        let is_new = make_private(&folder).map_err(io::Error::other)?;
+        let before = self.lines.take().filter(|_| !is_new).unwrap_or_else(|| names_in(&folder));
         let mut changed = Vec::new();
         let mut wanted = BTreeMap::new();
         if let Some(text) = latest.and_then(|it| lines.get(it)) {
@@ -204,9 +201,11 @@ impl Publisher {
 }
 
 /// The lines that an earlier process left: their names, and no text that would equal one of ours.
+/// What cannot be a line is not ours to remove.
 fn names_in(folder: &Path) -> BTreeMap<String, String> {
     let entries = fs_err::read_dir(folder).into_iter().flatten().flatten();
-    entries.filter_map(|it| Some((it.file_name().into_string().ok()?, String::new()))).collect()
+    let names = entries.filter_map(|it| it.file_name().into_string().ok());
+    names.filter(|it| SessionId::checked(it).is_some()).map(|it| (it, String::new())).collect()
 }
 
 #[cfg(test)]
@@ -220,10 +219,14 @@ mod tests {
         (tmp, Publisher::new(dir, None))
     }
 
+    fn empty() -> Snapshot {
+        Snapshot { version: schema::VERSION, ..Snapshot::default() }
+    }
+
     #[test]
     fn an_equal_snapshot_is_not_written_again() {
         let (_tmp, mut publisher) = publisher();
-        let snapshot = Snapshot { version: schema::VERSION, ..Snapshot::default() };
+        let snapshot = empty();
         assert!(publisher.snapshot(snapshot.clone(), 1).unwrap());
         assert!(!publisher.snapshot(snapshot.clone(), 2).unwrap());
         let read = publisher.dir.read_snapshot().unwrap();
@@ -236,11 +239,11 @@ mod tests {
     #[test]
     fn a_new_publisher_goes_on_counting() {
         let (_tmp, mut first) = publisher();
-        first.snapshot(Snapshot::default(), 1).unwrap();
+        first.snapshot(empty(), 1).unwrap();
         let before = first.dir.read_snapshot();
         let mut second = Publisher::new(first.dir, before.as_ref());
-        second.snapshot(Snapshot::default(), 2).unwrap();
-        assert_eq!(second.seq(), 2);
+        second.snapshot(empty(), 2).unwrap();
+        assert_eq!(second.dir.read_snapshot().unwrap().seq, 2);
     }
 
     #[test]
@@ -259,7 +262,7 @@ mod tests {
             names
         };
         fs_err::write(publisher.dir.join(LINES).join("left-by-another"), "old").unwrap();
-        publisher.snapshot(Snapshot::default(), 1).unwrap();
+        publisher.snapshot(empty(), 1).unwrap();
         let res = publisher.lines(lines(&[("a", "1"), ("b", "1")]), Some(&id("b"))).unwrap();
         assert_eq!(res.len(), 2);
         assert_eq!(names(&publisher), ["a", "b", "latest"]);
@@ -269,6 +272,29 @@ mod tests {
         assert_eq!(latest, b"2");
         publisher.lines(BTreeMap::new(), None).unwrap();
         assert_eq!(names(&publisher), [""; 0]);
+    }
+
+    #[test]
+    fn a_folder_of_lines_that_was_removed_is_made_anew_and_one_that_leads_elsewhere_refused() {
+        let (tmp, mut publisher) = publisher();
+        let folder = publisher.dir.join(LINES);
+        let id = SessionId::checked("a").unwrap();
+        let lines = |text: &str| BTreeMap::from([(id.clone(), text.to_owned())]);
+        publisher.lines(lines("1"), None).unwrap();
+        fs_err::remove_dir_all(&folder).unwrap();
+        publisher.lines(lines("2"), None).unwrap();
+        assert_eq!(fs_err::read(folder.join("a")).unwrap(), b"2");
+
+        let precious = tmp.path().join("precious");
+        fs_err::create_dir(&precious).unwrap();
+        fs_err::write(precious.join("file"), "x").unwrap();
+        fs_err::remove_dir_all(&folder).unwrap();
+        fs_err::os::unix::fs::symlink(&precious, &folder).unwrap();
+        let err = publisher.lines(lines("3"), None).unwrap_err().to_string();
+        assert!(err.contains("not a directory"), "{err}");
+        let names: Vec<_> =
+            fs_err::read_dir(&precious).unwrap().map(|it| it.unwrap().file_name()).collect();
+        assert_eq!(names, ["file"]);
     }
 
     #[test]

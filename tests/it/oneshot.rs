@@ -236,3 +236,27 @@ fn one_whose_watcher_ends_while_it_waits_looks_for_itself() {
         }
     }
 }
+
+#[test]
+fn a_snapshot_of_a_clock_that_was_set_back_is_not_taken_for_fresh() {
+    let sandbox = sandbox();
+    let mut snapshot = sandbox.oneshot();
+    snapshot.published_at_ms += 3_600_000;
+    let bytes = serde_json::to_vec(&snapshot).unwrap();
+    fs_err::write(sandbox.state.join("snapshot.json"), bytes).unwrap();
+    let repo = sandbox.path("p");
+    sandbox.session("s2", &repo).reply("more");
+    assert_eq!(n_replies(&sandbox.oneshot(), &sandbox.root()), 2);
+}
+
+#[test]
+fn beside_a_watcher_whose_cookie_folder_was_removed_it_is_answered() {
+    let sandbox = sandbox();
+    let _watcher = sandbox.start_watcher();
+    sandbox.wait_for("the session", |it| it.sessions.len() == 1);
+    for _ in 0..2 {
+        fs_err::remove_dir_all(sandbox.state.join("sync")).unwrap();
+        let answered = sandbox.oneshot();
+        assert!(answered.watcher.is_some());
+    }
+}
