@@ -25,7 +25,7 @@ use crate::state::{Effect, Event, Settings, Source, State};
 use crate::store::lock::{FetchLock, WatchLock};
 use crate::store::schema::{self, ClientFacts, SessionId};
 use crate::store::{Publisher, SYNC, StateDir};
-use crate::time::{Now, pause};
+use crate::time::Now;
 use crate::watch::{Changes, Found, Watch};
 
 /// Hints that may wait. A display whose hint finds no room comes again.
@@ -52,7 +52,7 @@ pub fn run(env: &Environment, mut print: impl FnMut(&SessionId, &str)) -> Result
     {
         // A `--oneshot` that began without a watcher publishes, too. It holds the fetch lock, and
         // the next one finds our socket.
-        let _no_oneshot = wait_for_oneshots(&dir);
+        let Some(_no_oneshot) = wait_for_oneshots(&dir, &signals) else { return Ok(()) };
         dir.sweep();
         hints::listen(sender)
             .map_err(|it| Error::new("cannot listen on notify.sock").because(it))?;
@@ -136,20 +136,25 @@ fn signals() -> Result<Receiver<i32>> {
     Ok(receiver)
 }
 
-fn wait_for_oneshots(dir: &StateDir) -> Option<FetchLock> {
+/// Returns with the fetch lock, or without it where that takes too long; `None` where a signal
+/// says to end.
+fn wait_for_oneshots(dir: &StateDir, signals: &Receiver<i32>) -> Option<Option<FetchLock>> {
     let give_up_at = Now::read().mono + ONESHOT_TAKES;
     while Now::read().mono < give_up_at {
         match FetchLock::try_acquire(dir) {
-            Ok(Some(it)) => return Some(it),
-            Ok(None) => pause(Duration::from_millis(20)),
+            Ok(Some(it)) => return Some(Some(it)),
+            Ok(None) => {}
             Err(it) => {
                 warn!("{it}");
-                return None;
+                return Some(None);
             }
+        }
+        if signals.recv_timeout(Duration::from_millis(20)).is_ok_and(|it| it != SIGHUP) {
+            return None;
         }
     }
     warn!("another process has been fetching for {ONESHOT_TAKES:?}; going on beside it");
-    None
+    Some(None)
 }
 
 fn reload(engine: &mut Engine, env: &Environment) -> Result<()> {
@@ -285,11 +290,11 @@ impl Engine {
                 Effect::Leave(dir) => self.watch.leave(dir),
                 Effect::Rebuild => self.watch.rebuild(),
                 Effect::Fetch(source @ Source::Repo(_), job) => match self.fetch_lock() {
-                    Some(alone) => {
+                    Ok(alone) => {
                         self.workers.run(source, job, alone, self.config.git.timeout());
                     }
-                    None => {
-                        self.back.send(Event::Busy(source)).ok();
+                    Err(reason) => {
+                        self.back.send(Event::Busy(source, reason)).ok();
                     }
                 },
                 Effect::Fetch(source, job) => self.workers.read(source, job),
@@ -305,20 +310,19 @@ impl Engine {
         Ok(())
     }
 
-    fn fetch_lock(&mut self) -> Option<Arc<FetchLock>> {
+    /// The lock that running jobs share, or a new one, or why there is none.
+    fn fetch_lock(&mut self) -> std::result::Result<Arc<FetchLock>, String> {
         if let Some(it) = self.fetching.upgrade() {
-            return Some(it);
+            return Ok(it);
         }
         match FetchLock::try_acquire(&self.dir) {
-            Ok(it) => {
-                let it = Arc::new(it?);
+            Ok(Some(it)) => {
+                let it = Arc::new(it);
                 self.fetching = Arc::downgrade(&it);
-                Some(it)
+                Ok(it)
             }
-            Err(it) => {
-                self.tell("fetch.lock", &it.to_string());
-                None
-            }
+            Ok(None) => Err("another process holds fetch.lock".to_owned()),
+            Err(it) => Err(it.to_string()),
         }
     }
 

@@ -1,37 +1,94 @@
-//! Where the log goes: standard error, or a file that stays small.
+//! What leaves the watcher for people: the log, and the lines of `--print`.
+//!
+//! **Invariant:** the watcher waits for neither. A terminal may be stopped with Ctrl-S, and a pipe
+//! may have no reader.
 
 use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::time::Duration;
 
+use crossbeam_channel::{Sender, TrySendError, bounded};
 use tracing_subscriber::filter::EnvFilter;
 
 use crate::error::{Error, Result};
 
 /// A log file is moved aside before it would exceed this.
 const MAX_FILE: u64 = 1 << 20;
+/// Lines that may wait for a slow reader; what comes then is lost.
+const QUEUE: usize = 1024;
+/// How long the end of the program waits for one.
+const PATIENCE: Duration = Duration::from_millis(200);
 
 /// Starts logging, to standard error or to `file`. `filter` is in the syntax of `RUST_LOG`.
-pub fn start(file: Option<&Path>, filter: Option<&str>) -> Result<()> {
+pub fn start(file: Option<&Path>, filter: Option<&str>) -> Result<Outlet> {
     let filter = EnvFilter::try_new(filter.unwrap_or("info")).map_err(|it| {
         Error::new("cannot understand CCSTATUSD_LOG").because(it).hint("for instance: debug")
     })?;
-    // It would tell of a log that cannot be written on standard error, and panic where that is it.
-    let builder = tracing_subscriber::fmt()
+    let outlet = match file {
+        None => Outlet::start(io::stderr()),
+        Some(path) => CappedFile::open(path).and_then(Outlet::start),
+    };
+    let to = file.map_or_else(|| "standard error".to_owned(), |it| it.display().to_string());
+    let outlet = outlet.map_err(|it| Error::new(format!("cannot log to {to}")).because(it))?;
+    let writer = outlet.clone();
+    tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_target(false)
-        .log_internal_errors(false);
-    match file {
-        None => builder.with_ansi(false).with_writer(io::stderr).init(),
-        Some(path) => {
-            let file = CappedFile::open(path).map_err(|it| {
-                Error::new(format!("cannot log to {}", path.display())).because(it)
-            })?;
-            builder.with_ansi(false).with_writer(Mutex::new(file)).init();
+        // It would tell of a log that cannot be written on standard error, and panic where that
+        // is it.
+        .log_internal_errors(false)
+        .with_ansi(false)
+        .with_writer(move || writer.clone())
+        .init();
+    Ok(outlet)
+}
+
+/// Writes in a thread of its own. What finds no room is lost.
+#[derive(Clone, Debug)]
+pub struct Outlet {
+    messages: Sender<Message>,
+}
+
+#[derive(Debug)]
+enum Message {
+    Write(Vec<u8>),
+    Flush(Sender<()>),
+}
+
+impl Outlet {
+    /// Starts the thread.
+    pub fn start(mut to: impl Write + Send + 'static) -> io::Result<Outlet> {
+        let (messages, inbox) = bounded(QUEUE);
+        let run = move || {
+            for message in inbox {
+                match message {
+                    // Where nobody reads, there is nobody to tell.
+                    Message::Write(bytes) => to.write_all(&bytes).and_then(|()| to.flush()).ok(),
+                    Message::Flush(done) => done.send(()).ok(),
+                };
+            }
+        };
+        std::thread::Builder::new().name("outlet".to_owned()).spawn(run)?;
+        Ok(Outlet { messages })
+    }
+}
+
+impl Write for Outlet {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match self.messages.try_send(Message::Write(bytes.to_owned())) {
+            Ok(()) | Err(TrySendError::Full(_)) => Ok(bytes.len()),
+            Err(TrySendError::Disconnected(_)) => Err(io::ErrorKind::BrokenPipe.into()),
         }
     }
-    Ok(())
+
+    /// Waits a moment for what was written so far.
+    fn flush(&mut self) -> io::Result<()> {
+        let (done, is_done) = bounded(1);
+        self.messages.send_timeout(Message::Flush(done), PATIENCE).ok();
+        is_done.recv_timeout(PATIENCE).ok();
+        Ok(())
+    }
 }
 
 /// A file of at most [`MAX_FILE`] bytes, and its predecessor under the same name with `.1`.
@@ -82,6 +139,40 @@ impl Write for CappedFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A reader who never comes.
+    struct Stuck;
+
+    impl Write for Stuck {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            loop {
+                std::thread::park();
+            }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn nobody_waits_for_a_reader_who_never_comes() {
+        let mut outlet = Outlet::start(Stuck).unwrap();
+        for _ in 0..2 * QUEUE {
+            outlet.write_all(b"line").unwrap();
+        }
+        outlet.flush().unwrap();
+    }
+
+    #[test]
+    fn what_was_written_is_there_after_a_flush() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let mut outlet = Outlet::start(CappedFile::open(&path).unwrap()).unwrap();
+        outlet.write_all(b"one").unwrap();
+        outlet.flush().unwrap();
+        assert_eq!(fs_err::read(&path).unwrap(), b"one");
+    }
 
     #[test]
     fn a_log_keeps_its_cap_and_one_predecessor() {

@@ -34,23 +34,33 @@ fn run(cli: &Cli, env: &Environment) -> Result<Exit> {
             Ok(Exit::Success)
         }
         None if cli.oneshot => {
-            log::start(None, Some(env.text("CCSTATUSD_LOG").unwrap_or("warn")))?;
-            let snapshot = oneshot::run(env)?;
+            let mut log = log::start(None, Some(env.text("CCSTATUSD_LOG").unwrap_or("warn")))?;
+            let res = oneshot::run(env);
+            log.flush().ok();
+            let snapshot = res?;
             print(io::stdout(), &answer(&snapshot, cli.json, env)?);
             Ok(if snapshot.degraded.is_empty() { Exit::Success } else { Exit::Degraded })
         }
         None => {
-            log::start(cli.log_file.as_deref(), env.text("CCSTATUSD_LOG"))?;
-            let colour = show::style(env).colour && io::stdout().is_terminal();
-            daemon::run(env, |id, line| {
-                if cli.print {
-                    let line = if colour { line.to_owned() } else { display::without_colour(line) };
-                    print(io::stdout(), &format!("{:.8}  {line}\n", id.0));
-                }
-            })?;
-            Ok(Exit::Success)
+            let mut log = log::start(cli.log_file.as_deref(), env.text("CCSTATUSD_LOG"))?;
+            let res = watch(cli.print, env);
+            log.flush().ok();
+            res.map(|()| Exit::Success)
         }
     }
+}
+
+fn watch(print: bool, env: &Environment) -> Result<()> {
+    if !print {
+        return daemon::run(env, |_, _| {});
+    }
+    let colour = show::style(env).colour && io::stdout().is_terminal();
+    let mut outlet = log::Outlet::start(io::stdout())
+        .map_err(|it| Error::new("cannot print lines").because(it))?;
+    daemon::run(env, |id, line| {
+        let line = if colour { line.to_owned() } else { display::without_colour(line) };
+        outlet.write_all(format!("{:.8}  {line}\n", id.0).as_bytes()).ok();
+    })
 }
 
 /// What `--oneshot` prints: everything, or the line of the session that it is called from, or

@@ -24,7 +24,7 @@ pub struct Policy {
     pub rest: u32,
     /// Fetches that run at once.
     pub slots: usize,
-    /// Wait when a fetch could not start.
+    /// Wait when a fetch could not start; it doubles, up to a second.
     pub postpone: Duration,
     /// Wait after the first failure; it doubles with each further one …
     pub first_retry: Duration,
@@ -56,6 +56,7 @@ struct Task {
     slot: Slot,
     not_before: Option<Instant>,
     failures: u32,
+    postponed: u32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -89,6 +90,7 @@ impl<K: Ord + Clone> Plan<K> {
             slot: Slot::Idle,
             not_before: None,
             failures: 0,
+            postponed: 0,
         });
         let window = match task.slot {
             Slot::Idle => Window::open(now),
@@ -156,6 +158,7 @@ impl<K: Ord + Clone> Plan<K> {
             task.failures = task.failures.saturating_add(1);
         }
         task.not_before = Some(not_before);
+        task.postponed = 0;
         task.slot = Slot::Idle;
         let failed = || (!good).then(|| (Window::open(now), Urgency::Settled));
         if let Some((window, urgency)) = stale.or_else(failed) {
@@ -169,17 +172,18 @@ impl<K: Ord + Clone> Plan<K> {
     }
 
     /// Forgets a source that is of no interest any more. A fetch of it that runs goes on, and
-    /// keeps its slot until [`Plan::done`].
-    pub fn forget(&mut self, key: &K) {
-        match self.tasks.get_mut(key).map(|it| it.slot) {
-            Some(Slot::Running { .. }) | None => {}
-            Some(Slot::RunningStale { since, .. }) => {
-                if let Some(task) = self.tasks.get_mut(key) {
-                    task.slot = Slot::Running { since };
-                }
+    /// keeps its slot until [`Plan::done`]; this says whether one does.
+    pub fn forget(&mut self, key: &K) -> bool {
+        let Some(task) = self.tasks.get_mut(key) else { return false };
+        match task.slot {
+            Slot::Running { .. } => {}
+            Slot::RunningStale { since, .. } => task.slot = Slot::Running { since },
+            Slot::Idle | Slot::Wanted { .. } => {
+                self.remove(key);
+                return false;
             }
-            Some(Slot::Idle | Slot::Wanted { .. }) => self.remove(key),
         }
+        true
     }
 
     fn remove(&mut self, key: &K) {
@@ -189,17 +193,21 @@ impl<K: Ord + Clone> Plan<K> {
     }
 
     /// A fetch could not start for reasons that are not the source's: it is tried again soon.
-    pub fn postpone(&mut self, key: &K, now: Instant) {
-        let Some(task) = self.tasks.get_mut(key) else { return };
+    /// Returns how often in a row that was.
+    pub fn postpone(&mut self, key: &K, now: Instant) -> u32 {
+        let Some(task) = self.tasks.get_mut(key) else { return 0 };
         let window = match task.slot {
             Slot::Running { since } => Window::open(since),
             Slot::RunningStale { window, .. } => window,
-            Slot::Idle | Slot::Wanted { .. } => return,
+            Slot::Idle | Slot::Wanted { .. } => return 0,
         };
         self.running -= 1;
-        let due = now + self.policy.postpone;
+        let wait = self.policy.postpone * 2_u32.saturating_pow(task.postponed.min(16));
+        let due = now + wait.min(Duration::from_secs(1));
+        task.postponed = task.postponed.saturating_add(1);
         task.slot = Slot::Wanted { window, due };
         self.queue.insert((due, key.clone()));
+        task.postponed
     }
 
     /// What will be fetched without a further change, of these keys, and how many fetches have to
@@ -406,9 +414,18 @@ mod tests {
         let mut sim = Sim::new();
         sim.want("a", 0);
         sim.take(150);
-        sim.plan.postpone(&"a", sim.at(150));
-        assert_eq!(sim.deadline_ms(), Some(200));
-        assert_eq!(sim.take(200), ["a"]);
+        let mut at = 150;
+        let mut waits = Vec::new();
+        for n_tries in 1..=8 {
+            assert_eq!(sim.plan.postpone(&"a", sim.at(at)), n_tries);
+            let next = u64::try_from(sim.deadline_ms().unwrap()).unwrap();
+            waits.push(next - at);
+            at = next;
+            assert_eq!(sim.take(at), ["a"]);
+        }
+        assert_eq!(waits, [50, 100, 200, 400, 800, 1000, 1000, 1000]);
+        sim.done("a", true, at);
+        assert!(sim.plan.is_settled());
     }
 
     #[test]
@@ -430,12 +447,12 @@ mod tests {
     fn a_forgotten_source_is_not_fetched_and_frees_its_slot() {
         let mut sim = Sim::new();
         sim.want("a", 0);
-        sim.plan.forget(&"a");
+        assert!(!sim.plan.forget(&"a"));
         assert_eq!(sim.deadline_ms(), None);
         sim.want("b", 0);
         sim.take(150);
         sim.want("b", 160);
-        sim.plan.forget(&"b");
+        assert!(sim.plan.forget(&"b"), "it runs");
         sim.done("b", true, 170);
         assert_eq!(sim.deadline_ms(), None);
         assert!(sim.plan.is_settled());

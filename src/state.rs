@@ -73,6 +73,8 @@ const PUBLISH_SPACING: Duration = Duration::from_millis(50);
 /// Publishing rests this many times as long as it took. With hundreds of live sessions, all of
 /// whose lines change, it may take longer than the spacing, and events would wait for ever longer.
 const PUBLISH_REST: u32 = 3;
+/// Waiting for the fetch lock this often in a row takes two and a half seconds.
+const PATIENT_TRIES: u32 = 7;
 /// What a display says again, it shows already: only its age is news to the snapshot.
 const CONFIRM: Duration = Duration::from_secs(1);
 /// A full disk is tried again this often.
@@ -97,8 +99,8 @@ pub enum Event {
     Listed(Listing),
     /// A fetch ended.
     Fetched(Source, Fetched),
-    /// A fetch could not start, since another process fetches.
-    Busy(Source),
+    /// A fetch could not start, for want of the fetch lock, which is for this reason.
+    Busy(Source, String),
     /// A display shared what the client told it.
     Hint(Box<ClientFacts>),
     /// [`State::deadline`] has come.
@@ -298,7 +300,7 @@ impl State {
             Event::Lost => self.lost(),
             Event::Listed(listing) => self.listed(listing, now),
             Event::Fetched(source, fetched) => self.fetched(&source, fetched, now),
-            Event::Busy(source) => self.execs.postpone(&source, now.mono),
+            Event::Busy(source, reason) => self.busy(&source, &reason, now),
             Event::Hint(facts) => self.hinted(*facts, now),
             Event::Deadline => {}
             Event::Reload(settings) => self.reload(settings, now),
@@ -388,14 +390,34 @@ impl State {
                     let job = Job::Repo(repo.tree.clone());
                     self.effects.push(Effect::Fetch(source, job));
                 }
-                None => self.execs.done(&source, true, now.mono),
+                None => {
+                    self.execs.done(&source, true, now.mono);
+                    self.forget(&source);
+                }
             }
         }
     }
 
+    /// Another process fetches, as a rule for a moment. Where it is for longer, it shows, and
+    /// nobody waits for it.
+    fn busy(&mut self, source: &Source, reason: &str, now: Now) {
+        if self.execs.postpone(source, now.mono) >= PATIENT_TRIES {
+            self.release(source, false);
+            self.fails(source, reason, now);
+        }
+    }
+
+    fn fails(&mut self, source: &Source, reason: &str, now: Now) {
+        let failing = self
+            .failing
+            .entry(source.clone())
+            .or_insert(Failing { since_ms: now.wall_ms, reason: String::new() });
+        reason.clone_into(&mut failing.reason);
+        self.is_dirty = true;
+    }
+
     fn fetched(&mut self, source: &Source, fetched: Fetched, now: Now) {
         let is_exec = matches!(source, Source::Repo(_));
-        let plan = if is_exec { &mut self.execs } else { &mut self.reads };
         let failure = match &fetched {
             Fetched::Transcript(Err(it)) | Fetched::Process(Err(it))
                 if it.kind() != io::ErrorKind::NotFound =>
@@ -408,6 +430,10 @@ impl State {
             }),
             _ => None,
         };
+        // Where no session lives any more, nobody wants a next try.
+        let is_wanted = !matches!(source, Source::Repo(top) if !self.is_used(top));
+        let failure = failure.filter(|_| is_wanted);
+        let plan = if is_exec { &mut self.execs } else { &mut self.reads };
         plan.done(source, failure.is_none(), now.mono);
         let has_more = matches!(&fetched, Fetched::Transcript(Ok(it)) if it.more);
         match failure {
@@ -417,14 +443,7 @@ impl State {
             // Caught while it was being written, and tried again. Without it a session lives by
             // its transcript.
             Some(_) if matches!(source, Source::Process(_)) => {}
-            Some(reason) => {
-                let failing = self
-                    .failing
-                    .entry(source.clone())
-                    .or_insert(Failing { since_ms: now.wall_ms, reason: String::new() });
-                failing.reason = reason;
-                self.is_dirty = true;
-            }
+            Some(reason) => self.fails(source, &reason, now),
         }
         match (source, fetched) {
             (Source::Transcript(path), Fetched::Transcript(Ok(tail))) => {
@@ -440,7 +459,7 @@ impl State {
             }
             (Source::Process(path), Fetched::Process(Err(err))) => {
                 if err.kind() == io::ErrorKind::NotFound {
-                    self.reads.forget(source);
+                    self.forget(source);
                     self.process(path, None, now);
                 }
             }

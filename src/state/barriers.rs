@@ -92,6 +92,27 @@ impl State {
         }
     }
 
+    /// A source is of no interest any more, so nobody waits for it: but for the fetch that runs,
+    /// where one does.
+    pub(super) fn forget(&mut self, source: &Source) {
+        let plan =
+            if matches!(source, Source::Repo(_)) { &mut self.execs } else { &mut self.reads };
+        let is_running = plan.forget(source);
+        self.release(source, is_running);
+        self.is_dirty |= self.failing.remove(source).is_some();
+    }
+
+    /// What does not end soon, or not at all, nobody waits for.
+    pub(super) fn release(&mut self, source: &Source, is_running: bool) {
+        for barrier in &mut self.barriers {
+            match barrier.waiting.get_mut(source) {
+                Some(left) if is_running => *left = 1,
+                Some(_) => _ = barrier.waiting.remove(source),
+                None => {}
+            }
+        }
+    }
+
     pub(super) fn pass_barriers(&mut self) {
         if self.places.outstanding == 0 {
             for barrier in self.barriers.iter_mut().filter(|it| it.looking) {

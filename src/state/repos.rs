@@ -132,7 +132,7 @@ impl State {
         self.sessions.values().any(|it| it.is_live && it.cwd.as_deref() == Some(dir))
     }
 
-    fn is_used(&self, top: &Path) -> bool {
+    pub(super) fn is_used(&self, top: &Path) -> bool {
         self.sessions.values().any(|it| it.is_live && it.repo.as_deref() == Some(top))
     }
 
@@ -141,9 +141,7 @@ impl State {
         let unused: Vec<_> = self.repos.keys().filter(|it| !self.is_used(it)).cloned().collect();
         for top in unused {
             self.observe_git(&top, Vec::new());
-            let source = Source::Repo(top);
-            self.execs.forget(&source);
-            self.is_dirty |= self.failing.remove(&source).is_some();
+            self.forget(&Source::Repo(top));
         }
         let used: BTreeSet<_> = self
             .sessions

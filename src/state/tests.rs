@@ -655,14 +655,63 @@ fn lost_events_look_at_everything_again() {
 #[test]
 fn while_another_process_fetches_ours_waits_and_has_not_failed() {
     let mut sim = settled();
+    let repo = || Source::Repo("/w".into());
+    let busy = || Event::Busy(repo(), "another process holds fetch.lock".to_owned());
+    sim.changed("/w/.git/HEAD");
+    sim.pass_ms(200);
+    assert_eq!(sim.fetches(), [repo()]);
+    sim.event(busy());
+    assert_eq!(sim.fetches(), []);
+    sim.pass_ms(50);
+    assert_eq!(sim.fetches(), [repo()]);
+    assert_eq!(sim.snapshot().degraded, []);
+
+    sim.changed("/state/sync/77");
+    for _ in 0..6 {
+        sim.event(busy());
+        sim.pass_ms(1000);
+    }
+    let is_acknowledged =
+        |sim: &Sim| sim.effects.iter().any(|it| matches!(it, Effect::Acknowledge(_)));
+    assert!(is_acknowledged(&sim), "nobody waits for ever");
+    assert_eq!(sim.snapshot().degraded[0].reason, "another process holds fetch.lock");
+    sim.asked_git("/w", "main");
+    assert_eq!(sim.snapshot().degraded, []);
+}
+
+#[test]
+fn what_fails_when_its_last_session_has_ended_is_not_tried_again() {
+    let mut sim = settled();
     sim.changed("/w/.git/HEAD");
     sim.pass_ms(200);
     assert_eq!(sim.fetches(), [Source::Repo("/w".into())]);
-    sim.event(Event::Busy(Source::Repo("/w".into())));
-    assert_eq!(sim.fetches(), []);
-    sim.pass_ms(50);
-    assert_eq!(sim.fetches(), [Source::Repo("/w".into())]);
+    end(&mut sim, "s");
+    sim.git_failed("/w");
     assert_eq!(sim.snapshot().degraded, []);
+    sim.pass_ms(HOUR_MS);
+    assert_eq!(sim.fetches(), []);
+}
+
+#[test]
+fn a_cookie_does_not_wait_for_what_nobody_wants_any_more() {
+    let mut sim = settled();
+    sim.changed("/w/.git/HEAD");
+    sim.changed("/state/sync/77");
+    sim.state.execs = Plan::new(Policy { slots: 0, ..EXECS });
+    sim.state.execs.want(&Source::Repo("/w".into()), Urgency::Now, sim.now.mono);
+    end(&mut sim, "s");
+    let is_acknowledged = sim.effects.iter().any(|it| matches!(it, Effect::Acknowledge(_)));
+    assert!(is_acknowledged, "{:?}", sim.state.barriers);
+}
+
+/// The process of this session, which is said to have run, is gone.
+fn end(sim: &mut Sim, id: &str) {
+    let file = SessionFile { pid: 1, session_id: SessionId::checked(id), ..SessionFile::default() };
+    let source = Source::Process("/r/sessions/1.json".into());
+    let process = Process { file, lives: true };
+    sim.fetched(source.clone(), Fetched::Process(Ok(process)));
+    sim.fetched(source, Fetched::Process(Err(io::ErrorKind::NotFound.into())));
+    assert!(!sim.session(id).live);
 }
 
 #[test]

@@ -127,7 +127,7 @@ impl State {
 
     /// A transcript was deleted. Claude Code prunes old ones, and what they used was used.
     pub(super) fn vanished(&mut self, path: &Path, now: Now) {
-        self.reads.forget(&Source::Transcript(path.to_owned()));
+        self.forget(&Source::Transcript(path.to_owned()));
         let Some(file) = self.files.remove(path) else { return };
         if let Some(root) = self.roots.get_mut(&file.root) {
             root.ledger.retire_file(file.id);
