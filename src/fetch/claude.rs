@@ -6,6 +6,7 @@
 //!
 //! **Invariant:** no input panics, and what is kept of a line is bounded however long the line is.
 
+use std::borrow::Cow;
 use std::marker::PhantomData;
 use std::path::{Component, Path, PathBuf};
 use std::sync::LazyLock;
@@ -62,23 +63,57 @@ impl TranscriptFacts {
     }
 }
 
-/// Takes in one line, without its newline. What it says was used is appended to `entries`.
-///
-/// A line we cannot read is not an error: the writer is another program, and it may have died
-/// half-way through this very line.
-pub fn fold_line(facts: &mut TranscriptFacts, line: &[u8], entries: &mut Vec<Entry>) {
-    let line = line.trim_ascii();
-    if line.is_empty() {
-        return;
+/// Folds a transcript's lines into what they say as a whole.
+#[derive(Debug)]
+pub struct Fold {
+    facts: TranscriptFacts,
+    entries: Vec<(u64, Entry)>,
+    /// The newest text and when it was said. Only the last one is worth a preview.
+    said: Option<(i64, String)>,
+}
+
+impl Fold {
+    /// Goes on from what the lines before said.
+    pub fn on(facts: TranscriptFacts) -> Fold {
+        Fold { facts, entries: Vec::new(), said: None }
     }
-    if is_tool_result(line) {
-        let looks_whole = line.starts_with(b"{") && line.ends_with(b"}");
-        facts.skipped_lines += u64::from(!looks_whole);
-        return;
+
+    /// Takes in the line at `offset`, without its newline.
+    ///
+    /// A line we cannot read is not an error: the writer is another program, and it may have died
+    /// half-way through this very line.
+    pub fn line(&mut self, offset: u64, line: &[u8]) {
+        let line = line.trim_ascii();
+        if line.is_empty() {
+            return;
+        }
+        if is_tool_result(line) {
+            let looks_whole = line.starts_with(b"{") && line.ends_with(b"}");
+            self.facts.skipped_lines += u64::from(!looks_whole);
+            return;
+        }
+        match serde_json::from_slice(line) {
+            Ok(Field(Some(Object(line)))) => self.fold(offset, line),
+            Ok(Field(None)) | Err(_) => self.facts.skipped_lines += 1,
+        }
     }
-    match serde_json::from_slice(line) {
-        Ok(Field(Some(Object(line)))) => facts.fold(line, entries),
-        Ok(Field(None)) | Err(_) => facts.skipped_lines += 1,
+
+    /// Counts a line that the caller could not hand over.
+    pub fn skip_line(&mut self) {
+        self.facts.skipped_lines += 1;
+    }
+
+    /// How many entries the lines have.
+    pub fn n_entries(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// What the lines say was used, each entry with a place of its own, and what else they say.
+    pub fn finish(mut self) -> (Vec<(u64, Entry)>, TranscriptFacts) {
+        if let Some((at_ms, text)) = self.said {
+            self.facts.last_message = Some(Message { at_ms, preview: Some(preview(&text)) });
+        }
+        (self.entries, self.facts)
     }
 }
 
@@ -94,51 +129,67 @@ fn is_tool_result(line: &[u8]) -> bool {
 
 #[derive(Default, serde::Deserialize)]
 #[serde(default, rename_all = "camelCase")]
-struct Line {
-    #[serde(rename = "type")]
-    kind: Field<String>,
-    subtype: Field<String>,
+struct Line<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Field<Text<'a>>,
+    #[serde(borrow)]
+    subtype: Field<Text<'a>>,
     timestamp: Field<Time>,
-    session_id: Field<String>,
-    cwd: Field<String>,
+    #[serde(borrow)]
+    session_id: Field<Text<'a>>,
+    #[serde(borrow)]
+    cwd: Field<Text<'a>>,
     is_sidechain: Field<bool>,
     is_meta: Field<bool>,
     is_compact_summary: Field<bool>,
     is_api_error_message: Field<bool>,
-    request_id: Field<String>,
+    #[serde(borrow)]
+    request_id: Field<Text<'a>>,
     #[serde(rename = "costUSD")]
     cost_usd: Field<f64>,
-    custom_title: Field<String>,
-    ai_title: Field<String>,
-    message: Field<Object<LineMessage>>,
+    #[serde(borrow)]
+    custom_title: Field<Text<'a>>,
+    #[serde(borrow)]
+    ai_title: Field<Text<'a>>,
+    #[serde(borrow)]
+    message: Field<Object<LineMessage<'a>>>,
 }
 
 #[derive(Default, serde::Deserialize)]
 #[serde(default)]
-struct LineMessage {
-    id: Field<String>,
-    model: Field<String>,
-    content: Field<Content>,
-    stop_reason: Field<String>,
-    usage: Field<Object<Usage>>,
+struct LineMessage<'a> {
+    #[serde(borrow)]
+    id: Field<Text<'a>>,
+    #[serde(borrow)]
+    model: Field<Text<'a>>,
+    #[serde(borrow)]
+    content: Field<Content<'a>>,
+    #[serde(borrow)]
+    stop_reason: Field<Text<'a>>,
+    #[serde(borrow)]
+    usage: Field<Object<Usage<'a>>>,
 }
 
 /// Of a reply, or of one iteration within it.
 #[derive(Default, serde::Deserialize)]
 #[serde(default)]
-struct Usage {
-    #[serde(rename = "type")]
-    kind: Field<String>,
-    model: Field<String>,
+struct Usage<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Field<Text<'a>>,
+    #[serde(borrow)]
+    model: Field<Text<'a>>,
     input_tokens: Field<u64>,
     output_tokens: Field<u64>,
     cache_creation_input_tokens: Field<u64>,
     cache_read_input_tokens: Field<u64>,
     cache_creation: Field<Object<CacheCreation>>,
     server_tool_use: Field<Object<ServerToolUse>>,
-    speed: Field<String>,
-    inference_geo: Field<String>,
-    iterations: Field<Vec<Object<Usage>>>,
+    #[serde(borrow)]
+    speed: Field<Text<'a>>,
+    #[serde(borrow)]
+    inference_geo: Field<Text<'a>>,
+    #[serde(borrow)]
+    iterations: Field<Vec<Object<Usage<'a>>>>,
 }
 
 #[derive(Default, serde::Deserialize)]
@@ -156,51 +207,58 @@ struct ServerToolUse {
 
 #[derive(Default, serde::Deserialize)]
 #[serde(default)]
-struct Block {
-    #[serde(rename = "type")]
-    kind: Field<String>,
-    text: Field<Head>,
+struct Block<'a> {
+    #[serde(rename = "type", borrow)]
+    kind: Field<Text<'a>>,
+    #[serde(borrow)]
+    text: Field<Head<'a>>,
 }
 
 /// What a message says, as far as we want to know.
 #[derive(Default)]
-struct Content {
-    texts: Vec<String>,
+struct Content<'a> {
+    texts: Vec<Text<'a>>,
     has_tool_result: bool,
 }
 
-impl TranscriptFacts {
-    fn fold(&mut self, mut line: Line, entries: &mut Vec<Entry>) {
+impl Fold {
+    fn fold(&mut self, offset: u64, mut line: Line<'_>) {
         let at_ms = line.timestamp.0.as_ref().map(|it| it.0);
         let message = line.message.0.take().map(|it| it.0).unwrap_or_default();
-        push_entries(&line, &message, entries);
+        // A line is longer than it has entries, so that their places are never another line's.
+        for (place, entry) in (offset..).zip(entries(&line, &message)) {
+            self.push(place, entry);
+        }
 
-        self.last_line_ms = self.last_line_ms.max(at_ms);
-        self.session = self.session.take().or_else(|| line.session_id.0.take());
-        self.sidechain = self.sidechain.or(line.is_sidechain.0);
-        if line.is_sidechain.is_true() != self.sidechain.unwrap_or(false) {
+        let facts = &mut self.facts;
+        facts.last_line_ms = facts.last_line_ms.max(at_ms);
+        if facts.session.is_none() {
+            facts.session = line.session_id.0.take().map(Text::into_owned);
+        }
+        facts.sidechain = facts.sidechain.or(line.is_sidechain.0);
+        if line.is_sidechain.is_true() != facts.sidechain.unwrap_or(false) {
             return;
         }
-        self.cwd = line.cwd.0.take().or_else(|| self.cwd.take());
+        replace(&mut facts.cwd, line.cwd.0.take());
         match line.kind.as_str() {
             "user" => self.fold_prompt(&line, &message, at_ms),
             "assistant" => self.fold_reply(&line, message, at_ms),
             "system" if line.subtype.as_str() == "compact_boundary" => {
-                self.compactions += 1;
-                self.context_tokens = None;
-                self.context_as_of_ms = at_ms;
+                facts.compactions += 1;
+                facts.context_tokens = None;
+                facts.context_as_of_ms = at_ms;
             }
-            "system" if line.subtype.as_str() == "turn_duration" => self.turn_open = false,
-            "custom-title" => self.custom_title = line.custom_title.0,
-            "ai-title" => self.ai_title = line.ai_title.0,
+            "system" if line.subtype.as_str() == "turn_duration" => facts.turn_open = false,
+            "custom-title" => facts.custom_title = line.custom_title.0.map(Text::into_owned),
+            "ai-title" => facts.ai_title = line.ai_title.0.map(Text::into_owned),
             _ => {}
         }
     }
 
-    fn fold_prompt(&mut self, line: &Line, message: &LineMessage, at_ms: Option<i64>) {
+    fn fold_prompt(&mut self, line: &Line<'_>, message: &LineMessage<'_>, at_ms: Option<i64>) {
         let Some(content) = &message.content.0 else { return };
         if content.texts.iter().any(|it| it.starts_with("[Request interrupted by user")) {
-            self.turn_open = false;
+            self.facts.turn_open = false;
             return;
         }
         if line.is_meta.is_true() || line.is_compact_summary.is_true() || content.has_tool_result {
@@ -208,45 +266,69 @@ impl TranscriptFacts {
         }
         // Editors put what they know before what the person wrote.
         let Some(typed) = content.texts.iter().rev().find_map(|it| typed(it)) else { return };
-        self.turn_open = true;
+        self.facts.turn_open = true;
         // A subagent's prompts are its session's, not a person's.
-        self.turns += u64::from(!line.is_sidechain.is_true());
+        self.facts.turns += u64::from(!line.is_sidechain.is_true());
         self.say(at_ms, &typed);
     }
 
-    fn fold_reply(&mut self, line: &Line, message: LineMessage, at_ms: Option<i64>) {
+    fn fold_reply(&mut self, line: &Line<'_>, message: LineMessage<'_>, at_ms: Option<i64>) {
         if let Some(text) = message.content.0.iter().flat_map(|it| &it.texts).next_back() {
             self.say(at_ms, text);
         }
+        let facts = &mut self.facts;
         let is_error = line.is_api_error_message.is_true();
-        self.turn_open =
+        facts.turn_open =
             !is_error && matches!(message.stop_reason.as_str(), "" | "tool_use" | "pause_turn");
         if is_error || message.model.as_str() == "<synthetic>" {
             return;
         }
-        self.model = message.model.0.or_else(|| self.model.take());
-        self.last_reply_ms = self.last_reply_ms.max(at_ms);
+        replace(&mut facts.model, message.model.0);
+        facts.last_reply_ms = facts.last_reply_ms.max(at_ms);
         if let Some(Object(usage)) = &message.usage.0 {
-            self.context_tokens = Some(usage.context());
-            self.context_as_of_ms = at_ms;
+            facts.context_tokens = Some(usage.context());
+            facts.context_as_of_ms = at_ms;
+        }
+    }
+
+    fn push(&mut self, place: u64, entry: Entry) {
+        match self.entries.last_mut() {
+            // A reply's lines follow each other, and state more and more of what it used.
+            Some((_, last)) if last.is_copy_of(&entry) => {
+                if entry.tokens.all() > last.tokens.all() {
+                    self.entries.pop();
+                    self.entries.push((place, entry));
+                }
+            }
+            _ => self.entries.push((place, entry)),
         }
     }
 
     fn say(&mut self, at_ms: Option<i64>, text: &str) {
-        let preview = preview(text);
-        if let (Some(at_ms), false) = (at_ms, preview.is_empty()) {
-            self.last_message = Some(Message { at_ms, preview: Some(preview) });
-        }
+        let Some(at_ms) = at_ms.filter(|_| text.chars().any(is_visible)) else { return };
+        let (said_ms, said) = self.said.get_or_insert_default();
+        *said_ms = at_ms;
+        said.clear();
+        said.push_str(text);
+    }
+}
+
+/// Takes over what a line says. Most lines say what the one before said.
+fn replace(fact: &mut Option<String>, said: Option<Text<'_>>) {
+    if let Some(it) = said
+        && fact.as_deref() != Some(&*it)
+    {
+        *fact = Some(it.into_owned());
     }
 }
 
 /// A reply, and what other models were asked while it was made.
-fn push_entries(line: &Line, message: &LineMessage, entries: &mut Vec<Entry>) {
+fn entries(line: &Line<'_>, message: &LineMessage<'_>) -> Vec<Entry> {
     let (Some(Time(at_ms)), Some(Object(usage))) = (&line.timestamp.0, &message.usage.0) else {
-        return;
+        return Vec::new();
     };
-    let Some(tokens) = usage.tokens() else { return };
-    let text = |it: &Field<String>| it.0.as_deref().filter(|it| !it.is_empty()).map(Box::from);
+    let Some(tokens) = usage.tokens() else { return Vec::new() };
+    let text = |it: &Field<Text<'_>>| it.0.as_deref().filter(|it| !it.is_empty()).map(Box::from);
     let reply = Entry {
         at_ms: *at_ms,
         message_id: text(&message.id),
@@ -261,24 +343,25 @@ fn push_entries(line: &Line, message: &LineMessage, entries: &mut Vec<Entry>) {
         cost_usd: line.cost_usd.0.filter(|it| it.is_finite() && *it >= 0.0),
     };
     let iterations = usage.iterations.0.iter().flatten().enumerate();
-    for (n, Object(advice)) in iterations.filter(|(_, it)| it.0.kind.as_str() == "advisor_message")
-    {
-        let Some(tokens) = advice.tokens() else { continue };
-        entries.push(Entry {
+    let advice = iterations.filter(|(_, it)| it.0.kind.as_str() == "advisor_message");
+    let advice = advice.filter_map(|(n, Object(advice))| {
+        Some(Entry {
             // The reply's lines all repeat it, so it needs a name of its own.
             message_id: reply.message_id.as_ref().map(|it| format!("{it}/{n}").into()),
             model: advice.model.as_str().into(),
-            tokens,
+            tokens: advice.tokens()?,
             web_searches: advice.web_searches(),
             fast: advice.speed.as_str() == "fast",
             cost_usd: None,
             ..reply.clone()
-        });
-    }
+        })
+    });
+    let mut entries: Vec<_> = advice.collect();
     entries.push(reply);
+    entries
 }
 
-impl Usage {
+impl Usage<'_> {
     fn tokens(&self) -> Option<EntryTokens> {
         let (cache_write_5m, cache_write_1h) = match &self.cache_creation.0 {
             Some(Object(it)) => (
@@ -312,7 +395,7 @@ impl Usage {
 ///
 /// The client wraps what it adds of its own in tags. A command that is a prompt names its message
 /// first; one that the client carries out itself, like `/clear`, names the command first.
-fn typed(text: &str) -> Option<String> {
+fn typed(text: &str) -> Option<Text<'_>> {
     const NOT_TYPED: [&str; 10] = [
         "<command-name>",
         "<local-command-",
@@ -329,10 +412,10 @@ fn typed(text: &str) -> Option<String> {
     if text.starts_with("<command-message>") {
         let command = between(text, "<command-name>", "</command-name>")?;
         let args = between(text, "<command-args>", "</command-args>").unwrap_or_default();
-        return Some(format!("{command} {args}"));
+        return Some(format!("{command} {args}").into());
     }
     let is_typed = !text.is_empty() && !NOT_TYPED.iter().any(|it| text.starts_with(it));
-    is_typed.then(|| text.to_owned())
+    is_typed.then_some(Text::Borrowed(text))
 }
 
 fn between<'a>(text: &'a str, open: &str, close: &str) -> Option<&'a str> {
@@ -346,8 +429,7 @@ fn preview(text: &str) -> String {
     const LENGTH: usize = 120;
     let mut line = String::new();
     for word in text.split_whitespace() {
-        let mut visible =
-            word.chars().filter(|it| !it.is_control() && !turns_text_around(*it)).peekable();
+        let mut visible = word.chars().filter(|it| is_visible(*it)).peekable();
         if !line.is_empty() && visible.peek().is_some() {
             line.push(' ');
         }
@@ -361,6 +443,10 @@ fn preview(text: &str) -> String {
         Some(end) => format!("{}…", line[..end].trim_end()),
         None => line,
     }
+}
+
+fn is_visible(it: char) -> bool {
+    !it.is_whitespace() && !it.is_control() && !turns_text_around(it)
 }
 
 /// Marks that reorder or hide what stands beside them.
@@ -420,7 +506,7 @@ pub fn parse_session_file(bytes: &[u8]) -> Option<SessionFile> {
 
 #[derive(Default, serde::Deserialize)]
 #[serde(default)]
-struct StdinDocument {
+struct StdinDocument<'a> {
     session_id: Field<String>,
     transcript_path: Field<String>,
     cwd: Field<String>,
@@ -428,7 +514,8 @@ struct StdinDocument {
     model: Field<Object<StdinModel>>,
     workspace: Field<Object<Workspace>>,
     cost: Field<Object<StdinCost>>,
-    context_window: Field<Object<ContextWindow>>,
+    #[serde(borrow)]
+    context_window: Field<Object<ContextWindow<'a>>>,
     rate_limits: Field<Object<RateLimits>>,
 }
 
@@ -453,10 +540,11 @@ struct StdinCost {
 
 #[derive(Default, serde::Deserialize)]
 #[serde(default)]
-struct ContextWindow {
+struct ContextWindow<'a> {
     context_window_size: Field<u64>,
     used_percentage: Field<f64>,
-    current_usage: Field<Object<Usage>>,
+    #[serde(borrow)]
+    current_usage: Field<Object<Usage<'a>>>,
 }
 
 #[derive(Default, serde::Deserialize)]
@@ -476,7 +564,7 @@ struct RateLimit {
 
 /// Reads the document that the client hands to its status line; none where it is no JSON object.
 pub fn parse_stdin(bytes: &[u8]) -> Option<ClientFacts> {
-    let document: StdinDocument = parse(bytes)?;
+    let document: StdinDocument<'_> = parse(bytes)?;
     let window = document.context_window.0.map(|it| it.0).unwrap_or_default();
     let limits = document.rate_limits.0.map(|it| it.0).unwrap_or_default();
     let model = document.model.0.and_then(|Object(it)| {
@@ -613,11 +701,19 @@ pub fn place(root: &Path, path: &Path) -> Option<Place> {
     }
 }
 
+/// Text that mostly lies in the line itself, and is copied only where it has escapes.
+type Text<'a> = Cow<'a, str>;
+
 /// A field that may hold anything. What does not fit is none.
 struct Field<T>(Option<T>);
 
 /// Which JSON values a type can be read from. The default is none of them.
 trait Fits<'de>: Sized {
+    /// A string that stands in the line as it is.
+    fn borrowed(text: &'de str) -> Option<Self> {
+        Self::text(text)
+    }
+
     fn text(_text: &str) -> Option<Self> {
         None
     }
@@ -651,7 +747,7 @@ impl<T> Default for Field<T> {
     }
 }
 
-impl Field<String> {
+impl<T: std::ops::Deref<Target = str>> Field<T> {
     fn as_str(&self) -> &str {
         self.0.as_deref().unwrap_or_default()
     }
@@ -676,6 +772,10 @@ impl<'de, T: Fits<'de>> Visitor<'de> for FieldVisitor<T> {
 
     fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("anything")
+    }
+
+    fn visit_borrowed_str<E>(self, it: &'de str) -> Result<Option<T>, E> {
+        Ok(T::borrowed(it))
     }
 
     fn visit_str<E>(self, it: &str) -> Result<Option<T>, E> {
@@ -740,8 +840,23 @@ impl Fits<'_> for f64 {
 /// Names, ids and paths. What is longer than a path can be is none of these.
 impl Fits<'_> for String {
     fn text(text: &str) -> Option<String> {
-        (text.len() <= 4096).then(|| text.to_owned())
+        is_name(text).then(|| text.to_owned())
     }
+}
+
+/// The same, for as long as the line is there.
+impl<'de: 'a, 'a> Fits<'de> for Text<'a> {
+    fn borrowed(text: &'de str) -> Option<Text<'a>> {
+        is_name(text).then_some(Text::Borrowed(text))
+    }
+
+    fn text(text: &str) -> Option<Text<'a>> {
+        String::text(text).map(Text::Owned)
+    }
+}
+
+fn is_name(text: &str) -> bool {
+    text.len() <= 4096
 }
 
 /// A name that some writers write as a number.
@@ -767,16 +882,24 @@ impl Fits<'_> for Time {
 }
 
 /// The beginning of a text, long enough for a preview.
-struct Head(String);
+struct Head<'a>(Text<'a>);
 
-impl Fits<'_> for Head {
-    fn text(text: &str) -> Option<Head> {
-        let mut end = text.len().min(512);
-        while !text.is_char_boundary(end) {
-            end -= 1;
-        }
-        Some(Head(text[..end].to_owned()))
+impl<'de: 'a, 'a> Fits<'de> for Head<'a> {
+    fn borrowed(text: &'de str) -> Option<Head<'a>> {
+        Some(Head(Text::Borrowed(head(text))))
     }
+
+    fn text(text: &str) -> Option<Head<'a>> {
+        Some(Head(Text::Owned(head(text).to_owned())))
+    }
+}
+
+fn head(text: &str) -> &str {
+    let mut end = text.len().min(512);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
 }
 
 struct Object<T>(T);
@@ -797,15 +920,18 @@ impl<'de, T: Fits<'de>> Fits<'de> for Vec<T> {
     }
 }
 
-impl<'de> Fits<'de> for Content {
-    fn text(text: &str) -> Option<Content> {
-        let Head(head) = Head::text(text)?;
-        Some(Content { texts: vec![head], has_tool_result: false })
+impl<'de: 'a, 'a> Fits<'de> for Content<'a> {
+    fn borrowed(text: &'de str) -> Option<Content<'a>> {
+        Some(Content { texts: vec![head(text).into()], has_tool_result: false })
     }
 
-    fn list<A: SeqAccess<'de>>(mut items: A) -> Result<Option<Content>, A::Error> {
+    fn text(text: &str) -> Option<Content<'a>> {
+        Some(Content { texts: vec![head(text).to_owned().into()], has_tool_result: false })
+    }
+
+    fn list<A: SeqAccess<'de>>(mut items: A) -> Result<Option<Content<'a>>, A::Error> {
         let mut content = Content::default();
-        while let Some(Field::<Object<Block>>(item)) = items.next_element()? {
+        while let Some(Field::<Object<Block<'a>>>(item)) = items.next_element()? {
             let Some(Object(block)) = item else { continue };
             match block.kind.as_str() {
                 "text" => content.texts.extend(block.text.0.map(|it| it.0)),
@@ -833,12 +959,12 @@ mod tests {
     const AT: i64 = 1_795_432_504_017;
 
     fn fold(lines: &[&str]) -> (TranscriptFacts, Vec<Entry>) {
-        let mut facts = TranscriptFacts::default();
-        let mut entries = Vec::new();
-        for line in lines {
-            fold_line(&mut facts, line.as_bytes(), &mut entries);
+        let mut fold = Fold::on(TranscriptFacts::default());
+        for (n, line) in (0..).zip(lines) {
+            fold.line(n * 1000, line.as_bytes());
         }
-        (facts, entries)
+        let (entries, facts) = fold.finish();
+        (facts, entries.into_iter().map(|(_, it)| it).collect())
     }
 
     fn prompt(content: &str) -> String {
@@ -932,6 +1058,15 @@ mod tests {
             found,
             [(Some("msg_1/1"), "claude-opus-5", false), (Some("msg_1"), "claude-opus-4-8", true)]
         );
+    }
+
+    #[test]
+    fn of_a_replys_lines_the_one_that_states_most_is_an_entry() {
+        let [less, more] = [1, 99].map(|it| REPLY.replace("42", &it.to_string()));
+        let (_, entries) = fold(&[&less, &more, REPLY]);
+        assert_eq!(entries.iter().map(|it| it.tokens.output).collect::<Vec<_>>(), [99]);
+        let other = REPLY.replace("req_1", "req_2");
+        assert_eq!(fold(&[REPLY, &other]).1.len(), 2);
     }
 
     #[test]
@@ -1157,7 +1292,7 @@ mod tests {
             let mut line = REPLY.as_bytes().to_vec();
             line.splice(at..at, noise.iter().copied());
             line.truncate(cut);
-            fold_line(&mut TranscriptFacts::default(), &line, &mut Vec::new());
+            Fold::on(TranscriptFacts::default()).line(0, &line);
             parse_stdin(&line);
             parse_session_file(&noise);
         }

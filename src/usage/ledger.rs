@@ -240,8 +240,17 @@ impl Ledger {
 
     /// Counts the right candidates of a group, and those alone.
     fn elect(&mut self, group: u64) {
-        let mut best: Vec<(Key, &Candidate)> = Vec::new();
         let candidates = || self.candidates.range(whole(group));
+        let mut alone = candidates();
+        if let (Some((key, it)), None) = (alone.next(), alone.next()) {
+            // Most replies are told by one file.
+            let key = *key;
+            if !it.is_counted {
+                self.flip(&key);
+            }
+            return;
+        }
+        let mut best: Vec<(Key, &Candidate)> = Vec::new();
         for (key, candidate) in candidates() {
             match best.last_mut() {
                 Some(last) if last.0.reply == key.reply => {

@@ -41,6 +41,17 @@ pub struct Entry {
     pub cost_usd: Option<f64>,
 }
 
+impl Entry {
+    /// Whether both tell of the same reply to the same session.
+    pub fn is_copy_of(&self, other: &Entry) -> bool {
+        self.message_id.is_some()
+            && self.message_id == other.message_id
+            && self.request_id == other.request_id
+            && self.session == other.session
+            && self.sidechain == other.sidechain
+    }
+}
+
 /// Token counts by price.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EntryTokens {
@@ -63,6 +74,11 @@ impl EntryTokens {
             .saturating_add(self.cache_write_1h)
             .saturating_add(self.cache_read)
             .saturating_add(self.input)
+    }
+
+    /// Tokens of every kind.
+    pub fn all(&self) -> u64 {
+        self.all_input().saturating_add(self.output)
     }
 }
 
