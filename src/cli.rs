@@ -43,6 +43,11 @@ pub enum Command {
     /// The `statusLine` command: reads the client's document from standard input and the snapshot,
     /// and prints the line. It always exits 0, and never waits longer than 50 ms.
     Show,
+    /// What a token of each model costs here, or of this model, and who says so.
+    Prices {
+        /// A model's name, as transcripts have it.
+        model: Option<String>,
+    },
 }
 
 /// The environment, read once.

@@ -192,6 +192,7 @@ fn settings(env: &Environment, config: &Config, cookies: Option<PathBuf>) -> Res
         roots,
         zone: TimeZone::system(),
         week_starts: config.usage.week_starts.into(),
+        prices: config.prices(),
         cookies,
     })
 }

@@ -17,6 +17,7 @@ pub mod hints;
 pub mod log;
 pub mod oneshot;
 pub mod plan;
+pub mod price_list;
 pub mod show;
 pub mod state;
 pub mod store;

@@ -4,11 +4,12 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use ccstatusd::cli::{Cli, Command, Environment};
+use ccstatusd::config::Config;
 use ccstatusd::error::{Error, Exit, Result};
 use ccstatusd::fetch::guard;
 use ccstatusd::store::schema::{ClientFacts, SessionId, Snapshot};
 use ccstatusd::time::Now;
-use ccstatusd::{daemon, display, log, oneshot, show};
+use ccstatusd::{daemon, display, log, oneshot, price_list, show};
 use clap::Parser;
 
 fn main() -> ExitCode {
@@ -25,12 +26,17 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli, env: &Environment) -> Result<Exit> {
-    match cli.command {
+    match &cli.command {
         Some(Command::Show) => {
             let line = show::run(io::stdin(), env, Now::read);
             // The client would take the newline for one more row; a person's prompt needs it.
             let end = if io::stdout().is_terminal() { "\n" } else { "" };
             print(io::stdout(), &(line + end));
+            Ok(Exit::Success)
+        }
+        Some(Command::Prices { model }) => {
+            let config = Config::load(env.config_file().as_deref())?;
+            print(io::stdout(), &price_list::describe(&config, model.as_deref())?);
             Ok(Exit::Success)
         }
         None if cli.oneshot => {

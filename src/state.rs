@@ -37,6 +37,7 @@ use crate::plan::{Plan, Policy, Urgency};
 use crate::store::schema::{self, ClientFacts, SessionId, Snapshot};
 use crate::time::Now;
 use crate::usage::ledger::{Ledger, REACH_MS};
+use crate::usage::prices::Prices;
 use crate::watch::debounce::Debounce;
 use crate::watch::{Listing, Look};
 
@@ -183,6 +184,8 @@ pub struct Settings {
     pub zone: TimeZone,
     /// Where weeks begin.
     pub week_starts: Weekday,
+    /// What models cost.
+    pub prices: Prices,
     /// Where cookies appear; `None` where nobody waits for them.
     pub cookies: Option<PathBuf>,
 }
@@ -232,7 +235,9 @@ struct Root {
     ledger: Ledger,
     limits: schema::Limits,
     as_of_ms: i64,
-    /// What an earlier process published, until every transcript has been read.
+    /// Lines of its transcripts that could not be read.
+    skipped_lines: u64,
+    /// What was published before, by this process or an earlier one, until every transcript has been read.
     recalled: Option<schema::Usage>,
 }
 
@@ -267,7 +272,7 @@ impl State {
             execs: Plan::new(EXECS),
             failing: BTreeMap::new(),
             store_error: None,
-            barriers: vec![Barrier { looking: true, waiting: BTreeMap::new(), cookie: None }],
+            barriers: vec![Barrier::first_scan()],
             answered: BTreeSet::new(),
             started: now,
             is_scanned: false,
@@ -551,7 +556,11 @@ impl State {
     }
 
     fn reload(&mut self, settings: Settings, now: Now) {
+        let has_new_prices = self.settings.prices != settings.prices;
         self.settings = settings;
+        if has_new_prices {
+            self.count_anew(now);
+        }
         for root in self.settings.roots.clone() {
             if !self.roots.contains_key(&root) {
                 self.add_root(&root, now);

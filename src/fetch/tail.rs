@@ -40,6 +40,8 @@ pub struct Cursor {
 pub struct Tail {
     /// Where the next read goes on.
     pub cursor: Cursor,
+    /// Where this read began.
+    pub began: u64,
     /// The file is not the one that was read before: what it said must be dropped.
     pub restarted: bool,
     /// What the file says by now.
@@ -100,6 +102,7 @@ pub fn read_tail(
     let (cursor, facts) = same.unwrap_or_default();
 
     let mut tail = Tail {
+        began: cursor.offset,
         cursor: Cursor { dev, ino, ..cursor },
         restarted,
         facts,

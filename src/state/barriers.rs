@@ -143,6 +143,10 @@ impl State {
 }
 
 impl Barrier {
+    pub(super) fn first_scan() -> Barrier {
+        Barrier { looking: true, waiting: BTreeMap::new(), cookie: None }
+    }
+
     /// The first scan is of transcripts; a slow repository does not hold it up.
     fn awaits(&self, source: &Source) -> bool {
         self.cookie.is_some() || !matches!(source, Source::Repo(_))

@@ -10,7 +10,6 @@ use crate::plan::Urgency;
 use crate::store::schema::{self, SessionId};
 use crate::time::Now;
 use crate::usage::ledger::{Ledger, REACH_MS};
-use crate::usage::prices::Prices;
 use crate::watch::{Entry, EntryKind, Found, Listing};
 
 impl State {
@@ -186,10 +185,11 @@ impl State {
     }
 
     pub(super) fn add_root(&mut self, root: &Path, now: Now) {
-        let mut ledger = Ledger::new(Prices::builtin());
+        let mut ledger = Ledger::new(self.settings.prices.clone());
         ledger.forget_before(now.wall_ms - REACH_MS);
         let limits = schema::Limits::default();
-        let root_state = Root { ledger, limits, as_of_ms: now.wall_ms, recalled: None };
+        let root_state =
+            Root { ledger, limits, as_of_ms: now.wall_ms, skipped_lines: 0, recalled: None };
         self.roots.entry(root.to_owned()).or_insert(root_state);
         self.observe(root, Purpose::Root);
     }

@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::sessions::{Session, Told};
-use super::{SessionKey, Source, State};
+use super::{Root, SessionKey, Source, State};
 use crate::fetch::claude::TranscriptFacts;
 use crate::store::schema::{
     self, ClientFacts, Context, Cost, CostSource, Degraded, Health, HealthStatus, Limit, Limits,
@@ -73,18 +73,7 @@ impl State {
     fn report_roots(&self, now: Now) -> BTreeMap<RootKey, schema::Root> {
         let report = |path: &std::path::PathBuf| {
             let root = &self.roots[path];
-            let usage = if self.is_scanned {
-                let files = self.files.values().filter(|it| it.root == *path);
-                let (zone, week_starts) = (&self.settings.zone, self.settings.week_starts);
-                Some(schema::Usage {
-                    as_of_ms: root.as_of_ms,
-                    day_ends_ms: day_end_ms(now, zone),
-                    skipped_lines: files.map(|it| it.facts.skipped_lines).sum(),
-                    ..root.ledger.usage(now.wall_ms, zone, week_starts)
-                })
-            } else {
-                root.recalled.clone()
-            };
+            let usage = self.usage(root, now);
             let open = |it: Option<Limit>| it.filter(|it| it.resets_at_ms > now.wall_ms);
             let limits = Limits {
                 five_hour: open(root.limits.five_hour),
@@ -94,6 +83,20 @@ impl State {
             schema::Root { usage, limits }
         };
         self.roots.keys().map(|it| (RootKey(text(it)), report(it))).collect()
+    }
+
+    /// What was used of an account; before every transcript has been read, what was known before.
+    pub(super) fn usage(&self, root: &Root, now: Now) -> Option<schema::Usage> {
+        if !self.is_scanned {
+            return root.recalled.clone();
+        }
+        let (zone, week_starts) = (&self.settings.zone, self.settings.week_starts);
+        Some(schema::Usage {
+            as_of_ms: root.as_of_ms,
+            day_ends_ms: day_end_ms(now, zone),
+            skipped_lines: root.skipped_lines,
+            ..root.ledger.usage(now.wall_ms, zone, week_starts)
+        })
     }
 
     fn report(

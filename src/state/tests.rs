@@ -25,6 +25,7 @@ fn settings(roots: &[&str]) -> Settings {
         roots: roots.iter().map(PathBuf::from).collect(),
         zone: TimeZone::UTC,
         week_starts: Weekday::Monday,
+        prices: Prices::builtin(),
         cookies: Some("/state/sync".into()),
     }
 }
@@ -146,6 +147,7 @@ impl Sim {
             ..TranscriptFacts::default()
         };
         let tail = Tail {
+            began: offset,
             cursor: Cursor { dev: 1, ino: 1, offset: offset + 1, scanned: offset + 1, check: 0 },
             restarted: false,
             facts,
@@ -770,4 +772,36 @@ fn a_polled_directory_is_named_and_listed_again() {
     sim.effects.clear();
     sim.pass_ms(2000);
     assert_eq!(sim.looks(), ["/r/projects/p"]);
+}
+
+#[test]
+fn new_prices_are_those_of_everything_that_was_used() {
+    let mut sim = Sim::with_sessions("/r", &["s"]);
+    let path = "/r/projects/p/s.jsonl";
+    sim.reply(path, "/w", "house-model");
+    let usage = |sim: &Sim| {
+        let roots = sim.state.snapshot(sim.now).roots;
+        let it = roots[&RootKey("/r".into())].usage.clone().unwrap();
+        (it.today.cost_usd, it.unpriced_models.len())
+    };
+    assert_eq!(usage(&sim), (0.0, 1));
+    sim.pass_ms(1000);
+    sim.fetches();
+
+    let price = Prices::builtin().find("claude-opus-4-8").unwrap().1.clone();
+    let prices = Prices::builtin().with([("house-model".to_owned(), price)]);
+    sim.event(Event::Reload(Settings { prices, ..settings(&["/r"]) }));
+    assert_eq!(sim.fetches(), [Source::Transcript(path.into())]);
+    assert_eq!(usage(&sim), (0.0, 1), "what was known before shows until all is read");
+    sim.list_root("/r", &["s"]);
+    sim.fetched(Source::Tree("/w".into()), Fetched::Tree(None));
+    while sim.state.places.outstanding > 0 {
+        sim.list("/state/sync", &[]);
+    }
+    for _ in 0..2 {
+        // The second read is for what the listing said while the first one ran.
+        sim.reply(path, "/w", "house-model");
+        sim.pass_ms(1000);
+    }
+    assert_eq!(usage(&sim), (10.0, 0));
 }

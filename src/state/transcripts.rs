@@ -1,15 +1,17 @@
 //! PURE. Transcripts: which are read, and where what they say goes.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use super::barriers::Barrier;
 use super::{Source, State};
 use crate::fetch::claude::{self, TranscriptFacts};
 use crate::fetch::tail::{Cursor, Tail};
 use crate::plan::Urgency;
 use crate::store::schema::SessionId;
 use crate::time::Now;
-use crate::usage::ledger::{FileId, REACH_MS};
+use crate::usage::ledger::{FileId, Ledger, REACH_MS};
 use crate::watch::{Entry, EntryKind, Stamp};
 
 #[derive(Debug)]
@@ -68,7 +70,7 @@ impl State {
             };
             let file = File {
                 root: root.to_owned(),
-                id: it.ledger.file(&path.strip_prefix(root).unwrap_or(path).to_string_lossy()),
+                id: it.ledger.file(&name_in(root, path)),
                 place,
                 stamp: None,
                 cursor: None,
@@ -85,6 +87,9 @@ impl State {
         let Some(root) = self.roots.get_mut(&file.root) else { return };
         if tail.restarted {
             root.ledger.remove_file(file.id);
+        } else if tail.began != file.cursor.as_ref().map_or(0, |it| it.offset) {
+            // It began before the file was to be counted anew, and another read is wanted already.
+            return;
         }
         if let (None, Some(id)) = (&file.session, &tail.facts.session) {
             file.session = SessionId::checked(id);
@@ -93,6 +98,8 @@ impl State {
             root.ledger.add(file.id, *offset, file.session.as_ref(), entry);
         }
         root.as_of_ms = now.wall_ms;
+        root.skipped_lines += tail.facts.skipped_lines;
+        root.skipped_lines -= file.facts.skipped_lines;
         let stamp = Stamp {
             identity: (tail.cursor.dev, tail.cursor.ino),
             size: tail.size,
@@ -125,12 +132,34 @@ impl State {
         self.touch_repo(&key, now);
     }
 
+    /// Prices are others now. An entry's model is not kept, so all transcripts are read again; until
+    /// then the sums before are shown, with their age. What deleted ones used is not known any more.
+    pub(super) fn count_anew(&mut self, now: Now) {
+        for path in self.roots.keys().cloned().collect::<Vec<_>>() {
+            let recalled = self.usage(&self.roots[&path], now);
+            let Some(root) = self.roots.get_mut(&path) else { continue };
+            root.recalled = recalled;
+            root.skipped_lines = 0;
+            root.ledger = Ledger::new(self.settings.prices.clone());
+            root.ledger.forget_before(now.wall_ms - REACH_MS);
+        }
+        for (path, file) in &mut self.files {
+            let Some(root) = self.roots.get_mut(&file.root) else { continue };
+            file.id = root.ledger.file(&name_in(&file.root, path));
+            (file.stamp, file.cursor, file.facts) = Default::default();
+            self.reads.want(&Source::Transcript(path.clone()), Urgency::Now, now.mono);
+        }
+        self.is_scanned = false;
+        self.barriers.push(Barrier::first_scan());
+    }
+
     /// A transcript was deleted. Claude Code prunes old ones, and what they used was used.
     pub(super) fn vanished(&mut self, path: &Path, now: Now) {
         self.forget(&Source::Transcript(path.to_owned()));
         let Some(file) = self.files.remove(path) else { return };
         if let Some(root) = self.roots.get_mut(&file.root) {
             root.ledger.retire_file(file.id);
+            root.skipped_lines -= file.facts.skipped_lines;
         }
         let Some(session) = file.session else { return };
         let key = (file.root, session);
@@ -144,4 +173,9 @@ impl State {
         self.is_dirty = true;
         self.refresh_session(&key, now);
     }
+}
+
+/// The ledger's name of a transcript.
+fn name_in<'a>(root: &Path, path: &'a Path) -> Cow<'a, str> {
+    path.strip_prefix(root).unwrap_or(path).to_string_lossy()
 }

@@ -19,10 +19,13 @@ pub type Picodollars = i64;
 const PER_DOLLAR: f64 = 1e12;
 
 /// A price list.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Prices {
+    /// The day on which the built-in list was gathered.
+    pub as_of: String,
     web_search_per_1000: f64,
-    models: BTreeMap<String, Price>,
+    /// By name.
+    pub models: BTreeMap<String, Price>,
 }
 
 /// What one model costs. Rates are in US dollars per million tokens.
@@ -110,6 +113,16 @@ impl Prices {
         let search = picodollars(self.web_search_per_1000 / 1000.0);
         let searches = i128::from(entry.web_searches) * i128::from(search);
         Some(Picodollars::try_from(tokens.saturating_add(searches)).unwrap_or(Picodollars::MAX))
+    }
+
+    /// The newest of the listed names that begin most like `model`; none where nothing does.
+    pub fn near(&self, model: &str) -> Vec<&str> {
+        let bare = without_date(without_provider(model));
+        let shared = |it: &str| it.bytes().zip(bare.bytes()).take_while(|(a, b)| a == b).count();
+        let longest = self.models.keys().map(|it| shared(it)).max().unwrap_or(0);
+        // All of them share the maker's name.
+        let is_near = |it: &&str| shared(it) == longest && longest > "claude-".len();
+        self.models.keys().rev().map(String::as_str).filter(is_near).take(5).collect()
     }
 
     /// The newest dated row of a name that has no row of its own: `claude-opus-4` is on the list
@@ -244,6 +257,14 @@ mod tests {
     fn absurd_counts_saturate() {
         let cost = Prices::builtin().cost(&entry("claude-opus-4-8", [u64::MAX; 5]));
         assert_eq!(cost, Some(Picodollars::MAX));
+    }
+
+    #[test]
+    fn what_begins_alike_is_near() {
+        assert_eq!(Prices::builtin().near("claude-opus-4-8x"), ["claude-opus-4-8"]);
+        assert!(Prices::builtin().near("claude-opus-4-9").contains(&"claude-opus-4-8"));
+        assert_eq!(Prices::builtin().near("claude-x"), [""; 0]);
+        assert_eq!(Prices::builtin().near("gpt-5"), [""; 0]);
     }
 
     #[test]
