@@ -24,7 +24,7 @@ use crate::hints;
 use crate::state::{Effect, Event, Settings, Source, State};
 use crate::store::lock::{FetchLock, WatchLock};
 use crate::store::schema::{self, ClientFacts, SessionId};
-use crate::store::{Publisher, SYNC, StateDir};
+use crate::store::{Publisher, SYNC, StateDir, checkpoint};
 use crate::time::Now;
 use crate::watch::{Changes, Found, Watch};
 
@@ -248,7 +248,10 @@ impl Engine {
         let previous = dir.read_snapshot();
         let publisher = Publisher::new(dir.clone(), previous.as_ref());
         let (identity, lock) = watcher.unzip();
-        let (state, effects) = State::new(settings, identity, previous.as_ref(), now);
+        let (mut state, mut effects) = State::new(settings, identity, previous.as_ref(), now);
+        if let Some(it) = checkpoint::load(&dir) {
+            effects.extend(state.restore(it, now));
+        }
         let mut engine = Engine {
             state,
             results,
@@ -303,6 +306,7 @@ impl Engine {
                 // find for the whole.
                 Effect::Publish if self.lock.is_none() => {}
                 Effect::Publish => self.publish(now)?,
+                Effect::Save => self.save(),
                 Effect::Acknowledge(cookie) => {
                     hints::acknowledge(&cookie, !self.told.contains_key("store"));
                 }
@@ -370,9 +374,19 @@ impl Engine {
         Ok(())
     }
 
+    /// Keeps what the next process need not read again.
+    pub(crate) fn save(&mut self) {
+        if let Err(it) = checkpoint::save(&self.dir, &self.state.checkpoint()) {
+            self.tell("checkpoint", &it.to_string());
+        }
+    }
+
     /// Publishes once more that nobody watches from now on.
     fn retire(&mut self) {
         self.state.retire();
+        if self.state.is_unsaved() {
+            self.save();
+        }
         if let Err(it) = self.publish(Now::read()) {
             warn!("{it}");
         }

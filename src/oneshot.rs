@@ -111,6 +111,9 @@ fn look_once(
         }
     }
     engine.publish(Now::read())?;
+    if engine.state.is_unsaved() {
+        engine.save();
+    }
     if !engine.has_published {
         return Err(Error::new("cannot publish the snapshot")
             .hint("is the disk full? The log above has the reason"));

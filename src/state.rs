@@ -8,6 +8,7 @@
 
 mod barriers;
 mod changes;
+mod checkpoint;
 mod places;
 mod report;
 mod repos;
@@ -38,7 +39,7 @@ use crate::store::schema::{self, ClientFacts, SessionId, Snapshot};
 use crate::time::Now;
 use crate::usage::ledger::{Ledger, REACH_MS};
 use crate::usage::prices::Prices;
-use crate::watch::debounce::Debounce;
+use crate::watch::debounce::{Debounce, Window};
 use crate::watch::{Listing, Look};
 
 /// Transcripts: on the first change at once, then at most one pass every 50 ms. Reading a tail
@@ -86,6 +87,9 @@ const TICK: Duration = Duration::from_secs(60);
 const RECONCILE_TICKS: u32 = 5;
 /// Directories without events are listed this often while a session lives, and without one.
 const POLL: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(30));
+/// What a restart would have to read again is megabytes at most, and a checkpoint is as large.
+const SAVES: Debounce =
+    Debounce { quiet: Duration::from_secs(60), max_hold: Duration::from_secs(600) };
 /// After this long something is published even if transcripts are still being read.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -123,6 +127,8 @@ pub enum Effect {
     Fetch(Source, Job),
     /// Publish [`State::snapshot`].
     Publish,
+    /// Keep [`State::checkpoint`].
+    Save,
     /// Tell whoever left this cookie that everything before it is published.
     Acknowledge(PathBuf),
 }
@@ -219,6 +225,8 @@ pub struct State {
     is_dirty: bool,
     /// When to publish though nothing but the age of some fact has changed.
     confirm_at: Option<Instant>,
+    /// What was read since the last checkpoint.
+    unsaved: Option<Window>,
     next_publish: Option<Instant>,
     next_tick: Option<Instant>,
     next_poll: Option<Instant>,
@@ -278,6 +286,7 @@ impl State {
             is_scanned: false,
             is_dirty: true,
             confirm_at: None,
+            unsaved: None,
             next_publish: Some(now.mono + PATIENCE),
             next_tick: None,
             next_poll: None,
@@ -322,8 +331,9 @@ impl State {
     pub fn deadline(&self) -> Option<Instant> {
         let publish = if self.is_dirty { self.next_publish } else { None };
         let confirm = self.confirm_at.max(self.next_publish.filter(|_| self.confirm_at.is_some()));
+        let save = self.unsaved.map(|it| it.deadline(SAVES));
         let fetches = [self.reads.deadline(), self.execs.deadline()];
-        [publish, confirm, self.next_tick, self.next_poll]
+        [publish, confirm, save, self.next_tick, self.next_poll]
             .into_iter()
             .chain(fetches)
             .flatten()
@@ -497,6 +507,10 @@ impl State {
         }
         if self.next_tick.is_some_and(|it| it <= now.mono) {
             self.tick(now);
+        }
+        if self.unsaved.is_some_and(|it| it.deadline(SAVES) <= now.mono) {
+            self.unsaved = None;
+            self.effects.push(Effect::Save);
         }
     }
 

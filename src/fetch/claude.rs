@@ -22,7 +22,7 @@ use crate::time::SECOND_MS;
 use crate::usage::{Entry, EntryTokens};
 
 /// What one transcript says, folded line by line.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct TranscriptFacts {
     /// The session that its lines name; the first one, where they name several.
     pub session: Option<String>,

@@ -15,12 +15,13 @@ use std::path::Path;
 use fs_err::os::unix::fs::{FileExt, OpenOptionsExt};
 use memchr::{memchr, memchr_iter, memchr2};
 use nix::fcntl::OFlag;
+use serde::{Deserialize, Serialize};
 
 use crate::fetch::claude::{Fold, TranscriptFacts};
 use crate::usage::Entry;
 
 /// How far a transcript has been read, and how to recognise it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cursor {
     /// The device of the file.
     pub dev: u64,

@@ -5,13 +5,14 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::barriers::Barrier;
-use super::{Source, State};
+use super::{SessionKey, Source, State};
 use crate::fetch::claude::{self, TranscriptFacts};
 use crate::fetch::tail::{Cursor, Tail};
 use crate::plan::Urgency;
 use crate::store::schema::SessionId;
 use crate::time::Now;
 use crate::usage::ledger::{FileId, Ledger, REACH_MS};
+use crate::watch::debounce::Window;
 use crate::watch::{Entry, EntryKind, Stamp};
 
 #[derive(Debug)]
@@ -24,6 +25,25 @@ pub(super) struct File {
     pub(super) cursor: Option<Cursor>,
     pub(super) facts: TranscriptFacts,
     pub(super) session: Option<SessionId>,
+}
+
+impl File {
+    /// One that nothing is known of yet.
+    pub(super) fn new(ledger: &mut Ledger, root: &Path, path: &Path, place: claude::Place) -> File {
+        let session = match &place {
+            claude::Place::Transcript(it) | claude::Place::Subagent(it) => Some(it.clone()),
+            claude::Place::OldSubagent | claude::Place::Process(_) => None,
+        };
+        File {
+            root: root.to_owned(),
+            id: ledger.file(&name_in(root, path)),
+            place,
+            stamp: None,
+            cursor: None,
+            facts: TranscriptFacts::default(),
+            session,
+        }
+    }
 }
 
 impl State {
@@ -64,20 +84,7 @@ impl State {
         }
         if !self.files.contains_key(path) {
             let Some(it) = self.roots.get_mut(root) else { return };
-            let session = match &place {
-                claude::Place::Transcript(it) | claude::Place::Subagent(it) => Some(it.clone()),
-                claude::Place::OldSubagent | claude::Place::Process(_) => None,
-            };
-            let file = File {
-                root: root.to_owned(),
-                id: it.ledger.file(&name_in(root, path)),
-                place,
-                stamp: None,
-                cursor: None,
-                facts: TranscriptFacts::default(),
-                session,
-            };
-            self.files.insert(path.to_owned(), file);
+            self.files.insert(path.to_owned(), File::new(&mut it.ledger, root, path, place));
         }
         self.reads.want(&Source::Transcript(path.to_owned()), Urgency::Settled, now.mono);
     }
@@ -91,8 +98,12 @@ impl State {
             // It began before the file was to be counted anew, and another read is wanted already.
             return;
         }
-        if let (None, Some(id)) = (&file.session, &tail.facts.session) {
-            file.session = SessionId::checked(id);
+        if file.place == claude::Place::OldSubagent {
+            let before = std::mem::replace(&mut file.session, session_of(&tail.facts));
+            let gone = before.filter(|it| file.session.as_ref() != Some(it));
+            if let Some(it) = gone.and_then(|it| self.sessions.get_mut(&(file.root.clone(), it))) {
+                it.agents.remove(path);
+            }
         }
         for (offset, entry) in &tail.entries {
             root.ledger.add(file.id, *offset, file.session.as_ref(), entry);
@@ -115,21 +126,33 @@ impl State {
         file.cursor = Some(tail.cursor);
         file.facts = tail.facts;
         self.is_dirty = true;
+        self.unsaved.get_or_insert(Window::open(now.mono)).add(now.mono);
         if tail.more {
             self.reads.want(&Source::Transcript(path.to_owned()), Urgency::Now, now.mono);
         }
-        let Some(session) = file.session.clone() else { return };
-        let key = (file.root.clone(), session);
-        let is_agent = !matches!(file.place, claude::Place::Transcript(_));
+        if let Some(key) = self.join_session(path, grew_ms, now) {
+            self.touch_repo(&key, now);
+        }
+    }
+
+    /// Whose transcript this is, if it says so; the session has a sign of life at `grew_ms`.
+    pub(super) fn join_session(
+        &mut self,
+        path: &Path,
+        grew_ms: i64,
+        now: Now,
+    ) -> Option<SessionKey> {
+        let file = self.files.get(path)?;
+        let key = (file.root.clone(), file.session.clone()?);
         let it = self.sessions.entry(key.clone()).or_default();
-        if is_agent {
-            it.agents.insert(path.to_owned());
-        } else {
+        if matches!(file.place, claude::Place::Transcript(_)) {
             it.transcript = Some(path.to_owned());
+        } else {
+            it.agents.insert(path.to_owned());
         }
         it.grew_ms = it.grew_ms.max(grew_ms);
         self.refresh_session(&key, now);
-        self.touch_repo(&key, now);
+        Some(key)
     }
 
     /// Prices are others now. An entry's model is not kept, so all transcripts are read again; until
@@ -178,4 +201,9 @@ impl State {
 /// The ledger's name of a transcript.
 fn name_in<'a>(root: &Path, path: &'a Path) -> Cow<'a, str> {
     path.strip_prefix(root).unwrap_or(path).to_string_lossy()
+}
+
+/// The session that a transcript's lines name.
+pub(super) fn session_of(facts: &TranscriptFacts) -> Option<SessionId> {
+    facts.session.as_deref().and_then(SessionId::checked)
 }

@@ -3,6 +3,7 @@
 //! **Invariant:** everything in it is 0600, and it is 0700 and ours, or we refuse to use it.
 
 pub mod atomic;
+pub mod checkpoint;
 pub mod lock;
 pub mod schema;
 

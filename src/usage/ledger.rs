@@ -20,6 +20,7 @@ use std::sync::Arc;
 use jiff::civil::{Date, Time, Weekday};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
+use serde::{Deserialize, Serialize};
 
 use crate::store::schema::{SessionId, Totals, Usage};
 use crate::time::DAY_MS;
@@ -34,24 +35,32 @@ pub const REACH_MS: i64 = 35 * DAY_MS;
 const MAX_UNPRICED: usize = 64;
 
 /// A transcript, as [`Ledger::file`] names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct FileId(u32);
 
 /// Every entry of one root that can still be in a window, and the sums over those that count.
-#[derive(Debug)]
+///
+/// It can be kept: what follows from the candidates is left out, and [`Ledger::restored`] makes it
+/// again.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Ledger {
+    #[serde(skip, default = "Prices::builtin")]
     prices: Prices,
     horizon_ms: i64,
     files: Vec<File>,
+    #[serde(skip)]
     file_ids: BTreeMap<Arc<str>, FileId>,
     candidates: BTreeMap<Key, Candidate>,
+    #[serde(skip)]
     slots: Slots,
     /// Indexed by [`Candidate::session`].
+    #[serde(skip)]
     sessions: Vec<Sums>,
     session_ids: BTreeMap<SessionId, u32>,
     /// Indexed by [`Candidate::unpriced`], less one.
     unpriced_models: Vec<Box<str>>,
     /// How many entries of which of them count in which slot.
+    #[serde(skip)]
     unpriced: BTreeMap<(SlotKey, u16), u32>,
 }
 
@@ -66,7 +75,7 @@ pub struct SessionTotals {
     pub entries: u64,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct File {
     path: Arc<str>,
     is_retired: bool,
@@ -74,14 +83,14 @@ struct File {
 
 /// Candidates of one reply share `group` and `reply`. Candidates that share `group` alone have the
 /// same message id, and may be replays of each other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 struct Key {
     group: u64,
     reply: u32,
     file: FileId,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 struct Candidate {
     at_ms: i64,
     offset: u64,
@@ -113,6 +122,21 @@ impl Ledger {
             unpriced_models: Vec::new(),
             unpriced: BTreeMap::new(),
         }
+    }
+
+    /// One that was kept, with the prices that it was made with.
+    #[must_use]
+    pub fn restored(mut self, prices: Prices) -> Ledger {
+        self.prices = prices;
+        let ids = (0..).map(FileId).zip(&self.files);
+        self.file_ids = ids.map(|(id, it)| (Arc::clone(&it.path), id)).collect();
+        self.sessions = vec![Sums::default(); self.session_ids.len() + 1];
+        let candidates = std::mem::take(&mut self.candidates);
+        for candidate in candidates.values().filter(|it| it.is_counted) {
+            self.count(candidate);
+        }
+        self.candidates = candidates;
+        self
     }
 
     /// The name of the transcript at `path`. Of equal copies the one in the smaller path counts.
@@ -281,6 +305,12 @@ impl Ledger {
     fn flip(&mut self, key: &Key) {
         let Some(candidate) = self.candidates.get_mut(key) else { return };
         candidate.is_counted = !candidate.is_counted;
+        let candidate = candidate.clone();
+        self.count(&candidate);
+    }
+
+    /// Adds a candidate that counts to all sums, or takes away one that does not any more.
+    fn count(&mut self, candidate: &Candidate) {
         let Candidate { at_ms, session, unpriced, is_counted, .. } = *candidate;
         let sums = candidate.sums();
         let session = &mut self.sessions[session as usize];

@@ -62,7 +62,11 @@ impl Told {
     }
 
     fn line(&self) -> String {
-        let at = jiff::Timestamp::from_millisecond(self.at_ms()).expect("is a time");
+        self.line_at(self.at_ms())
+    }
+
+    fn line_at(&self, at_ms: i64) -> String {
+        let at = jiff::Timestamp::from_millisecond(at_ms).expect("is a time");
         let Told { reply, output, .. } = self;
         let (side, session) = (self.is_side(), self.session());
         let long = "é🚀".repeat(if reply % 4 == 0 { 600 } else { 3 });
@@ -220,5 +224,67 @@ proptest! {
             });
             prop_assert_eq!(found, truth.get(name).copied(), "{}", name);
         }
+    }
+}
+
+/// What a run of the program publishes that does not depend on when it runs.
+#[expect(clippy::disallowed_methods, reason = "the program itself, which ends by itself")]
+fn published(root: &Path, state_dir: &Path) -> serde_json::Value {
+    let done = std::process::Command::new(env!("CARGO_BIN_EXE_ccstatusd"))
+        .args(["--oneshot", "--json"])
+        .env_clear()
+        .env("HOME", root)
+        .env("CLAUDE_CONFIG_DIR", root)
+        .env("CCSTATUSD_DIR", state_dir)
+        .env("TZ", "UTC")
+        .output()
+        .expect("can run");
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let mut snapshot: serde_json::Value = serde_json::from_slice(&done.stdout).expect("is JSON");
+    let mut root = snapshot["roots"][root.to_str().expect("is text")]["usage"].take();
+    root["as_of_ms"].take();
+    for it in ["burn", "projection"] {
+        root["block"].as_object_mut().and_then(|block| block.remove(it));
+    }
+    let mut sessions = snapshot["sessions"].take();
+    for session in sessions.as_object_mut().into_iter().flat_map(|it| it.values_mut()) {
+        // What was seen growing grew when its file says; at a first look its lines say.
+        for it in ["/last_activity_ms", "/live", "/cost/as_of_ms"] {
+            session.pointer_mut(it).map(serde_json::Value::take);
+        }
+    }
+    serde_json::json!([root, sessions])
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(6))]
+
+    /// Whatever was appended, cut or replaced between two runs: a run that goes on from a
+    /// checkpoint publishes what one publishes that reads everything.
+    #[test]
+    fn a_restart_finds_what_a_cold_scan_finds(
+        steps in prop::collection::vec((told(), any::<Index>(), 0..4_u8), 1..8),
+    ) {
+        let tree = Tree::new();
+        let root = fs_err::canonicalize(tree.dir.path()).expect("is there");
+        let kept = root.join("kept");
+        let now = ccstatusd::time::Now::read().wall_ms;
+        for (n, (told, cut, what)) in steps.iter().enumerate() {
+            // Long enough ago for no block to end between two runs.
+            let line = told.line_at(now - 6 * 3_600_000 - told.minutes_ago * 1000);
+            match what {
+                // A piece of a line, which the next step ends or spoils.
+                0 => tree.append(told.file, &line.as_bytes()[..cut.index(line.len())]),
+                1 => {
+                    let bytes = fs_err::read(tree.path(told.file)).expect("can read");
+                    let end = cut.index(bytes.len() + 1);
+                    fs_err::write(tree.path(told.file), &bytes[..end]).expect("can write");
+                }
+                _ => tree.append(told.file, line.as_bytes()),
+            }
+            let cold = root.join(format!("cold-{n}"));
+            prop_assert_eq!(published(&root, &kept), published(&root, &cold), "step {}", n);
+        }
+        prop_assert!(kept.join("checkpoint").exists());
     }
 }

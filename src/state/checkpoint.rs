@@ -1,0 +1,122 @@
+//! PURE. What is kept over a restart: how far each transcript was read, and what was found in it.
+
+use std::borrow::Cow;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::places::Purpose;
+use super::transcripts::{File, session_of};
+use super::{Effect, State};
+use crate::fetch::claude::{self, TranscriptFacts};
+use crate::fetch::tail::Cursor;
+use crate::time::Now;
+use crate::usage::ledger::{Ledger, REACH_MS};
+use crate::usage::prices::Prices;
+use crate::watch::Stamp;
+
+/// See the module. A file of which it does not know is read from its beginning, so it may be taken
+/// at any moment.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Checkpoint<'a> {
+    /// The ledger keeps costs, which are those of these prices.
+    prices: u64,
+    roots: Vec<SavedRoot<'a>>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct SavedRoot<'a> {
+    path: Cow<'a, str>,
+    ledger: Cow<'a, Ledger>,
+    files: Vec<SavedFile<'a>>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct SavedFile<'a> {
+    path: Cow<'a, str>,
+    stamp: Option<Stamp>,
+    cursor: Cow<'a, Cursor>,
+    facts: Cow<'a, TranscriptFacts>,
+}
+
+impl State {
+    /// What a later process can go on from. Nothing is due to be kept then.
+    pub fn checkpoint(&mut self) -> Checkpoint<'_> {
+        self.unsaved = None;
+        let files = |root: &Path| {
+            let files = self.files.iter().filter(|(_, it)| it.root == root);
+            let saved = files.filter_map(|(path, it)| {
+                Some(SavedFile {
+                    path: path.to_str()?.into(),
+                    stamp: it.stamp,
+                    cursor: Cow::Borrowed(it.cursor.as_ref()?),
+                    facts: Cow::Borrowed(&it.facts),
+                })
+            });
+            saved.collect()
+        };
+        let roots = self.roots.iter().filter_map(|(path, it)| {
+            Some(SavedRoot {
+                path: path.to_str()?.into(),
+                ledger: Cow::Borrowed(&it.ledger),
+                files: files(path),
+            })
+        });
+        Checkpoint { prices: fingerprint(&self.settings.prices), roots: roots.collect() }
+    }
+
+    /// Whether a checkpoint would say something new.
+    pub fn is_unsaved(&self) -> bool {
+        self.unsaved.is_some()
+    }
+
+    /// Goes on from what an earlier process kept. To be called before anything was read.
+    pub fn restore(&mut self, checkpoint: Checkpoint<'_>, now: Now) -> Vec<Effect> {
+        if checkpoint.prices == fingerprint(&self.settings.prices) {
+            for saved in checkpoint.roots {
+                self.restore_root(saved, now);
+            }
+        }
+        std::mem::take(&mut self.effects)
+    }
+
+    fn restore_root(&mut self, saved: SavedRoot<'_>, now: Now) {
+        let path = Path::new(&*saved.path);
+        let Some(root) = self.roots.get_mut(path) else { return };
+        root.ledger = saved.ledger.into_owned().restored(self.settings.prices.clone());
+        root.ledger.forget_before(now.wall_ms - REACH_MS);
+        for file in saved.files {
+            self.restore_file(path, file, now);
+        }
+    }
+
+    fn restore_file(&mut self, root_path: &Path, saved: SavedFile<'_>, now: Now) {
+        let path = Path::new(&*saved.path);
+        let Some(place) = claude::place(root_path, path) else { return };
+        let Some(root) = self.roots.get_mut(root_path) else { return };
+        let facts = saved.facts.into_owned();
+        let mut file = File::new(&mut root.ledger, root_path, path, place);
+        root.skipped_lines += facts.skipped_lines;
+        file.session = file.session.or_else(|| session_of(&facts));
+        file.stamp = saved.stamp;
+        file.cursor = Some(saved.cursor.into_owned());
+        file.facts = facts;
+        let grew_ms = file.stamp.map_or(0, |it| it.modified_ms);
+        let grew_ms = grew_ms.min(file.facts.last_line_ms.unwrap_or(i64::MAX)).min(now.wall_ms);
+        self.files.insert(path.to_owned(), file);
+        self.join_session(path, grew_ms, now);
+        // Its folder may be gone meanwhile, and no listing of another one says so.
+        let project =
+            path.ancestors().find(|it| it.parent().and_then(Path::parent) == Some(root_path));
+        if let Some(project) = project {
+            self.observe(project, Purpose::Project { root: root_path.to_owned() });
+        }
+    }
+}
+
+fn fingerprint(prices: &Prices) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    format!("{prices:?}").hash(&mut hasher);
+    hasher.finish()
+}
