@@ -17,7 +17,9 @@ mod sessions;
 mod tests;
 mod transcripts;
 
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -48,7 +50,8 @@ const READS: Policy = Policy {
     debounce: Debounce { quiet: Duration::ZERO, max_hold: Duration::ZERO },
     spacing: Duration::from_millis(50),
     rest: 1,
-    slots: READERS,
+    // Each reader finds the next file waiting when it is done with one.
+    slots: 4 * READERS,
     postpone: Duration::from_millis(50),
     first_retry: Duration::from_secs(1),
     last_retry: Duration::from_secs(300),
@@ -134,7 +137,7 @@ pub enum Effect {
 }
 
 /// What can be fetched.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug)]
 pub enum Source {
     /// A transcript.
     Transcript(PathBuf),
@@ -145,6 +148,38 @@ pub enum Source {
     /// The state of the working tree with this top.
     Repo(PathBuf),
 }
+
+impl Source {
+    /// Byte by byte: comparing paths name by name took a third of a scan.
+    fn key(&self) -> (u8, &OsStr) {
+        match self {
+            Source::Transcript(path) => (0, path.as_os_str()),
+            Source::Process(path) => (1, path.as_os_str()),
+            Source::Tree(path) => (2, path.as_os_str()),
+            Source::Repo(path) => (3, path.as_os_str()),
+        }
+    }
+}
+
+impl Ord for Source {
+    fn cmp(&self, other: &Source) -> Ordering {
+        self.key().cmp(&other.key())
+    }
+}
+
+impl PartialOrd for Source {
+    fn partial_cmp(&self, other: &Source) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Source {
+    fn eq(&self, other: &Source) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for Source {}
 
 /// What a fetch needs to know.
 #[derive(Clone, Debug)]
@@ -203,7 +238,8 @@ pub struct State {
     watcher: Option<schema::Watcher>,
     places: Places,
     roots: BTreeMap<PathBuf, Root>,
-    files: BTreeMap<PathBuf, File>,
+    /// By their paths, which compare faster as what they are made of.
+    files: BTreeMap<OsString, File>,
     sessions: BTreeMap<SessionKey, Session>,
     /// Every process file, with its session and whether the process lives.
     processes: BTreeMap<PathBuf, (SessionKey, bool)>,
@@ -387,7 +423,7 @@ impl State {
         for source in self.reads.take_due(now.mono) {
             let job = match &source {
                 Source::Transcript(path) => {
-                    let file = self.files.get(path);
+                    let file = self.files.get(path.as_os_str());
                     let from =
                         file.and_then(|it| Some(Box::new((it.cursor.clone()?, it.facts.clone()))));
                     Job::Transcript(path.clone(), from)

@@ -1,12 +1,14 @@
 //! PURE. What is kept over a restart: how far each transcript was read, and what was found in it.
 
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
 use super::places::Purpose;
+use super::report::SHOWN_MS;
 use super::transcripts::{File, session_of};
 use super::{Effect, State};
 use crate::fetch::claude::{self, TranscriptFacts};
@@ -86,8 +88,16 @@ impl State {
         let Some(root) = self.roots.get_mut(path) else { return };
         root.ledger = saved.ledger.into_owned().restored(self.settings.prices.clone());
         root.ledger.forget_before(now.wall_ms - REACH_MS);
+        let mut projects = BTreeSet::new();
         for file in saved.files {
+            let mut folders = Path::new(&*file.path).ancestors();
+            let project = folders.find(|it| it.parent().and_then(Path::parent) == Some(path));
+            projects.extend(project.map(Path::to_owned));
             self.restore_file(path, file, now);
+        }
+        // One of them may be gone meanwhile, and no listing of another one says so.
+        for project in projects {
+            self.observe(&project, Purpose::Project { root: path.to_owned() });
         }
     }
 
@@ -104,13 +114,11 @@ impl State {
         file.facts = facts;
         let grew_ms = file.stamp.map_or(0, |it| it.modified_ms);
         let grew_ms = grew_ms.min(file.facts.last_line_ms.unwrap_or(i64::MAX)).min(now.wall_ms);
-        self.files.insert(path.to_owned(), file);
-        self.join_session(path, grew_ms, now);
-        // Its folder may be gone meanwhile, and no listing of another one says so.
-        let project =
-            path.ancestors().find(|it| it.parent().and_then(Path::parent) == Some(root_path));
-        if let Some(project) = project {
-            self.observe(project, Purpose::Project { root: root_path.to_owned() });
+        self.files.insert(path.into(), file);
+        let key = self.join_session(path, grew_ms);
+        // The others neither live nor show.
+        if let Some(key) = key.filter(|_| now.wall_ms - grew_ms < SHOWN_MS) {
+            self.refresh_session(&key, now);
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::store::schema::{
 use crate::time::{DAY_MS, MINUTE_MS, Now};
 
 /// Sessions are shown this long after their last sign of life.
-const SHOWN_MS: i64 = DAY_MS;
+pub(super) const SHOWN_MS: i64 = DAY_MS;
 /// A subagent that neither ended its turn nor wrote for this long is taken for dead.
 const AGENT_SILENCE_MS: i64 = 10 * MINUTE_MS;
 /// From here on a context or a limit deserves a look, and from here on now.
@@ -122,7 +122,7 @@ impl State {
         let name = name
             .or_else(|| session.process.as_ref()?.name.clone())
             .or_else(|| Some(facts?.title()?.to_owned()));
-        let agents = session.agents.iter().filter_map(|it| self.files.get(it));
+        let agents = session.agents.iter().filter_map(|it| self.files.get(it.as_os_str()));
         let is_running = |it: &TranscriptFacts| {
             let silence_ms = now.wall_ms - it.last_line_ms.unwrap_or(0);
             session.is_live && it.turn_open && silence_ms < AGENT_SILENCE_MS

@@ -136,7 +136,7 @@ impl State {
 
     fn last_reply_ms(&self, key: &SessionKey) -> Option<i64> {
         let transcript = self.sessions.get(key)?.transcript.as_ref()?;
-        self.files.get(transcript)?.facts.last_reply_ms
+        self.files.get(transcript.as_os_str())?.facts.last_reply_ms
     }
 
     /// Decides whether a session lives and where it works, and what follows from a change of that.
@@ -186,7 +186,7 @@ impl State {
     }
 
     pub(super) fn transcript_facts(&self, session: &Session) -> Option<&TranscriptFacts> {
-        Some(&self.files.get(session.transcript.as_ref()?)?.facts)
+        Some(&self.files.get(session.transcript.as_ref()?.as_os_str())?.facts)
     }
 
     /// Whether what the client said is as new as the transcript.

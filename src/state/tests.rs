@@ -127,7 +127,8 @@ impl Sim {
     }
 
     fn reply_at(&mut self, path: &str, cwd: &str, model: &str, at_ms: i64) {
-        let offset = self.state.files[Path::new(path)].cursor.as_ref().map_or(0, |it| it.offset);
+        let offset =
+            self.state.files[std::ffi::OsStr::new(path)].cursor.as_ref().map_or(0, |it| it.offset);
         let id: Box<str> = format!("{path}:{offset}").into();
         let entry = Entry {
             at_ms,
@@ -778,7 +779,7 @@ fn a_polled_directory_is_named_and_listed_again() {
 fn new_prices_are_those_of_everything_that_was_used() {
     let mut sim = Sim::with_sessions("/r", &["s"]);
     let path = "/r/projects/p/s.jsonl";
-    sim.reply(path, "/w", "house-model");
+    sim.reply(path, "nowhere", "house-model");
     let usage = |sim: &Sim| {
         let roots = sim.state.snapshot(sim.now).roots;
         let it = roots[&RootKey("/r".into())].usage.clone().unwrap();
@@ -794,13 +795,12 @@ fn new_prices_are_those_of_everything_that_was_used() {
     assert_eq!(sim.fetches(), [Source::Transcript(path.into())]);
     assert_eq!(usage(&sim), (0.0, 1), "what was known before shows until all is read");
     sim.list_root("/r", &["s"]);
-    sim.fetched(Source::Tree("/w".into()), Fetched::Tree(None));
     while sim.state.places.outstanding > 0 {
         sim.list("/state/sync", &[]);
     }
     for _ in 0..2 {
         // The second read is for what the listing said while the first one ran.
-        sim.reply(path, "/w", "house-model");
+        sim.reply(path, "nowhere", "house-model");
         sim.pass_ms(1000);
     }
     assert_eq!(usage(&sim), (10.0, 0));

@@ -50,9 +50,10 @@ impl State {
     pub(super) fn seen(&mut self, root: &Path, entries: &[Entry], now: Now) {
         for entry in entries {
             let EntryKind::File(stamp) = entry.kind else { continue };
-            let is_known = self.files.get(&entry.path).is_some_and(|it| it.stamp == Some(stamp));
+            let is_known =
+                self.files.get(entry.path.as_os_str()).is_some_and(|it| it.stamp == Some(stamp));
             let is_old = stamp.modified_ms < now.wall_ms - REACH_MS;
-            if is_known || (is_old && !self.files.contains_key(&entry.path)) {
+            if is_known || (is_old && !self.files.contains_key(entry.path.as_os_str())) {
                 continue;
             }
             if let Some(place) = claude::place(root, &entry.path) {
@@ -64,9 +65,10 @@ impl State {
     /// Files that a listing lacks are read once more; that they are missing is found there.
     pub(super) fn check_vanished(&mut self, dir: &Path, entries: &[Entry], now: Now) {
         let listed: BTreeSet<_> = entries.iter().map(|it| it.path.as_path()).collect();
-        let below = self.files.range(dir.to_owned()..).take_while(|(it, _)| it.starts_with(dir));
-        let gone: Vec<_> =
-            below.map(|(it, _)| it).filter(|it| !listed.contains(it.as_path())).cloned().collect();
+        // With the slash: `a-b` stands between `a` and `a/b`.
+        let below = self.files.range(dir.join("").into_os_string()..).map(|(it, _)| Path::new(it));
+        let below = below.take_while(|it| it.starts_with(dir));
+        let gone: Vec<_> = below.filter(|it| !listed.contains(it)).map(Path::to_owned).collect();
         for path in gone {
             self.reads.want(&Source::Transcript(path), Urgency::Settled, now.mono);
         }
@@ -82,15 +84,15 @@ impl State {
         if matches!(place, claude::Place::Process(_)) {
             return;
         }
-        if !self.files.contains_key(path) {
+        if !self.files.contains_key(path.as_os_str()) {
             let Some(it) = self.roots.get_mut(root) else { return };
-            self.files.insert(path.to_owned(), File::new(&mut it.ledger, root, path, place));
+            self.files.insert(path.into(), File::new(&mut it.ledger, root, path, place));
         }
         self.reads.want(&Source::Transcript(path.to_owned()), Urgency::Settled, now.mono);
     }
 
     pub(super) fn read(&mut self, path: &Path, tail: Tail, now: Now) {
-        let Some(file) = self.files.get_mut(path) else { return };
+        let Some(file) = self.files.get_mut(path.as_os_str()) else { return };
         let Some(root) = self.roots.get_mut(&file.root) else { return };
         if tail.restarted {
             root.ledger.remove_file(file.id);
@@ -130,19 +132,15 @@ impl State {
         if tail.more {
             self.reads.want(&Source::Transcript(path.to_owned()), Urgency::Now, now.mono);
         }
-        if let Some(key) = self.join_session(path, grew_ms, now) {
+        if let Some(key) = self.join_session(path, grew_ms) {
+            self.refresh_session(&key, now);
             self.touch_repo(&key, now);
         }
     }
 
     /// Whose transcript this is, if it says so; the session has a sign of life at `grew_ms`.
-    pub(super) fn join_session(
-        &mut self,
-        path: &Path,
-        grew_ms: i64,
-        now: Now,
-    ) -> Option<SessionKey> {
-        let file = self.files.get(path)?;
+    pub(super) fn join_session(&mut self, path: &Path, grew_ms: i64) -> Option<SessionKey> {
+        let file = self.files.get(path.as_os_str())?;
         let key = (file.root.clone(), file.session.clone()?);
         let it = self.sessions.entry(key.clone()).or_default();
         if matches!(file.place, claude::Place::Transcript(_)) {
@@ -151,7 +149,6 @@ impl State {
             it.agents.insert(path.to_owned());
         }
         it.grew_ms = it.grew_ms.max(grew_ms);
-        self.refresh_session(&key, now);
         Some(key)
     }
 
@@ -167,10 +164,11 @@ impl State {
             root.ledger.forget_before(now.wall_ms - REACH_MS);
         }
         for (path, file) in &mut self.files {
+            let path = Path::new(path);
             let Some(root) = self.roots.get_mut(&file.root) else { continue };
             file.id = root.ledger.file(&name_in(&file.root, path));
             (file.stamp, file.cursor, file.facts) = Default::default();
-            self.reads.want(&Source::Transcript(path.clone()), Urgency::Now, now.mono);
+            self.reads.want(&Source::Transcript(path.to_owned()), Urgency::Now, now.mono);
         }
         self.is_scanned = false;
         self.barriers.push(Barrier::first_scan());
@@ -179,7 +177,7 @@ impl State {
     /// A transcript was deleted. Claude Code prunes old ones, and what they used was used.
     pub(super) fn vanished(&mut self, path: &Path, now: Now) {
         self.forget(&Source::Transcript(path.to_owned()));
-        let Some(file) = self.files.remove(path) else { return };
+        let Some(file) = self.files.remove(path.as_os_str()) else { return };
         if let Some(root) = self.roots.get_mut(&file.root) {
             root.ledger.retire_file(file.id);
             root.skipped_lines -= file.facts.skipped_lines;
