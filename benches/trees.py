@@ -95,7 +95,7 @@ class Tree:
 
     def result(self, session, at, agent=None):
         """What a tool answered: most of a transcript's bytes, stored twice."""
-        size = int(min(self.random.lognormvariate(7.3, 1.6), 400_000))
+        size = int(min(self.random.lognormvariate(7.7, 1.6), 400_000))
         body = self.text(size)
         content = [{"type": "tool_result", "tool_use_id": "toolu_1", "content": body}]
         answer = {"stdout": body[:20_000], "stderr": ""}
@@ -113,7 +113,7 @@ class Tree:
             turn = [self.line("user", session, 0, agent, message=prompt)]
             for _ in range(self.random.randrange(1, 8)):
                 reply = self.reply(session, 0, agent, model)
-                turn += reply + [self.result(session, 0, agent)] * (len(reply) > 1)
+                turn += reply + [self.result(session, 0, agent) for _ in reply[1:]]
             if self.random.random() < 0.03:
                 turn.append('{"type":"assistant","message":{"id":"msg_to')
             lines += turn
