@@ -42,9 +42,10 @@ pub fn listen(hints: Sender<ClientFacts>) -> io::Result<()> {
         while let Ok(n_bytes) = socket.recv(&mut buffer) {
             // Displays come and go by themselves: what one says wrongly, or while the queue is
             // full, the next says again.
-            let Ok(mut hint) = serde_json::from_slice::<ClientFacts>(&buffer[..n_bytes]) else {
+            let Ok(hint) = serde_json::from_slice::<ClientFacts>(&buffer[..n_bytes]) else {
                 continue;
             };
+            let mut hint = hint.clipped();
             hint.transcript_path = hint.transcript_path.map(|it| real_path(it.into()));
             if hints.try_send(hint).is_err_and(|it| it.is_disconnected()) {
                 break;

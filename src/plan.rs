@@ -48,7 +48,8 @@ pub struct Plan<K> {
     tasks: BTreeMap<K, Task>,
     /// The wanted tasks by their time, which [`Task::due`] repeats.
     queue: BTreeSet<(Instant, K)>,
-    running: usize,
+    /// The running tasks, and since when.
+    running: BTreeMap<K, Instant>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -80,7 +81,7 @@ enum Slot {
 impl<K: Ord + Clone> Plan<K> {
     /// An empty plan.
     pub fn new(policy: Policy) -> Plan<K> {
-        Plan { policy, tasks: BTreeMap::new(), queue: BTreeSet::new(), running: 0 }
+        Plan { policy, tasks: BTreeMap::new(), queue: BTreeSet::new(), running: BTreeMap::new() }
     }
 
     /// Remembers that `key` changed. Returns whether a fetch that starts after `now` will come of
@@ -124,7 +125,7 @@ impl<K: Ord + Clone> Plan<K> {
     /// Takes what is due and has a slot; the caller starts it.
     pub fn take_due(&mut self, now: Instant) -> Vec<K> {
         let mut taken = Vec::new();
-        while self.running < self.policy.slots {
+        while self.running.len() < self.policy.slots {
             let Some((due, _)) = self.queue.first() else { break };
             if *due > now {
                 break;
@@ -132,7 +133,7 @@ impl<K: Ord + Clone> Plan<K> {
             let Some((_, key)) = self.queue.pop_first() else { break };
             if let Some(task) = self.tasks.get_mut(&key) {
                 task.slot = Slot::Running { since: now };
-                self.running += 1;
+                self.running.insert(key.clone(), now);
                 taken.push(key);
             }
         }
@@ -147,7 +148,7 @@ impl<K: Ord + Clone> Plan<K> {
             Slot::RunningStale { since, window, urgency } => (since, Some((window, urgency))),
             Slot::Idle | Slot::Wanted { .. } => return,
         };
-        self.running -= 1;
+        self.running.remove(key);
         let rest = (now - since) * (self.policy.rest - 1);
         let mut not_before = (since + self.policy.spacing).max(now + rest);
         if good {
@@ -201,7 +202,7 @@ impl<K: Ord + Clone> Plan<K> {
             Slot::RunningStale { window, .. } => window,
             Slot::Idle | Slot::Wanted { .. } => return 0,
         };
-        self.running -= 1;
+        self.running.remove(key);
         let wait = self.policy.postpone * 2_u32.saturating_pow(task.postponed.min(16));
         let due = now + wait.min(Duration::from_secs(1));
         task.postponed = task.postponed.saturating_add(1);
@@ -228,8 +229,13 @@ impl<K: Ord + Clone> Plan<K> {
     /// When the next fetch is due, if a slot is free for it. With all slots taken, the end of a
     /// fetch is what to wait for.
     pub fn deadline(&self) -> Option<Instant> {
-        let free = self.running < self.policy.slots;
+        let free = self.running.len() < self.policy.slots;
         self.queue.first().filter(|_| free).map(|(due, _)| *due)
+    }
+
+    /// A fetch that has been running since before `then`.
+    pub fn stuck(&self, then: Instant) -> Option<(&K, Instant)> {
+        self.running.iter().find(|(_, since)| **since < then).map(|(key, since)| (key, *since))
     }
 
     /// When a failing source is tried again.
@@ -243,7 +249,7 @@ impl<K: Ord + Clone> Plan<K> {
     /// Whether nothing runs, and nothing waits but next tries of failing sources.
     pub fn is_settled(&self) -> bool {
         let waits = |key: &K| self.tasks.get(key).is_some_and(|it| it.failures == 0);
-        self.running == 0 && !self.queue.iter().any(|(_, key)| waits(key))
+        self.running.is_empty() && !self.queue.iter().any(|(_, key)| waits(key))
     }
 }
 
@@ -441,6 +447,17 @@ mod tests {
         sim.want("stale", 151);
         let pending: Vec<_> = sim.plan.pending(..).collect();
         assert_eq!(pending, [(&"runs", 1), (&"stale", 2), (&"waits", 1)]);
+    }
+
+    #[test]
+    fn a_fetch_that_does_not_end_is_seen() {
+        let mut sim = Sim::new();
+        sim.want("a", 0);
+        sim.take(150);
+        assert_eq!(sim.plan.stuck(sim.at(150)), None);
+        assert_eq!(sim.plan.stuck(sim.at(151)), Some((&"a", sim.at(150))));
+        sim.done("a", true, 200);
+        assert_eq!(sim.plan.stuck(sim.at(300)), None);
     }
 
     #[test]

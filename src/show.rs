@@ -28,13 +28,10 @@ const STDIN_MS: i64 = 50;
 const MAX_STDIN: usize = 1 << 20;
 /// What a datagram may weigh, so that it never waits for room.
 const MAX_HINT: usize = 8 << 10;
-/// The system's own limit on paths: what is longer names no file.
-const MAX_PATH: usize = 4096;
-const MAX_NAME: usize = 256;
 
 /// Draws the line, without a newline: to the client one more line is one more row.
 ///
-/// Changes the working directory, for which see [`enter`].
+/// Changes the working directory to the state directory.
 pub fn run(stdin: impl AsFd + IsTerminal, env: &Environment, now: impl Fn() -> Now) -> String {
     // A panic must not reach the terminal, which shows the line, or the exit code.
     panic::set_hook(Box::new(|_| ()));
@@ -142,25 +139,13 @@ fn hand_over(client: &ClientFacts, session: Option<&SessionId>) -> Watcher {
     }
 }
 
-/// The client's facts as a message. What cannot be true is left out of it, and what is only shown
-/// is cut; a message that is still too large says just which session it is about.
+/// The client's facts as a message; one that is still too large says just which session it is
+/// about.
 fn hint(client: &ClientFacts, session: &SessionId) -> Option<Vec<u8>> {
-    let path = |it: &Option<String>| it.clone().filter(|it| it.len() <= MAX_PATH);
-    let name = |it: &String| it.chars().take(MAX_NAME).collect();
     let only_session =
         ClientFacts { session_id: Some(session.0.clone()), ..ClientFacts::default() };
-    let facts = ClientFacts {
-        session_id: only_session.session_id.clone(),
-        transcript_path: path(&client.transcript_path),
-        cwd: path(&client.cwd),
-        session_name: client.session_name.as_ref().map(name),
-        model: client.model.as_ref().map(|it| schema::Model {
-            id: name(&it.id),
-            display_name: it.display_name.as_ref().map(name),
-        }),
-        ..client.clone()
-    };
-    let hint = serde_json::to_vec(&facts).ok().filter(|it| it.len() <= MAX_HINT);
+    let facts = ClientFacts { session_id: only_session.session_id.clone(), ..client.clone() };
+    let hint = serde_json::to_vec(&facts.clipped()).ok().filter(|it| it.len() <= MAX_HINT);
     hint.or_else(|| serde_json::to_vec(&only_session).ok())
 }
 

@@ -78,6 +78,8 @@ const PUBLISH_SPACING: Duration = Duration::from_millis(50);
 /// Publishing rests this many times as long as it took. With hundreds of live sessions, all of
 /// whose lines change, it may take longer than the spacing, and events would wait for ever longer.
 const PUBLISH_REST: u32 = 3;
+/// Reading a file or a directory takes microseconds. One that takes this long hangs.
+const STUCK: Duration = Duration::from_secs(10);
 /// Waiting for the fetch lock this often in a row takes two and a half seconds.
 const PATIENT_TRIES: u32 = 7;
 /// What a display says again, it shows already: only its age is news to the snapshot.
@@ -264,6 +266,8 @@ pub struct State {
     /// What was read since the last checkpoint.
     unsaved: Option<Window>,
     next_publish: Option<Instant>,
+    /// When the directories began to be looked at whose listings have not all come back.
+    looking_since: Option<Instant>,
     next_tick: Option<Instant>,
     next_poll: Option<Instant>,
     ticks: u32,
@@ -324,6 +328,7 @@ impl State {
             confirm_at: None,
             unsaved: None,
             next_publish: Some(now.mono + PATIENCE),
+            looking_since: None,
             next_tick: None,
             next_poll: None,
             ticks: 0,
@@ -355,6 +360,8 @@ impl State {
             Event::Deadline => {}
             Event::Reload(settings) => self.reload(settings, now),
         }
+        self.looking_since =
+            (self.places.outstanding > 0).then(|| self.looking_since.unwrap_or(now.mono));
         self.on_time(now);
         self.start_fetches(now);
         self.pass_barriers();
@@ -470,11 +477,7 @@ impl State {
     fn fetched(&mut self, source: &Source, fetched: Fetched, now: Now) {
         let is_exec = matches!(source, Source::Repo(_));
         let failure = match &fetched {
-            Fetched::Transcript(Err(it)) | Fetched::Process(Err(it))
-                if it.kind() != io::ErrorKind::NotFound =>
-            {
-                Some(it.to_string())
-            }
+            Fetched::Transcript(Err(it)) if !is_gone(it) => Some(it.to_string()),
             Fetched::Repo(Err(it), _) => Some(match it.hint() {
                 Some(hint) => format!("{it}; {hint}"),
                 None => it.to_string(),
@@ -491,9 +494,6 @@ impl State {
             None => {
                 self.is_dirty |= self.failing.remove(source).is_some();
             }
-            // Caught while it was being written, and tried again. Without it a session lives by
-            // its transcript.
-            Some(_) if matches!(source, Source::Process(_)) => {}
             Some(reason) => self.fails(source, &reason, now),
         }
         match (source, fetched) {
@@ -501,13 +501,15 @@ impl State {
                 self.read(path, *tail, now)
             }
             (Source::Transcript(path), Fetched::Transcript(Err(err))) => {
-                if err.kind() == io::ErrorKind::NotFound {
+                if is_gone(&err) {
                     self.vanished(path, now);
                 }
             }
             (Source::Process(path), Fetched::Process(Ok(found))) => {
                 self.process(path, Some(found), now);
             }
+            // Caught while it was being written: it will change once more. Without it a session
+            // lives by its transcript.
             (Source::Process(path), Fetched::Process(Err(err))) => {
                 if err.kind() == io::ErrorKind::NotFound {
                     self.forget(source);
@@ -574,9 +576,7 @@ impl State {
             | Purpose::Cookies => true,
         });
         self.effects.extend(looks);
-        for root in self.roots.values_mut() {
-            root.as_of_ms = now.wall_ms;
-        }
+        self.confirm_usage(now);
         self.ticks += 1;
         self.last_tick = now;
         self.is_dirty = true;
@@ -587,7 +587,27 @@ impl State {
         }
     }
 
+    /// What is known is what the transcripts say, since nothing that changed waits to be read.
+    fn confirm_usage(&mut self, now: Now) {
+        if self.stuck(now).is_none() {
+            for root in self.roots.values_mut() {
+                root.as_of_ms = now.wall_ms;
+            }
+        }
+    }
+
+    /// What has not answered for so long that others wait behind it: a network file system whose
+    /// server is gone, as a rule.
+    /// Returns one of them, and since when.
+    fn stuck(&self, now: Now) -> Option<(Option<&Source>, Instant)> {
+        let then = now.mono.checked_sub(STUCK)?;
+        let read = self.reads.stuck(then).map(|(source, since)| (Some(source), since));
+        let look = self.looking_since.filter(|it| *it < then).map(|since| (None, since));
+        read.or(look)
+    }
+
     fn forget_old(&mut self, now: Now) {
+        self.forget_roots();
         for root in self.roots.values_mut() {
             root.ledger.forget_before(now.wall_ms - REACH_MS);
         }
@@ -596,6 +616,22 @@ impl State {
         self.sessions.retain(|_, it| is_recent(it));
         let used: BTreeSet<_> = self.sessions.values().filter_map(|it| it.repo.clone()).collect();
         self.repos.retain(|top, _| used.contains(top));
+    }
+
+    /// Drops roots that a client brought and that are gone.
+    fn forget_roots(&mut self) {
+        let is_gone = |it: &PathBuf| !self.settings.roots.contains(it) && !self.places.is_there(it);
+        let gone: Vec<_> = self.roots.keys().filter(|it| is_gone(it)).cloned().collect();
+        for root in gone {
+            self.roots.remove(&root);
+            self.files.retain(|_, it| it.root != root);
+            self.sessions.retain(|(it, _), _| *it != root);
+            self.processes.retain(|_, ((it, _), _)| *it != root);
+            let leave = self.places.leave(|dir, purpose| {
+                dir.starts_with(&root) || matches!(purpose, Purpose::Await(it) if *it == root)
+            });
+            self.effects.extend(leave);
+        }
     }
 
     fn schedule_poll(&mut self, now: Now) {
@@ -620,4 +656,10 @@ impl State {
         self.effects.extend(looks);
         self.is_dirty = true;
     }
+}
+
+/// Whether nothing is there that could be read, now or later: no file, or something else by the
+/// name of one.
+fn is_gone(err: &io::Error) -> bool {
+    matches!(err.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput)
 }

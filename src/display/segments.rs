@@ -222,7 +222,7 @@ fn tree(repo: &Repo) -> Text {
     if let Some(worktree) = &repo.worktree {
         text = text.join(Text::of(Dim, format!(" in {worktree}")).cut(NAME_COLUMNS));
     }
-    if repo.ahead + repo.behind > 0 {
+    if repo.ahead > 0 || repo.behind > 0 {
         text = text.and(Plain, " ");
         text = counted(text, Plain, "⇡", repo.ahead);
         text = counted(text, Plain, "⇣", repo.behind);

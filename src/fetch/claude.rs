@@ -57,6 +57,19 @@ pub struct TranscriptFacts {
 }
 
 impl TranscriptFacts {
+    /// The same, with no time later than now: a clock that was ahead would make what it wrote the
+    /// newest for a long time.
+    #[must_use]
+    pub fn not_after(mut self, now_ms: i64) -> TranscriptFacts {
+        for it in [&mut self.context_as_of_ms, &mut self.last_reply_ms, &mut self.last_line_ms] {
+            *it = it.map(|it| it.min(now_ms));
+        }
+        if let Some(it) = &mut self.last_message {
+            it.at_ms = it.at_ms.min(now_ms);
+        }
+        self
+    }
+
     /// The session's title; a person's beats the client's.
     pub fn title(&self) -> Option<&str> {
         self.custom_title.as_deref().or(self.ai_title.as_deref())

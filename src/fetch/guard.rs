@@ -4,7 +4,7 @@
 //! killed with SIGKILL cleans nothing up: the watcher may die, and its guards still do their work.
 //! The guard's standard input is the *leash*, one end of a socket pair whose other end the watcher
 //! alone holds. When that closes, the watcher is gone or wants an end. On the way back the leash
-//! carries one line, the [`Verdict`]. A signal to the guard means the same as a slack leash. The program's output does not pass through here: it writes
+//! carries one line, the verdict. A signal to the guard means the same as a slack leash. The program's output does not pass through here: it writes
 //! to the guard's own standard output and error.
 //!
 //! The program runs in a process group of its own, in a session without a terminal, so nothing it
@@ -12,7 +12,7 @@
 //! group, and SIGKILL to whatever was left to the guard as its child.
 //!
 //! **Invariant:** when the guard exits, everything that it started is dead and reaped, or the
-//! verdict is [`Verdict::Stuck`]. Elsewhere than on Linux this covers the process group only:
+//! verdict is `Stuck`. Elsewhere than on Linux this covers the process group only:
 //! there is no way to adopt what left it.
 
 use std::ffi::OsString;

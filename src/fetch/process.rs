@@ -29,7 +29,7 @@ fn lives(file: &SessionFile) -> bool {
     let Some(started) = started(file.pid) else { return false };
     let is_same = file.proc_start.as_deref() == Some(started.raw.as_str());
     let is_older = match (started.at_ms, file.started_at_ms) {
-        (Some(process), Some(written)) => process <= written + SLACK_MS,
+        (Some(process), Some(written)) => process <= written.saturating_add(SLACK_MS),
         // Nothing to compare: the id is all there is.
         _ => true,
     };

@@ -52,9 +52,7 @@ impl State {
         }
         let looks = self.places.look_at_unarmed();
         self.effects.extend(looks);
-        for root in self.roots.values_mut() {
-            root.as_of_ms = now.wall_ms;
-        }
+        self.confirm_usage(now);
         self.is_dirty = true;
         let cookie = Some(path.to_owned());
         self.barriers.push(Barrier { looking: true, waiting: BTreeMap::new(), cookie });

@@ -155,6 +155,11 @@ impl Places {
         }
     }
 
+    /// Whether an observed directory is there, as far as the last look told.
+    pub(super) fn is_there(&self, dir: &Path) -> bool {
+        self.dirs.get(dir).is_some_and(|it| it.identity.is_some())
+    }
+
     /// Whether a path is itself an observed directory.
     pub(super) fn contains(&self, dir: &Path) -> bool {
         self.dirs.contains_key(dir)

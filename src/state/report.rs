@@ -182,17 +182,12 @@ impl State {
 
     fn degraded(&self, now: Now) -> Vec<Degraded> {
         let failing = self.failing.iter().map(|(source, it)| {
-            let (name, path) = match source {
-                Source::Transcript(path) => ("transcript", path),
-                Source::Process(path) => ("process", path),
-                Source::Tree(path) => ("tree", path),
-                Source::Repo(path) => ("git", path),
-            };
-            let plan = if name == "git" { &self.execs } else { &self.reads };
+            let is_exec = matches!(source, Source::Repo(_));
+            let plan = if is_exec { &self.execs } else { &self.reads };
             let wait = plan.next_try(source).map(|it| it.saturating_duration_since(now.mono));
             let wait_ms = wait.and_then(|it| i64::try_from(it.as_millis()).ok());
             Degraded {
-                source: format!("{name}:{}", text(path)),
+                source: name(source),
                 since_ms: it.since_ms,
                 reason: it.reason.clone(),
                 // To the second: a snapshot must not differ for less.
@@ -211,7 +206,16 @@ impl State {
             reason: reason.clone(),
             next_try_ms: None,
         });
-        failing.chain(unreadable).chain(store).collect()
+        let stuck = self.stuck(now).map(|(source, since)| {
+            let for_ms = i64::try_from((now.mono - since).as_millis()).unwrap_or(0);
+            Degraded {
+                source: source.map_or_else(|| "watch".to_owned(), name),
+                since_ms: (now.wall_ms - for_ms) / 1000 * 1000,
+                reason: "the file system does not answer".to_owned(),
+                next_try_ms: None,
+            }
+        });
+        failing.chain(unreadable).chain(store).chain(stuck).collect()
     }
 
     /// Takes over what the client said to an earlier watcher: it stands nowhere else.
@@ -233,6 +237,7 @@ impl State {
             let told = client_cost.map(|it| it.as_of_ms);
             let context = before.context.as_ref().filter(|it| it.window.is_some());
             let Some(at_ms) = told.or(context.map(|it| it.as_of_ms)) else { continue };
+            let at_ms = at_ms.min(self.started.wall_ms);
             let facts = ClientFacts {
                 session_id: Some(id.0.clone()),
                 session_name: before.name.clone(),
@@ -262,8 +267,31 @@ fn day_end_ms(now: Now, zone: &TimeZone) -> i64 {
     start.map_or(0, |it| it.timestamp().as_millisecond())
 }
 
+/// What a source is called in the snapshot.
+fn name(source: &Source) -> String {
+    let (kind, path) = match source {
+        Source::Transcript(path) => ("transcript", path),
+        Source::Process(path) => ("process", path),
+        Source::Tree(path) => ("tree", path),
+        Source::Repo(path) => ("git", path),
+    };
+    format!("{kind}:{}", text(path))
+}
+
+/// A path as text. One that is none has its other bytes escaped, as in a URL: two paths must not
+/// become one key.
 fn text(path: &Path) -> String {
-    path.to_string_lossy().into_owned()
+    if let Some(it) = path.to_str() {
+        return it.to_owned();
+    }
+    let mut text = String::new();
+    for chunk in path.as_os_str().as_encoded_bytes().utf8_chunks() {
+        text += &chunk.valid().replace('%', "%25");
+        for byte in chunk.invalid() {
+            text += &format!("%{byte:02X}");
+        }
+    }
+    text
 }
 
 fn health(session: &schema::Session, snapshot: &Snapshot) -> Health {

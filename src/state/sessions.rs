@@ -8,13 +8,18 @@ use super::{CONFIRM, POLL, Process, SessionKey, Source, State, TICK};
 use crate::fetch::claude::{self, SessionFile, TranscriptFacts};
 use crate::plan::Urgency;
 use crate::store::schema::{self, ClientFacts, SessionId};
-use crate::time::{MINUTE_MS, Now};
+use crate::time::{DAY_MS, MINUTE_MS, Now};
 
 /// Without a process to look at, a session lives this long after its last sign of life.
 const LINGER_MS: i64 = 30 * MINUTE_MS;
 /// What the client said counts for this long after, though the transcript has news since: the
 /// display that will bring the client's own news is being drawn.
 const CLIENT_LEAD_MS: i64 = 2 * MINUTE_MS;
+
+/// Roots that clients may bring: some test suites make a new one for every test.
+const MAX_ROOTS: usize = 16;
+/// The longest window there is takes a month.
+const LONGEST_LIMIT_MS: i64 = 400 * DAY_MS;
 
 #[derive(Debug, Default)]
 pub(super) struct Session {
@@ -107,6 +112,9 @@ impl State {
         if !self.roots.contains_key(&root) {
             // A login service does not see CLAUDE_CONFIG_DIR; the client, which does, says here
             // where it writes.
+            if self.roots.len() >= MAX_ROOTS + self.settings.roots.len() {
+                return;
+            }
             self.add_root(&root, now);
         }
         if let Some(path) = &transcript
@@ -118,9 +126,9 @@ impl State {
         let key = (root, id);
         let as_of_ms = self.last_reply_ms(&key).unwrap_or(now.wall_ms).min(now.wall_ms);
         if let Some(root) = self.roots.get_mut(&key.0) {
-            merge_limits(&mut root.limits, &facts.limits, as_of_ms);
-            root.as_of_ms = now.wall_ms;
+            merge_limits(&mut root.limits, &facts.limits, as_of_ms, now);
         }
+        self.confirm_usage(now);
         let session = self.sessions.entry(key.clone()).or_default();
         let is_news = session.told.as_ref().is_none_or(|it| it.facts != facts);
         session.told = Some(Told { facts, at_ms: now.wall_ms });
@@ -193,14 +201,19 @@ impl State {
     pub(super) fn is_current(&self, session: &Session) -> bool {
         let replied = self.transcript_facts(session).and_then(|it| it.last_reply_ms);
         let told = session.told.as_ref().map(|it| it.at_ms);
-        told.is_some_and(|it| it + CLIENT_LEAD_MS >= replied.unwrap_or(i64::MIN))
+        told.is_some_and(|it| it.saturating_add(CLIENT_LEAD_MS) >= replied.unwrap_or(i64::MIN))
     }
 }
 
-/// The newest observation of each window wins.
-pub(super) fn merge_limits(known: &mut schema::Limits, told: &schema::Limits, as_of_ms: i64) {
+/// The newest observation of each window wins. One that resets in years is none.
+pub(super) fn merge_limits(
+    known: &mut schema::Limits,
+    told: &schema::Limits,
+    as_of_ms: i64,
+    now: Now,
+) {
     let merge = |known: &mut Option<schema::Limit>, told: Option<schema::Limit>| {
-        if let Some(told) = told
+        if let Some(told) = told.filter(|it| it.resets_at_ms - now.wall_ms < LONGEST_LIMIT_MS)
             && known.is_none_or(|it| it.as_of_ms <= as_of_ms)
         {
             *known = Some(schema::Limit { as_of_ms, ..told });

@@ -448,7 +448,7 @@ fn facts_stay_in_their_scope() {
     sim.list_root("/r", &["a", "b"]);
     sim.list_root("/q", &["c"]);
     let limit = |it| {
-        let five_hour = Limit { used_percentage: it, resets_at_ms: i64::MAX, as_of_ms: 0 };
+        let five_hour = Limit { used_percentage: it, resets_at_ms: 1_795_100_000_000, as_of_ms: 0 };
         Limits { five_hour: Some(five_hour), ..Limits::default() }
     };
     for (root, id, used) in [("/r", "a", 10.0), ("/r", "b", 20.0), ("/q", "c", 90.0)] {
@@ -480,11 +480,12 @@ fn an_old_observation_of_a_limit_does_not_replace_a_newer_one_and_none_outlives_
     let mut known = Limits::default();
     let limit = |used_percentage| Limit { used_percentage, resets_at_ms: 100, as_of_ms: 0 };
     let told = |it| Limits { five_hour: Some(limit(it)), ..Limits::default() };
-    merge_limits(&mut known, &told(30.0), 20);
-    merge_limits(&mut known, &told(10.0), 10);
+    let now = Now { wall_ms: 20, ..Now::read() };
+    merge_limits(&mut known, &told(30.0), 20, now);
+    merge_limits(&mut known, &told(10.0), 10, now);
     assert_eq!(known.five_hour.unwrap().used_percentage, 30.0);
     assert_eq!(known.five_hour.unwrap().as_of_ms, 20);
-    merge_limits(&mut known, &told(40.0), 20);
+    merge_limits(&mut known, &told(40.0), 20, now);
     assert_eq!(known.five_hour.unwrap().used_percentage, 40.0);
 
     let mut sim = settled();
@@ -543,6 +544,76 @@ fn a_display_that_says_the_same_again_is_published_once_a_second() {
     sim.pass_ms(100);
     sim.hint("/r", "s", ClientFacts { cost_usd: Some(2.0), ..ClientFacts::default() });
     assert_eq!(sim.n_published(), 1, "news is not held back");
+}
+
+#[test]
+fn what_hangs_shows_and_vouches_for_nothing() {
+    let mut sim = settled();
+    let as_of_ms =
+        |it: &Sim| it.snapshot().roots[&RootKey("/r".into())].usage.clone().unwrap().as_of_ms;
+    sim.changed("/r/projects/p/s.jsonl");
+    let before_ms = as_of_ms(&sim);
+    sim.pass_ms(2 * MINUTE_MS);
+    assert_eq!(as_of_ms(&sim), before_ms);
+    let degraded = sim.snapshot().degraded;
+    assert_eq!(degraded[0].source, "transcript:/r/projects/p/s.jsonl", "{degraded:?}");
+    sim.reply("/r/projects/p/s.jsonl", "/w", "claude-opus-4-8");
+    for dir in sim.looks() {
+        sim.list(&dir, &[]);
+    }
+    sim.pass_ms(1);
+    assert_eq!(sim.snapshot().degraded, []);
+    sim.changed("/r/projects/p/s.jsonl");
+    sim.reply("/r/projects/p/s.jsonl", "/w", "claude-opus-4-8");
+    assert_eq!(as_of_ms(&sim), sim.now.wall_ms);
+}
+
+#[test]
+fn a_reply_dated_in_the_future_does_not_outlive_what_the_client_says() {
+    let mut sim = settled();
+    sim.changed("/r/projects/p/s.jsonl");
+    let in_a_year = sim.now.wall_ms + 365 * 24 * HOUR_MS;
+    sim.reply_at("/r/projects/p/s.jsonl", "/w", "claude-opus-4-8", in_a_year);
+    sim.hint("/r", "s", ClientFacts { cost_usd: Some(42.0), ..ClientFacts::default() });
+    assert_eq!(sim.session("s").cost.unwrap().usd, 42.0);
+}
+
+#[test]
+fn two_paths_that_are_no_text_are_two_keys() {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+    let mut sim = Sim::with_sessions("/r", &["a", "b"]);
+    for (id, byte) in [("a", 0xfe), ("b", 0xff)] {
+        let path = format!("/r/projects/p/{id}.jsonl");
+        sim.reply(&path, &format!("/w/{id}"), "claude-opus-4-8");
+        let mut top = b"/w%/".to_vec();
+        top.push(byte);
+        let top = PathBuf::from(OsStr::from_bytes(&top));
+        let git_dir = top.join(".git");
+        let common_dir = git_dir.clone();
+        let tree = WorkTree { top, git_dir, common_dir, bare: false };
+        sim.fetched(Source::Tree(format!("/w/{id}").into()), Fetched::Tree(Some((tree, vec![]))));
+    }
+    assert_eq!(sim.session("a").repo.as_deref(), Some("/w%25/%FE"));
+    assert_eq!(sim.session("b").repo.as_deref(), Some("/w%25/%FF"));
+}
+
+#[test]
+fn roots_that_clients_bring_are_few_and_forgotten_when_they_are_gone() {
+    let mut sim = settled();
+    for n in 0..40 {
+        sim.hint(&format!("/tmp/{n}"), "x", ClientFacts::default());
+    }
+    assert_eq!(sim.snapshot().roots.len(), 17);
+    for n in 0..40 {
+        let found = Found::Missing { nearest: "/tmp".into() };
+        let dir = format!("/tmp/{n}").into();
+        sim.event(Event::Listed(Listing { dir, found }));
+    }
+    sim.pass_ms(MINUTE_MS);
+    let snapshot = sim.snapshot();
+    assert_eq!(snapshot.roots.keys().collect::<Vec<_>>(), [&RootKey("/r".into())]);
+    assert_eq!(snapshot.sessions.len(), 1);
 }
 
 #[test]

@@ -110,7 +110,6 @@ impl State {
         for (offset, entry) in &tail.entries {
             root.ledger.add(file.id, *offset, file.session.as_ref(), entry);
         }
-        root.as_of_ms = now.wall_ms;
         root.skipped_lines += tail.facts.skipped_lines;
         root.skipped_lines -= file.facts.skipped_lines;
         let stamp = Stamp {
@@ -126,8 +125,9 @@ impl State {
         // A file read whole is compared with listings; one read in part is wanted anyway.
         file.stamp = (!tail.more).then_some(stamp);
         file.cursor = Some(tail.cursor);
-        file.facts = tail.facts;
+        file.facts = tail.facts.not_after(now.wall_ms);
         self.is_dirty = true;
+        self.confirm_usage(now);
         self.unsaved.get_or_insert(Window::open(now.mono)).add(now.mono);
         if tail.more {
             self.reads.want(&Source::Transcript(path.to_owned()), Urgency::Now, now.mono);

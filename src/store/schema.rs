@@ -433,3 +433,40 @@ pub struct ClientFacts {
     /// Limits; `as_of_ms` is not known here and 0.
     pub limits: Limits,
 }
+
+/// The system's own limit on paths: what is longer names no file.
+const MAX_PATH: usize = 4096;
+/// Longer than any line shows.
+const MAX_NAME: usize = 256;
+
+impl ClientFacts {
+    /// The same, within bounds: what cannot be true is left out, and what is only shown is cut.
+    #[must_use]
+    pub fn clipped(self) -> ClientFacts {
+        let path = |it: Option<String>| it.filter(|it| it.len() <= MAX_PATH);
+        let name = |it: String| match it.char_indices().nth(MAX_NAME) {
+            Some((end, _)) => it[..end].to_owned(),
+            None => it,
+        };
+        let amount = |it: Option<f64>| it.filter(|it| it.is_finite() && *it >= 0.0);
+        let limit = |it: Option<Limit>| it.filter(|it| amount(Some(it.used_percentage)).is_some());
+        ClientFacts {
+            session_id: self.session_id.filter(|it| SessionId::checked(it).is_some()),
+            transcript_path: path(self.transcript_path),
+            cwd: path(self.cwd),
+            session_name: self.session_name.map(name),
+            model: self
+                .model
+                .map(|it| Model { id: name(it.id), display_name: it.display_name.map(name) }),
+            context_tokens: self.context_tokens,
+            context_window: self.context_window,
+            context_used_percentage: amount(self.context_used_percentage),
+            cost_usd: amount(self.cost_usd),
+            limits: Limits {
+                five_hour: limit(self.limits.five_hour),
+                seven_day: limit(self.limits.seven_day),
+                spend_limit: limit(self.limits.spend_limit),
+            },
+        }
+    }
+}
