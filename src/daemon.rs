@@ -351,14 +351,12 @@ impl Engine {
         }
         self.tell_degraded(&snapshot.degraded);
         let latest = self.state.latest(now).cloned();
-        let res = self
-            .publisher
-            .snapshot(snapshot, now.wall_ms)
-            .and_then(|_| self.publisher.lines(self.lines.clone(), latest.as_ref()));
-        match res {
+        let snapshot = self.publisher.snapshot(snapshot, now.wall_ms);
+        self.has_published |= snapshot.is_ok();
+        let lines = self.lines.clone();
+        match snapshot.and_then(|_| self.publisher.lines(lines, latest.as_ref())) {
             Ok(changed) => {
                 self.changed_lines.extend(changed);
-                self.has_published = true;
                 if self.told.remove("store").is_some() {
                     info!("publishing again");
                     self.state.publish_worked();

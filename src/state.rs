@@ -84,6 +84,8 @@ const STUCK: Duration = Duration::from_secs(10);
 const PATIENT_TRIES: u32 = 7;
 /// What a display says again, it shows already: only its age is news to the snapshot.
 const CONFIRM: Duration = Duration::from_secs(1);
+/// A storm of events overflows the queue again and again; once a second is enough to keep up.
+const RESCAN_SPACING: Duration = Duration::from_secs(1);
 /// A full disk is tried again this often.
 const PUBLISH_RETRY: Duration = Duration::from_secs(5);
 /// While a session lives: its line is redrawn, its process looked after, roots checked.
@@ -243,8 +245,8 @@ pub struct State {
     /// By their paths, which compare faster as what they are made of.
     files: BTreeMap<OsString, File>,
     sessions: BTreeMap<SessionKey, Session>,
-    /// Every process file, with its session and whether the process lives.
-    processes: BTreeMap<PathBuf, (SessionKey, bool)>,
+    /// Every process file, and the session that it names.
+    processes: BTreeMap<PathBuf, (SessionKey, Process)>,
     repos: BTreeMap<PathBuf, Repo>,
     /// What an earlier process published of repositories that have not been seen yet.
     recalled_repos: BTreeMap<PathBuf, schema::Repo>,
@@ -270,6 +272,9 @@ pub struct State {
     looking_since: Option<Instant>,
     next_tick: Option<Instant>,
     next_poll: Option<Instant>,
+    /// Events were lost, and when everything may be looked at again for that.
+    next_rescan: Option<Instant>,
+    last_rescan: Option<Instant>,
     ticks: u32,
     last_tick: Now,
     effects: Vec<Effect>,
@@ -331,6 +336,8 @@ impl State {
             looking_since: None,
             next_tick: None,
             next_poll: None,
+            next_rescan: None,
+            last_rescan: None,
             ticks: 0,
             last_tick: now,
             effects: Vec::new(),
@@ -352,7 +359,7 @@ impl State {
     pub fn on_event(&mut self, event: Event, now: Now) -> Vec<Effect> {
         match event {
             Event::Changed(path) => self.changed(&path, now),
-            Event::Lost => self.lost(),
+            Event::Lost => self.lost(now),
             Event::Listed(listing) => self.listed(listing, now),
             Event::Fetched(source, fetched) => self.fetched(&source, fetched, now),
             Event::Busy(source, reason) => self.busy(&source, &reason, now),
@@ -376,7 +383,7 @@ impl State {
         let confirm = self.confirm_at.max(self.next_publish.filter(|_| self.confirm_at.is_some()));
         let save = self.unsaved.map(|it| it.deadline(SAVES));
         let fetches = [self.reads.deadline(), self.execs.deadline()];
-        [publish, confirm, save, self.next_tick, self.next_poll]
+        [publish, confirm, save, self.next_tick, self.next_poll, self.next_rescan]
             .into_iter()
             .chain(fetches)
             .flatten()
@@ -545,6 +552,9 @@ impl State {
         }
         if self.next_tick.is_some_and(|it| it <= now.mono) {
             self.tick(now);
+        }
+        if self.next_rescan.is_some_and(|it| it <= now.mono) {
+            self.rescan(now);
         }
         if self.unsaved.is_some_and(|it| it.deadline(SAVES) <= now.mono) {
             self.unsaved = None;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::places::Purpose;
-use super::{Effect, Root, State};
+use super::{Effect, RESCAN_SPACING, Root, State};
 use crate::fetch::claude;
 use crate::plan::Urgency;
 use crate::store::schema::{self, SessionId};
@@ -48,7 +48,13 @@ impl State {
         }
     }
 
-    pub(super) fn lost(&mut self) {
+    pub(super) fn lost(&mut self, now: Now) {
+        let rested = self.last_rescan.map(|it| it + RESCAN_SPACING);
+        self.next_rescan = Some(rested.map_or(now.mono, |it| it.max(now.mono)));
+    }
+
+    pub(super) fn rescan(&mut self, now: Now) {
+        (self.next_rescan, self.last_rescan) = (None, Some(now.mono));
         if let Some(watcher) = &mut self.watcher {
             watcher.rescans += 1;
         }
@@ -172,7 +178,7 @@ impl State {
     }
 
     fn leave(&mut self, dir: &Path) {
-        let leave = self.places.leave(|it, _| it == dir);
+        let leave = self.places.leave_dir(dir);
         self.effects.extend(leave);
     }
 

@@ -122,6 +122,15 @@ impl Places {
         effects
     }
 
+    /// Stops watching one directory.
+    pub(super) fn leave_dir(&mut self, dir: &Path) -> Option<Effect> {
+        let place = self.dirs.remove(dir)?;
+        if let Some(it) = place.identity {
+            self.forget_identity(it, dir);
+        }
+        Some(Effect::Leave(dir.to_owned()))
+    }
+
     /// Takes in a listing. Returns what the directory is observed for, or nothing where it is not
     /// observed any more; and whether it is gone, or another one than before.
     pub(super) fn listed(&mut self, listing: &Listing) -> (Vec<Purpose>, bool) {

@@ -57,12 +57,14 @@ impl State {
             let id = it.file.session_id.clone()?;
             Some(((root, id), it))
         });
-        let seat = found.as_ref().map(|(key, it)| (key.clone(), it.lives));
-        let before = match &seat {
+        let before = match &found {
             Some(it) => self.processes.insert(path.to_owned(), it.clone()),
             None => self.processes.remove(path),
         };
-        if let Some((key, true)) = before.as_ref().filter(|it| Some(*it) != seat.as_ref()) {
+        let goes_on = |key: &SessionKey| {
+            found.as_ref().is_some_and(|(it, process)| it == key && process.lives)
+        };
+        if let Some((key, _)) = before.as_ref().filter(|(key, it)| it.lives && !goes_on(key)) {
             // It ended, or goes on with another session.
             self.end_session(key, now);
         }
@@ -81,9 +83,12 @@ impl State {
         }
     }
 
+    /// One process of a session ended. It may be open in another.
     fn end_session(&mut self, key: &SessionKey, now: Now) {
+        let other = self.processes.values().find(|(it, process)| it == key && process.lives);
+        let other = other.map(|(_, it)| it.file.clone());
         if let Some(it) = self.sessions.get_mut(key) {
-            it.process = None;
+            it.process = other;
             it.ended_ms = now.wall_ms;
             self.is_dirty = true;
         }

@@ -724,6 +724,29 @@ fn lost_events_look_at_everything_again() {
         assert!(looks.contains(&dir.to_owned()), "{dir} is not in {looks:?}");
     }
     assert_eq!(sim.snapshot().watcher.unwrap().rescans, 1);
+    for _ in 0..99 {
+        sim.event(Event::Lost);
+        sim.pass_ms(10);
+    }
+    assert_eq!(sim.snapshot().watcher.unwrap().rescans, 1, "a storm");
+    sim.pass_ms(10);
+    assert_eq!(sim.snapshot().watcher.unwrap().rescans, 2);
+}
+
+#[test]
+fn a_session_that_is_open_twice_lives_until_both_have_ended() {
+    let mut sim = settled();
+    let source = |pid: u32| Source::Process(format!("/r/sessions/{pid}.json").into());
+    for pid in [1, 2] {
+        let session_id = SessionId::checked("s");
+        let file = SessionFile { pid, session_id, ..SessionFile::default() };
+        sim.fetched(source(pid), Fetched::Process(Ok(Process { file, lives: true })));
+    }
+    let gone = || Fetched::Process(Err(io::ErrorKind::NotFound.into()));
+    sim.fetched(source(2), gone());
+    assert!(sim.session("s").live);
+    sim.fetched(source(1), gone());
+    assert!(!sim.session("s").live);
 }
 
 #[test]

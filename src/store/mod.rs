@@ -188,16 +188,18 @@ impl Publisher {
             }
             wanted.insert(id.0, text);
         }
-        for (name, text) in &wanted {
-            if before.get(name) != Some(text) {
-                atomic::write(&folder, name, text.as_bytes())?;
-            }
-        }
+        // One that cannot be written is no reason to leave the others.
+        let mut failure = None;
+        wanted.retain(|name, text| {
+            let is_there = before.get(name) == Some(text);
+            let res = if is_there { Ok(()) } else { atomic::write(&folder, name, text.as_bytes()) };
+            res.map_err(|it| failure = Some(it)).is_ok()
+        });
         for name in before.keys().filter(|it| !wanted.contains_key(*it)) {
             fs_err::remove_file(folder.join(name)).ok();
         }
         self.lines = Some(wanted);
-        Ok(changed)
+        failure.map_or(Ok(changed), Err)
     }
 }
 
@@ -273,6 +275,18 @@ mod tests {
         assert_eq!(latest, b"2");
         publisher.lines(BTreeMap::new(), None).unwrap();
         assert_eq!(names(&publisher), [""; 0]);
+    }
+
+    #[test]
+    fn a_line_that_cannot_be_written_keeps_none_of_the_others() {
+        let (_tmp, mut publisher) = publisher();
+        let folder = publisher.dir.join(LINES);
+        fs_err::create_dir_all(folder.join("b/in-the-way")).unwrap();
+        let ids = ["a", "b", "c"].map(|it| SessionId::checked(it).unwrap());
+        let lines = ids.map(|it| (it, "text".to_owned())).into();
+        assert!(publisher.lines(lines, None).is_err());
+        assert_eq!(fs_err::read(folder.join("a")).unwrap(), b"text");
+        assert_eq!(fs_err::read(folder.join("c")).unwrap(), b"text");
     }
 
     #[test]
