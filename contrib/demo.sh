@@ -23,7 +23,13 @@ usage() { sed -n '2,/^$/s/^# \{0,1\}//p' "$0"; }
 
 while [ $# -gt 0 ]; do
     case $1 in
-        --seconds) seconds=${2:?--seconds needs a number}; shift ;;
+        --seconds)
+            case ${2-} in
+                '' | *[!0-9]*) echo "demo.sh: --seconds needs a number" >&2; exit 2 ;;
+            esac
+            seconds=$2
+            shift
+            ;;
         --check) mode=check ;;
         --kill-watcher) kill_watcher=yes ;;
         -h | --help) usage; exit 0 ;;

@@ -65,7 +65,7 @@ class Session:
         # The same on every call, so that setup, play and check agree.
         self.id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"ccstatusd-demo/{number}"))
         self.root = self.box / f"root-{self.account}"
-        self.cwd = self.box / "src" / SESSIONS[number].get("worktree", self.repo)
+        self.cwd = self.box / "home" / "w" / SESSIONS[number].get("worktree", self.repo)
         self.transcript = project_dir(self.root, self.cwd) / f"{self.id}.jsonl"
         self.stdin_file = self.box / "stdin" / f"{self.id}.json"
         self.event_file = self.box / "events" / self.id
@@ -252,7 +252,7 @@ class Session:
 
 def setup(box):
     box = pathlib.Path(box)
-    for directory in ("home", "src", "origin", "stdin", "events", "seen"):
+    for directory in ("home/w", "origin", "stdin", "events", "seen"):
         (box / directory).mkdir(parents=True)
     (box / "home" / ".gitconfig").write_text(
         "[user]\n\tname = Demo\n\temail = demo@example.invalid\n"
@@ -270,7 +270,7 @@ def setup(box):
 
 def make_repository(session):
     origin = session.box / "origin" / f"{session.repo}.git"
-    main = session.box / "src" / session.repo
+    main = session.box / "home" / "w" / session.repo
     git(session.box, "init", "--quiet", "--bare", str(origin))
     git(session.box, "init", "--quiet", str(main))
     (main / "main.txt").write_text("Once upon a time\n")
@@ -289,7 +289,7 @@ def earlier_session(box, account, amount):
     model = "claude-opus-4-8"
     _, _, prices = MODELS[model]
     root = box / f"root-{account}"
-    cwd = box / "src" / "earlier"
+    cwd = box / "home" / "w" / "earlier"
     session_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"ccstatusd-demo/earlier/{account}"))
     each = dollars(prices, 40, 9000, 60_000, 900_000)
     count = round(amount / each) or 1

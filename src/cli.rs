@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 /// transcripts and the git directories its sessions work in, and publishes one snapshot that
 /// displays read.
 #[derive(Debug, Parser)]
-#[command(version, args_conflicts_with_subcommands = true)]
+#[command(version, args_conflicts_with_subcommands = true, after_long_help = AFTER_HELP)]
 pub struct Cli {
     /// What to do instead of watching.
     #[command(subcommand)]
@@ -25,7 +25,7 @@ pub struct Cli {
     pub oneshot: bool,
 
     /// With --oneshot: print the snapshot instead of the line.
-    #[arg(long, requires = "oneshot")]
+    #[arg(long, requires = "oneshot", conflicts_with_all = ["print", "log_file"])]
     pub json: bool,
 
     /// Also print each live session's line whenever it changes.
@@ -36,6 +36,23 @@ pub struct Cli {
     #[arg(long, value_name = "PATH", conflicts_with = "oneshot")]
     pub log_file: Option<PathBuf>,
 }
+
+const AFTER_HELP: &str = "\
+Exit codes:
+  0  done; with --oneshot, everything is fresh
+  1  --oneshot: published, but some source is degraded
+  2  it could not be done, or the command line makes no sense
+  3  another watcher runs
+
+Environment:
+  CLAUDE_CONFIG_DIR  config roots, separated by commas [~/.claude, ~/.config/claude]
+  CCSTATUSD_DIR      the state directory [$XDG_STATE_HOME/ccstatusd, ~/.local/state/ccstatusd]
+  CCSTATUSD_LOG      what to log: error, warn, info, debug [info]
+  NO_COLOR, COLUMNS  heeded by show
+
+Files:
+  ~/.config/ccstatusd/config.toml   the configuration; all of it is optional
+  snapshot.json, lines/<session-id> in the state directory: what displays read";
 
 /// What to do instead of watching.
 #[derive(Debug, Subcommand)]
@@ -85,6 +102,14 @@ impl Environment {
         self.dir("HOME")
     }
 
+    /// A path that may start with `~/`, as people write it in files; `None` where it is relative.
+    pub fn expand(&self, path: &Path) -> Option<PathBuf> {
+        match path.strip_prefix("~") {
+            Ok(rest) => Some(self.home()?.join(rest)),
+            Err(_) => path.is_absolute().then(|| path.to_owned()),
+        }
+    }
+
     fn need_home(&self) -> Result<&Path> {
         self.home().ok_or_else(|| {
             Error::new("HOME is not set to an absolute path")
@@ -130,15 +155,10 @@ impl Environment {
         listed
             .into_iter()
             .map(|it| {
-                let path = match it.strip_prefix("~/") {
-                    Some(rest) => self.need_home()?.join(rest),
-                    None => PathBuf::from(it),
-                };
-                if path.is_absolute() {
-                    return Ok(path);
-                }
-                Err(Error::new(format!("CLAUDE_CONFIG_DIR names {it}, which is not absolute"))
-                    .hint("give the whole path"))
+                self.expand(Path::new(it)).ok_or_else(|| {
+                    Error::new(format!("CLAUDE_CONFIG_DIR names {it}, which is not absolute"))
+                        .hint("give the whole path")
+                })
             })
             .collect()
     }

@@ -39,7 +39,7 @@ const MAX_FILE: u64 = 1 << 20;
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Config roots beside those that the environment names.
+    /// Config roots beside those that the environment names. They may start with `~/`.
     pub roots: Vec<PathBuf>,
     /// How usage is counted.
     pub usage: UsageConfig,
@@ -182,7 +182,8 @@ impl Config {
     fn parse(bytes: &[u8]) -> std::result::Result<Config, String> {
         let text = str::from_utf8(bytes).map_err(|it| it.to_string())?;
         let config: Config = toml::from_str(text).map_err(|it| it.to_string())?;
-        if let Some(it) = config.roots.iter().find(|it| !it.is_absolute()) {
+        let is_whole = |it: &Path| it.is_absolute() || it.starts_with("~");
+        if let Some(it) = config.roots.iter().find(|it| !is_whole(it)) {
             return Err(format!("roots: {} is not an absolute path", it.display()));
         }
         if !(10..=600_000).contains(&config.git.timeout_ms) {

@@ -183,7 +183,7 @@ fn notify(states: &[NotifyState<'_>]) {
 
 fn settings(env: &Environment, config: &Config, cookies: Option<PathBuf>) -> Result<Settings> {
     let mut roots = env.claude_roots()?;
-    roots.extend(config.roots.iter().cloned());
+    roots.extend(config.roots.iter().filter_map(|it| env.expand(it)));
     // Two names of one directory are one account. A missing one is taken by its name.
     let real = |it: PathBuf| fs_err::canonicalize(&it).unwrap_or(it);
     let mut seen = BTreeSet::new();
@@ -289,6 +289,10 @@ impl Engine {
 
     fn perform(&mut self, effects: Vec<Effect>, now: Now) -> Result<()> {
         for effect in effects {
+            match &effect {
+                Effect::Fetch(source, _) => debug!("fetching {source:?}"),
+                it => debug!("{it:?}"),
+            }
             match effect {
                 Effect::Look(look) => self.watch.look(look),
                 Effect::Leave(dir) => self.watch.leave(dir),

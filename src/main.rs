@@ -82,6 +82,9 @@ fn answer(snapshot: &Snapshot, json: bool, env: &Environment) -> Result<String> 
         let latest = snapshot.sessions.iter().max_by_key(|(_, it)| (it.live, it.last_activity_ms));
         latest.map(|(id, _)| id.clone())
     });
+    if session.is_none() {
+        return Ok("no session of Claude Code's was active in the last day\n".to_owned());
+    }
     let view = display::View {
         source: display::Source::Snapshot(snapshot),
         watcher: display::Watcher::Unknown,

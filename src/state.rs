@@ -371,7 +371,7 @@ impl State {
             (self.places.outstanding > 0).then(|| self.looking_since.unwrap_or(now.mono));
         self.on_time(now);
         self.start_fetches(now);
-        self.pass_barriers();
+        self.pass_barriers(now);
         self.publish(now);
         std::mem::take(&mut self.effects)
     }
@@ -626,6 +626,7 @@ impl State {
         self.sessions.retain(|_, it| is_recent(it));
         let used: BTreeSet<_> = self.sessions.values().filter_map(|it| it.repo.clone()).collect();
         self.repos.retain(|top, _| used.contains(top));
+        self.recalled_repos.retain(|top, _| used.contains(top));
     }
 
     /// Drops roots that a client brought and that are gone.

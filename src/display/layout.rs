@@ -82,6 +82,11 @@ impl Text {
         self.0.iter().map(|(_, it)| width(it)).sum()
     }
 
+    /// Whether some of it is painted like this.
+    pub(super) fn has(&self, paint: Paint) -> bool {
+        self.0.iter().any(|(it, _)| *it == paint)
+    }
+
     fn is_blank(&self) -> bool {
         self.0.iter().all(|(_, it)| it.trim().is_empty())
     }

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use unicode_segmentation::UnicodeSegmentation;
 
-use crate::store::schema::{CostSource, HealthStatus, Limit, Limits, Repo, Usage};
+use crate::store::schema::{CostSource, Limit, Limits, Repo, Usage};
 use crate::time::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS};
 
 use super::layout::{Cell, Text};
@@ -24,7 +24,8 @@ type Draw = fn(&View<'_>, &Scope<'_>) -> Option<Text>;
 const SEGMENTS: &[(u8, Draw)] = &[
     (5, directory),
     (3, git),
-    (7, model),
+    (6, git_error),
+    (8, model),
     (4, context),
     (9, session_cost),
     (11, block),
@@ -32,12 +33,13 @@ const SEGMENTS: &[(u8, Draw)] = &[
     (10, five_hour_limit),
     (13, seven_day_limit),
     (14, spend_limit),
-    (2, health),
-    (6, degraded),
-    (8, watcher),
+    (7, degraded),
     (0, snapshot),
     (1, drawn_at),
 ];
+
+/// The rank of what wants a look now: behind where one is and on which branch.
+const ALARM_RANK: u8 = 4;
 
 /// How old git's answer may be: the watcher asks again after every change that it can see, and
 /// every half a minute while somebody looks.
@@ -53,7 +55,12 @@ const REASON_COLUMNS: usize = 56;
 
 /// Draws every segment that has something to say; at least one always has.
 pub(super) fn draw(view: &View<'_>, scope: &Scope<'_>) -> Vec<Cell> {
-    let draw = |&(rank, draw): &(u8, Draw)| Some(Cell { rank, text: draw(view, scope)? });
+    let draw = |&(rank, draw): &(u8, Draw)| {
+        let text = draw(view, scope)?;
+        // What wants a look now is seen on narrow terminals, too.
+        let rank = if text.has(Alarm) { rank.min(ALARM_RANK) } else { rank };
+        Some(Cell { rank, text })
+    };
     let mut cells: Vec<Cell> = SEGMENTS.iter().filter_map(draw).collect();
     if cells.is_empty() {
         let text = Text::of(Dim, "ccstatusd: nothing known about this session yet");
@@ -72,20 +79,18 @@ fn directory(view: &View<'_>, scope: &Scope<'_>) -> Option<Text> {
 
 /// The working tree: branch, or the commit where detached (`@1a2b3c4`) · linked worktree · `⇡`
 /// ahead `⇣` behind · `*` stashed · operation in progress · `=` conflicts `+` staged `!` changed
-/// `?` untracked. What git refuses to tell is said in its own words, never shown as clean.
+/// `?` untracked.
 fn git(view: &View<'_>, scope: &Scope<'_>) -> Option<Text> {
-    let repo = scope.repo?;
-    let known = repo.as_of_ms > 0;
-    let mut text = if known { tree(repo) } else { Text::default() };
-    if known && (repo.error.is_some() || age(view, repo.as_of_ms) > GIT_FRESH_MS) {
-        text = text.and(Dim, ago(view, repo.as_of_ms));
-    }
-    if let Some(error) = &repo.error {
-        let space = if known { " " } else { "" };
-        let reason = Text::of(Warning, format!("{space}git: {error}"));
-        text = text.join(reason.cut(REASON_COLUMNS));
-    }
-    Some(text)
+    let repo = scope.repo.filter(|it| it.as_of_ms > 0)?;
+    let is_old = repo.error.is_some() || age(view, repo.as_of_ms) > GIT_FRESH_MS;
+    let text = tree(repo);
+    Some(if is_old { text.and(Dim, ago(view, repo.as_of_ms)) } else { text })
+}
+
+/// What git refuses to tell, in its own words, and never shown as clean.
+fn git_error(_: &View<'_>, scope: &Scope<'_>) -> Option<Text> {
+    let error = scope.repo?.error.as_ref()?;
+    Some(Text::of(Warning, format!("git: {error}")).cut(REASON_COLUMNS))
 }
 
 /// The model: stdin, else the session's newest reply. The size of its context, which some names
@@ -158,18 +163,6 @@ fn spend_limit(view: &View<'_>, scope: &Scope<'_>) -> Option<Text> {
     limit(view, scope, "spend ", |it| it.spend_limit)
 }
 
-/// The session's worst issue, unless it is well.
-fn health(_: &View<'_>, scope: &Scope<'_>) -> Option<Text> {
-    let health = &scope.session?.health;
-    let (paint, word) = match health.status {
-        HealthStatus::Good => return None,
-        HealthStatus::Warning => (Warning, "needs a look"),
-        HealthStatus::Critical => (Alarm, "needs a look now"),
-    };
-    let issue = health.issues.first().map_or(word, String::as_str);
-    Some(Text::of(paint, issue).cut(REASON_COLUMNS).join(more(health.issues.len())))
-}
-
 /// The first failing source that has a part in this line, and why it fails. Git's failures stand
 /// with git's facts where there are any.
 fn degraded(_: &View<'_>, scope: &Scope<'_>) -> Option<Text> {
@@ -182,13 +175,8 @@ fn degraded(_: &View<'_>, scope: &Scope<'_>) -> Option<Text> {
     Some(text.join(more(1 + left.count())))
 }
 
-/// Whether anybody keeps the rest true.
-fn watcher(view: &View<'_>, scope: &Scope<'_>) -> Option<Text> {
-    let gone = view.watcher == Watcher::Gone && scope.published_at_ms.is_some();
-    gone.then(|| Text::of(Warning, "watcher not running"))
-}
-
-/// What the snapshot itself is good for, where that is not everything.
+/// What the snapshot itself is good for, where that is not everything: whether anybody keeps the
+/// rest true, and since when nobody did.
 fn snapshot(view: &View<'_>, scope: &Scope<'_>) -> Option<Text> {
     let text = match view.source {
         Source::Missing if view.watcher == Watcher::Gone => {
@@ -198,7 +186,9 @@ fn snapshot(view: &View<'_>, scope: &Scope<'_>) -> Option<Text> {
         Source::Unreadable => "snapshot is unreadable".to_owned(),
         Source::Newer => "snapshot is from a newer ccstatusd".to_owned(),
         Source::Snapshot(_) if view.watcher != Watcher::Gone => return None,
-        Source::Snapshot(_) => format!("data {} old", units(age(view, scope.published_at_ms?))),
+        Source::Snapshot(_) => {
+            format!("data {} old, no watcher", units(age(view, scope.published_at_ms?)))
+        }
     };
     Some(Text::of(Warning, text))
 }

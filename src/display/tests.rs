@@ -5,8 +5,8 @@ use unicode_segmentation::UnicodeSegmentation;
 use unicode_width::UnicodeWidthStr;
 
 use crate::store::schema::{
-    Block, ClientFacts, Context, Cost, CostSource, Degraded, Health, HealthStatus, Limit, Limits,
-    Model, Repo, RepoKey, Root, RootKey, Session, SessionId, Snapshot, Totals, Usage,
+    Block, ClientFacts, Context, Cost, CostSource, Degraded, Limit, Limits, Model, Repo, RepoKey,
+    Root, RootKey, Session, SessionId, Snapshot, Totals, Usage,
 };
 use crate::time::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS};
 
@@ -154,7 +154,7 @@ fn what_git_refuses_is_never_shown_as_clean() {
 fn the_last_good_git_facts_stay_with_their_age_and_the_reason() {
     check_git(
         |it| (it.as_of_ms, it.error) = (NOW - 9 * SECOND_MS, Some("timed out".to_owned())),
-        "main 9s ago git: timed out",
+        "main 9s ago · git: timed out",
     );
 }
 
@@ -233,12 +233,13 @@ fn what_has_no_price_makes_costs_lower_bounds() {
 }
 
 #[test]
-fn health_is_shown_when_it_is_not_good() {
-    let issues = vec!["context almost full".to_owned(), "slow".to_owned()];
-    check(
-        |it| session(it).health = Health { status: HealthStatus::Warning, issues },
-        &format!("~/w/p · main · model-one · {REST} · context almost full +1 more"),
-    );
+fn what_wants_a_look_now_is_seen_on_a_narrow_terminal() {
+    let mut snapshot = snapshot();
+    let seven_day = Some(limit(96.0, 3 * DAY_MS));
+    root(&mut snapshot).limits.seven_day = seven_day;
+    let style = Style { columns: Some(52), ..PLAIN };
+    let drawn = show(Source::Snapshot(&snapshot), Watcher::Alive, &ClientFacts::default(), &style);
+    assert_eq!(drawn, "~/w/p · main · ctx 42% · $1.00 · 7d 96% ↻3d00h");
 }
 
 #[test]
@@ -369,11 +370,11 @@ fn a_dead_watcher_shows() {
     let source = Source::Snapshot(&snapshot);
     let drawn =
         |columns| show(source, Watcher::Gone, &ClientFacts::default(), &Style { columns, ..PLAIN });
-    let line = format!("~/w/p · main · model-one · {REST} · watcher not running · data 3h old");
+    let line = format!("~/w/p · main · model-one · {REST} · data 3h old, no watcher");
     assert_eq!(drawn(None), line);
-    assert_eq!(drawn(Some(40)), "~/w/p · main · ctx 42% · data 3h old");
-    assert_eq!(drawn(Some(21)), "main · data 3h old");
-    assert_eq!(drawn(Some(20)), "data 3h old");
+    assert_eq!(drawn(Some(40)), "main · data 3h old, no watcher");
+    assert_eq!(drawn(Some(21)), "data 3h old, no w…");
+    assert_eq!(drawn(Some(20)), "data 3h old, no…");
     assert_eq!(drawn(Some(10)), "data 3…");
 }
 
@@ -448,7 +449,7 @@ fn check_shape(line: &str, usable: usize) {
 fn what_others_wrote_cannot_steer_the_terminal() {
     check_git(|it| it.branch = Some("a\x1b[31mb\u{202e}c\r\nd\u{9b}".to_owned()), "a�[31mbc  d�");
     check_git(|it| it.branch = Some("zero\u{200b}width\u{feff}".to_owned()), "zerowidth");
-    check_git(|it| it.error = Some("\x07".to_owned()), "main 0s ago git: �");
+    check_git(|it| it.error = Some("\x07".to_owned()), "main 0s ago · git: �");
 }
 
 proptest! {

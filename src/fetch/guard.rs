@@ -37,6 +37,8 @@ use crate::time::Now;
 
 /// The hidden subcommand under which `main` comes here.
 pub const SUBCOMMAND: &str = "__guard";
+/// What a guard calls the process group that it started.
+const LEADER: &str = "leader";
 
 /// How long SIGKILL may take. Only a process that sleeps in the kernel, on a dead network disk
 /// say, needs longer, and then nobody knows how much.
@@ -53,7 +55,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
         return ExitCode::FAILURE;
     };
     let verdict = match leash.try_clone() {
-        Ok(it) => order.carry_out(it, started_at),
+        Ok(it) => order.carry_out(it, &mut leash, started_at),
         Err(err) => Verdict::NotStarted(errno(&err)),
     };
     // Nobody reads it when the watcher is gone.
@@ -123,7 +125,7 @@ impl Order {
         })
     }
 
-    fn carry_out(&self, leash: UnixStream, started_at: Instant) -> Verdict {
+    fn carry_out(&self, leash: UnixStream, back: &mut UnixStream, started_at: Instant) -> Verdict {
         isolate();
         // Room for all that is ever sent: the program's exit, the leash, one signal.
         let (tell, events) = crossbeam_channel::bounded(3);
@@ -140,6 +142,8 @@ impl Order {
             Ok(it) => it,
             Err(err) => return Verdict::NotStarted(errno(&err)),
         };
+        // Should somebody kill us, the watcher knows at least whom to end.
+        back.write_all(format!("{LEADER} {leader}\n").as_bytes()).ok();
         let verdict = match watch_leader(leader, tell) {
             Ok(()) => self.wait(leader, &events, started_at + self.deadline),
             Err(err) => Verdict::NotStarted(errno(&err)),
@@ -189,8 +193,9 @@ impl Verdict {
     }
 
     /// Reads what a guard said. `None`: it died before it had said all.
-    pub(super) fn parse(line: &[u8]) -> Option<Verdict> {
-        let (word, number) = str::from_utf8(line).ok()?.strip_suffix('\n')?.split_once(' ')?;
+    pub(super) fn parse(said: &[u8]) -> Option<Verdict> {
+        let (word, number) =
+            str::from_utf8(said).ok()?.strip_suffix('\n')?.lines().last()?.split_once(' ')?;
         let number = number.parse().ok()?;
         match word {
             "exited" => Some(Verdict::Exited(number)),
@@ -203,6 +208,13 @@ impl Verdict {
             _ => None,
         }
     }
+}
+
+/// The program that a guard said it had started.
+pub(super) fn leader(said: &[u8]) -> Option<Pid> {
+    let (word, number) = str::from_utf8(said).ok()?.lines().next()?.split_once(' ')?;
+    let number = number.parse().ok().filter(|it| word == LEADER && *it > 1)?;
+    Some(Pid::from_raw(number))
 }
 
 /// Closes what somebody far above us forgot to mark close-on-exec. Comes first: nothing of our

@@ -111,7 +111,7 @@ impl State {
         }
     }
 
-    pub(super) fn pass_barriers(&mut self) {
+    pub(super) fn pass_barriers(&mut self, now: Now) {
         if self.places.outstanding == 0 {
             for barrier in self.barriers.iter_mut().filter(|it| it.looking) {
                 barrier.looking = false;
@@ -128,6 +128,9 @@ impl State {
             match barrier.cookie {
                 None => {
                     self.is_scanned = true;
+                    if self.watcher.is_none() {
+                        self.print_latest(now);
+                    }
                     self.is_dirty = true;
                     self.next_publish = None;
                 }

@@ -37,10 +37,12 @@ impl State {
             ..Snapshot::default()
         };
         for (key, session) in self.shown_sessions(now) {
-            if let Some((top, repo)) =
-                session.repo.as_ref().and_then(|it| Some((it, self.repos.get(it)?)))
-            {
-                snapshot.repos.insert(RepoKey(text(top)), repo.facts.clone());
+            let facts = session.repo.as_ref().and_then(|top| {
+                let recalled = || self.recalled_repos.get(top);
+                Some((top, self.repos.get(top).map(|it| &it.facts).or_else(recalled)?))
+            });
+            if let Some((top, facts)) = facts {
+                snapshot.repos.insert(RepoKey(text(top)), facts.clone());
             }
             snapshot.sessions.insert(key.1.clone(), self.report(key, session, &snapshot, now));
         }
@@ -54,7 +56,7 @@ impl State {
 
     /// Live ones first, then by their last sign of life. Where two roots hold the same session
     /// (their `projects` may be one directory), the first of those shows.
-    fn shown_sessions(&self, now: Now) -> Vec<(&SessionKey, &Session)> {
+    pub(super) fn shown_sessions(&self, now: Now) -> Vec<(&SessionKey, &Session)> {
         let mut shown: Vec<_> = self
             .sessions
             .iter()
@@ -233,6 +235,8 @@ impl State {
             if !self.roots.contains_key(&root) || SessionId::checked(&id.0).is_none() {
                 continue;
             }
+            let session = self.sessions.entry((root, id.clone())).or_default();
+            session.repo = before.repo.as_ref().map(Into::into);
             let client_cost = before.cost.as_ref().filter(|it| it.source == CostSource::Client);
             let told = client_cost.map(|it| it.as_of_ms);
             let context = before.context.as_ref().filter(|it| it.window.is_some());
@@ -249,7 +253,6 @@ impl State {
                 cost_usd: client_cost.map(|it| it.usd),
                 ..ClientFacts::default()
             };
-            let session = self.sessions.entry((root, id.clone())).or_default();
             session.told = Some(Told { facts, at_ms });
         }
     }

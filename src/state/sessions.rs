@@ -32,6 +32,8 @@ pub(super) struct Session {
     /// Its process ended: earlier signs of life count no more.
     pub(super) ended_ms: i64,
     pub(super) is_live: bool,
+    /// Somebody waits for its line, so its repository counts even if it lives no more.
+    pub(super) is_printed: bool,
     pub(super) cwd: Option<PathBuf>,
     pub(super) repo: Option<PathBuf>,
 }
@@ -41,6 +43,13 @@ pub(super) struct Session {
 pub(super) struct Told {
     pub(super) facts: ClientFacts,
     pub(super) at_ms: i64,
+}
+
+impl Session {
+    /// Whether its repository is of interest.
+    pub(super) fn counts(&self) -> bool {
+        self.is_live || self.is_printed
+    }
 }
 
 impl State {
@@ -135,8 +144,13 @@ impl State {
         }
         self.confirm_usage(now);
         let session = self.sessions.entry(key.clone()).or_default();
-        let is_news = session.told.as_ref().is_none_or(|it| it.facts != facts);
-        session.told = Some(Told { facts, at_ms: now.wall_ms });
+        // A display that was given no document asks, and says nothing.
+        let is_told =
+            facts.model.is_some() || facts.cost_usd.is_some() || facts.context_window.is_some();
+        let is_news = is_told && session.told.as_ref().is_none_or(|it| it.facts != facts);
+        if is_told {
+            session.told = Some(Told { facts, at_ms: now.wall_ms });
+        }
         session.asked_ms = now.wall_ms;
         if is_news {
             self.is_dirty = true;
@@ -183,6 +197,16 @@ impl State {
             self.leave_repos();
         }
         if let Some(cwd) = cwd.filter(|it| is_live && (!was_live || Some(it) != old_cwd.as_ref())) {
+            self.reads.want(&Source::Tree(cwd), Urgency::Now, now.mono);
+        }
+    }
+
+    /// `--oneshot` prints the line of the session that was active last, alive or not.
+    pub(super) fn print_latest(&mut self, now: Now) {
+        let latest = self.shown_sessions(now).first().map(|(key, _)| (*key).clone());
+        let Some(session) = latest.and_then(|it| self.sessions.get_mut(&it)) else { return };
+        session.is_printed = true;
+        if let Some(cwd) = session.cwd.clone().filter(|_| !session.is_live) {
             self.reads.want(&Source::Tree(cwd), Urgency::Now, now.mono);
         }
     }

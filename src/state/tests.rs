@@ -528,6 +528,16 @@ fn what_the_client_states_is_not_computed_until_the_transcript_has_gone_on() {
 }
 
 #[test]
+fn a_display_without_a_document_takes_nothing_back() {
+    let mut sim = settled();
+    sim.hint("/r", "s", ClientFacts { cost_usd: Some(1.5), ..ClientFacts::default() });
+    sim.pass_ms(1000);
+    sim.hint("/r", "s", ClientFacts::default());
+    assert_eq!(sim.session("s").cost.unwrap().usd, 1.5);
+    assert_eq!(sim.session("s").last_activity_ms, sim.now.wall_ms, "it asked");
+}
+
+#[test]
 fn a_display_that_says_the_same_again_is_published_once_a_second() {
     let mut sim = settled();
     sim.pass_ms(100);

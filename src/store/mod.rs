@@ -85,11 +85,12 @@ impl StateDir {
 fn make_private(path: &Path) -> Result<bool> {
     let doing = || format!("cannot use the state directory {}", path.display());
     let parent = path.parent().unwrap_or(Path::new("/"));
-    fs_err::create_dir_all(parent).map_err(|it| Error::new(doing()).because(it))?;
+    let hint = "set CCSTATUSD_DIR to a path that you can write";
+    fs_err::create_dir_all(parent).map_err(|it| Error::new(doing()).because(it).hint(hint))?;
     let is_new = match std::fs::DirBuilder::new().mode(0o700).create(path) {
         Ok(()) => true,
         Err(it) if it.kind() == io::ErrorKind::AlreadyExists => false,
-        Err(it) => return Err(Error::new(doing()).because(it)),
+        Err(it) => return Err(Error::new(doing()).because(it).hint(hint)),
     };
     // Not followed: a link here could be somebody else's.
     let meta = fs_err::symlink_metadata(path).map_err(|it| Error::new(doing()).because(it))?;

@@ -417,3 +417,9 @@ fn eventually<T: std::fmt::Debug>(look: impl Fn() -> T, is_right: impl Fn(&T) ->
         thread::park_timeout(Duration::from_millis(5));
     }
 }
+
+/// The kernel may kill the guard for its memory, and people kill what they do not know.
+#[test]
+fn who_kills_its_own_guard_does_not_survive_it() {
+    check("kill -9 $PPID; exec sleep 60", LONG, Err("was lost: its guard died"));
+}

@@ -260,3 +260,15 @@ fn beside_a_watcher_whose_cookie_folder_was_removed_it_is_answered() {
         assert!(answered.watcher.is_some());
     }
 }
+
+#[test]
+fn the_repository_of_a_session_that_has_ended_is_asked_for_its_line() {
+    let sandbox = sandbox();
+    let mut transcript = sandbox.session("s1", &sandbox.path("p"));
+    transcript.write_old(Now::read().wall_ms - 3 * 3_600_000);
+    let first = sandbox.oneshot();
+    assert!(!session(&first, "s1").live, "{first:?}");
+    assert_eq!(repo_of(&first, "s1").unwrap().branch.as_deref(), Some("main"));
+    sandbox.sh(&sandbox.path("p"), "git checkout -qb other");
+    assert_eq!(repo_of(&sandbox.oneshot(), "s1").unwrap().branch.as_deref(), Some("other"));
+}

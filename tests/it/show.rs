@@ -184,14 +184,14 @@ fn a_closed_input_and_a_closed_output_are_no_errors() {
 fn the_environment_names_the_session_where_the_input_does_not() {
     let mut sandbox = Sandbox::new();
     sandbox.publish(&serde_json::to_vec(&snapshot()).unwrap());
-    sandbox.check("", "watcher not running · data 0s old");
+    sandbox.check("", "data 0s old, no watcher");
     sandbox.set("CLAUDE_CODE_SESSION_ID", "one");
-    let line = "/w/p · main · ctx 42% · watcher not running · data 0s old";
+    let line = "/w/p · main · ctx 42% · data 0s old, no watcher";
     sandbox.check("", line);
     sandbox.check(r#"{"session_id":"../one"}"#, line);
-    sandbox.check(r#"{"session_id":"two"}"#, "watcher not running · data 0s old");
+    sandbox.check(r#"{"session_id":"two"}"#, "data 0s old, no watcher");
     sandbox.set("COLUMNS", "40");
-    sandbox.check("", "/w/p · main · ctx 42% · data 0s old");
+    sandbox.check("", "/w/p · main · data 0s old, no watcher");
 }
 
 #[test]

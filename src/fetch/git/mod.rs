@@ -106,9 +106,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Failure::NoGit => f.write_str("not installed"),
-            Failure::NotTrusted { .. } => {
-                f.write_str("dubious ownership: the repository belongs to another user")
-            }
+            Failure::NotTrusted { .. } => f.write_str("dubious ownership (see safe.directory)"),
             Failure::Unreadable => f.write_str("its status cannot be understood"),
             Failure::Failed(source) => source.fmt(f),
         }
