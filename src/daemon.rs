@@ -48,13 +48,13 @@ pub fn run(env: &Environment, mut print: impl FnMut(&SessionId, &str)) -> Result
     hints::enter(&dir)
         .map_err(|it| Error::new("cannot work in the state directory").because(it))?;
     let signals = signals()?;
-    let (sender, hints) = bounded(HINTS);
+    let (hint_sender, hints) = bounded(HINTS);
     {
         // A `--oneshot` that began without a watcher publishes, too. It holds the fetch lock, and
         // the next one finds our socket.
         let Some(_no_oneshot) = wait_for_oneshots(&dir, &signals) else { return Ok(()) };
         dir.sweep();
-        hints::listen(sender)
+        hints::listen(hint_sender.clone())
             .map_err(|it| Error::new("cannot listen on notify.sock").because(it))?;
     }
     let now = Now::read();
@@ -65,6 +65,7 @@ pub fn run(env: &Environment, mut print: impl FnMut(&SessionId, &str)) -> Result
         ..schema::Watcher::default()
     };
     let mut engine = Engine::start(env, dir, Some((watcher, lock)), now)?;
+    engine.hints = Some(hint_sender);
     info!(pid = std::process::id(), dir = %engine.dir.path().display(), "watching");
     let mut is_ready = false;
     loop {
@@ -211,6 +212,8 @@ pub(crate) struct Engine {
     workers: Workers,
     publisher: Publisher,
     lock: Option<WatchLock>,
+    /// Where the socket's thread puts hints; `None` for who listens to none.
+    hints: Option<Sender<ClientFacts>>,
     /// Held by the jobs that run; they share one, and the last lets it go.
     fetching: Weak<FetchLock>,
     lines: BTreeMap<SessionId, String>,
@@ -265,6 +268,7 @@ impl Engine {
             workers,
             publisher,
             lock,
+            hints: None,
             fetching: Weak::new(),
             lines: BTreeMap::new(),
             told: BTreeMap::new(),
@@ -342,6 +346,7 @@ impl Engine {
             return Err(Error::new("watch.lock is not the file that this watcher locked any more")
                 .hint("the state directory was removed or replaced; start ccstatusd again"));
         }
+        self.stay_reachable();
         let snapshot = self.state.snapshot(now);
         let clock = jiff::Timestamp::from_millisecond(now.wall_ms).unwrap_or_default();
         let clock =
@@ -383,6 +388,17 @@ impl Engine {
         }
     }
 
+    /// Listens anew where the socket was removed. Meanwhile a `--oneshot` may have taken us for
+    /// dead, and published.
+    fn stay_reachable(&mut self) {
+        let Some(hints) = self.hints.as_ref().filter(|_| !hints::is_reachable()) else { return };
+        warn!("notify.sock is gone; listening on a new one");
+        if let Err(it) = hints::listen(hints.clone()) {
+            self.tell("notify.sock", &it.to_string());
+        }
+        self.publisher.catch_up();
+    }
+
     /// Publishes once more that nobody watches from now on.
     fn retire(&mut self) {
         self.state.retire();
@@ -392,7 +408,10 @@ impl Engine {
         if let Err(it) = self.publish(Now::read()) {
             warn!("{it}");
         }
-        fs_err::remove_file(crate::store::SOCKET).ok();
+        // With another lock file there is another watcher, whose socket it is.
+        if self.lock.as_ref().is_some_and(WatchLock::is_current) {
+            fs_err::remove_file(crate::store::SOCKET).ok();
+        }
     }
 
     fn cookies(&self) -> Option<PathBuf> {

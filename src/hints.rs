@@ -65,6 +65,11 @@ fn real_path(path: PathBuf) -> String {
     real.unwrap_or(path).to_string_lossy().into_owned()
 }
 
+/// Whether displays can still reach us: somebody may have removed the socket.
+pub fn is_reachable() -> bool {
+    fs_err::symlink_metadata(SOCKET).is_ok()
+}
+
 /// Whether a watcher listens. Call [`enter`] first.
 pub fn is_watched() -> bool {
     UnixDatagram::unbound().is_ok_and(|it| it.connect(SOCKET).is_ok())

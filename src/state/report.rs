@@ -15,6 +15,8 @@ use crate::store::schema::{
 };
 use crate::time::{DAY_MS, MINUTE_MS, Now};
 
+/// Nobody reads more than a few; a thousand unreadable transcripts are one trouble.
+const MAX_DEGRADED: usize = 64;
 /// Sessions are shown this long after their last sign of life.
 pub(super) const SHOWN_MS: i64 = DAY_MS;
 /// A subagent that neither ended its turn nor wrote for this long is taken for dead.
@@ -217,7 +219,8 @@ impl State {
                 next_try_ms: None,
             }
         });
-        failing.chain(unreadable).chain(store).chain(stuck).collect()
+        let all = store.chain(stuck).chain(unreadable).chain(failing);
+        all.take(MAX_DEGRADED).collect()
     }
 
     /// Takes over what the client said to an earlier watcher: it stands nowhere else.

@@ -154,7 +154,8 @@ impl Publisher {
     /// wrote.
     pub fn snapshot(&mut self, mut snapshot: Snapshot, now_ms: i64) -> io::Result<bool> {
         // Neither has them yet, so what is compared is what they say.
-        if self.last.as_ref() == Some(&snapshot) {
+        let is_there = fs_err::symlink_metadata(self.dir.join(SNAPSHOT)).is_ok();
+        if is_there && self.last.as_ref() == Some(&snapshot) {
             return Ok(false);
         }
         (snapshot.seq, snapshot.published_at_ms) = (self.seq + 1, now_ms);
@@ -165,6 +166,12 @@ impl Publisher {
         (snapshot.seq, snapshot.published_at_ms) = (0, 0);
         self.last = Some(snapshot);
         Ok(true)
+    }
+
+    /// Goes on counting after what somebody else published meanwhile.
+    pub fn catch_up(&mut self) {
+        let published = self.dir.read_snapshot().map_or(0, |it| it.seq);
+        self.seq = self.seq.max(published);
     }
 
     /// Publishes one line a session and the latest one's under [`LATEST`], and removes those of
@@ -233,6 +240,9 @@ mod tests {
         let snapshot = empty();
         assert!(publisher.snapshot(snapshot.clone(), 1).unwrap());
         assert!(!publisher.snapshot(snapshot.clone(), 2).unwrap());
+        fs_err::remove_file(publisher.dir.join(SNAPSHOT)).unwrap();
+        publisher.seq = 0;
+        assert!(publisher.snapshot(snapshot.clone(), 1).unwrap(), "it was removed");
         let read = publisher.dir.read_snapshot().unwrap();
         assert_eq!((read.seq, read.published_at_ms), (1, 1));
         let other = Snapshot { degraded: vec![schema::Degraded::default()], ..snapshot };

@@ -161,3 +161,35 @@ fn what_cannot_be_published_leaves_the_old_snapshot_and_is_said() {
     assert!(!names.iter().any(is_left), "{names:?}");
     assert_eq!(n_replies(&sandbox.oneshot(), &sandbox.root()), 2);
 }
+
+#[test]
+fn a_watcher_whose_socket_was_removed_listens_on_a_new_one() {
+    let sandbox = Sandbox::with_root();
+    let repo = sandbox.repo("p");
+    let mut transcript = sandbox.session("s1", &repo);
+    transcript.reply("one");
+    let _watcher = sandbox.start_watcher();
+    sandbox.wait_for("the session", |it| it.sessions.len() == 1);
+    fs_err::remove_file(sandbox.state.join("notify.sock")).unwrap();
+    // It takes the watcher for dead, and publishes.
+    let beside = sandbox.oneshot();
+    transcript.reply("two");
+    let after =
+        sandbox.wait_for("the watcher's own", |it| it.watcher.is_some() && it.seq > beside.seq);
+    assert!(after.published_at_ms >= beside.published_at_ms);
+    assert!(sandbox.oneshot().watcher.is_some(), "it is reached again");
+}
+
+#[test]
+fn a_watcher_that_lost_its_lock_leaves_the_next_one_its_socket() {
+    let sandbox = Sandbox::with_root();
+    let mut first = sandbox.start_watcher();
+    sandbox.wait_for("the first", |it| it.watcher.is_some());
+    fs_err::remove_file(sandbox.state.join("watch.lock")).unwrap();
+    let second = sandbox.start_watcher();
+    sandbox
+        .wait_for("the second", |it| it.watcher.as_ref().is_some_and(|it| it.pid == second.id()));
+    first.signal(nix::sys::signal::Signal::SIGTERM);
+    first.wait(std::time::Duration::from_secs(10));
+    assert_eq!(sandbox.oneshot().watcher.map(|it| it.pid), Some(second.id()));
+}
