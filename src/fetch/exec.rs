@@ -22,12 +22,12 @@ use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::{Signal, kill, killpg};
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::guard::{self, Order, Verdict};
 use crate::store::lock::FetchLock;
-use crate::time::{Now, pause};
+use crate::time::Now;
 
 /// The variables that a program may see: who and where the user is, in which language, and where
 /// configuration stands. No tokens, no agent's sockets, no `NOTIFY_SOCKET`; and no `GIT_*`, since
@@ -164,6 +164,7 @@ impl Runner {
         let mut running = self.start(what, limits).map_err(Failure::Io)?;
         let hung_up = running.listen(limits.max_output, give_up_at);
         let Running { guard, leash, stdout, stderr } = running;
+        let guard_id = guard.id();
         reap(guard, hung_up);
         if !hung_up {
             return Err(Failure::Stuck);
@@ -191,11 +192,8 @@ impl Runner {
             Some(Verdict::Stuck) => Failure::Stuck,
             Some(Verdict::Stopped) => Failure::Lost,
             None => {
-                // Somebody killed the guard, and its program goes on without one. That died just
-                // now, so the group's number is not another's yet.
-                if let Some(leader) = guard::leader(&leash.kept) {
-                    end_group(leader);
-                }
+                // Somebody killed the guard, and its program goes on without one.
+                guard::end_session(guard_id);
                 Failure::Lost
             }
         })
@@ -231,16 +229,6 @@ impl Runner {
             stdout: Stream::new(stdout, limits.max_output),
             stderr: Stream::new(stderr, KEPT_STDERR),
         })
-    }
-}
-
-/// Kills a group whose guard is dead, and waits a moment until it is gone.
-fn end_group(leader: Pid) {
-    for _ in 0..50 {
-        if killpg(leader, Signal::SIGKILL).is_err() {
-            break;
-        }
-        pause(Duration::from_millis(1));
     }
 }
 

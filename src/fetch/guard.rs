@@ -33,12 +33,10 @@ use nix::unistd::Pid;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
-use crate::time::Now;
+use crate::time::{Now, pause};
 
 /// The hidden subcommand under which `main` comes here.
 pub const SUBCOMMAND: &str = "__guard";
-/// What a guard calls the process group that it started.
-const LEADER: &str = "leader";
 
 /// How long SIGKILL may take. Only a process that sleeps in the kernel, on a dead network disk
 /// say, needs longer, and then nobody knows how much.
@@ -55,7 +53,7 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
         return ExitCode::FAILURE;
     };
     let verdict = match leash.try_clone() {
-        Ok(it) => order.carry_out(it, &mut leash, started_at),
+        Ok(it) => order.carry_out(it, started_at),
         Err(err) => Verdict::NotStarted(errno(&err)),
     };
     // Nobody reads it when the watcher is gone.
@@ -125,7 +123,7 @@ impl Order {
         })
     }
 
-    fn carry_out(&self, leash: UnixStream, back: &mut UnixStream, started_at: Instant) -> Verdict {
+    fn carry_out(&self, leash: UnixStream, started_at: Instant) -> Verdict {
         isolate();
         // Room for all that is ever sent: the program's exit, the leash, one signal.
         let (tell, events) = crossbeam_channel::bounded(3);
@@ -142,8 +140,6 @@ impl Order {
             Ok(it) => it,
             Err(err) => return Verdict::NotStarted(errno(&err)),
         };
-        // Should somebody kill us, the watcher knows at least whom to end.
-        back.write_all(format!("{LEADER} {leader}\n").as_bytes()).ok();
         let verdict = match watch_leader(leader, tell) {
             Ok(()) => self.wait(leader, &events, started_at + self.deadline),
             Err(err) => Verdict::NotStarted(errno(&err)),
@@ -193,9 +189,8 @@ impl Verdict {
     }
 
     /// Reads what a guard said. `None`: it died before it had said all.
-    pub(super) fn parse(said: &[u8]) -> Option<Verdict> {
-        let (word, number) =
-            str::from_utf8(said).ok()?.strip_suffix('\n')?.lines().last()?.split_once(' ')?;
+    pub(super) fn parse(line: &[u8]) -> Option<Verdict> {
+        let (word, number) = str::from_utf8(line).ok()?.strip_suffix('\n')?.split_once(' ')?;
         let number = number.parse().ok()?;
         match word {
             "exited" => Some(Verdict::Exited(number)),
@@ -208,13 +203,6 @@ impl Verdict {
             _ => None,
         }
     }
-}
-
-/// The program that a guard said it had started.
-pub(super) fn leader(said: &[u8]) -> Option<Pid> {
-    let (word, number) = str::from_utf8(said).ok()?.lines().next()?.split_once(' ')?;
-    let number = number.parse().ok().filter(|it| word == LEADER && *it > 1)?;
-    Some(Pid::from_raw(number))
 }
 
 /// Closes what somebody far above us forgot to mark close-on-exec. Comes first: nothing of our
@@ -321,31 +309,64 @@ fn end_everything(leader: Pid) -> bool {
 
 /// Our children, the adopted ones too. Not their children: only of our own can we be sure that
 /// their ids still mean them, because nobody else reaps them.
-#[cfg(target_os = "linux")]
+/// Our children, the adopted ones too. Not their children: only of our own can we be sure that
+/// their ids still mean them, because nobody else reaps them.
 fn children() -> Vec<Pid> {
-    let me = nix::unistd::getpid().as_raw();
+    let me = nix::unistd::getpid();
+    processes(|it| it.parent == me.as_raw())
+}
+
+/// Ends what is left of a guard that somebody killed: who is in its session, which it had made for
+/// its program. Who has left that is out of reach.
+pub(super) fn end_session(guard: u32) {
+    // Each round may find what the one before had started meanwhile.
+    for _ in 0..50 {
+        let left = processes(|it| it.session.cast_unsigned() == guard);
+        if left.is_empty() {
+            return;
+        }
+        for pid in left {
+            kill(pid, Signal::SIGKILL).ok();
+        }
+        pause(Duration::from_millis(1));
+    }
+}
+
+struct Process {
+    parent: i32,
+    session: i32,
+}
+
+/// The processes of which `which` says yes. The dead that nobody has reaped are not among them.
+#[cfg(target_os = "linux")]
+fn processes(which: impl Fn(&Process) -> bool) -> Vec<Pid> {
     let Ok(entries) = fs_err::read_dir("/proc") else { return Vec::new() };
     entries
         .flatten()
         .filter_map(|it| it.file_name().to_str()?.parse().ok())
         .filter(|pid| {
             let stat = fs_err::read(format!("/proc/{pid}/stat"));
-            stat.is_ok_and(|it| parent_in_stat(&it) == Some(me))
+            stat.ok().and_then(|it| parse_stat(&it)).is_some_and(|it| which(&it))
         })
         .map(Pid::from_raw)
         .collect()
 }
 
 #[cfg(not(target_os = "linux"))]
-fn children() -> Vec<Pid> {
+fn processes(_: impl Fn(&Process) -> bool) -> Vec<Pid> {
     Vec::new()
 }
 
-/// The second field after the name, which stands in parentheses and may itself hold any byte.
+/// State, parent, group and session follow the name, which stands in parentheses and may itself
+/// hold any byte.
 #[cfg(target_os = "linux")]
-fn parent_in_stat(stat: &[u8]) -> Option<i32> {
+fn parse_stat(stat: &[u8]) -> Option<Process> {
     let after_name = stat.get(memchr::memrchr(b')', stat)? + 1..)?;
-    str::from_utf8(after_name).ok()?.split_ascii_whitespace().nth(1)?.parse().ok()
+    let mut fields = str::from_utf8(after_name).ok()?.split_ascii_whitespace();
+    let is_dead = matches!(fields.next()?, "Z" | "X");
+    let mut number = |n| fields.nth(n)?.parse().ok();
+    let process = Process { parent: number(0)?, session: number(1)? };
+    (!is_dead).then_some(process)
 }
 
 fn errno(err: &io::Error) -> i32 {
@@ -410,8 +431,10 @@ mod tests {
     #[cfg(target_os = "linux")]
     #[test]
     fn a_process_name_cannot_pretend_another_parent() {
-        assert_eq!(parent_in_stat(b"7 (sh) S 3 7 7 0"), Some(3));
-        assert_eq!(parent_in_stat(b"7 (x) R 1 \xff) S 3 7 7 0"), Some(3));
-        assert_eq!(parent_in_stat(b"7 (sh"), None);
+        let parse = |stat: &[u8]| parse_stat(stat).map(|it| (it.parent, it.session));
+        assert_eq!(parse(b"7 (sh) S 3 5 6 0"), Some((3, 6)));
+        assert_eq!(parse(b"7 (x) R 1 \xff) S 3 5 6 0"), Some((3, 6)));
+        assert_eq!(parse(b"7 (sh) Z 3 5 6 0"), None);
+        assert_eq!(parse(b"7 (sh"), None);
     }
 }
