@@ -9,5 +9,6 @@ mod oneshot;
 mod sandbox;
 mod show;
 mod store;
+mod tidy;
 mod usage;
 mod watcher;
