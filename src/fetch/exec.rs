@@ -1,6 +1,6 @@
 //! Runs one program and returns what it printed, within bounds that hold whatever it does.
 //!
-//! The program runs under a [`guard`](super::guard), which ends it and all its descendants at the
+//! The program runs under a [`guard`], which ends it and all its descendants at the
 //! deadline, or as soon as this process is gone. This side reads: never more than the limit, and
 //! never for longer than the guard lives. The program's standard input is empty, it has no
 //! terminal, no descriptor but the three, and of the environment only what [`PASSED_ON`] names.
