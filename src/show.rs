@@ -41,7 +41,7 @@ pub fn run(stdin: impl AsFd + IsTerminal, env: &Environment, now: impl Fn() -> N
 
 fn draw(stdin: impl AsFd + IsTerminal, env: &Environment, now: impl Fn() -> Now) -> String {
     let document = if stdin.is_terminal() { Vec::new() } else { read_document(stdin, &now) };
-    let client = claude::parse_stdin(&document).unwrap_or_default();
+    let client = claude::client::parse_stdin(&document).unwrap_or_default();
     let stated = client.session_id.as_deref().and_then(SessionId::checked);
     let session =
         stated.or_else(|| env.text("CLAUDE_CODE_SESSION_ID").and_then(SessionId::checked));
@@ -69,7 +69,7 @@ fn draw(stdin: impl AsFd + IsTerminal, env: &Environment, now: impl Fn() -> Now)
 /// would find it changed.
 fn read_document(stdin: impl AsFd, now: impl Fn() -> Now) -> Vec<u8> {
     let give_up_at = now().mono + time::span(STDIN_MS);
-    let mut scan = claude::DocumentScan::default();
+    let mut scan = claude::client::DocumentScan::default();
     let mut document = Vec::new();
     let mut piece = vec![0; 64 << 10];
     while document.len() < MAX_STDIN {

@@ -32,7 +32,8 @@ use repos::Repo;
 use sessions::Session;
 use transcripts::File;
 
-use crate::fetch::claude::{SessionFile, TranscriptFacts};
+use crate::fetch::claude::client::SessionFile;
+use crate::fetch::claude::transcript::TranscriptFacts;
 use crate::fetch::git;
 use crate::fetch::git::tree::WorkTree;
 use crate::fetch::tail::{Cursor, Tail};

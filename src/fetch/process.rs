@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use super::claude::{self, SessionFile};
+use super::claude::client::{self, SessionFile};
 use crate::state::Process;
 use crate::store::read_bounded;
 use crate::time::SECOND_MS;
@@ -16,7 +16,7 @@ const SLACK_MS: i64 = 10 * SECOND_MS;
 /// Reads `sessions/<pid>.json`, and looks for the process.
 pub fn look(path: &Path) -> io::Result<Process> {
     let bytes = read_bounded(path, MAX_FILE)?;
-    let file = claude::parse_session_file(&bytes).ok_or_else(|| {
+    let file = client::parse_session_file(&bytes).ok_or_else(|| {
         io::Error::new(io::ErrorKind::InvalidData, format!("{}: no process", path.display()))
     })?;
     let lives = lives(&file);

@@ -17,7 +17,7 @@ use memchr::{memchr, memchr_iter, memchr2};
 use nix::fcntl::OFlag;
 use serde::{Deserialize, Serialize};
 
-use crate::fetch::claude::{Fold, TranscriptFacts};
+use crate::fetch::claude::transcript::{Fold, TranscriptFacts};
 use crate::usage::Entry;
 
 /// How far a transcript has been read, and how to recognise it.

@@ -8,7 +8,7 @@ use jiff::tz::TimeZone;
 
 use super::sessions::{Session, Told};
 use super::{Root, SessionKey, Source, State};
-use crate::fetch::claude::TranscriptFacts;
+use crate::fetch::claude::transcript::TranscriptFacts;
 use crate::store::schema::{
     self, ClientFacts, Context, Cost, CostSource, Degraded, Health, HealthStatus, Limit, Limits,
     MAX_SESSIONS, Model, RepoKey, RootKey, SessionId, Snapshot, Subagents,

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 
 use super::places::Purpose;
 use super::{CONFIRM, POLL, Process, SessionKey, Source, State, TICK};
-use crate::fetch::claude::{self, SessionFile, TranscriptFacts};
+use crate::fetch::claude;
+use crate::fetch::claude::client::SessionFile;
+use crate::fetch::claude::transcript::TranscriptFacts;
 use crate::plan::Urgency;
 use crate::store::schema::{self, ClientFacts, SessionId};
 use crate::time::{DAY_MS, MINUTE_MS, Now};

@@ -1,6 +1,6 @@
 use super::sessions::merge_limits;
 use super::*;
-use crate::fetch::claude::SessionFile;
+use crate::fetch::claude::client::SessionFile;
 use crate::fetch::exec;
 use crate::store::schema::{CostSource, Limit, Limits, RepoKey, RootKey};
 use crate::time::{HOUR_MS, MINUTE_MS, SECOND_MS};

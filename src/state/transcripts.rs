@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use super::barriers::Barrier;
 use super::{SessionKey, Source, State};
-use crate::fetch::claude::{self, TranscriptFacts};
+use crate::fetch::claude;
+use crate::fetch::claude::transcript::TranscriptFacts;
 use crate::fetch::tail::{Cursor, Tail};
 use crate::plan::Urgency;
 use crate::store::schema::SessionId;

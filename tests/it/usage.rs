@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use ccstatusd::fetch::claude::{self, Place, TranscriptFacts};
+use ccstatusd::fetch::claude::transcript::TranscriptFacts;
+use ccstatusd::fetch::claude::{self, Place};
 use ccstatusd::fetch::tail::{self, Cursor, Limits};
 use ccstatusd::store::schema::{SessionId, Usage};
 use ccstatusd::usage::ledger::{Ledger, SessionTotals};

@@ -1,0 +1,197 @@
+//! PURE. What the client says of itself: the document it hands to its status line, and the file of
+//! each process.
+
+use serde::de::Deserialize;
+
+use super::lenient::{Field, Object, Word};
+use super::transcript::Usage;
+use crate::store::schema::{ClientFacts, Limit, Limits, Model, SessionId, Status};
+use crate::time::SECOND_MS;
+
+/// A running process, as `sessions/<pid>.json` describes it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SessionFile {
+    /// Its process id.
+    pub pid: u32,
+    /// The session it runs.
+    pub session_id: Option<SessionId>,
+    /// Where it works.
+    pub cwd: Option<String>,
+    /// When the kernel started it, in the kernel's own words: tells a reused pid from the real one.
+    pub proc_start: Option<String>,
+    /// When it started.
+    pub started_at_ms: Option<i64>,
+    /// Its session's name.
+    pub name: Option<String>,
+    /// What it does.
+    pub status: Option<Status>,
+}
+
+#[derive(Default, serde::Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct SessionDocument {
+    pid: Field<u64>,
+    session_id: Field<String>,
+    cwd: Field<String>,
+    proc_start: Field<Word>,
+    started_at: Field<u64>,
+    name: Field<String>,
+    status: Field<String>,
+}
+
+/// Reads `sessions/<pid>.json`; none without a pid.
+pub fn parse_session_file(bytes: &[u8]) -> Option<SessionFile> {
+    let document: SessionDocument = parse(bytes)?;
+    Some(SessionFile {
+        pid: u32::try_from(document.pid.0?).ok()?,
+        session_id: SessionId::checked(document.session_id.as_str()),
+        cwd: document.cwd.0,
+        proc_start: document.proc_start.0.map(|it| it.0),
+        started_at_ms: document.started_at.0.and_then(|it| i64::try_from(it).ok()),
+        name: document.name.0,
+        status: match document.status.as_str() {
+            "busy" => Some(Status::Busy),
+            "idle" => Some(Status::Idle),
+            _ => None,
+        },
+    })
+}
+
+#[derive(Default, serde::Deserialize)]
+#[serde(default)]
+struct StdinDocument<'a> {
+    session_id: Field<String>,
+    transcript_path: Field<String>,
+    cwd: Field<String>,
+    session_name: Field<String>,
+    model: Field<Object<StdinModel>>,
+    workspace: Field<Object<Workspace>>,
+    cost: Field<Object<StdinCost>>,
+    #[serde(borrow)]
+    context_window: Field<Object<ContextWindow<'a>>>,
+    rate_limits: Field<Object<RateLimits>>,
+}
+
+#[derive(Default, serde::Deserialize)]
+#[serde(default)]
+struct StdinModel {
+    id: Field<String>,
+    display_name: Field<String>,
+}
+
+#[derive(Default, serde::Deserialize)]
+#[serde(default)]
+struct Workspace {
+    current_dir: Field<String>,
+}
+
+#[derive(Default, serde::Deserialize)]
+#[serde(default)]
+struct StdinCost {
+    total_cost_usd: Field<f64>,
+}
+
+#[derive(Default, serde::Deserialize)]
+#[serde(default)]
+struct ContextWindow<'a> {
+    context_window_size: Field<u64>,
+    used_percentage: Field<f64>,
+    #[serde(borrow)]
+    current_usage: Field<Object<Usage<'a>>>,
+}
+
+#[derive(Default, serde::Deserialize)]
+#[serde(default)]
+struct RateLimits {
+    five_hour: Field<Object<RateLimit>>,
+    seven_day: Field<Object<RateLimit>>,
+    spend_limit: Field<Object<RateLimit>>,
+}
+
+#[derive(Default, serde::Deserialize)]
+#[serde(default)]
+struct RateLimit {
+    used_percentage: Field<f64>,
+    resets_at: Field<f64>,
+}
+
+/// Reads the document that the client hands to its status line; none where it is no JSON object.
+pub fn parse_stdin(bytes: &[u8]) -> Option<ClientFacts> {
+    let document: StdinDocument<'_> = parse(bytes)?;
+    let window = document.context_window.0.map(|it| it.0).unwrap_or_default();
+    let limits = document.rate_limits.0.map(|it| it.0).unwrap_or_default();
+    let model = document.model.0.and_then(|Object(it)| {
+        let display_name = it.display_name.0;
+        it.id.0.map(|id| Model { id, display_name })
+    });
+    let current_dir = document.workspace.0.and_then(|it| it.0.current_dir.0);
+    Some(ClientFacts {
+        session_id: document.session_id.0,
+        transcript_path: document.transcript_path.0,
+        cwd: document.cwd.0.or(current_dir),
+        session_name: document.session_name.0,
+        model,
+        context_tokens: window.current_usage.0.map(|it| it.0.context()),
+        context_window: window.context_window_size.0,
+        context_used_percentage: window.used_percentage.0.filter(is_amount),
+        cost_usd: document.cost.0.and_then(|it| it.0.total_cost_usd.0).filter(is_amount),
+        limits: Limits {
+            five_hour: limits.five_hour.0.and_then(|it| it.0.limit()),
+            seven_day: limits.seven_day.0.and_then(|it| it.0.limit()),
+            spend_limit: limits.spend_limit.0.and_then(|it| it.0.limit()),
+        },
+    })
+}
+
+impl RateLimit {
+    fn limit(&self) -> Option<Limit> {
+        let used_percentage = self.used_percentage.0.filter(is_amount)?;
+        let resets_at_ms = self.resets_at.0.filter(is_amount)? * SECOND_MS as f64;
+        Some(Limit { used_percentage, resets_at_ms: resets_at_ms as i64, as_of_ms: 0 })
+    }
+}
+
+fn is_amount(it: &f64) -> bool {
+    it.is_finite() && *it >= 0.0
+}
+
+/// The first document in `bytes`; what follows it is not ours to judge.
+fn parse<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Option<T> {
+    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    Field::<Object<T>>::deserialize(&mut deserializer).ok()?.0.map(|it| it.0)
+}
+
+/// Finds where a JSON document ends while it is still arriving: the client may never close the
+/// pipe.
+#[derive(Clone, Debug, Default)]
+pub struct DocumentScan {
+    scanned: usize,
+    depth: u32,
+    in_string: bool,
+    escaped: bool,
+}
+
+impl DocumentScan {
+    /// Looks at what is new in `bytes`, which starts where it always did and only grows. Returns
+    /// the length of the document once it is whole.
+    pub fn end(&mut self, bytes: &[u8]) -> Option<usize> {
+        for byte in bytes.get(self.scanned..)? {
+            self.scanned += 1;
+            match byte {
+                _ if self.escaped => self.escaped = false,
+                b'\\' if self.in_string => self.escaped = true,
+                b'"' => self.in_string = !self.in_string,
+                _ if self.in_string => {}
+                b'{' | b'[' => self.depth += 1,
+                b'}' | b']' => {
+                    self.depth = self.depth.saturating_sub(1);
+                    if self.depth == 0 {
+                        return Some(self.scanned);
+                    }
+                }
+                _ => {}
+            }
+        }
+        None
+    }
+}

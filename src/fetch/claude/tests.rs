@@ -1,0 +1,384 @@
+use std::path::Path;
+
+use proptest::prelude::*;
+
+use super::client::*;
+use super::transcript::*;
+use super::*;
+use crate::store::schema::{ClientFacts, Limit, Limits, Message, Model, Status};
+use crate::usage::{Entry, EntryTokens};
+
+const REPLY: &str = r#"{"isSidechain":false,"message":{"id":"msg_1","role":"assistant",
+    "model":"claude-opus-4-8","content":[{"type":"text","text":"All  done.\n"}],
+    "stop_reason":"end_turn","usage":{"input_tokens":12,"cache_creation_input_tokens":1500,
+    "cache_read_input_tokens":21000,"output_tokens":42,"server_tool_use":{
+    "web_search_requests":2},"cache_creation":{"ephemeral_1h_input_tokens":500,
+    "ephemeral_5m_input_tokens":1000},"inference_geo":"us","speed":"fast"}},
+    "requestId":"req_1","type":"assistant","timestamp":"2026-11-23T11:15:04.017Z",
+    "cwd":"/w/p","sessionId":"s-1"}"#;
+const AT: i64 = 1_795_432_504_017;
+
+fn fold(lines: &[&str]) -> (TranscriptFacts, Vec<Entry>) {
+    let mut fold = Fold::on(TranscriptFacts::default());
+    for (n, line) in (0..).zip(lines) {
+        fold.line(n * 1000, line.as_bytes());
+    }
+    let (entries, facts) = fold.finish();
+    (facts, entries.into_iter().map(|(_, it)| it).collect())
+}
+
+fn prompt(content: &str) -> String {
+    let at = "2026-11-23T11:15:00Z";
+    format!(r#"{{"type":"user","timestamp":"{at}","message":{{"content":{content}}}}}"#)
+}
+
+#[test]
+fn a_reply_is_an_entry_and_the_newest_facts() {
+    let (facts, entries) = fold(&[REPLY]);
+    let tokens = EntryTokens {
+        input: 12,
+        output: 42,
+        cache_write_5m: 1000,
+        cache_write_1h: 500,
+        cache_read: 21000,
+    };
+    let entry = Entry {
+        at_ms: AT,
+        message_id: Some("msg_1".into()),
+        request_id: Some("req_1".into()),
+        session: Some("s-1".into()),
+        sidechain: false,
+        model: "claude-opus-4-8".into(),
+        tokens,
+        web_searches: 2,
+        fast: true,
+        us_only: true,
+        cost_usd: None,
+    };
+    assert_eq!(entries, [entry]);
+    let expected = TranscriptFacts {
+        session: Some("s-1".into()),
+        sidechain: Some(false),
+        cwd: Some("/w/p".into()),
+        model: Some("claude-opus-4-8".into()),
+        context_tokens: Some(22512),
+        context_as_of_ms: Some(AT),
+        last_message: Some(Message { at_ms: AT, preview: Some("All done.".into()) }),
+        last_reply_ms: Some(AT),
+        last_line_ms: Some(AT),
+        ..TranscriptFacts::default()
+    };
+    assert_eq!(facts, expected);
+}
+
+/// `from` in [`REPLY`] is replaced by `to`.
+#[track_caller]
+fn check_entry(from: &str, to: &str, expected: Option<EntryTokens>) {
+    assert!(REPLY.contains(from));
+    let (facts, entries) = fold(&[&REPLY.replace(from, to)]);
+    assert_eq!(entries.first().map(|it| it.tokens), expected, "{to}");
+    assert_eq!(facts.skipped_lines, 0);
+}
+
+#[test]
+fn a_wrong_type_loses_its_field_and_not_the_line() {
+    let all = fold(&[REPLY]).1[0].tokens;
+    check_entry("\"s-1\"", "{\"a\":[null]}", Some(all));
+    check_entry("\"msg_1\"", "7", Some(all));
+    check_entry("[{\"type\":\"text\"", "[null,3,[{}],{\"type\":\"text\"", Some(all));
+    check_entry("\"fast\"", "null", Some(all));
+    check_entry("21000", "21000.0", Some(all));
+    check_entry("21000", "-1", Some(EntryTokens { cache_read: 0, ..all }));
+    check_entry("21000", "\"many\"", Some(EntryTokens { cache_read: 0, ..all }));
+    check_entry(
+        "\"cache_creation\":",
+        "\"other\":",
+        Some(EntryTokens { cache_write_5m: 1500, cache_write_1h: 0, ..all }),
+    );
+}
+
+#[test]
+fn without_counts_or_a_time_there_is_no_entry() {
+    check_entry("\"input_tokens\"", "\"other\"", None);
+    check_entry("\"output_tokens\"", "\"other\"", None);
+    check_entry("2026-11-23T11:15:04.017Z", "yesterday", None);
+    check_entry("\"message\":", "\"toolUseResult\":", None);
+}
+
+#[test]
+fn an_advisors_reply_is_an_entry_of_its_own() {
+    let iterations = r#""iterations":[{"type":"message","input_tokens":1,"output_tokens":1},
+        {"type":"advisor_message","model":"claude-opus-5","input_tokens":7,"output_tokens":8}],
+        "speed":"fast""#;
+    let line = REPLY.replace("\"speed\":\"fast\"", iterations);
+    let (_, entries) = fold(&[&line]);
+    let found: Vec<_> =
+        entries.iter().map(|it| (it.message_id.as_deref(), &*it.model, it.fast)).collect();
+    assert_eq!(
+        found,
+        [(Some("msg_1/1"), "claude-opus-5", false), (Some("msg_1"), "claude-opus-4-8", true)]
+    );
+}
+
+#[test]
+fn of_a_replys_lines_the_one_that_states_most_is_an_entry() {
+    let [less, more] = [1, 99].map(|it| REPLY.replace("42", &it.to_string()));
+    let (_, entries) = fold(&[&less, &more, REPLY]);
+    assert_eq!(entries.iter().map(|it| it.tokens.output).collect::<Vec<_>>(), [99]);
+    let other = REPLY.replace("req_1", "req_2");
+    assert_eq!(fold(&[REPLY, &other]).1.len(), 2);
+}
+
+#[test]
+fn a_compaction_empties_the_context_until_the_next_reply() {
+    let boundary = r#"{"type":"system","subtype":"compact_boundary"}"#;
+    let (facts, _) = fold(&[REPLY, boundary]);
+    assert_eq!((facts.context_tokens, facts.compactions), (None, 1));
+    assert_eq!(fold(&[boundary, REPLY]).0.context_tokens, Some(22512));
+}
+
+#[test]
+fn a_subagents_reply_in_a_sessions_transcript_says_nothing_of_the_session() {
+    let side = REPLY.replace("\"isSidechain\":false", "\"isSidechain\":true");
+    let side = side.replace("21000", "5").replace("opus-4-8", "haiku-4-5");
+    let (facts, entries) = fold(&[REPLY, &side]);
+    assert_eq!(facts, fold(&[REPLY]).0);
+    assert_eq!(entries.len(), 2);
+    assert_eq!(fold(&[&side]).0.context_tokens, Some(1517));
+}
+
+#[test]
+fn an_error_is_not_a_reply_of_the_model() {
+    let error = r#"{"type":"assistant","isApiErrorMessage":true,"isSidechain":false,
+        "timestamp":"2026-11-23T11:15:05Z","message":{"model":"<synthetic>","content":[
+        {"type":"text","text":"API Error: 529"}],"usage":{"input_tokens":0,"output_tokens":0}}}"#;
+    let (facts, _) = fold(&[REPLY, error]);
+    assert_eq!(facts.model.as_deref(), Some("claude-opus-4-8"));
+    assert_eq!(facts.context_tokens, Some(22512));
+    assert_eq!(facts.last_reply_ms, Some(AT));
+    let preview = facts.last_message.and_then(|it| it.preview);
+    assert_eq!(preview.as_deref(), Some("API Error: 529"));
+}
+
+#[track_caller]
+fn check_turn(content: &str, preview: Option<&str>) {
+    let (facts, _) = fold(&[&prompt(content)]);
+    assert_eq!(facts.turns, u64::from(preview.is_some()), "{content}");
+    assert_eq!(facts.last_message.and_then(|it| it.preview).as_deref(), preview);
+    assert_eq!(facts.skipped_lines, 0);
+}
+
+#[test]
+fn only_what_a_person_typed_is_a_turn() {
+    check_turn(r#""Fix  it\nplease""#, Some("Fix it please"));
+    check_turn(r#"[{"type":"image"},{"type":"text","text":"See this"}]"#, Some("See this"));
+    let editor = "<ide_opened_file>a.rs</ide_opened_file>";
+    let content =
+        format!(r#"[{{"type":"text","text":"{editor}"}},{{"type":"text","text":"Fix it"}}]"#);
+    check_turn(&content, Some("Fix it"));
+    let command = "<command-message>review</command-message>\\n<command-name>/review\
+        </command-name>\\n<command-args>src</command-args>";
+    check_turn(&format!("\"{command}\""), Some("/review src"));
+    check_turn(r#""<command-name>/clear</command-name>""#, None);
+    check_turn(r#""<local-command-stdout></local-command-stdout>""#, None);
+    check_turn(r#"[{"type":"text","text":"[Request interrupted by user]"}]"#, None);
+    check_turn(r#"[{"type":"tool_result","content":"x"},{"type":"text","text":"y"}]"#, None);
+    check_turn("\"\"", None);
+    check_turn("null", None);
+    let summary = prompt("\"x\"").replace("{\"type\"", "{\"isCompactSummary\":true,\"type\"");
+    let meta = prompt("\"x\"").replace("{\"type\"", "{\"isMeta\":true,\"type\"");
+    let subagent = prompt("\"x\"").replace("{\"type\"", "{\"isSidechain\":true,\"type\"");
+    assert_eq!(fold(&[&summary, &meta]).0.turns, 0);
+    assert_eq!(fold(&[&subagent]).0.turns, 0);
+}
+
+#[test]
+fn a_turn_is_open_until_its_reply_ends_it() {
+    let open = |lines: &[&str]| fold(lines).0.turn_open;
+    let asked = prompt("\"x\"");
+    let calls_a_tool = REPLY.replace("end_turn", "tool_use");
+    let interrupted = prompt(r#"[{"type":"text","text":"[Request interrupted by user]"}]"#);
+    assert!(open(&[&asked]));
+    assert!(open(&[&asked, &calls_a_tool]));
+    assert!(!open(&[&asked, &calls_a_tool, REPLY]));
+    assert!(!open(&[&asked, &calls_a_tool, &interrupted]));
+    assert!(!open(&[&asked, r#"{"type":"system","subtype":"turn_duration"}"#]));
+}
+
+#[test]
+fn a_persons_title_beats_the_clients() {
+    let ai = r#"{"type":"ai-title","aiTitle":"Fixes"}"#;
+    let custom = r#"{"type":"custom-title","customTitle":"Mine"}"#;
+    assert_eq!(fold(&[ai]).0.title(), Some("Fixes"));
+    assert_eq!(fold(&[custom, ai]).0.title(), Some("Mine"));
+}
+
+#[test]
+fn what_cannot_be_read_is_counted() {
+    let lines = ["", " \r", "{\"par", "\0\0\0", "7", "[]", "{\"tool_result\":\"", "{}", "null"];
+    assert_eq!(fold(&lines).0.skipped_lines, 6);
+}
+
+#[track_caller]
+fn check_preview(text: &str, expected: &str) {
+    assert_eq!(preview(text), expected);
+}
+
+#[test]
+fn a_preview_is_one_plain_line() {
+    check_preview(" a\tb\r\n\u{2028}c ", "a b c");
+    check_preview("\u{1b}[31mred\u{7} \u{202e}dab\u{2066} \u{1b} x", "[31mred dab x");
+    check_preview("👩\u{200d}🚀", "👩\u{200d}🚀");
+    check_preview(&"é".repeat(120), &"é".repeat(120));
+    check_preview(&"🇩🇪".repeat(121), &format!("{}…", "🇩🇪".repeat(120)));
+}
+
+#[test]
+fn a_session_file_needs_a_pid_and_nothing_else() {
+    let file = parse_session_file(
+        br#"{"pid":12,"sessionId":"s-1","cwd":"/w","procStart":345,"startedAt":9,
+            "name":"n","status":"busy"}"#,
+    );
+    let expected = SessionFile {
+        pid: 12,
+        session_id: SessionId::checked("s-1"),
+        cwd: Some("/w".into()),
+        proc_start: Some("345".into()),
+        started_at_ms: Some(9),
+        name: Some("n".into()),
+        status: Some(Status::Busy),
+    };
+    assert_eq!(file, Some(expected));
+    let bare = parse_session_file(br#"{"pid":12,"sessionId":"../x","status":"waiting"}"#);
+    assert_eq!(bare, Some(SessionFile { pid: 12, ..SessionFile::default() }));
+    assert_eq!(parse_session_file(b"{}"), None);
+    assert_eq!(parse_session_file(b"{\"pid\":12"), None);
+}
+
+#[test]
+fn the_clients_document_is_read_field_by_field() {
+    let facts = parse_stdin(
+        br#"{"session_id":"s","transcript_path":"/t","workspace":{"current_dir":"/w"},
+        "model":{"id":"m[1m]","display_name":"M"},"cost":{"total_cost_usd":0.5},
+        "context_window":{"context_window_size":1000000,"used_percentage":3,
+          "current_usage":{"input_tokens":12,"cache_creation_input_tokens":1500,
+          "cache_read_input_tokens":26000,"output_tokens":42}},
+        "rate_limits":{"five_hour":{"used_percentage":12.5,"resets_at":1795440000},
+          "seven_day":{"used_percentage":-1,"resets_at":1795440000},"spend_limit":"none"}}
+        and what follows it"#,
+    );
+    let five_hour = Limit { used_percentage: 12.5, resets_at_ms: 1_795_440_000_000, as_of_ms: 0 };
+    let expected = ClientFacts {
+        session_id: Some("s".into()),
+        transcript_path: Some("/t".into()),
+        cwd: Some("/w".into()),
+        session_name: None,
+        model: Some(Model { id: "m[1m]".into(), display_name: Some("M".into()) }),
+        context_tokens: Some(27512),
+        context_window: Some(1_000_000),
+        context_used_percentage: Some(3.0),
+        cost_usd: Some(0.5),
+        limits: Limits { five_hour: Some(five_hour), ..Limits::default() },
+    };
+    assert_eq!(facts, Some(expected));
+    let nothing_fits = parse_stdin(
+        br#"{"session_id":1,"model":[],"context_window":{"current_usage":null},"cost":""}"#,
+    );
+    assert_eq!(nothing_fits, Some(ClientFacts::default()));
+    assert_eq!(parse_stdin(b"[]"), None);
+    assert_eq!(parse_stdin(b""), None);
+}
+
+/// The document is what stands before `|`.
+#[track_caller]
+fn check_end(bytes: &str) {
+    let end = bytes.find('|');
+    let bytes = bytes.replacen('|', "", 1);
+    for step in [1, 2, 1000] {
+        let mut scan = DocumentScan::default();
+        let mut arrived = (0..=bytes.len()).step_by(step).chain([bytes.len()]);
+        assert_eq!(arrived.find_map(|it| scan.end(&bytes.as_bytes()[..it])), end, "{bytes}");
+    }
+}
+
+#[test]
+fn a_document_ends_with_its_last_brace() {
+    check_end(r#" {"a":{"b":[1,2]}}|{"c"#);
+    check_end(r#"{"a":"}\"}\\"}|"#);
+    check_end(r#"{"a":"}\\\"}"#);
+    check_end(r#"{"a":{}"#);
+    check_end("");
+}
+
+#[track_caller]
+fn check_place(path: &str, expected: Option<Place>) {
+    assert_eq!(place(Path::new("/r"), Path::new(path)), expected, "{path}");
+}
+
+#[test]
+fn a_path_says_whose_file_it_is() {
+    let session = || SessionId("s-1".into());
+    check_place("/r/projects/p/s-1.jsonl", Some(Place::Transcript(session())));
+    check_place("/r/projects/p/agent-7.jsonl", Some(Place::OldSubagent));
+    let nested = "/r/projects/p/s-1/subagents/workflows/w/agent-7.jsonl";
+    check_place(nested, Some(Place::Subagent(session())));
+    check_place("/r/projects/p/s-1/subagents/agent-7.jsonl", Some(Place::Subagent(session())));
+    check_place("/r/sessions/12.json", Some(Place::Process(12)));
+    for path in [
+        "/r/projects/p/s-1/subagents/agent-7.meta.json",
+        "/r/projects/p/s-1/subagents/notes.jsonl",
+        "/r/projects/p/s-1/tool-results/agent-7.jsonl",
+        "/r/projects/p/s.1.jsonl",
+        "/r/projects/p/.jsonl",
+        "/r/projects/s-1.jsonl",
+        "/r/projects/../p/s-1.jsonl",
+        "/r/sessions/x.json",
+        "/r/settings.json",
+        "/r",
+        "/elsewhere/projects/p/s-1.jsonl",
+    ] {
+        check_place(path, None);
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_line_panics(
+        cut in 0..REPLY.len(),
+        at in 0..REPLY.len(),
+        noise in prop::collection::vec(any::<u8>(), 0..20),
+    ) {
+        let mut line = REPLY.as_bytes().to_vec();
+        line.splice(at..at, noise.iter().copied());
+        line.truncate(cut);
+        Fold::on(TranscriptFacts::default()).line(0, &line);
+        parse_stdin(&line);
+        parse_session_file(&noise);
+    }
+
+    #[test]
+    fn no_value_loses_another_field(value in any_json()) {
+        let line = REPLY.replace("\"req_1\"", &value);
+        let line = line.replace("[{\"type\":\"text\"", &format!("[{value},{{\"type\":\"text\""));
+        let (facts, entries) = fold(&[&line]);
+        prop_assert_eq!(facts.skipped_lines, 0);
+        prop_assert_eq!(entries.len(), 1);
+    }
+}
+
+fn any_json() -> impl Strategy<Value = String> {
+    let leaf = prop_oneof![
+        Just("null".to_owned()),
+        any::<bool>().prop_map(|it| it.to_string()),
+        any::<i64>().prop_map(|it| it.to_string()),
+        any::<u64>().prop_map(|it| it.to_string()),
+        (-1e9..1e9).prop_map(|it: f64| it.to_string()),
+        ".*".prop_map(|it| serde_json::to_string(&it).expect("strings can be written")),
+    ];
+    leaf.prop_recursive(4, 32, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(|it| format!("[{}]", it.join(","))),
+            inner.prop_map(|it| format!("{{\"type\":{it},\"text\":{it},\"x\":{it}}}")),
+        ]
+    })
+}
