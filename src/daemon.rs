@@ -45,7 +45,7 @@ pub fn run(env: &Environment, mut print: impl FnMut(&SessionId, &str)) -> Result
             notify(&[NotifyState::Ready, NotifyState::Status("another ccstatusd is running")]);
         }
     })?;
-    hints::enter(&dir)
+    hints::enter(dir.path())
         .map_err(|it| Error::new("cannot work in the state directory").because(it))?;
     let signals = signals()?;
     let (hint_sender, hints) = bounded(HINTS);

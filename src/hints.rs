@@ -12,7 +12,7 @@ use std::time::Duration;
 use crossbeam_channel::Sender;
 
 use crate::store::schema::ClientFacts;
-use crate::store::{SOCKET, SYNC, StateDir};
+use crate::store::{SOCKET, SYNC};
 
 /// The answers to a cookie.
 const DONE: &[u8] = b"done";
@@ -22,8 +22,8 @@ const FAILED: &[u8] = b"failed";
 const MAX_HINT: usize = 64 << 10;
 
 /// Makes the state directory the working directory, as everything below needs.
-pub fn enter(dir: &StateDir) -> io::Result<()> {
-    std::env::set_current_dir(dir.path())
+pub fn enter(dir: &Path) -> io::Result<()> {
+    std::env::set_current_dir(dir)
 }
 
 /// Takes hints until the process ends, in a thread. Call [`enter`] first.
@@ -70,9 +70,18 @@ pub fn is_reachable() -> bool {
     fs_err::symlink_metadata(SOCKET).is_ok()
 }
 
+/// The way to the watcher, on which nothing waits. That there is none is how everybody learns that
+/// no watcher lives. Call [`enter`] first.
+pub fn connect() -> io::Result<UnixDatagram> {
+    let socket = UnixDatagram::unbound()?;
+    socket.set_nonblocking(true)?;
+    socket.connect(SOCKET)?;
+    Ok(socket)
+}
+
 /// Whether a watcher listens. Call [`enter`] first.
 pub fn is_watched() -> bool {
-    UnixDatagram::unbound().is_ok_and(|it| it.connect(SOCKET).is_ok())
+    connect().is_ok()
 }
 
 /// A request to a living watcher: publish what includes everything that happened before this.
@@ -93,9 +102,7 @@ impl Cookie {
         fs_err::remove_file(&path).ok();
         let cookie = Cookie { socket: UnixDatagram::bind(&path)?, path };
         // Where the watcher gets no events, it sees the cookie when it looks: let that be now.
-        let wake = UnixDatagram::unbound()?;
-        wake.set_nonblocking(true)?;
-        wake.send_to(b"{}", SOCKET).ok();
+        connect().and_then(|it| it.send(b"{}")).ok();
         Ok(cookie)
     }
 

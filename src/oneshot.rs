@@ -33,7 +33,7 @@ pub fn run(env: &Environment) -> Result<Snapshot> {
     let mut has_waited = false;
     let give_up_at = began.mono + PATIENCE;
     let dir = StateDir::open(&env.state_dir()?)?;
-    hints::enter(&dir)
+    hints::enter(dir.path())
         .map_err(|it| Error::new("cannot work in the state directory").because(it))?;
     loop {
         if hints::is_watched() {

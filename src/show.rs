@@ -7,19 +7,18 @@
 
 use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
-use std::os::unix::net::UnixDatagram;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
-use serde::Deserialize;
 
 use crate::cli::Environment;
 use crate::display::{self, Source, Style, View, Watcher};
 use crate::fetch::claude;
-use crate::store::schema::{self, ClientFacts, SessionId, Snapshot};
-use crate::store::{self, MAX_SNAPSHOT, SNAPSHOT, SOCKET};
+use crate::hints;
+use crate::store::schema::{ClientFacts, SessionId};
+use crate::store::{self, SNAPSHOT, Unusable};
 use crate::time::{self, Now};
 
 /// How long all of standard input may take. The client writes at once, but may never close.
@@ -46,8 +45,16 @@ fn draw(stdin: impl AsFd + IsTerminal, env: &Environment, now: impl Fn() -> Now)
     let session =
         stated.or_else(|| env.text("CLAUDE_CODE_SESSION_ID").and_then(SessionId::checked));
 
-    let (snapshot, watcher) = match enter(env) {
-        Ok(()) => (read_snapshot(), hand_over(&client, session.as_ref())),
+    let entered = env.state_dir().map_err(io::Error::other).and_then(|it| hints::enter(&it));
+    let (snapshot, watcher) = match entered {
+        Ok(()) => {
+            let snapshot = store::read_snapshot(Path::new(SNAPSHOT)).map_err(|it| match it {
+                Unusable::Missing => Source::Missing,
+                Unusable::Newer => Source::Newer,
+                Unusable::Unreadable => Source::Unreadable,
+            });
+            (snapshot, hand_over(&client, session.as_ref()))
+        }
         Err(it) if it.kind() == io::ErrorKind::NotFound => (Err(Source::Missing), Watcher::Gone),
         Err(_) => (Err(Source::Unreadable), Watcher::Unknown),
     };
@@ -93,44 +100,11 @@ fn read_document(stdin: impl AsFd, now: impl Fn() -> Now) -> Vec<u8> {
     document
 }
 
-/// Makes the state directory the working directory: a socket address holds about 100 bytes, and
-/// the directory's path may be longer.
-fn enter(env: &Environment) -> io::Result<()> {
-    std::env::set_current_dir(env.state_dir().map_err(io::Error::other)?)
-}
-
-/// The snapshot, or what is there in its stead.
-fn read_snapshot() -> Result<Snapshot, Source<'static>> {
-    /// All that may be known of a snapshot before its version is.
-    #[derive(Deserialize)]
-    struct Header {
-        version: u32,
-    }
-
-    let bytes = match store::read_bounded(Path::new(SNAPSHOT), MAX_SNAPSHOT) {
-        Ok(it) => it,
-        Err(it) if it.kind() == io::ErrorKind::NotFound => return Err(Source::Missing),
-        Err(_) => return Err(Source::Unreadable),
-    };
-    match serde_json::from_slice(&bytes) {
-        Ok(Header { version: schema::VERSION }) => {
-            serde_json::from_slice(&bytes).map_err(|_| Source::Unreadable)
-        }
-        Ok(Header { version }) if version > schema::VERSION => Err(Source::Newer),
-        Ok(_) | Err(_) => Err(Source::Unreadable),
-    }
-}
-
 /// Tells the watcher that somebody looks at this session, and what the client said of it. Never
 /// waits; that nobody listens is how a display learns that the watcher is gone.
 fn hand_over(client: &ClientFacts, session: Option<&SessionId>) -> Watcher {
-    let sent = UnixDatagram::unbound().and_then(|socket| {
-        socket.set_nonblocking(true)?;
-        socket.connect(SOCKET)?;
-        match session.and_then(|it| hint(client, it)) {
-            Some(hint) => socket.send(&hint).map(|_| ()),
-            None => Ok(()),
-        }
+    let sent = hints::connect().and_then(|socket| {
+        session.and_then(|it| hint(client, it)).map_or(Ok(()), |it| socket.send(&it).map(drop))
     });
     match sent.map_err(|it| it.kind()) {
         Ok(()) => Watcher::Alive,

@@ -291,7 +291,8 @@ struct Root {
     as_of_ms: i64,
     /// Lines of its transcripts that could not be read.
     skipped_lines: u64,
-    /// What was published before, by this process or an earlier one, until every transcript has been read.
+    /// What was published before, by this process or an earlier one, until every transcript has
+    /// been read.
     recalled: Option<schema::Usage>,
 }
 
@@ -432,7 +433,13 @@ impl State {
     pub fn retire(&mut self) {
         self.watcher = None;
     }
+
     // ---- Fetches
+
+    /// The plan that a source is in.
+    fn plan_of(&mut self, source: &Source) -> &mut Plan<Source> {
+        if matches!(source, Source::Repo(_)) { &mut self.execs } else { &mut self.reads }
+    }
 
     fn start_fetches(&mut self, now: Now) {
         for source in self.reads.take_due(now.mono) {
@@ -444,7 +451,8 @@ impl State {
                     Job::Transcript(path.clone(), from)
                 }
                 Source::Process(path) => Job::Process(path.clone()),
-                Source::Tree(cwd) | Source::Repo(cwd) => Job::Tree(cwd.clone()),
+                Source::Tree(cwd) => Job::Tree(cwd.clone()),
+                Source::Repo(_) => unreachable!("git is in the other plan"),
             };
             self.effects.push(Effect::Fetch(source, job));
         }
@@ -483,7 +491,6 @@ impl State {
     }
 
     fn fetched(&mut self, source: &Source, fetched: Fetched, now: Now) {
-        let is_exec = matches!(source, Source::Repo(_));
         let failure = match &fetched {
             Fetched::Transcript(Err(it)) if !is_gone(it) => Some(it.to_string()),
             Fetched::Repo(Err(it), _) => Some(match it.hint() {
@@ -495,8 +502,7 @@ impl State {
         // Where no session lives any more, nobody wants a next try.
         let is_wanted = !matches!(source, Source::Repo(top) if !self.is_used(top));
         let failure = failure.filter(|_| is_wanted);
-        let plan = if is_exec { &mut self.execs } else { &mut self.reads };
-        plan.done(source, failure.is_none(), now.mono);
+        self.plan_of(source).done(source, failure.is_none(), now.mono);
         let has_more = matches!(&fetched, Fetched::Transcript(Ok(it)) if it.more);
         match failure {
             None => {
@@ -608,8 +614,7 @@ impl State {
     }
 
     /// What has not answered for so long that others wait behind it: a network file system whose
-    /// server is gone, as a rule.
-    /// Returns one of them, and since when.
+    /// server is gone, as a rule. Returns one of them, and since when.
     fn stuck(&self, now: Now) -> Option<(Option<&Source>, Instant)> {
         let then = now.mono.checked_sub(STUCK)?;
         let read = self.reads.stuck(then).map(|(source, since)| (Some(source), since));

@@ -33,6 +33,9 @@ use nix::unistd::Pid;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
+#[cfg(target_os = "linux")]
+use super::process;
+use super::process::Stat;
 use crate::time::{Now, pause};
 
 /// The hidden subcommand under which `main` comes here.
@@ -332,41 +335,21 @@ pub(super) fn end_session(guard: u32) {
     }
 }
 
-struct Process {
-    parent: i32,
-    session: i32,
-}
-
 /// The processes of which `which` says yes. The dead that nobody has reaped are not among them.
 #[cfg(target_os = "linux")]
-fn processes(which: impl Fn(&Process) -> bool) -> Vec<Pid> {
+fn processes(which: impl Fn(&Stat) -> bool) -> Vec<Pid> {
     let Ok(entries) = fs_err::read_dir("/proc") else { return Vec::new() };
     entries
         .flatten()
-        .filter_map(|it| it.file_name().to_str()?.parse().ok())
-        .filter(|pid| {
-            let stat = fs_err::read(format!("/proc/{pid}/stat"));
-            stat.ok().and_then(|it| parse_stat(&it)).is_some_and(|it| which(&it))
-        })
-        .map(Pid::from_raw)
+        .filter_map(|it| it.file_name().to_str()?.parse::<u32>().ok())
+        .filter(|pid| process::stat(*pid).is_some_and(|it| which(&it)))
+        .map(|pid| Pid::from_raw(pid.cast_signed()))
         .collect()
 }
 
 #[cfg(not(target_os = "linux"))]
-fn processes(_: impl Fn(&Process) -> bool) -> Vec<Pid> {
+fn processes(_: impl Fn(&Stat) -> bool) -> Vec<Pid> {
     Vec::new()
-}
-
-/// State, parent, group and session follow the name, which stands in parentheses and may itself
-/// hold any byte.
-#[cfg(target_os = "linux")]
-fn parse_stat(stat: &[u8]) -> Option<Process> {
-    let after_name = stat.get(memchr::memrchr(b')', stat)? + 1..)?;
-    let mut fields = str::from_utf8(after_name).ok()?.split_ascii_whitespace();
-    let is_dead = matches!(fields.next()?, "Z" | "X");
-    let mut number = |n| fields.nth(n)?.parse().ok();
-    let process = Process { parent: number(0)?, session: number(1)? };
-    (!is_dead).then_some(process)
 }
 
 fn errno(err: &io::Error) -> i32 {
@@ -426,15 +409,5 @@ mod tests {
                 assert_eq!(Verdict::parse(&line.as_bytes()[..end]), None, "{:?}", &line[..end]);
             }
         }
-    }
-
-    #[cfg(target_os = "linux")]
-    #[test]
-    fn a_process_name_cannot_pretend_another_parent() {
-        let parse = |stat: &[u8]| parse_stat(stat).map(|it| (it.parent, it.session));
-        assert_eq!(parse(b"7 (sh) S 3 5 6 0"), Some((3, 6)));
-        assert_eq!(parse(b"7 (x) R 1 \xff) S 3 5 6 0"), Some((3, 6)));
-        assert_eq!(parse(b"7 (sh) Z 3 5 6 0"), None);
-        assert_eq!(parse(b"7 (sh"), None);
     }
 }

@@ -42,18 +42,39 @@ struct Started {
     at_ms: Option<i64>,
 }
 
+/// What the kernel says of a process.
+pub(super) struct Stat {
+    /// Its parent.
+    pub(super) parent: i32,
+    /// Its session.
+    pub(super) session: i32,
+    /// When it started, in the kernel's own unit.
+    #[cfg(target_os = "linux")]
+    started: Option<String>,
+}
+
+/// What the kernel says of a process that lives: one that is dead and not reaped does not.
 #[cfg(target_os = "linux")]
-fn started(pid: u32) -> Option<Started> {
-    let stat = fs_err::read(format!("/proc/{pid}/stat")).ok()?;
-    // The name, in parentheses, may hold anything.
-    let end = memchr::memrchr(b')', &stat)?;
-    let rest = str::from_utf8(&stat[end + 1..]).ok()?;
-    let mut fields = rest.split_ascii_whitespace();
-    let state = fields.next()?;
-    if matches!(state, "Z" | "X") {
+pub(super) fn stat(pid: u32) -> Option<Stat> {
+    parse_stat(&fs_err::read(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// The fields follow the name, which stands in parentheses and may itself hold any byte.
+#[cfg(target_os = "linux")]
+fn parse_stat(stat: &[u8]) -> Option<Stat> {
+    let after_name = stat.get(memchr::memrchr(b')', stat)? + 1..)?;
+    let mut fields = str::from_utf8(after_name).ok()?.split_ascii_whitespace();
+    if matches!(fields.next()?, "Z" | "X") {
         return None;
     }
-    let raw = fields.nth(18)?.to_owned();
+    let mut skip = |n| fields.nth(n);
+    let (parent, session) = (skip(0)?.parse().ok()?, skip(1)?.parse().ok()?);
+    Some(Stat { parent, session, started: skip(15).map(str::to_owned) })
+}
+
+#[cfg(target_os = "linux")]
+fn started(pid: u32) -> Option<Started> {
+    let raw = stat(pid)?.started?;
     let at_ms = boot_ms().zip(raw.parse::<i64>().ok()).map(|(boot, ticks)| {
         // USER_HZ is 100 on every architecture that Claude Code runs on.
         boot + ticks * 10
@@ -102,6 +123,16 @@ mod tests {
         assert!(lives(&file(me, Some("Mon Nov 23 12:00:00 2026"), at_ms)), "an unknown notation");
         assert!(!lives(&file(me, Some("1"), at_ms - 60_000)), "started after the file was written");
         assert!(!lives(&file(u32::MAX >> 1, None, at_ms)), "no such process");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_process_name_cannot_pretend_another_parent() {
+        let parse = |stat: &[u8]| parse_stat(stat).map(|it| (it.parent, it.session));
+        assert_eq!(parse(b"7 (sh) S 3 5 6 0"), Some((3, 6)));
+        assert_eq!(parse(b"7 (x) R 1 \xff) S 3 5 6 0"), Some((3, 6)));
+        assert_eq!(parse(b"7 (sh) Z 3 5 6 0"), None);
+        assert_eq!(parse(b"7 (sh"), None);
     }
 
     #[test]

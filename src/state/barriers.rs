@@ -93,9 +93,7 @@ impl State {
     /// A source is of no interest any more, so nobody waits for it: but for the fetch that runs,
     /// where one does.
     pub(super) fn forget(&mut self, source: &Source) {
-        let plan =
-            if matches!(source, Source::Repo(_)) { &mut self.execs } else { &mut self.reads };
-        let is_running = plan.forget(source);
+        let is_running = self.plan_of(source).forget(source);
         self.release(source, is_running);
         self.is_dirty |= self.failing.remove(source).is_some();
     }

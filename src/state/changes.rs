@@ -156,12 +156,8 @@ impl State {
                 self.check_vanished(dir, &[], now);
                 self.leave(dir);
             }
-            Purpose::Processes { root } => {
-                let known: Vec<_> =
-                    self.processes.keys().filter(|it| it.starts_with(dir)).cloned().collect();
-                for path in known {
-                    self.want_process(&root, &path, now);
-                }
+            Purpose::Processes { .. } => {
+                self.listed_for(purpose, dir, &[], now);
                 self.leave(dir);
             }
             Purpose::Git { top } => self.git_dir_missing(&top, dir, now),

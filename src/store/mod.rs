@@ -7,6 +7,7 @@ pub mod checkpoint;
 pub mod lock;
 pub mod schema;
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -14,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use fs_err::os::unix::fs::OpenOptionsExt;
 use nix::fcntl::OFlag;
-use schema::{SessionId, Snapshot};
+use schema::{Header, SessionId, Snapshot};
 
 use crate::error::{Error, Result};
 
@@ -30,7 +31,7 @@ pub const SYNC: &str = "sync";
 pub const LATEST: &str = "latest";
 
 /// Largest snapshot that is read; ours have a few hundred KiB.
-pub const MAX_SNAPSHOT: u64 = 16 << 20;
+const MAX_SNAPSHOT: u64 = 16 << 20;
 
 /// The state directory, checked.
 #[derive(Clone, Debug)]
@@ -75,9 +76,33 @@ impl StateDir {
 
     /// The snapshot on disk; `None` where there is none, or none that this version understands.
     pub fn read_snapshot(&self) -> Option<Snapshot> {
-        let bytes = read_bounded(&self.join(SNAPSHOT), MAX_SNAPSHOT).ok()?;
-        let snapshot: Snapshot = serde_json::from_slice(&bytes).ok()?;
-        (snapshot.version == schema::VERSION).then_some(snapshot)
+        read_snapshot(&self.join(SNAPSHOT)).ok()
+    }
+}
+
+/// Why there is no snapshot to be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unusable {
+    /// There is no file.
+    Missing,
+    /// Its fields may mean something else than we know.
+    Newer,
+    /// It is no snapshot, or cannot be read.
+    Unreadable,
+}
+
+/// Reads a snapshot of our version.
+pub fn read_snapshot(path: &Path) -> std::result::Result<Snapshot, Unusable> {
+    let bytes = read_bounded(path, MAX_SNAPSHOT).map_err(|it| match it.kind() {
+        io::ErrorKind::NotFound => Unusable::Missing,
+        _ => Unusable::Unreadable,
+    })?;
+    // Nothing but its version may be known of it before that is.
+    let Header { version } = serde_json::from_slice(&bytes).map_err(|_| Unusable::Unreadable)?;
+    match version.cmp(&schema::VERSION) {
+        Ordering::Equal => serde_json::from_slice(&bytes).map_err(|_| Unusable::Unreadable),
+        Ordering::Greater => Err(Unusable::Newer),
+        Ordering::Less => Err(Unusable::Unreadable),
     }
 }
 

@@ -63,6 +63,13 @@ pub struct Snapshot {
     pub degraded: Vec<Degraded>,
 }
 
+/// All of a [`Snapshot`] that every version can read.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub(super) struct Header {
+    /// As in [`Snapshot::version`].
+    pub(super) version: u32,
+}
+
 /// The process behind a snapshot.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]

@@ -180,7 +180,13 @@ fn a_transcript_that_is_truncated_is_read_anew() {
     let _watcher = sandbox.start_watcher();
     let line = transcript.prompt_line("all over");
     fs_err::write(&transcript.path, line).unwrap();
-    let snapshot = sandbox.wait_for("one turn", |it| session(it, "s1").turns == 1);
+    check_is_read_anew(&sandbox, &mut transcript, 1);
+}
+
+/// Of what the transcript said before, nothing counts, and reading goes on.
+#[track_caller]
+fn check_is_read_anew(sandbox: &Sandbox, transcript: &mut Transcript, n_turns: u64) {
+    let snapshot = sandbox.wait_for("the new turns", |it| session(it, "s1").turns == n_turns);
     assert_eq!(session(&snapshot, "s1").tokens, Tokens::default());
     transcript.reply("after that");
     sandbox.wait_for("a reply", |it| session(it, "s1").tokens == TOKENS);
@@ -199,10 +205,7 @@ fn a_transcript_that_is_replaced_is_read_anew() {
     }
     fs_err::write(sandbox.path("new"), new).unwrap();
     fs_err::rename(sandbox.path("new"), &transcript.path).unwrap();
-    let snapshot = sandbox.wait_for("the new file's turns", |it| session(it, "s1").turns == 20);
-    assert_eq!(session(&snapshot, "s1").tokens, Tokens::default());
-    transcript.reply("after that");
-    sandbox.wait_for("a reply", |it| session(it, "s1").tokens == TOKENS);
+    check_is_read_anew(&sandbox, &mut transcript, 20);
 }
 
 #[test]
