@@ -3,7 +3,6 @@
 #
 #   contrib/demo.sh                  until Ctrl-C
 #   contrib/demo.sh --seconds 30     ends by itself
-#   contrib/demo.sh --kill-watcher   kills the watcher after 8 s, starts another after 16 s
 #   contrib/demo.sh --check          no terminal: are the lines true, is nothing left running?
 #
 # Three make-believe sessions (demo_sessions.py) write transcripts and work in git repositories.
@@ -17,7 +16,6 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 seconds=
 mode=live
-kill_watcher=no
 
 usage() { sed -n '2,/^$/s/^# \{0,1\}//p' "$0"; }
 
@@ -31,7 +29,6 @@ while [ $# -gt 0 ]; do
             shift
             ;;
         --check) mode=check ;;
-        --kill-watcher) kill_watcher=yes ;;
         -h | --help) usage; exit 0 ;;
         *) usage >&2; exit 2 ;;
     esac
@@ -157,18 +154,8 @@ draw() {
 live() {
     # The alternate screen, no cursor, no wrapping.
     printf '\e[?1049h\e[?25l\e[?7l'
-    local killed=no
     SECONDS=0
     while [ -z "$seconds" ] || [ "$SECONDS" -lt "$seconds" ]; do
-        if [ $kill_watcher = yes ] && [ $killed = no ] && [ "$SECONDS" -ge 8 ]; then
-            kill -KILL "$watcher"
-            # Said to `wait`, or bash would announce it in the middle of the screen.
-            wait "$watcher" 2>/dev/null || true
-            killed=yes
-        elif [ $killed = yes ] && [ "$SECONDS" -ge 16 ]; then
-            start_watcher
-            killed=and-back
-        fi
         draw
         sleep 0.5
     done
