@@ -23,6 +23,7 @@ use crate::store::lock::FetchLock;
 use crate::time::Now;
 use exec::{Limits, Runner};
 use git::tree::WorkTree;
+use tail::Reader;
 
 /// The threads. They end when this is dropped and their jobs are done.
 #[derive(Debug)]
@@ -40,8 +41,10 @@ impl Workers {
         let (reads, jobs) = unbounded::<(Source, Job)>();
         for _ in 0..READERS {
             let (jobs, fetched) = (jobs.clone(), fetched.clone());
+            let mut reader = Reader::new(tail::LIMITS);
             spawn("read", jobs, move |(source, job)| {
-                let res = guarded(|| read(&job)).unwrap_or_else(|it| failed(&job, it));
+                let res = guarded(|| read(&job, &mut reader));
+                let res = res.unwrap_or_else(|it| failed(&job, it));
                 fetched(source, res);
             })?;
         }
@@ -83,11 +86,11 @@ fn guarded(fetch: impl FnOnce() -> Fetched) -> Result<Fetched, Box<dyn Any + Sen
     catch_unwind(AssertUnwindSafe(fetch))
 }
 
-fn read(job: &Job) -> Fetched {
+fn read(job: &Job, reader: &mut Reader) -> Fetched {
     match job {
         Job::Transcript(path, from) => {
             let from = from.as_deref().cloned();
-            Fetched::Transcript(tail::read_tail(path, from, tail::LIMITS).map(Box::new))
+            Fetched::Transcript(reader.read_tail(path, from).map(Box::new))
         }
         Job::Process(path) => Fetched::Process(process::look(path)),
         Job::Tree(cwd) => {

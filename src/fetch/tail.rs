@@ -76,94 +76,102 @@ pub struct Limits {
 pub const LIMITS: Limits =
     Limits { bytes: 32 << 20, entries: 4096, line: 1 << 20, string: 4096, chunk: 64 << 10 };
 
-/// Reads on from `from`, or from the beginning.
-///
-/// A line without its newline is not read yet: its writer may be in the middle of it.
-pub fn read_tail(
-    path: &Path,
-    from: Option<(Cursor, TranscriptFacts)>,
+/// Reads tails, one after the other. What it needs room for it keeps for the next one.
+#[derive(Debug)]
+pub struct Reader {
     limits: Limits,
-) -> io::Result<Tail> {
-    // Something else may lie under this name: a pipe must not make us wait for its writer.
-    let file =
-        fs_err::OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path)?;
-    let meta = file.metadata()?;
-    if !meta.is_file() {
-        let reason = format!("{} is not a regular file", path.display());
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
-    }
-    let is_known = from.is_some();
-    let (dev, ino, size) = (meta.dev(), meta.ino(), meta.size());
-    let same = from.filter(|(it, _)| (it.dev, it.ino) == (dev, ino) && it.scanned <= size);
-    let same = match same {
-        Some((it, facts)) if it.check == check_before(&file, it.offset)? => Some((it, facts)),
-        _ => None,
-    };
-    let restarted = is_known && same.is_none();
-    let (cursor, facts) = same.unwrap_or_default();
-
-    let mut tail = Tail {
-        began: cursor.offset,
-        cursor: Cursor { dev, ino, ..cursor },
-        restarted,
-        facts,
-        entries: Vec::new(),
-        more: false,
-        size,
-        mtime_ms: meta.mtime().saturating_mul(1000) + meta.mtime_nsec() / 1_000_000,
-    };
-    let mut chunk = vec![0; limits.chunk];
-    if let Some(line_end) = tail.find_line_end(&file, &mut chunk, limits)? {
-        let mut fold = Fold::on(std::mem::take(&mut tail.facts));
-        tail.read_lines(&file, &mut chunk, limits, line_end, &mut fold)?;
-        (tail.entries, tail.facts) = fold.finish();
-        tail.cursor.check = check_before(&file, tail.cursor.offset)?;
-    }
-    Ok(tail)
+    chunk: Vec<u8>,
+    line: Line,
 }
 
-impl Tail {
+impl Reader {
+    /// One that takes no more than this for a read.
+    pub fn new(limits: Limits) -> Reader {
+        Reader { limits, chunk: vec![0; limits.chunk], line: Line::new(limits) }
+    }
+
+    /// Reads on from `from`, or from the beginning.
+    ///
+    /// A line without its newline is not read yet: its writer may be in the middle of it.
+    pub fn read_tail(
+        &mut self,
+        path: &Path,
+        from: Option<(Cursor, TranscriptFacts)>,
+    ) -> io::Result<Tail> {
+        // Something else may lie under this name: a pipe must not make us wait for its writer.
+        let flags = OFlag::O_NONBLOCK.bits();
+        let file = fs_err::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+        let meta = file.metadata()?;
+        if !meta.is_file() {
+            let reason = format!("{} is not a regular file", path.display());
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, reason));
+        }
+        let is_known = from.is_some();
+        let (dev, ino, size) = (meta.dev(), meta.ino(), meta.size());
+        let same = from.filter(|(it, _)| (it.dev, it.ino) == (dev, ino) && it.scanned <= size);
+        let same = match same {
+            Some((it, facts)) if it.check == check_before(&file, it.offset)? => Some((it, facts)),
+            _ => None,
+        };
+        let restarted = is_known && same.is_none();
+        let (cursor, facts) = same.unwrap_or_default();
+
+        let mut tail = Tail {
+            began: cursor.offset,
+            cursor: Cursor { dev, ino, ..cursor },
+            restarted,
+            facts,
+            entries: Vec::new(),
+            more: false,
+            size,
+            mtime_ms: meta.mtime().saturating_mul(1000) + meta.mtime_nsec() / 1_000_000,
+        };
+        if let Some(line_end) = self.find_line_end(&mut tail, &file)? {
+            let mut fold = Fold::on(std::mem::take(&mut tail.facts));
+            self.read_lines(&mut tail, &file, line_end, &mut fold)?;
+            (tail.entries, tail.facts) = fold.finish();
+            tail.cursor.check = check_before(&file, tail.cursor.offset)?;
+        }
+        Ok(tail)
+    }
+
     /// Looks for the end of a line that had none at the last read. Returns a place up to which
     /// reading is worth it, if it is.
-    fn find_line_end(
-        &mut self,
-        file: &fs_err::File,
-        chunk: &mut [u8],
-        limits: Limits,
-    ) -> io::Result<Option<u64>> {
-        let start = self.cursor.scanned;
-        if start == self.cursor.offset {
+    fn find_line_end(&mut self, tail: &mut Tail, file: &fs_err::File) -> io::Result<Option<u64>> {
+        let start = tail.cursor.scanned;
+        if start == tail.cursor.offset {
             return Ok(Some(start));
         }
-        while self.cursor.scanned - start < limits.bytes {
-            let n = file.read_at(chunk, self.cursor.scanned)?;
-            if let Some(at) = memchr(b'\n', &chunk[..n]) {
-                return Ok(Some(self.cursor.scanned + at as u64 + 1));
+        while tail.cursor.scanned - start < self.limits.bytes {
+            let n = file.read_at(&mut self.chunk, tail.cursor.scanned)?;
+            if let Some(at) = memchr(b'\n', &self.chunk[..n]) {
+                return Ok(Some(tail.cursor.scanned + at as u64 + 1));
             }
             if n == 0 {
                 return Ok(None);
             }
-            self.cursor.scanned += n as u64;
+            tail.cursor.scanned += n as u64;
         }
-        self.more = true;
+        tail.more = true;
         Ok(None)
     }
 
     fn read_lines(
         &mut self,
+        tail: &mut Tail,
         file: &fs_err::File,
-        chunk: &mut [u8],
-        limits: Limits,
         line_end: u64,
         fold: &mut Fold,
     ) -> io::Result<()> {
-        let end = line_end.max(self.cursor.offset.saturating_add(limits.bytes));
-        let mut line = Line::new(limits);
-        let mut at = self.cursor.offset;
+        let Reader { limits, chunk, line } = self;
+        let end = line_end.max(tail.cursor.offset.saturating_add(limits.bytes));
+        let mut at = tail.cursor.offset;
+        // What the read before left there was not a whole line.
+        line.clear();
         loop {
-            self.cursor.scanned = at;
+            tail.cursor.scanned = at;
             if at >= end {
-                self.more = true;
+                tail.more = true;
                 return Ok(());
             }
             let n = file.read_at(chunk, at)?;
@@ -174,20 +182,20 @@ impl Tail {
             for newline in memchr_iter(b'\n', &chunk[..n]) {
                 // Most lines lie in one chunk, and need not be copied.
                 if line.is_empty() {
-                    fold.line(self.cursor.offset, &chunk[rest..newline]);
+                    fold.line(tail.cursor.offset, &chunk[rest..newline]);
                 } else {
                     line.push(&chunk[rest..newline]);
                     match line.bytes() {
-                        Some(line) => fold.line(self.cursor.offset, line),
+                        Some(line) => fold.line(tail.cursor.offset, line),
                         None => fold.skip_line(),
                     }
                     line.clear();
                 }
                 rest = newline + 1;
-                self.cursor.offset = at + rest as u64;
+                tail.cursor.offset = at + rest as u64;
                 if fold.n_entries() >= limits.entries {
-                    self.cursor.scanned = self.cursor.offset;
-                    self.more = true;
+                    tail.cursor.scanned = tail.cursor.offset;
+                    tail.more = true;
                     return Ok(());
                 }
             }
@@ -208,6 +216,7 @@ fn check_before(file: &fs_err::File, offset: u64) -> io::Result<u64> {
 }
 
 /// A line as it arrives, piece by piece, never longer than [`Limits::line`].
+#[derive(Debug)]
 struct Line {
     limits: Limits,
     bytes: Vec<u8>,
@@ -254,7 +263,7 @@ impl Line {
 
 /// Copies JSON while it arrives, and leaves out the ends of long strings. What was a document stays
 /// one: a string is never cut within a character, an escape or a surrogate pair.
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Elision {
     state: State,
     /// Bytes of the current string that were copied.
@@ -263,7 +272,7 @@ struct Elision {
     in_pair: bool,
 }
 
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 enum State {
     #[default]
     Outside,
@@ -375,8 +384,9 @@ mod tests {
     fn read(path: &Path, mut from: Option<(Cursor, TranscriptFacts)>, limits: Limits) -> Tail {
         let mut entries = Vec::new();
         let mut restarted = false;
+        let mut reader = Reader::new(limits);
         loop {
-            let tail = read_tail(path, from, limits).expect("can read");
+            let tail = reader.read_tail(path, from).expect("can read");
             entries.extend(tail.entries.iter().cloned());
             restarted |= tail.restarted;
             if !tail.more {
@@ -394,7 +404,7 @@ mod tests {
     fn count(entries: &[(u64, Entry)]) -> Sums {
         let mut ledger = Ledger::new(Prices::builtin());
         let file = ledger.file("a");
-        entries.iter().for_each(|(place, it)| ledger.add(file, *place, None, it));
+        ledger.add(file, None, entries);
         ledger.sum_up(0..i64::MAX)
     }
 
@@ -431,9 +441,9 @@ mod tests {
         let dir = tempfile::tempdir().expect("can write");
         let pipe = dir.path().join("s.jsonl");
         nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).expect("can make a pipe");
-        assert!(read_tail(&pipe, None, LIMITS).is_err());
-        assert!(read_tail(dir.path(), None, LIMITS).is_err());
-        assert!(read_tail(&dir.path().join("none"), None, LIMITS).is_err());
+        for path in [pipe.as_path(), dir.path(), &dir.path().join("none")] {
+            assert!(Reader::new(LIMITS).read_tail(path, None).is_err(), "{path:?}");
+        }
     }
 
     #[test]

@@ -108,9 +108,7 @@ impl State {
                 it.agents.remove(path);
             }
         }
-        for (offset, entry) in &tail.entries {
-            root.ledger.add(file.id, *offset, file.session.as_ref(), entry);
-        }
+        root.ledger.add(file.id, file.session.as_ref(), &tail.entries);
         root.skipped_lines += tail.facts.skipped_lines;
         root.skipped_lines -= file.facts.skipped_lines;
         let stamp = Stamp {

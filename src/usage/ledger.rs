@@ -157,17 +157,19 @@ impl Ledger {
         file
     }
 
-    /// Takes in the entry at `offset` of `file`. `session` is the one that the path names; where
-    /// it names none (a subagent in the old layout) the entry's own counts.
-    pub fn add(&mut self, file: FileId, offset: u64, session: Option<&SessionId>, entry: &Entry) {
-        if entry.at_ms < self.horizon_ms {
-            return;
+    /// Takes in what `file` says, each entry with its place there. `session` is the one that the
+    /// path names; where it names none (a subagent in the old layout) the entry's own counts.
+    pub fn add(&mut self, file: FileId, session: Option<&SessionId>, entries: &[(u64, Entry)]) {
+        let named = session.map(|it| self.session_no(it));
+        let horizon_ms = self.horizon_ms;
+        for (offset, entry) in entries.iter().filter(|(_, it)| it.at_ms >= horizon_ms) {
+            let own = || entry.session.as_deref().and_then(SessionId::checked);
+            let session = named.unwrap_or_else(|| own().map_or(0, |it| self.session_no(&it)));
+            self.add_one(file, *offset, session, entry);
         }
-        let own = || entry.session.as_deref().and_then(SessionId::checked);
-        let session = match session {
-            Some(it) => self.session_no(it),
-            None => own().map_or(0, |it| self.session_no(&it)),
-        };
+    }
+
+    fn add_one(&mut self, file: FileId, offset: u64, session: u32, entry: &Entry) {
         let cost = self.prices.cost(entry);
         let candidate = Candidate {
             at_ms: entry.at_ms,
@@ -479,7 +481,7 @@ mod tests {
         let mut ledger = Ledger::new(Prices::builtin());
         for (offset, (path, name, entry)) in (0..).zip(entries) {
             let file = ledger.file(path);
-            ledger.add(file, offset, Some(&session(name)), entry);
+            ledger.add(file, Some(&session(name)), &[(offset, entry.clone())]);
         }
         ledger
     }
@@ -549,7 +551,7 @@ mod tests {
         let mut ledger = ledger(&[("a", "s", entry("msg_1", "r", 5))]);
         let file = ledger.file("b");
         let yesterday = Entry { at_ms: NOON - DAY_MS, ..entry("msg_1", "r", 9) };
-        ledger.add(file, 0, Some(&session("t")), &yesterday);
+        ledger.add(file, Some(&session("t")), &[(0, yesterday)]);
         assert_eq!(ledger.session(&session("s")), None);
         assert_eq!(ledger.session(&session("t")).map(|it| it.totals.tokens.output), Some(9));
         let usage = ledger.usage(NOON, &TimeZone::UTC, Weekday::Monday);
@@ -576,7 +578,7 @@ mod tests {
         ledger.forget_before(NOON + 1);
         assert!(ledger.candidates.is_empty());
         let file = ledger.file("a");
-        ledger.add(file, 9, None, &entry("msg_2", "r", 5));
+        ledger.add(file, None, &[(9, entry("msg_2", "r", 5))]);
         assert_eq!(ledger.sum_up(0..i64::MAX).output, 0);
     }
 
@@ -665,7 +667,8 @@ mod tests {
             let add = |ledger: &mut Ledger, it: usize| {
                 if let Some((file, name, entry)) = entries.get(it) {
                     let file = ledger.file(["a", "b", "c"][*file]);
-                    ledger.add(file, it as u64, Some(&session(["s", "t"][*name])), entry);
+                    let entries = [(it as u64, entry.clone())];
+                    ledger.add(file, Some(&session(["s", "t"][*name])), &entries);
                 }
             };
             let mut cold = Ledger::new(Prices::builtin());

@@ -41,17 +41,6 @@ pub struct Entry {
     pub cost_usd: Option<f64>,
 }
 
-impl Entry {
-    /// Whether both tell of the same reply to the same session.
-    pub fn is_copy_of(&self, other: &Entry) -> bool {
-        self.message_id.is_some()
-            && self.message_id == other.message_id
-            && self.request_id == other.request_id
-            && self.session == other.session
-            && self.sidechain == other.sidechain
-    }
-}
-
 /// Token counts by price.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EntryTokens {

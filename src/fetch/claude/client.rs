@@ -4,7 +4,6 @@
 use serde::de::Deserialize;
 
 use super::lenient::{Field, Object, Word};
-use super::transcript::Usage;
 use crate::store::schema::{ClientFacts, Limit, Limits, Model, SessionId, Status};
 use crate::time::SECOND_MS;
 
@@ -59,7 +58,7 @@ pub fn parse_session_file(bytes: &[u8]) -> Option<SessionFile> {
 
 #[derive(Default, serde::Deserialize)]
 #[serde(default)]
-struct StdinDocument<'a> {
+struct StdinDocument {
     session_id: Field<String>,
     transcript_path: Field<String>,
     cwd: Field<String>,
@@ -67,8 +66,7 @@ struct StdinDocument<'a> {
     model: Field<Object<StdinModel>>,
     workspace: Field<Object<Workspace>>,
     cost: Field<Object<StdinCost>>,
-    #[serde(borrow)]
-    context_window: Field<Object<ContextWindow<'a>>>,
+    context_window: Field<Object<ContextWindow>>,
     rate_limits: Field<Object<RateLimits>>,
 }
 
@@ -93,11 +91,26 @@ struct StdinCost {
 
 #[derive(Default, serde::Deserialize)]
 #[serde(default)]
-struct ContextWindow<'a> {
+struct ContextWindow {
     context_window_size: Field<u64>,
     used_percentage: Field<f64>,
-    #[serde(borrow)]
-    current_usage: Field<Object<Usage<'a>>>,
+    current_usage: Field<Object<CurrentUsage>>,
+}
+
+#[derive(Default, serde::Deserialize)]
+#[serde(default)]
+struct CurrentUsage {
+    input_tokens: Field<u64>,
+    cache_creation_input_tokens: Field<u64>,
+    cache_read_input_tokens: Field<u64>,
+}
+
+impl CurrentUsage {
+    fn context(&self) -> u64 {
+        [&self.input_tokens, &self.cache_creation_input_tokens, &self.cache_read_input_tokens]
+            .iter()
+            .fold(0, |sum, it| sum.saturating_add(it.0.unwrap_or(0)))
+    }
 }
 
 #[derive(Default, serde::Deserialize)]
@@ -117,7 +130,7 @@ struct RateLimit {
 
 /// Reads the document that the client hands to its status line; none where it is no JSON object.
 pub fn parse_stdin(bytes: &[u8]) -> Option<ClientFacts> {
-    let document: StdinDocument<'_> = parse(bytes)?;
+    let document: StdinDocument = parse(bytes)?;
     let window = document.context_window.0.map(|it| it.0).unwrap_or_default();
     let limits = document.rate_limits.0.map(|it| it.0).unwrap_or_default();
     let model = document.model.0.and_then(|Object(it)| {

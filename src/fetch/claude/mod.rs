@@ -8,6 +8,7 @@
 
 pub mod client;
 mod lenient;
+mod scan;
 #[cfg(test)]
 mod tests;
 pub mod transcript;

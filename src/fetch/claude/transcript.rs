@@ -2,11 +2,11 @@
 
 use std::sync::LazyLock;
 
+use jiff::Timestamp;
 use memchr::memmem::Finder;
-use serde::de::SeqAccess;
 use unicode_segmentation::UnicodeSegmentation;
 
-use super::lenient::{Field, Fits, Head, Object, Text, Time, head};
+use super::scan::{Scan, Text};
 use crate::store::schema::Message;
 use crate::usage::{Entry, EntryTokens};
 
@@ -71,7 +71,14 @@ pub struct Fold {
     facts: TranscriptFacts,
     entries: Vec<(u64, Entry)>,
     /// The newest text and when it was said. Only the last one is worth a preview.
-    said: Option<(i64, String)>,
+    said: Option<(i64, Said)>,
+}
+
+#[derive(Debug)]
+enum Said {
+    Text(String),
+    /// The content of a reply, which has a visible text, as it stands in the line.
+    Reply(Vec<u8>),
 }
 
 impl Fold {
@@ -94,9 +101,9 @@ impl Fold {
             self.facts.skipped_lines += u64::from(!looks_whole);
             return;
         }
-        match serde_json::from_slice(line) {
-            Ok(Field(Some(Object(line)))) => self.fold(offset, line),
-            Ok(Field(None)) | Err(_) => self.facts.skipped_lines += 1,
+        match Line::read(line) {
+            Some(line) => self.fold(offset, line),
+            None => self.facts.skipped_lines += 1,
         }
     }
 
@@ -112,8 +119,14 @@ impl Fold {
 
     /// What the lines say was used, each entry with a place of its own, and what else they say.
     pub fn finish(mut self) -> (Vec<(u64, Entry)>, TranscriptFacts) {
-        if let Some((at_ms, text)) = self.said {
-            self.facts.last_message = Some(Message { at_ms, preview: Some(preview(&text)) });
+        if let Some((at_ms, said)) = self.said {
+            let preview = match &said {
+                Said::Text(text) => Some(preview(text)),
+                Said::Reply(content) => {
+                    Content::read(content).and_then(|it| it.said().map(preview))
+                }
+            };
+            self.facts.last_message = Some(Message { at_ms, preview });
         }
         (self.entries, self.facts)
     }
@@ -126,94 +139,170 @@ impl Fold {
 fn is_tool_result(line: &[u8]) -> bool {
     static TOOL_RESULT: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\"tool_result\""));
     static USAGE: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\"usage\""));
-    TOOL_RESULT.find(line).is_some() && USAGE.find(line).is_none()
+    USAGE.find(line).is_none() && TOOL_RESULT.find(line).is_some()
 }
 
-#[derive(Default, serde::Deserialize)]
-#[serde(default, rename_all = "camelCase")]
+#[derive(Debug, Default)]
 struct Line<'a> {
-    #[serde(rename = "type", borrow)]
-    kind: Field<Text<'a>>,
-    #[serde(borrow)]
-    subtype: Field<Text<'a>>,
-    timestamp: Field<Time>,
-    #[serde(borrow)]
-    session_id: Field<Text<'a>>,
-    #[serde(borrow)]
-    cwd: Field<Text<'a>>,
-    is_sidechain: Field<bool>,
-    is_meta: Field<bool>,
-    is_compact_summary: Field<bool>,
-    is_api_error_message: Field<bool>,
-    #[serde(borrow)]
-    request_id: Field<Text<'a>>,
-    #[serde(rename = "costUSD")]
-    cost_usd: Field<f64>,
-    #[serde(borrow)]
-    custom_title: Field<Text<'a>>,
-    #[serde(borrow)]
-    ai_title: Field<Text<'a>>,
-    #[serde(borrow)]
-    message: Field<Object<LineMessage<'a>>>,
+    kind: Text<'a>,
+    subtype: Text<'a>,
+    at_ms: Option<i64>,
+    session_id: Option<Text<'a>>,
+    cwd: Option<Text<'a>>,
+    is_sidechain: Option<bool>,
+    is_meta: bool,
+    is_compact_summary: bool,
+    is_api_error_message: bool,
+    request_id: Option<Text<'a>>,
+    cost_usd: Option<f64>,
+    custom_title: Option<Text<'a>>,
+    ai_title: Option<Text<'a>>,
+    message: LineMessage<'a>,
 }
 
-#[derive(Default, serde::Deserialize)]
-#[serde(default)]
+#[derive(Debug, Default)]
 struct LineMessage<'a> {
-    #[serde(borrow)]
-    id: Field<Text<'a>>,
-    #[serde(borrow)]
-    model: Field<Text<'a>>,
-    #[serde(borrow)]
-    content: Field<Content<'a>>,
-    #[serde(borrow)]
-    stop_reason: Field<Text<'a>>,
-    #[serde(borrow)]
-    usage: Field<Object<Usage<'a>>>,
+    id: Option<Text<'a>>,
+    model: Option<Text<'a>>,
+    /// Most of a reply's bytes, and seldom of interest.
+    content: Option<&'a [u8]>,
+    stop_reason: Text<'a>,
+    usage: Option<Usage<'a>>,
 }
 
 /// Of a reply, or of one iteration within it.
-#[derive(Default, serde::Deserialize)]
-#[serde(default)]
+#[derive(Debug, Default)]
 pub(super) struct Usage<'a> {
-    #[serde(rename = "type", borrow)]
-    kind: Field<Text<'a>>,
-    #[serde(borrow)]
-    model: Field<Text<'a>>,
-    input_tokens: Field<u64>,
-    output_tokens: Field<u64>,
-    cache_creation_input_tokens: Field<u64>,
-    cache_read_input_tokens: Field<u64>,
-    cache_creation: Field<Object<CacheCreation>>,
-    server_tool_use: Field<Object<ServerToolUse>>,
-    #[serde(borrow)]
-    speed: Field<Text<'a>>,
-    #[serde(borrow)]
-    inference_geo: Field<Text<'a>>,
-    #[serde(borrow)]
-    iterations: Field<Vec<Object<Usage<'a>>>>,
+    kind: Text<'a>,
+    model: Text<'a>,
+    input_tokens: Option<u64>,
+    output_tokens: Option<u64>,
+    cache_creation_input_tokens: Option<u64>,
+    cache_read_input_tokens: Option<u64>,
+    /// Those kept for five minutes, and for an hour.
+    cache_creation: Option<(u64, u64)>,
+    web_searches: u64,
+    speed: Text<'a>,
+    inference_geo: Text<'a>,
+    /// What other models were asked for it, and which of its iterations each was.
+    advice: Vec<(usize, Usage<'a>)>,
 }
 
-#[derive(Default, serde::Deserialize)]
-#[serde(default)]
-struct CacheCreation {
-    ephemeral_5m_input_tokens: Field<u64>,
-    ephemeral_1h_input_tokens: Field<u64>,
+impl<'a> Line<'a> {
+    /// None where it is no JSON object.
+    fn read(json: &'a [u8]) -> Option<Line<'a>> {
+        let mut line = Line::default();
+        let mut scan = Scan::new(json);
+        let is_object = scan.object(|scan, key| {
+            match key {
+                b"type" => line.kind = scan.text()?.unwrap_or_default(),
+                b"subtype" => line.subtype = scan.text()?.unwrap_or_default(),
+                b"timestamp" => line.at_ms = scan.text()?.and_then(|it| instant_ms(&it)),
+                b"sessionId" => line.session_id = scan.text()?,
+                b"cwd" => line.cwd = scan.text()?,
+                b"isSidechain" => line.is_sidechain = scan.flag()?,
+                b"isMeta" => line.is_meta = scan.flag()? == Some(true),
+                b"isCompactSummary" => line.is_compact_summary = scan.flag()? == Some(true),
+                b"isApiErrorMessage" => line.is_api_error_message = scan.flag()? == Some(true),
+                b"requestId" => line.request_id = scan.text()?,
+                b"costUSD" => line.cost_usd = scan.real()?,
+                b"customTitle" => line.custom_title = scan.text()?,
+                b"aiTitle" => line.ai_title = scan.text()?,
+                b"message" => line.message = LineMessage::read(scan)?,
+                _ => scan.skip()?,
+            }
+            Some(())
+        })?;
+        (is_object && scan.rest().is_empty()).then_some(line)
+    }
 }
 
-#[derive(Default, serde::Deserialize)]
-#[serde(default)]
-struct ServerToolUse {
-    web_search_requests: Field<u64>,
+impl<'a> LineMessage<'a> {
+    fn read(scan: &mut Scan<'a>) -> Option<LineMessage<'a>> {
+        let mut message = LineMessage::default();
+        scan.object(|scan, key| {
+            match key {
+                b"id" => message.id = scan.text()?,
+                b"model" => message.model = scan.text()?,
+                b"content" => message.content = Some(scan.raw()?),
+                b"stop_reason" => message.stop_reason = scan.text()?.unwrap_or_default(),
+                b"usage" => message.usage = Usage::read(scan)?,
+                _ => scan.skip()?,
+            }
+            Some(())
+        })?;
+        Some(message)
+    }
 }
 
-#[derive(Default, serde::Deserialize)]
-#[serde(default)]
-struct Block<'a> {
-    #[serde(rename = "type", borrow)]
-    kind: Field<Text<'a>>,
-    #[serde(borrow)]
-    text: Field<Head<'a>>,
+impl<'a> Usage<'a> {
+    fn read(scan: &mut Scan<'a>) -> Option<Option<Usage<'a>>> {
+        let mut usage = Usage::default();
+        let is_object = scan.object(|scan, key| {
+            match key {
+                b"iterations" => usage.advice = Usage::read_advice(scan)?,
+                _ => usage.read_field(scan, key)?,
+            }
+            Some(())
+        })?;
+        Some(is_object.then_some(usage))
+    }
+
+    /// Iterations have none of their own.
+    fn read_advice(scan: &mut Scan<'a>) -> Option<Vec<(usize, Usage<'a>)>> {
+        let mut advice = Vec::new();
+        let mut n = 0;
+        scan.list(|scan| {
+            let mut usage = Usage::default();
+            scan.object(|scan, key| usage.read_field(scan, key))?;
+            if usage.kind == "advisor_message" {
+                advice.push((n, usage));
+            }
+            n += 1;
+            Some(())
+        })?;
+        Some(advice)
+    }
+
+    fn read_field(&mut self, scan: &mut Scan<'a>, key: &[u8]) -> Option<()> {
+        match key {
+            b"type" => self.kind = scan.text()?.unwrap_or_default(),
+            b"model" => self.model = scan.text()?.unwrap_or_default(),
+            b"input_tokens" => self.input_tokens = scan.count()?,
+            b"output_tokens" => self.output_tokens = scan.count()?,
+            b"cache_creation_input_tokens" => self.cache_creation_input_tokens = scan.count()?,
+            b"cache_read_input_tokens" => self.cache_read_input_tokens = scan.count()?,
+            b"cache_creation" => {
+                let (mut for_5m, mut for_1h) = (0, 0);
+                let is_object = scan.object(|scan, key| {
+                    match key {
+                        b"ephemeral_5m_input_tokens" => for_5m = scan.count()?.unwrap_or(0),
+                        b"ephemeral_1h_input_tokens" => for_1h = scan.count()?.unwrap_or(0),
+                        _ => scan.skip()?,
+                    }
+                    Some(())
+                })?;
+                self.cache_creation = is_object.then_some((for_5m, for_1h));
+            }
+            b"server_tool_use" => {
+                scan.object(|scan, key| {
+                    match key {
+                        b"web_search_requests" => self.web_searches = scan.count()?.unwrap_or(0),
+                        _ => scan.skip()?,
+                    }
+                    Some(())
+                })?;
+            }
+            b"speed" => self.speed = scan.text()?.unwrap_or_default(),
+            b"inference_geo" => self.inference_geo = scan.text()?.unwrap_or_default(),
+            _ => scan.skip()?,
+        }
+        Some(())
+    }
+}
+
+fn instant_ms(text: &str) -> Option<i64> {
+    text.parse::<Timestamp>().ok().map(|it| it.as_millisecond())
 }
 
 /// What a message says, as far as we want to know.
@@ -225,94 +314,146 @@ struct Content<'a> {
 
 impl Fold {
     fn fold(&mut self, offset: u64, mut line: Line<'_>) {
-        let at_ms = line.timestamp.0.as_ref().map(|it| it.0);
-        let message = line.message.0.take().map(|it| it.0).unwrap_or_default();
-        // A line is longer than it has entries, so that their places are never another line's.
-        for (place, entry) in (offset..).zip(entries(&line, &message)) {
-            self.push(place, entry);
-        }
+        let message = std::mem::take(&mut line.message);
+        self.count(offset, &line, &message);
 
         let facts = &mut self.facts;
-        facts.last_line_ms = facts.last_line_ms.max(at_ms);
+        facts.last_line_ms = facts.last_line_ms.max(line.at_ms);
         if facts.session.is_none() {
-            facts.session = line.session_id.0.take().map(Text::into_owned);
+            facts.session = line.session_id.take().map(Text::into_owned);
         }
-        facts.sidechain = facts.sidechain.or(line.is_sidechain.0);
-        if line.is_sidechain.is_true() != facts.sidechain.unwrap_or(false) {
+        facts.sidechain = facts.sidechain.or(line.is_sidechain);
+        if line.is_sidechain.unwrap_or(false) != facts.sidechain.unwrap_or(false) {
             return;
         }
-        replace(&mut facts.cwd, line.cwd.0.take());
-        match line.kind.as_str() {
-            "user" => self.fold_prompt(&line, &message, at_ms),
-            "assistant" => self.fold_reply(&line, message, at_ms),
-            "system" if line.subtype.as_str() == "compact_boundary" => {
+        replace(&mut facts.cwd, line.cwd.take());
+        match &*line.kind {
+            "user" => self.fold_prompt(&line, &message),
+            "assistant" => self.fold_reply(&line, message),
+            "system" if line.subtype == "compact_boundary" => {
                 facts.compactions += 1;
                 facts.context_tokens = None;
-                facts.context_as_of_ms = at_ms;
+                facts.context_as_of_ms = line.at_ms;
             }
-            "system" if line.subtype.as_str() == "turn_duration" => facts.turn_open = false,
-            "custom-title" => facts.custom_title = line.custom_title.0.map(Text::into_owned),
-            "ai-title" => facts.ai_title = line.ai_title.0.map(Text::into_owned),
+            "system" if line.subtype == "turn_duration" => facts.turn_open = false,
+            "custom-title" => facts.custom_title = line.custom_title.map(Text::into_owned),
+            "ai-title" => facts.ai_title = line.ai_title.map(Text::into_owned),
             _ => {}
         }
     }
 
-    fn fold_prompt(&mut self, line: &Line<'_>, message: &LineMessage<'_>, at_ms: Option<i64>) {
-        let Some(content) = &message.content.0 else { return };
+    fn fold_prompt(&mut self, line: &Line<'_>, message: &LineMessage<'_>) {
+        let Some(content) = message.content.and_then(Content::read) else { return };
         if content.texts.iter().any(|it| it.starts_with("[Request interrupted by user")) {
             self.facts.turn_open = false;
             return;
         }
-        if line.is_meta.is_true() || line.is_compact_summary.is_true() || content.has_tool_result {
+        if line.is_meta || line.is_compact_summary || content.has_tool_result {
             return;
         }
         // Editors put what they know before what the person wrote.
         let Some(typed) = content.texts.iter().rev().find_map(|it| typed(it)) else { return };
         self.facts.turn_open = true;
         // A subagent's prompts are its session's, not a person's.
-        self.facts.turns += u64::from(!line.is_sidechain.is_true());
-        self.say(at_ms, &typed);
+        self.facts.turns += u64::from(line.is_sidechain != Some(true));
+        if let Some(at_ms) = line.at_ms.filter(|_| has_visible(&typed)) {
+            self.said = Some((at_ms, Said::Text(typed.into_owned())));
+        }
     }
 
-    fn fold_reply(&mut self, line: &Line<'_>, message: LineMessage<'_>, at_ms: Option<i64>) {
-        if let Some(text) = message.content.0.iter().flat_map(|it| &it.texts).next_back() {
-            self.say(at_ms, text);
+    fn fold_reply(&mut self, line: &Line<'_>, message: LineMessage<'_>) {
+        if let Some((at_ms, content)) = line.at_ms.zip(message.content) {
+            self.say(at_ms, content);
         }
         let facts = &mut self.facts;
-        let is_error = line.is_api_error_message.is_true();
-        facts.turn_open =
-            !is_error && matches!(message.stop_reason.as_str(), "" | "tool_use" | "pause_turn");
-        if is_error || message.model.as_str() == "<synthetic>" {
+        facts.turn_open = !line.is_api_error_message
+            && matches!(&*message.stop_reason, "" | "tool_use" | "pause_turn");
+        if line.is_api_error_message || message.model.as_deref() == Some("<synthetic>") {
             return;
         }
-        replace(&mut facts.model, message.model.0);
-        facts.last_reply_ms = facts.last_reply_ms.max(at_ms);
-        if let Some(Object(usage)) = &message.usage.0 {
+        replace(&mut facts.model, message.model);
+        facts.last_reply_ms = facts.last_reply_ms.max(line.at_ms);
+        if let Some(usage) = &message.usage {
             facts.context_tokens = Some(usage.context());
-            facts.context_as_of_ms = at_ms;
+            facts.context_as_of_ms = line.at_ms;
         }
     }
 
-    fn push(&mut self, place: u64, entry: Entry) {
-        match self.entries.last_mut() {
-            // A reply's lines follow each other, and state more and more of what it used.
-            Some((_, last)) if last.is_copy_of(&entry) => {
-                if entry.tokens.all() > last.tokens.all() {
-                    self.entries.pop();
-                    self.entries.push((place, entry));
-                }
-            }
-            _ => self.entries.push((place, entry)),
+    /// Counts a reply, and what other models were asked while it was made.
+    fn count(&mut self, offset: u64, line: &Line<'_>, message: &LineMessage<'_>) {
+        let (Some(at_ms), Some(usage)) = (line.at_ms, &message.usage) else { return };
+        let Some(tokens) = usage.tokens() else { return };
+        // A reply's lines follow each other, and state more and more of what it used.
+        let before = self.entries.last().map(|(_, it)| it);
+        let before = before.filter(|it| is_told_again(it, line, message));
+        if usage.advice.is_empty() && before.is_some_and(|it| tokens.all() <= it.tokens.all()) {
+            return;
         }
+        let is_better = before.is_some_and(|it| tokens.all() > it.tokens.all());
+        let reply = Entry {
+            at_ms,
+            message_id: id(&message.id).map(Box::from),
+            request_id: id(&line.request_id).map(Box::from),
+            session: id(&line.session_id).map(Box::from),
+            sidechain: line.is_sidechain == Some(true),
+            model: message.model.as_deref().unwrap_or_default().into(),
+            tokens,
+            web_searches: usage.web_searches,
+            fast: usage.speed == "fast",
+            us_only: usage.inference_geo.eq_ignore_ascii_case("us"),
+            cost_usd: line.cost_usd.filter(|it| *it >= 0.0),
+        };
+        if is_better {
+            self.entries.pop();
+        }
+        // A line is longer than it has entries, so that their places are never another line's.
+        let mut places = offset..;
+        for ((n, advice), place) in usage.advice.iter().zip(&mut places) {
+            let Some(tokens) = advice.tokens() else { continue };
+            let advice = Entry {
+                // The reply's lines all repeat it, so it needs a name of its own.
+                message_id: reply.message_id.as_ref().map(|it| format!("{it}/{n}").into()),
+                model: (*advice.model).into(),
+                tokens,
+                web_searches: advice.web_searches,
+                fast: advice.speed == "fast",
+                cost_usd: None,
+                ..reply.clone()
+            };
+            self.entries.push((place, advice));
+        }
+        self.entries.push((places.next().unwrap_or(offset), reply));
     }
 
-    fn say(&mut self, at_ms: Option<i64>, text: &str) {
-        let Some(at_ms) = at_ms.filter(|_| text.chars().any(is_visible)) else { return };
-        let (said_ms, said) = self.said.get_or_insert_default();
-        *said_ms = at_ms;
-        said.clear();
-        said.push_str(text);
+    /// Remembers what a reply says, if it says something.
+    fn say(&mut self, at_ms: i64, content: &[u8]) {
+        static TEXT: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\"text\""));
+        // As a rule the line after has another text, and this one need not be taken apart.
+        let rest = content.strip_prefix(br#"[{"type":"text","text":""#);
+        let first = rest.and_then(<[u8]>::first);
+        if first.is_some_and(|it| it.is_ascii_graphic() && !matches!(it, b'"' | b'\\')) {
+            self.said = Some((at_ms, Said::Reply(content.to_owned())));
+        } else if TEXT.find(content).is_some()
+            && let Some(content) = Content::read(content)
+            && let Some(text) = content.said()
+        {
+            self.said = Some((at_ms, Said::Text(text.to_owned())));
+        }
     }
+}
+
+/// An id that says something.
+fn id<'a>(it: &'a Option<Text<'_>>) -> Option<&'a str> {
+    it.as_deref().filter(|it| !it.is_empty())
+}
+
+/// Whether a line tells of the same reply to the same session.
+fn is_told_again(entry: &Entry, line: &Line<'_>, message: &LineMessage<'_>) -> bool {
+    entry.message_id.is_some()
+        && entry.message_id.as_deref() == id(&message.id)
+        && entry.request_id.as_deref() == id(&line.request_id)
+        && entry.session.as_deref() == id(&line.session_id)
+        && entry.sidechain == (line.is_sidechain == Some(true))
 }
 
 /// Takes over what a line says. Most lines say what the one before said.
@@ -324,72 +465,24 @@ fn replace(fact: &mut Option<String>, said: Option<Text<'_>>) {
     }
 }
 
-/// A reply, and what other models were asked while it was made.
-fn entries(line: &Line<'_>, message: &LineMessage<'_>) -> Vec<Entry> {
-    let (Some(Time(at_ms)), Some(Object(usage))) = (&line.timestamp.0, &message.usage.0) else {
-        return Vec::new();
-    };
-    let Some(tokens) = usage.tokens() else { return Vec::new() };
-    let text = |it: &Field<Text<'_>>| it.0.as_deref().filter(|it| !it.is_empty()).map(Box::from);
-    let reply = Entry {
-        at_ms: *at_ms,
-        message_id: text(&message.id),
-        request_id: text(&line.request_id),
-        session: text(&line.session_id),
-        sidechain: line.is_sidechain.is_true(),
-        model: message.model.as_str().into(),
-        tokens,
-        web_searches: usage.web_searches(),
-        fast: usage.speed.as_str() == "fast",
-        us_only: usage.inference_geo.as_str().eq_ignore_ascii_case("us"),
-        cost_usd: line.cost_usd.0.filter(|it| it.is_finite() && *it >= 0.0),
-    };
-    let iterations = usage.iterations.0.iter().flatten().enumerate();
-    let advice = iterations.filter(|(_, it)| it.0.kind.as_str() == "advisor_message");
-    let advice = advice.filter_map(|(n, Object(advice))| {
-        Some(Entry {
-            // The reply's lines all repeat it, so it needs a name of its own.
-            message_id: reply.message_id.as_ref().map(|it| format!("{it}/{n}").into()),
-            model: advice.model.as_str().into(),
-            tokens: advice.tokens()?,
-            web_searches: advice.web_searches(),
-            fast: advice.speed.as_str() == "fast",
-            cost_usd: None,
-            ..reply.clone()
-        })
-    });
-    let mut entries: Vec<_> = advice.collect();
-    entries.push(reply);
-    entries
-}
-
 impl Usage<'_> {
     fn tokens(&self) -> Option<EntryTokens> {
-        let (cache_write_5m, cache_write_1h) = match &self.cache_creation.0 {
-            Some(Object(it)) => (
-                it.ephemeral_5m_input_tokens.0.unwrap_or(0),
-                it.ephemeral_1h_input_tokens.0.unwrap_or(0),
-            ),
-            None => (self.cache_creation_input_tokens.0.unwrap_or(0), 0),
-        };
+        let at_5m = || (self.cache_creation_input_tokens.unwrap_or(0), 0);
+        let (cache_write_5m, cache_write_1h) = self.cache_creation.unwrap_or_else(at_5m);
         Some(EntryTokens {
-            input: self.input_tokens.0?,
-            output: self.output_tokens.0?,
+            input: self.input_tokens?,
+            output: self.output_tokens?,
             cache_write_5m,
             cache_write_1h,
-            cache_read: self.cache_read_input_tokens.0.unwrap_or(0),
+            cache_read: self.cache_read_input_tokens.unwrap_or(0),
         })
     }
 
     /// As the client counts it: all input, and no output.
-    pub(super) fn context(&self) -> u64 {
-        [&self.input_tokens, &self.cache_creation_input_tokens, &self.cache_read_input_tokens]
-            .iter()
-            .fold(0, |sum, it| sum.saturating_add(it.0.unwrap_or(0)))
-    }
-
-    fn web_searches(&self) -> u64 {
-        self.server_tool_use.0.as_ref().and_then(|it| it.0.web_search_requests.0).unwrap_or(0)
+    fn context(&self) -> u64 {
+        [self.input_tokens, self.cache_creation_input_tokens, self.cache_read_input_tokens]
+            .into_iter()
+            .fold(0, |sum, it| sum.saturating_add(it.unwrap_or(0)))
     }
 }
 
@@ -447,6 +540,10 @@ pub(super) fn preview(text: &str) -> String {
     }
 }
 
+fn has_visible(text: &str) -> bool {
+    text.chars().any(is_visible)
+}
+
 fn is_visible(it: char) -> bool {
     !it.is_whitespace() && !it.is_control() && !turns_text_around(it)
 }
@@ -457,25 +554,52 @@ fn turns_text_around(it: char) -> bool {
         || matches!(it, '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
 }
 
-impl<'de: 'a, 'a> Fits<'de> for Content<'a> {
-    fn borrowed(text: &'de str) -> Option<Content<'a>> {
-        Some(Content { texts: vec![head(text).into()], has_tool_result: false })
-    }
-
-    fn text(text: &str) -> Option<Content<'a>> {
-        Some(Content { texts: vec![head(text).to_owned().into()], has_tool_result: false })
-    }
-
-    fn list<A: SeqAccess<'de>>(mut items: A) -> Result<Option<Content<'a>>, A::Error> {
+impl<'a> Content<'a> {
+    /// None where it is no list of blocks, and no text either.
+    fn read(json: &'a [u8]) -> Option<Content<'a>> {
+        let mut scan = Scan::new(json);
         let mut content = Content::default();
-        while let Some(Field::<Object<Block<'a>>>(item)) = items.next_element()? {
-            let Some(Object(block)) = item else { continue };
-            match block.kind.as_str() {
-                "text" => content.texts.extend(block.text.0.map(|it| it.0)),
-                "tool_result" => content.has_tool_result = true,
-                _ => {}
-            }
+        match json.first()? {
+            b'"' => content.texts.extend(scan.string()?.map(head)),
+            b'[' => scan.list(|scan| content.read_block(scan))?,
+            _ => return None,
         }
-        Ok(Some(content))
+        Some(content)
+    }
+
+    fn read_block(&mut self, scan: &mut Scan<'a>) -> Option<()> {
+        let mut kind = Text::default();
+        let mut text = None;
+        scan.object(|scan, key| {
+            match key {
+                b"type" => kind = scan.text()?.unwrap_or_default(),
+                b"text" => text = scan.string()?.map(head),
+                _ => scan.skip()?,
+            }
+            Some(())
+        })?;
+        match &*kind {
+            "text" => self.texts.extend(text),
+            "tool_result" => self.has_tool_result = true,
+            _ => {}
+        }
+        Some(())
+    }
+
+    /// The last text that shows.
+    fn said(&self) -> Option<&str> {
+        self.texts.iter().map(|it| &**it).rfind(|it| has_visible(it))
+    }
+}
+
+/// The beginning of a text, long enough for a preview.
+fn head(text: Text<'_>) -> Text<'_> {
+    let end = text.floor_char_boundary(512);
+    match text {
+        Text::Borrowed(it) => Text::Borrowed(&it[..end]),
+        Text::Owned(mut it) => {
+            it.truncate(end);
+            Text::Owned(it)
+        }
     }
 }

@@ -1,0 +1,230 @@
+//! PURE. Walks through JSON that another program wrote, and takes out the fields that are asked
+//! for, without building anything of the rest.
+//!
+//! A value that does not fit what is asked of it is none, and takes nothing else with it. What is
+//! only walked past is not checked beyond where it ends: strings are, by their quotes, and objects
+//! and lists by their brackets. Most of a history's cost is this walk, and with a parser that
+//! checks every value it takes twice as long.
+//!
+//! **Invariant:** no input panics, or makes it recurse deeper than its caller asks. `None` from
+//! any function means that the text is not JSON, and that walking on is of no use.
+
+use std::borrow::Cow;
+
+use memchr::memchr;
+
+/// Text that mostly lies in the input itself, and is copied only where it has escapes.
+pub(super) type Text<'a> = Cow<'a, str>;
+
+/// A place in a JSON text, before a value.
+#[derive(Clone, Debug)]
+pub(super) struct Scan<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Scan<'a> {
+    pub(super) fn new(json: &'a [u8]) -> Scan<'a> {
+        Scan { rest: json }
+    }
+
+    /// What has not been walked through yet.
+    pub(super) fn rest(&self) -> &'a [u8] {
+        self.rest
+    }
+
+    /// Walks through an object. `field` gets each key, as it stands between its quotes, and has to
+    /// walk past the value. What is no object has no fields; whether it was one is returned.
+    pub(super) fn object(
+        &mut self,
+        mut field: impl FnMut(&mut Scan<'a>, &'a [u8]) -> Option<()>,
+    ) -> Option<bool> {
+        if self.peek()? != b'{' {
+            self.skip()?;
+            return Some(false);
+        }
+        self.bump();
+        if self.peek()? == b'}' {
+            self.bump();
+            return Some(true);
+        }
+        loop {
+            self.expect(b'"')?;
+            let key = self.string_after_quote()?;
+            self.expect(b':')?;
+            field(self, key)?;
+            if !self.goes_on(b'}')? {
+                return Some(true);
+            }
+        }
+    }
+
+    /// Walks through a list. `item` has to walk past each. What is no list has no items.
+    pub(super) fn list(&mut self, mut item: impl FnMut(&mut Scan<'a>) -> Option<()>) -> Option<()> {
+        if self.peek()? != b'[' {
+            return self.skip();
+        }
+        self.bump();
+        if self.peek()? == b']' {
+            self.bump();
+            return Some(());
+        }
+        loop {
+            item(self)?;
+            if !self.goes_on(b']')? {
+                return Some(());
+            }
+        }
+    }
+
+    /// Walks past a value, and returns it as it stands there.
+    pub(super) fn raw(&mut self) -> Option<&'a [u8]> {
+        self.peek()?;
+        let before = self.rest;
+        self.skip()?;
+        Some(&before[..before.len() - self.rest.len()])
+    }
+
+    /// A string of any length.
+    pub(super) fn string(&mut self) -> Option<Option<Text<'a>>> {
+        if self.peek()? != b'"' {
+            self.skip()?;
+            return Some(None);
+        }
+        let before = self.rest;
+        self.bump();
+        let inner = self.string_after_quote()?;
+        Some(if memchr(b'\\', inner).is_some() {
+            let quoted = &before[..inner.len() + 2];
+            serde_json::from_slice(quoted).ok().map(Text::Owned)
+        } else {
+            str::from_utf8(inner).ok().map(Text::Borrowed)
+        })
+    }
+
+    /// A name, an id or a path. What is longer than a path can be is none of these.
+    pub(super) fn text(&mut self) -> Option<Option<Text<'a>>> {
+        Some(self.string()?.filter(|it| it.len() <= 4096))
+    }
+
+    /// A number of things.
+    pub(super) fn count(&mut self) -> Option<Option<u64>> {
+        let scalar = self.raw()?;
+        let digits = scalar.len() <= 19 && scalar.iter().all(u8::is_ascii_digit);
+        if digits && !scalar.is_empty() {
+            return Some(Some(scalar.iter().fold(0, |sum, it| sum * 10 + u64::from(it - b'0'))));
+        }
+        // Some writers have it as `21000.0`.
+        let real = real(scalar).filter(|it| *it >= 0.0 && it.fract() == 0.0);
+        Some(real.map(|it| it as u64))
+    }
+
+    /// A number.
+    pub(super) fn real(&mut self) -> Option<Option<f64>> {
+        self.raw().map(real)
+    }
+
+    /// Whether it is `true`.
+    pub(super) fn flag(&mut self) -> Option<Option<bool>> {
+        Some(match self.raw()? {
+            b"true" => Some(true),
+            b"false" => Some(false),
+            _ => None,
+        })
+    }
+
+    /// Walks past a value.
+    pub(super) fn skip(&mut self) -> Option<()> {
+        let mut depth = 0_usize;
+        loop {
+            match self.peek()? {
+                b'"' => {
+                    self.bump();
+                    self.string_after_quote()?;
+                }
+                b'{' | b'[' => {
+                    self.bump();
+                    depth += 1;
+                    continue;
+                }
+                b'}' | b']' | b',' | b':' => {
+                    if depth == 0 {
+                        return None;
+                    }
+                    depth -= usize::from(matches!(self.rest[0], b'}' | b']'));
+                    self.bump();
+                }
+                _ => self.scalar()?,
+            }
+            if depth == 0 {
+                return Some(());
+            }
+        }
+    }
+
+    /// Number, `true`, `false` or `null`: whatever ends where nothing else can stand.
+    fn scalar(&mut self) -> Option<()> {
+        let is_end = |it: &u8| {
+            matches!(it, b',' | b'}' | b']' | b':' | b'"' | b'{' | b'[') || it.is_ascii_whitespace()
+        };
+        let end = self.rest.iter().position(is_end).unwrap_or(self.rest.len());
+        let first_fits = matches!(self.rest[0], b'-' | b'0'..=b'9' | b't' | b'f' | b'n');
+        self.rest = &self.rest[end..];
+        first_fits.then_some(())
+    }
+
+    /// The rest of a string, as it stands before its closing quote.
+    fn string_after_quote(&mut self) -> Option<&'a [u8]> {
+        let mut end = 0;
+        loop {
+            end += memchr(b'"', self.rest.get(end..)?)?;
+            // Only escaped quotes are stopped at: text is full of other escapes.
+            let escapes = self.rest[..end].iter().rev().take_while(|it| **it == b'\\');
+            if escapes.count() % 2 == 0 {
+                let inner = &self.rest[..end];
+                self.rest = &self.rest[end + 1..];
+                return Some(inner);
+            }
+            end += 1;
+        }
+    }
+
+    /// Whether another item follows, or else `close`.
+    fn goes_on(&mut self, close: u8) -> Option<bool> {
+        let next = self.peek()?;
+        self.bump();
+        match next {
+            b',' => {
+                self.peek()?;
+                Some(true)
+            }
+            it => (it == close).then_some(false),
+        }
+    }
+
+    fn expect(&mut self, byte: u8) -> Option<()> {
+        let next = self.peek()?;
+        self.bump();
+        (next == byte).then_some(())
+    }
+
+    /// What stands next, after white space.
+    fn peek(&mut self) -> Option<u8> {
+        loop {
+            match *self.rest.first()? {
+                b' ' | b'\t' | b'\n' | b'\r' => self.bump(),
+                it => return Some(it),
+            }
+        }
+    }
+
+    fn bump(&mut self) {
+        self.rest = &self.rest[1..];
+    }
+}
+
+fn real(scalar: &[u8]) -> Option<f64> {
+    // Rust reads `inf` and `nan`, too, which JSON has not.
+    let is_number = scalar.first().is_some_and(|it| matches!(it, b'-' | b'0'..=b'9'));
+    let text = str::from_utf8(scalar).ok().filter(|_| is_number)?;
+    text.parse().ok().filter(|it: &f64| it.is_finite())
+}
