@@ -256,7 +256,9 @@ impl Line {
     }
 
     fn clear(&mut self) {
+        // Long lines are rare, and the next one may come in an hour.
         self.bytes.clear();
+        self.bytes.shrink_to(self.limits.chunk);
         self.elision = None;
     }
 }

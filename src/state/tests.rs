@@ -4,7 +4,7 @@ use crate::fetch::claude::client::SessionFile;
 use crate::fetch::exec;
 use crate::store::schema::{CostSource, Limit, Limits, RepoKey, RootKey};
 use crate::time::{HOUR_MS, MINUTE_MS, SECOND_MS};
-use crate::usage::{Entry, EntryTokens};
+use crate::usage::{Entry, EntryTokens, Id};
 use crate::watch::{Entry as Listed, EntryKind, Found, Stamp};
 
 /// A state and its time. Effects pile up until they are taken.
@@ -129,11 +129,11 @@ impl Sim {
     fn reply_at(&mut self, path: &str, cwd: &str, model: &str, at_ms: i64) {
         let offset =
             self.state.files[std::ffi::OsStr::new(path)].cursor.as_ref().map_or(0, |it| it.offset);
-        let id: Box<str> = format!("{path}:{offset}").into();
+        let id = Some(Id::of(&format!("{path}:{offset}")));
         let entry = Entry {
             at_ms,
-            message_id: Some(id.clone()),
-            request_id: Some(id),
+            message: id,
+            request: id,
             model: model.into(),
             tokens: EntryTokens { input: 1_000_000, ..EntryTokens::default() },
             ..Entry::default()

@@ -18,16 +18,26 @@ const SUFFIX: &str = ".tmp";
 ///
 /// On any error the old file is still there, and our temporary one is gone.
 pub fn write(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    write_with(dir, name, |file| file.write_all(bytes))
+}
+
+/// The same for what is not to be in memory as a whole: `content` writes it.
+pub fn write_with(
+    dir: &Path,
+    name: &str,
+    content: impl FnOnce(&mut fs_err::File) -> io::Result<()>,
+) -> io::Result<()> {
     let temporary = dir.join(format!("{PREFIX}{name}.{}{SUFFIX}", std::process::id()));
-    let res =
-        write_new(&temporary, bytes).and_then(|()| fs_err::rename(&temporary, dir.join(name)));
+    let res = create(&temporary)
+        .and_then(|mut it| content(&mut it))
+        .and_then(|()| fs_err::rename(&temporary, dir.join(name)));
     if res.is_err() {
         fs_err::remove_file(&temporary).ok();
     }
     res
 }
 
-fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
+fn create(path: &Path) -> io::Result<fs_err::File> {
     let open = || {
         fs_err::OpenOptions::new()
             .write(true)
@@ -36,15 +46,14 @@ fn write_new(path: &Path, bytes: &[u8]) -> io::Result<()> {
             .custom_flags(OFlag::O_NOFOLLOW.bits())
             .open(path)
     };
-    let mut file = open().or_else(|err| {
+    open().or_else(|err| {
         if err.kind() != io::ErrorKind::AlreadyExists {
             return Err(err);
         }
         // A process that had our id was killed while it wrote.
         fs_err::remove_file(path)?;
         open()
-    })?;
-    file.write_all(bytes)
+    })
 }
 
 /// Whether a name is one of our temporary files.

@@ -4,7 +4,7 @@
 //! was written is no checkpoint, and everything is read again; it is never an error.
 
 use std::hash::{DefaultHasher, Hasher};
-use std::io;
+use std::io::{self, BufWriter, Write};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -20,10 +20,33 @@ const MAX_BYTES: u64 = 256 << 20;
 
 /// Keeps `facts` in place of what was kept before.
 pub fn save(dir: &StateDir, facts: &impl Serialize) -> io::Result<()> {
-    let bytes = postcard::to_extend(facts, HEADER.as_bytes().to_vec());
-    let mut bytes = bytes.map_err(io::Error::other)?;
-    bytes.extend(checksum(&bytes));
-    atomic::write(dir.path(), NAME, &bytes)
+    atomic::write_with(dir.path(), NAME, |file| {
+        let mut out = BufWriter::new(Summing { file, hasher: DefaultHasher::new() });
+        out.write_all(HEADER.as_bytes())?;
+        let Summing { file, hasher } = postcard::to_io(facts, out)
+            .map_err(io::Error::other)?
+            .into_inner()
+            .map_err(io::IntoInnerError::into_error)?;
+        file.write_all(&hasher.finish().to_le_bytes())
+    })
+}
+
+/// Writes to a file, and sums up what was written.
+struct Summing<'a> {
+    file: &'a mut fs_err::File,
+    hasher: DefaultHasher,
+}
+
+impl Write for Summing<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let n_written = self.file.write(bytes)?;
+        self.hasher.write(&bytes[..n_written]);
+        Ok(n_written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
 }
 
 /// What was kept, if it is all there.

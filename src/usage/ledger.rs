@@ -13,7 +13,6 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -26,7 +25,7 @@ use crate::store::schema::{SessionId, Totals, Usage};
 use crate::time::DAY_MS;
 use crate::usage::blocks::{self, SlotKey, Slots};
 use crate::usage::prices::{Picodollars, Prices};
-use crate::usage::{Entry, Sums};
+use crate::usage::{Entry, Sums, hash};
 
 /// The windows reach back this far at most: a month, and the week it began in.
 pub const REACH_MS: i64 = 35 * DAY_MS;
@@ -420,20 +419,13 @@ impl Candidate {
 }
 
 fn key_of(file: FileId, offset: u64, session: u32, entry: &Entry) -> Key {
-    let (group, reply) = match (entry.message_id.as_deref(), entry.request_id.as_deref()) {
-        (Some(message), Some(request)) => (hash(message), hash(request) as u32),
-        (Some(message), None) if message.starts_with("msg_") => (hash(message), 0),
-        // Not every provider's ids are unique beyond a session.
-        (Some(message), None) => (hash(message), session),
+    let (group, reply) = match (entry.message, entry.request) {
+        (Some(message), Some(request)) => (message.hash, request.hash as u32),
+        (Some(message), None) if message.is_global => (message.hash, 0),
+        (Some(message), None) => (message.hash, session),
         (None, _) => (hash(&(file, offset)), 0),
     };
     Key { group, reply, file }
-}
-
-fn hash(it: &(impl Hash + ?Sized)) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    it.hash(&mut hasher);
-    hasher.finish()
 }
 
 fn whole(group: u64) -> std::ops::RangeInclusive<Key> {
@@ -452,7 +444,7 @@ fn bounded(tokens: u64) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::usage::EntryTokens;
+    use crate::usage::{EntryTokens, Id};
     use proptest::prelude::*;
 
     /// 2026-11-23 is a Monday.
@@ -461,8 +453,8 @@ mod tests {
     fn entry(message: &str, request: &str, output: u64) -> Entry {
         Entry {
             at_ms: NOON,
-            message_id: (!message.is_empty()).then(|| message.into()),
-            request_id: (!request.is_empty()).then(|| request.into()),
+            message: (!message.is_empty()).then(|| Id::of(message)),
+            request: (!request.is_empty()).then(|| Id::of(request)),
             model: "claude-opus-4-8".into(),
             tokens: EntryTokens { output, ..EntryTokens::default() },
             ..Entry::default()

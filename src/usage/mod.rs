@@ -6,7 +6,9 @@
 //! **Invariant:** what is counted is a function of the set of entries, never of the order in which
 //! they came. Money is summed as whole picodollars, so that this holds to the last digit.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::{AddAssign, SubAssign};
+use std::sync::Arc;
 
 use crate::store::schema::{Tokens, Totals};
 
@@ -20,15 +22,15 @@ pub struct Entry {
     /// When it was written.
     pub at_ms: i64,
     /// The API's name for the reply.
-    pub message_id: Option<Box<str>>,
-    /// The API's name for the request. With `message_id` it names one reply wherever it is copied.
-    pub request_id: Option<Box<str>>,
+    pub message: Option<Id>,
+    /// The API's name for the request. With `message` it names one reply wherever it is copied.
+    pub request: Option<Id>,
     /// The session that the line itself names.
-    pub session: Option<Box<str>>,
+    pub session: Option<Arc<str>>,
     /// Whether a subagent's chain holds it.
     pub sidechain: bool,
     /// Who replied; empty where the line does not say.
-    pub model: Box<str>,
+    pub model: Arc<str>,
     /// What it used.
     pub tokens: EntryTokens,
     /// Searches that the API made for it; they cost extra.
@@ -39,6 +41,35 @@ pub struct Entry {
     pub us_only: bool,
     /// The cost, where the line states one.
     pub cost_usd: Option<f64>,
+}
+
+/// A name that is only compared with others: its hash, since names are long and many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Id {
+    /// 64 bits of it.
+    pub hash: u64,
+    /// Whether it is one of the API's own, which name the same wherever they stand. Those of other
+    /// providers need not be unique beyond a session.
+    pub is_global: bool,
+}
+
+impl Id {
+    /// The id that goes by this name.
+    pub fn of(name: &str) -> Id {
+        Id { hash: hash(name), is_global: name.starts_with("msg_") }
+    }
+
+    /// The id of its `n`th part.
+    #[must_use]
+    pub fn part(self, n: usize) -> Id {
+        Id { hash: hash(&(self.hash, n)), ..self }
+    }
+}
+
+fn hash(it: &(impl Hash + ?Sized)) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    it.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Token counts by price.

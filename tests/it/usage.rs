@@ -116,14 +116,13 @@ impl Reader {
             Place::OldSubagent | Place::Process(_) => None,
         };
         let id = self.ledger.file(FILES[file]);
+        let mut reader = tail::Reader::new(SMALL);
         loop {
-            let tail = tail::read_tail(&path, self.known.remove(&file), SMALL).expect("can read");
+            let tail = reader.read_tail(&path, self.known.remove(&file)).expect("can read");
             if tail.restarted {
                 self.ledger.remove_file(id);
             }
-            for (offset, entry) in &tail.entries {
-                self.ledger.add(id, *offset, session.as_ref(), entry);
-            }
+            self.ledger.add(id, session.as_ref(), &tail.entries);
             assert_eq!(tail.facts.skipped_lines, 0);
             self.known.insert(file, (tail.cursor, tail.facts));
             if !tail.more {

@@ -4,7 +4,6 @@
 use std::borrow::Cow;
 use std::marker::PhantomData;
 
-use jiff::Timestamp;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
@@ -57,12 +56,6 @@ impl<T> Default for Field<T> {
 impl<T: std::ops::Deref<Target = str>> Field<T> {
     pub(super) fn as_str(&self) -> &str {
         self.0.as_deref().unwrap_or_default()
-    }
-}
-
-impl Field<bool> {
-    pub(super) fn is_true(&self) -> bool {
-        self.0 == Some(true)
     }
 }
 
@@ -177,36 +170,6 @@ impl Fits<'_> for Word {
     fn whole(number: u64) -> Option<Word> {
         Some(Word(number.to_string()))
     }
-}
-
-/// An instant, in Unix milliseconds.
-pub(super) struct Time(pub(super) i64);
-
-impl Fits<'_> for Time {
-    fn text(text: &str) -> Option<Time> {
-        text.parse::<Timestamp>().ok().map(|it| Time(it.as_millisecond()))
-    }
-}
-
-/// The beginning of a text, long enough for a preview.
-pub(super) struct Head<'a>(pub(super) Text<'a>);
-
-impl<'de: 'a, 'a> Fits<'de> for Head<'a> {
-    fn borrowed(text: &'de str) -> Option<Head<'a>> {
-        Some(Head(Text::Borrowed(head(text))))
-    }
-
-    fn text(text: &str) -> Option<Head<'a>> {
-        Some(Head(Text::Owned(head(text).to_owned())))
-    }
-}
-
-pub(super) fn head(text: &str) -> &str {
-    let mut end = text.len().min(512);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    &text[..end]
 }
 
 pub(super) struct Object<T>(pub(super) T);

@@ -6,7 +6,7 @@ use super::client::*;
 use super::transcript::*;
 use super::*;
 use crate::store::schema::{ClientFacts, Limit, Limits, Message, Model, Status};
-use crate::usage::{Entry, EntryTokens};
+use crate::usage::{Entry, EntryTokens, Id};
 
 const REPLY: &str = r#"{"isSidechain":false,"message":{"id":"msg_1","role":"assistant",
     "model":"claude-opus-4-8","content":[{"type":"text","text":"All  done.\n"}],
@@ -44,8 +44,8 @@ fn a_reply_is_an_entry_and_the_newest_facts() {
     };
     let entry = Entry {
         at_ms: AT,
-        message_id: Some("msg_1".into()),
-        request_id: Some("req_1".into()),
+        message: Some(Id::of("msg_1")),
+        request: Some(Id::of("req_1")),
         session: Some("s-1".into()),
         sidechain: false,
         model: "claude-opus-4-8".into(),
@@ -112,11 +112,13 @@ fn an_advisors_reply_is_an_entry_of_its_own() {
         "speed":"fast""#;
     let line = REPLY.replace("\"speed\":\"fast\"", iterations);
     let (_, entries) = fold(&[&line]);
-    let found: Vec<_> =
-        entries.iter().map(|it| (it.message_id.as_deref(), &*it.model, it.fast)).collect();
+    let found: Vec<_> = entries.iter().map(|it| (it.message, &*it.model, it.fast)).collect();
     assert_eq!(
         found,
-        [(Some("msg_1/1"), "claude-opus-5", false), (Some("msg_1"), "claude-opus-4-8", true)]
+        [
+            (Some(Id::of("msg_1").part(1)), "claude-opus-5", false),
+            (Some(Id::of("msg_1")), "claude-opus-4-8", true)
+        ]
     );
 }
 

@@ -1,6 +1,6 @@
 //! PURE. What a transcript says: facts of its session, and what was used.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use jiff::Timestamp;
 use memchr::memmem::Finder;
@@ -8,7 +8,7 @@ use unicode_segmentation::UnicodeSegmentation;
 
 use super::scan::{Scan, Text};
 use crate::store::schema::Message;
-use crate::usage::{Entry, EntryTokens};
+use crate::usage::{Entry, EntryTokens, Id};
 
 /// What one transcript says, folded line by line.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -72,6 +72,9 @@ pub struct Fold {
     entries: Vec<(u64, Entry)>,
     /// The newest text and when it was said. Only the last one is worth a preview.
     said: Option<(i64, Said)>,
+    /// What the last entry names. Most name the same.
+    session: Arc<str>,
+    model: Arc<str>,
 }
 
 #[derive(Debug)]
@@ -84,7 +87,8 @@ enum Said {
 impl Fold {
     /// Goes on from what the lines before said.
     pub fn on(facts: TranscriptFacts) -> Fold {
-        Fold { facts, entries: Vec::new(), said: None }
+        let (session, model) = Default::default();
+        Fold { facts, entries: Vec::new(), said: None, session, model }
     }
 
     /// Takes in the line at `offset`, without its newline.
@@ -392,11 +396,11 @@ impl Fold {
         let is_better = before.is_some_and(|it| tokens.all() > it.tokens.all());
         let reply = Entry {
             at_ms,
-            message_id: id(&message.id).map(Box::from),
-            request_id: id(&line.request_id).map(Box::from),
-            session: id(&line.session_id).map(Box::from),
+            message: name(&message.id).map(Id::of),
+            request: name(&line.request_id).map(Id::of),
+            session: name(&line.session_id).map(|it| shared(&mut self.session, it)),
             sidechain: line.is_sidechain == Some(true),
-            model: message.model.as_deref().unwrap_or_default().into(),
+            model: shared(&mut self.model, message.model.as_deref().unwrap_or_default()),
             tokens,
             web_searches: usage.web_searches,
             fast: usage.speed == "fast",
@@ -412,7 +416,7 @@ impl Fold {
             let Some(tokens) = advice.tokens() else { continue };
             let advice = Entry {
                 // The reply's lines all repeat it, so it needs a name of its own.
-                message_id: reply.message_id.as_ref().map(|it| format!("{it}/{n}").into()),
+                message: reply.message.map(|it| it.part(*n)),
                 model: (*advice.model).into(),
                 tokens,
                 web_searches: advice.web_searches,
@@ -432,7 +436,13 @@ impl Fold {
         let rest = content.strip_prefix(br#"[{"type":"text","text":""#);
         let first = rest.and_then(<[u8]>::first);
         if first.is_some_and(|it| it.is_ascii_graphic() && !matches!(it, b'"' | b'\\')) {
-            self.said = Some((at_ms, Said::Reply(content.to_owned())));
+            let mut reply = match self.said.take() {
+                Some((_, Said::Reply(it))) => it,
+                _ => Vec::new(),
+            };
+            reply.clear();
+            reply.extend_from_slice(content);
+            self.said = Some((at_ms, Said::Reply(reply)));
         } else if TEXT.find(content).is_some()
             && let Some(content) = Content::read(content)
             && let Some(text) = content.said()
@@ -442,17 +452,25 @@ impl Fold {
     }
 }
 
-/// An id that says something.
-fn id<'a>(it: &'a Option<Text<'_>>) -> Option<&'a str> {
+/// A name that says something.
+fn name<'a>(it: &'a Option<Text<'_>>) -> Option<&'a str> {
     it.as_deref().filter(|it| !it.is_empty())
+}
+
+/// `name`, as `last` already has it.
+fn shared(last: &mut Arc<str>, name: &str) -> Arc<str> {
+    if **last != *name {
+        *last = name.into();
+    }
+    Arc::clone(last)
 }
 
 /// Whether a line tells of the same reply to the same session.
 fn is_told_again(entry: &Entry, line: &Line<'_>, message: &LineMessage<'_>) -> bool {
-    entry.message_id.is_some()
-        && entry.message_id.as_deref() == id(&message.id)
-        && entry.request_id.as_deref() == id(&line.request_id)
-        && entry.session.as_deref() == id(&line.session_id)
+    entry.message.is_some()
+        && entry.message == name(&message.id).map(Id::of)
+        && entry.request == name(&line.request_id).map(Id::of)
+        && entry.session.as_deref() == name(&line.session_id)
         && entry.sidechain == (line.is_sidechain == Some(true))
 }
 
@@ -594,7 +612,10 @@ impl<'a> Content<'a> {
 
 /// The beginning of a text, long enough for a preview.
 fn head(text: Text<'_>) -> Text<'_> {
-    let end = text.floor_char_boundary(512);
+    let mut end = text.len().min(512);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
     match text {
         Text::Borrowed(it) => Text::Borrowed(&it[..end]),
         Text::Owned(mut it) => {
