@@ -4,8 +4,9 @@
 //! killed with SIGKILL cleans nothing up: the watcher may die, and its guards still do their work.
 //! The guard's standard input is the *leash*, one end of a socket pair whose other end the watcher
 //! alone holds. When that closes, the watcher is gone or wants an end. On the way back the leash
-//! carries one line, the verdict. A signal to the guard means the same as a slack leash. The program's output does not pass through here: it writes
-//! to the guard's own standard output and error.
+//! carries one line, the verdict. A signal to the guard means the same as a slack leash. The
+//! program's output does not pass through here: it writes to the guard's own standard output and
+//! error.
 //!
 //! The program runs in a process group of its own, in a session without a terminal, so nothing it
 //! starts can ask anybody anything. The end is SIGTERM to the group, a grace, SIGKILL to the
@@ -228,6 +229,9 @@ fn isolate() {
     {
         // Since Linux 3.4. Without it we end the group, and no more than that.
         nix::sys::prctl::set_child_subreaper(true).ok();
+        // The program may have stopped us when the watcher is killed, and then nobody else would
+        // make us go on, and see that the leash is slack.
+        nix::sys::prctl::set_pdeathsig(Signal::SIGCONT).ok();
     }
 }
 
@@ -310,8 +314,6 @@ fn end_everything(leader: Pid) -> bool {
     false
 }
 
-/// Our children, the adopted ones too. Not their children: only of our own can we be sure that
-/// their ids still mean them, because nobody else reaps them.
 /// Our children, the adopted ones too. Not their children: only of our own can we be sure that
 /// their ids still mean them, because nobody else reaps them.
 fn children() -> Vec<Pid> {

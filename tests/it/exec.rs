@@ -306,11 +306,21 @@ fn ending_a_guard_by_name_ends_its_program() {
 }
 
 #[test]
-#[expect(clippy::disallowed_methods, reason = "starts itself, as a watcher to be killed")]
 fn killing_the_watcher_ends_its_fetch() {
+    check_killed("exec::a_fetch_without_end");
+}
+
+#[test]
+fn killing_the_watcher_ends_its_fetch_even_if_that_has_stopped_its_guard() {
+    check_killed("exec::a_fetch_that_stops_its_guard");
+}
+
+#[track_caller]
+#[expect(clippy::disallowed_methods, reason = "starts itself, as a watcher to be killed")]
+fn check_killed(fetch: &str) {
     let marker = new_marker();
     let mut watcher = Command::new(std::env::current_exe().unwrap())
-        .args(["--ignored", "--exact", "exec::a_fetch_without_end"])
+        .args(["--ignored", "--exact", fetch])
         .env(MARKER, &marker)
         .stdout(Stdio::null())
         .spawn()
@@ -324,9 +334,18 @@ fn killing_the_watcher_ends_its_fetch() {
 #[test]
 #[ignore = "never ends; killing_the_watcher_ends_its_fetch runs it in a process of its own"]
 fn a_fetch_without_end() {
+    fetch_for_ever("trap '' TERM; setsid sleep 60 & sleep 60 & sleep 60");
+}
+
+#[test]
+#[ignore = "never ends; killing_the_watcher_ends_its_fetch runs it in a process of its own"]
+fn a_fetch_that_stops_its_guard() {
+    fetch_for_ever("kill -STOP $PPID; trap '' TERM; setsid sleep 60 & sleep 60 & sleep 60");
+}
+
+fn fetch_for_ever(script: &str) {
     let tmp = tempfile::tempdir().unwrap();
     let marker = std::env::vars_os().find(|(name, _)| name == MARKER).expect("run by a test");
-    let script = "trap '' TERM; setsid sleep 60 & sleep 60 & sleep 60";
     let what = Invocation { env: vec![marker], ..sh(script) };
     runner().run(&lock(tmp.path()), &what, limits(60_000, 100)).unwrap();
 }
