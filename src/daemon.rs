@@ -54,6 +54,7 @@ pub fn run(env: &Environment, mut print: impl FnMut(&SessionId, &str)) -> Result
         // the next one finds our socket.
         let Some(_no_oneshot) = wait_for_oneshots(&dir, &signals) else { return Ok(()) };
         dir.sweep();
+        hints::sweep();
         hints::listen(hint_sender.clone())
             .map_err(|it| Error::new("cannot listen on notify.sock").because(it))?;
     }

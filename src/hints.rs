@@ -13,6 +13,7 @@ use crossbeam_channel::Sender;
 
 use crate::store::schema::ClientFacts;
 use crate::store::{SOCKET, SYNC};
+use crate::watch::probe::Probe;
 
 /// The answers to a cookie.
 const DONE: &[u8] = b"done";
@@ -39,6 +40,7 @@ pub fn listen(hints: Sender<ClientFacts>) -> io::Result<()> {
     fs_err::set_permissions(SOCKET, PermissionsExt::from_mode(0o600))?;
     let run = move || {
         let mut buffer = vec![0; MAX_HINT];
+        let mut probe = Probe::new(|| ());
         while let Ok(n_bytes) = socket.recv(&mut buffer) {
             // Displays come and go by themselves: what one says wrongly, or while the queue is
             // full, the next says again.
@@ -46,7 +48,11 @@ pub fn listen(hints: Sender<ClientFacts>) -> io::Result<()> {
                 continue;
             };
             let mut hint = hint.clipped();
-            hint.transcript_path = hint.transcript_path.map(|it| real_path(it.into()));
+            hint.transcript_path = match hint.transcript_path {
+                // Where a file system hangs, displays elsewhere are heard all the same.
+                Some(it) if !probe.answers(Path::new(&it)) => continue,
+                it => it.map(|it| real_path(it.into())),
+            };
             if hints.try_send(hint).is_err_and(|it| it.is_disconnected()) {
                 break;
             }
@@ -124,6 +130,17 @@ impl Cookie {
 impl Drop for Cookie {
     fn drop(&mut self) {
         fs_err::remove_file(&self.path).ok();
+    }
+}
+
+/// Removes the cookies of those who were killed while they waited: nobody listens on them. Call
+/// [`enter`] first.
+pub fn sweep() {
+    for entry in fs_err::read_dir(SYNC).into_iter().flatten().flatten() {
+        let listens = UnixDatagram::unbound().and_then(|it| it.connect(entry.path()));
+        if listens.is_err_and(|it| it.kind() == io::ErrorKind::ConnectionRefused) {
+            fs_err::remove_file(entry.path()).ok();
+        }
     }
 }
 

@@ -15,6 +15,7 @@ pub mod error;
 pub mod fetch;
 pub mod hints;
 pub mod log;
+pub mod mounts;
 pub mod oneshot;
 pub mod plan;
 pub mod price_list;

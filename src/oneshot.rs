@@ -95,6 +95,7 @@ fn look_once(
     give_up_at: Instant,
 ) -> Result<Snapshot> {
     dir.sweep();
+    hints::sweep();
     let lock = Arc::new(lock);
     let mut engine = Engine::start(env, dir, None, Now::read())?;
     engine.lend(&lock);

@@ -24,6 +24,8 @@ pub struct Policy {
     pub rest: u32,
     /// Fetches that run at once.
     pub slots: usize,
+    /// One that runs for longer hangs, and has no slot any more: others must not wait for it.
+    pub hangs: Option<Duration>,
     /// Wait when a fetch could not start; it doubles, up to a second.
     pub postpone: Duration,
     /// Wait after the first failure; it doubles with each further one …
@@ -125,7 +127,8 @@ impl<K: Ord + Clone> Plan<K> {
     /// Takes what is due and has a slot; the caller starts it.
     pub fn take_due(&mut self, now: Instant) -> Vec<K> {
         let mut taken = Vec::new();
-        while self.running.len() < self.policy.slots {
+        let mut n_free = self.policy.slots.saturating_sub(self.n_busy(now));
+        while n_free > 0 {
             let Some((due, _)) = self.queue.first() else { break };
             if *due > now {
                 break;
@@ -135,6 +138,7 @@ impl<K: Ord + Clone> Plan<K> {
                 task.slot = Slot::Running { since: now };
                 self.running.insert(key.clone(), now);
                 taken.push(key);
+                n_free -= 1;
             }
         }
         taken
@@ -226,16 +230,29 @@ impl<K: Ord + Clone> Plan<K> {
         })
     }
 
-    /// When the next fetch is due, if a slot is free for it. With all slots taken, the end of a
-    /// fetch is what to wait for.
-    pub fn deadline(&self) -> Option<Instant> {
-        let free = self.running.len() < self.policy.slots;
-        self.queue.first().filter(|_| free).map(|(due, _)| *due)
+    /// Fetches that run and do not hang.
+    fn n_busy(&self, now: Instant) -> usize {
+        let hangs = |since: Instant| self.policy.hangs.is_some_and(|it| since + it <= now);
+        self.running.values().filter(|since| !hangs(**since)).count()
     }
 
-    /// A fetch that has been running since before `then`.
-    pub fn stuck(&self, then: Instant) -> Option<(&K, Instant)> {
-        self.running.iter().find(|(_, since)| **since < then).map(|(key, since)| (key, *since))
+    /// When the next fetch is due and has a slot. With all slots taken, the end of a fetch is what
+    /// to wait for, or that one turns out to hang.
+    pub fn deadline(&self) -> Option<Instant> {
+        let (due, _) = self.queue.first()?;
+        if self.running.len() < self.policy.slots {
+            return Some(*due);
+        }
+        let mut began: Vec<_> = self.running.values().copied().collect();
+        began.sort_unstable_by_key(|it| std::cmp::Reverse(*it));
+        // When this one hangs, fewer than there are slots do not.
+        let last = *began.get(self.policy.slots.checked_sub(1)?)?;
+        Some((*due).max(last + self.policy.hangs?))
+    }
+
+    /// The fetches that run, and since when.
+    pub fn running(&self) -> impl Iterator<Item = (&K, Instant)> {
+        self.running.iter().map(|(key, since)| (key, *since))
     }
 
     /// When a failing source is tried again.
@@ -246,10 +263,11 @@ impl<K: Ord + Clone> Plan<K> {
         }
     }
 
-    /// Whether nothing runs, and nothing waits but next tries of failing sources.
-    pub fn is_settled(&self) -> bool {
+    /// Whether nothing waits but next tries of failing sources, and nothing runs but these.
+    pub fn is_settled(&self, given_up: &BTreeSet<K>) -> bool {
         let waits = |key: &K| self.tasks.get(key).is_some_and(|it| it.failures == 0);
-        self.running.is_empty() && !self.queue.iter().any(|(_, key)| waits(key))
+        let mut running = self.running.keys();
+        running.all(|it| given_up.contains(it)) && !self.queue.iter().any(|(_, key)| waits(key))
     }
 }
 
@@ -269,6 +287,7 @@ mod tests {
         spacing: ms(0),
         rest: 10,
         slots: 2,
+        hangs: None,
         postpone: ms(50),
         first_retry: ms(1000),
         last_retry: ms(300_000),
@@ -304,6 +323,10 @@ mod tests {
             self.plan.done(&key, good, self.at(at_ms));
         }
 
+        fn is_settled(&self) -> bool {
+            self.plan.is_settled(&BTreeSet::new())
+        }
+
         fn deadline_ms(&self) -> Option<u128> {
             self.plan.deadline().map(|it| (it - self.zero).as_millis())
         }
@@ -323,7 +346,7 @@ mod tests {
         assert_eq!(sim.take(350), ["a"]);
         sim.done("a", true, 351);
         assert_eq!(sim.deadline_ms(), None);
-        assert!(sim.plan.is_settled());
+        assert!(sim.is_settled());
     }
 
     #[test]
@@ -375,7 +398,7 @@ mod tests {
             at = next;
         }
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]);
-        assert!(sim.plan.is_settled(), "a next try is nothing to wait for");
+        assert!(sim.is_settled(), "a next try is nothing to wait for");
         sim.take(at);
         sim.done("a", true, at + 1);
         sim.want("a", at + 10);
@@ -431,7 +454,7 @@ mod tests {
         }
         assert_eq!(waits, [50, 100, 200, 400, 800, 1000, 1000, 1000]);
         sim.done("a", true, at);
-        assert!(sim.plan.is_settled());
+        assert!(sim.is_settled());
     }
 
     #[test]
@@ -450,14 +473,35 @@ mod tests {
     }
 
     #[test]
-    fn a_fetch_that_does_not_end_is_seen() {
+    fn a_fetch_that_hangs_keeps_its_slot_for_a_while_only() {
+        let mut sim = Sim::new();
+        sim.plan.policy.hangs = Some(ms(60_000));
+        for key in ["a", "b", "c", "d", "e"] {
+            sim.want(key, 0);
+        }
+        assert_eq!(sim.take(150), ["a", "b"]);
+        sim.done("a", true, 1000);
+        assert_eq!(sim.take(1000), ["c"]);
+        assert_eq!(sim.deadline_ms(), Some(60_150), "b hangs then");
+        assert_eq!(sim.take(60_149), [""; 0]);
+        assert_eq!(sim.take(60_150), ["d"]);
+        assert_eq!(sim.deadline_ms(), Some(61_000), "c hangs then");
+        sim.done("b", true, 60_200);
+        assert_eq!(sim.take(60_200), [""; 0], "what comes back late gives nobody a slot twice");
+        assert_eq!(sim.take(61_000), ["e"]);
+    }
+
+    #[test]
+    fn what_was_given_up_is_nothing_to_wait_for() {
         let mut sim = Sim::new();
         sim.want("a", 0);
         sim.take(150);
-        assert_eq!(sim.plan.stuck(sim.at(150)), None);
-        assert_eq!(sim.plan.stuck(sim.at(151)), Some((&"a", sim.at(150))));
+        assert_eq!(sim.plan.running().collect::<Vec<_>>(), [(&"a", sim.at(150))]);
+        assert!(!sim.is_settled());
+        assert!(sim.plan.is_settled(&BTreeSet::from(["a"])));
+        sim.want("a", 160);
         sim.done("a", true, 200);
-        assert_eq!(sim.plan.stuck(sim.at(300)), None);
+        assert!(!sim.plan.is_settled(&BTreeSet::from(["a"])), "it came back, and is wanted again");
     }
 
     #[test]
@@ -472,6 +516,6 @@ mod tests {
         assert!(sim.plan.forget(&"b"), "it runs");
         sim.done("b", true, 170);
         assert_eq!(sim.deadline_ms(), None);
-        assert!(sim.plan.is_settled());
+        assert!(sim.is_settled());
     }
 }

@@ -34,6 +34,7 @@ use transcripts::File;
 
 use crate::fetch::claude::client::SessionFile;
 use crate::fetch::claude::transcript::TranscriptFacts;
+use crate::fetch::crew;
 use crate::fetch::git;
 use crate::fetch::git::tree::WorkTree;
 use crate::fetch::tail::{Cursor, Tail};
@@ -53,6 +54,7 @@ const READS: Policy = Policy {
     rest: 1,
     // Each reader finds the next file waiting when it is done with one.
     slots: 4 * READERS,
+    hangs: Some(crew::PATIENCE),
     postpone: Duration::from_millis(50),
     first_retry: Duration::from_secs(1),
     last_retry: Duration::from_secs(300),
@@ -64,6 +66,8 @@ const EXECS: Policy = Policy {
     spacing: Duration::ZERO,
     rest: 10,
     slots: RUNNERS,
+    // Each is bounded, and has a thread of its own.
+    hangs: None,
     postpone: Duration::from_millis(50),
     first_retry: Duration::from_secs(1),
     last_retry: Duration::from_secs(300),
@@ -71,6 +75,8 @@ const EXECS: Policy = Policy {
 
 /// Threads that read files.
 pub const READERS: usize = 2;
+/// Threads that find working trees.
+pub const FINDERS: usize = 1;
 /// Threads that run programs. One slow repository leaves the other to the rest.
 pub const RUNNERS: usize = 2;
 
@@ -79,6 +85,8 @@ const PUBLISH_SPACING: Duration = Duration::from_millis(50);
 /// Publishing rests this many times as long as it took. With hundreds of live sessions, all of
 /// whose lines change, it may take longer than the spacing, and events would wait for ever longer.
 const PUBLISH_REST: u32 = 3;
+/// When the two clocks differ by more than this, one was set or the machine slept.
+const JUMP_MS: u64 = 5_000;
 /// Reading a file or a directory takes microseconds. One that takes this long hangs.
 const STUCK: Duration = Duration::from_secs(10);
 /// Waiting for the fetch lock this often in a row takes two and a half seconds.
@@ -254,6 +262,8 @@ pub struct State {
     reads: Plan<Source>,
     execs: Plan<Source>,
     failing: BTreeMap<Source, Failing>,
+    /// Reads that have not come back for so long that nobody waits for them any more.
+    given_up: BTreeSet<Source>,
     /// Since when and why nothing can be published.
     store_error: Option<(i64, String)>,
     /// The first scan, and cookies: who waits for what was wanted before them.
@@ -326,6 +336,7 @@ impl State {
             reads: Plan::new(READS),
             execs: Plan::new(EXECS),
             failing: BTreeMap::new(),
+            given_up: BTreeSet::new(),
             store_error: None,
             barriers: vec![Barrier::first_scan()],
             answered: BTreeSet::new(),
@@ -384,7 +395,7 @@ impl State {
         let publish = if self.is_dirty { self.next_publish } else { None };
         let confirm = self.confirm_at.max(self.next_publish.filter(|_| self.confirm_at.is_some()));
         let save = self.unsaved.map(|it| it.deadline(SAVES));
-        let fetches = [self.reads.deadline(), self.execs.deadline()];
+        let fetches = [self.reads.deadline(), self.execs.deadline(), self.next_to_give_up()];
         [publish, confirm, save, self.next_tick, self.next_poll, self.next_rescan]
             .into_iter()
             .chain(fetches)
@@ -392,12 +403,13 @@ impl State {
             .min()
     }
 
-    /// Whether everything has been looked at and fetched, save next tries of what fails.
+    /// Whether everything has been looked at and fetched, save next tries of what fails, and what
+    /// hangs.
     pub fn is_settled(&self) -> bool {
         self.is_scanned
             && self.places.outstanding == 0
-            && self.reads.is_settled()
-            && self.execs.is_settled()
+            && self.reads.is_settled(&self.given_up)
+            && self.execs.is_settled(&BTreeSet::new())
     }
 
     /// Where days begin.
@@ -491,6 +503,7 @@ impl State {
     }
 
     fn fetched(&mut self, source: &Source, fetched: Fetched, now: Now) {
+        self.is_dirty |= self.given_up.remove(source);
         let failure = match &fetched {
             Fetched::Transcript(Err(it)) if !is_gone(it) => Some(it.to_string()),
             Fetched::Repo(Err(it), _) => Some(match it.hint() {
@@ -551,7 +564,27 @@ impl State {
         }
     }
 
+    /// When the next read has not come back for too long.
+    fn next_to_give_up(&self) -> Option<Instant> {
+        let hopeful = self.reads.running().filter(|(it, _)| !self.given_up.contains(it));
+        hopeful.map(|(_, since)| since + STUCK).min()
+    }
+
+    /// Nobody waits for a read that hangs, and it shows.
+    fn give_up(&mut self, now: Now) {
+        if self.next_to_give_up().is_none_or(|it| it > now.mono) {
+            return;
+        }
+        let hung = self.reads.running().filter(|(_, since)| *since + STUCK <= now.mono);
+        for source in hung.map(|(it, _)| it.clone()).collect::<Vec<_>>() {
+            self.release(&source, false);
+            self.given_up.insert(source);
+        }
+        self.is_dirty = true;
+    }
+
     fn on_time(&mut self, now: Now) {
+        self.give_up(now);
         if self.next_poll.is_some_and(|it| it <= now.mono) {
             let looks = self.places.look_at_unarmed();
             self.effects.extend(looks);
@@ -582,7 +615,10 @@ impl State {
         // network file system say, was not reported.
         let wall = now.wall_ms - self.last_tick.wall_ms;
         let mono = i64::try_from((now.mono - self.last_tick.mono).as_millis()).unwrap_or(i64::MAX);
-        let has_jumped = self.ticks > 0 && wall.abs_diff(mono) > 5_000;
+        let has_jumped = self.ticks > 0 && wall.abs_diff(mono) > JUMP_MS;
+        if has_jumped && wall < mono {
+            self.set_back(mono - wall, now);
+        }
         let is_thorough = has_jumped || self.ticks % RECONCILE_TICKS == RECONCILE_TICKS - 1;
         let looks = self.places.look_at_all(|purpose| match purpose {
             Purpose::Git { .. } | Purpose::NoRepo { .. } | Purpose::Await(_) => false,
@@ -604,22 +640,33 @@ impl State {
         }
     }
 
+    /// The wall clock was set back. What git said seems to come from the future, and would never
+    /// look old: it is as old as it was.
+    fn set_back(&mut self, by_ms: i64, now: Now) {
+        for repo in self.repos.values_mut().filter(|it| it.facts.as_of_ms > now.wall_ms) {
+            repo.facts.as_of_ms = (repo.facts.as_of_ms - by_ms).min(now.wall_ms);
+        }
+        for top in self.repos.keys().cloned().collect::<Vec<_>>() {
+            self.want_repo(&top, Urgency::Now, now);
+        }
+    }
+
     /// What is known is what the transcripts say, since nothing that changed waits to be read.
     fn confirm_usage(&mut self, now: Now) {
-        if self.stuck(now).is_none() {
+        if self.stuck(now).next().is_none() {
             for root in self.roots.values_mut() {
                 root.as_of_ms = now.wall_ms;
             }
         }
     }
 
-    /// What has not answered for so long that others wait behind it: a network file system whose
-    /// server is gone, as a rule. Returns one of them, and since when.
-    fn stuck(&self, now: Now) -> Option<(Option<&Source>, Instant)> {
-        let then = now.mono.checked_sub(STUCK)?;
-        let read = self.reads.stuck(then).map(|(source, since)| (Some(source), since));
-        let look = self.looking_since.filter(|it| *it < then).map(|since| (None, since));
-        read.or(look)
+    /// What has not answered for so long: a network file system whose server is gone, as a rule.
+    /// A look, where there is no source. And since when.
+    fn stuck(&self, now: Now) -> impl Iterator<Item = (Option<&Source>, Instant)> {
+        let is_late = move |since: &Instant| *since + STUCK <= now.mono;
+        let reads = self.reads.running().filter(move |(_, since)| is_late(since));
+        let look = self.looking_since.filter(is_late).map(|since| (None, since));
+        reads.map(|(source, since)| (Some(source), since)).chain(look)
     }
 
     fn forget_old(&mut self, now: Now) {

@@ -1,9 +1,11 @@
 //! What is true now: the threads that find out, and how each source is asked.
 //!
-//! Readers read files; runners run programs, under the fetch lock, each in its own long-lived
-//! thread. A fetch that panics is a failed fetch: its slot is free again.
+//! Readers read files, finders find working trees, which may be on other file systems; runners run
+//! programs, under the fetch lock, each in its own long-lived thread. A fetch that panics is a
+//! failed fetch: its slot is free again.
 
 pub mod claude;
+pub mod crew;
 pub mod exec;
 pub mod git;
 pub mod guard;
@@ -18,9 +20,10 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
-use crate::state::{Fetched, Job, READERS, RUNNERS, Source};
+use crate::state::{FINDERS, Fetched, Job, READERS, RUNNERS, Source};
 use crate::store::lock::FetchLock;
 use crate::time::Now;
+use crew::Crew;
 use exec::{Limits, Runner};
 use git::tree::WorkTree;
 use tail::Reader;
@@ -28,7 +31,8 @@ use tail::Reader;
 /// The threads. They end when this is dropped and their jobs are done.
 #[derive(Debug)]
 pub struct Workers {
-    reads: Sender<(Source, Job)>,
+    reads: Crew<(Source, Job)>,
+    finds: Crew<(Source, Job)>,
     runs: Sender<(Source, Job, Arc<FetchLock>, Limits)>,
 }
 
@@ -36,18 +40,18 @@ impl Workers {
     /// Starts them. Every job is answered by one call of `fetched`.
     pub fn start(
         runner: &Runner,
-        fetched: impl Fn(Source, Fetched) + Clone + Send + 'static,
+        fetched: impl Fn(Source, Fetched) + Clone + Send + Sync + 'static,
     ) -> io::Result<Workers> {
-        let (reads, jobs) = unbounded::<(Source, Job)>();
-        for _ in 0..READERS {
-            let (jobs, fetched) = (jobs.clone(), fetched.clone());
-            let mut reader = Reader::new(tail::LIMITS);
-            spawn("read", jobs, move |(source, job)| {
+        let answer = fetched.clone();
+        let hand = move || {
+            let (answer, mut reader) = (answer.clone(), Reader::new(tail::LIMITS));
+            move |(source, job): (Source, Job)| {
                 let res = guarded(|| read(&job, &mut reader));
-                let res = res.unwrap_or_else(|it| failed(&job, it));
-                fetched(source, res);
-            })?;
-        }
+                answer(source, res.unwrap_or_else(|it| failed(&job, it)));
+            }
+        };
+        let reads = Crew::start("read", READERS, hand.clone())?;
+        let finds = Crew::start("find", FINDERS, hand)?;
         let (runs, jobs) = unbounded::<(Source, Job, Arc<FetchLock>, Limits)>();
         for _ in 0..RUNNERS {
             let (jobs, fetched, runner) = (jobs.clone(), fetched.clone(), runner.clone());
@@ -58,12 +62,18 @@ impl Workers {
                 fetched(source, res.unwrap_or_else(|it| failed(&job, it)));
             })?;
         }
-        Ok(Workers { reads, runs })
+        Ok(Workers { reads, finds, runs })
     }
 
     /// Reads something. It will be answered.
     pub fn read(&self, source: Source, job: Job) {
-        self.reads.send((source, job)).expect("readers live as long as this sender");
+        match &job {
+            Job::Transcript(path, _) | Job::Process(path) => {
+                self.reads.send(&path.clone(), (source, job));
+            }
+            Job::Tree(cwd) => self.finds.send(&cwd.clone(), (source, job)),
+            Job::Repo(_) => unreachable!("git runs in a runner"),
+        }
     }
 
     /// Runs something, alone among all processes that fetch. It will be answered.
@@ -104,7 +114,9 @@ fn read(job: &Job, reader: &mut Reader) -> Fetched {
 fn run(job: &Job, runner: &Runner, alone: &FetchLock, limits: Limits) -> Fetched {
     let Job::Repo(tree) = job else { unreachable!("only git runs here: {job:?}") };
     let status = git::status(runner, alone, tree, limits, Now::read().wall_ms);
-    Fetched::Repo(status, tree.watch_dirs())
+    // Where git did not answer, the disk may not either.
+    let dirs = if status.is_ok() { tree.watch_dirs() } else { Vec::new() };
+    Fetched::Repo(status, dirs)
 }
 
 /// What a fetch found that panicked: nothing, and the reason where there is room for one.

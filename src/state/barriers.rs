@@ -114,7 +114,8 @@ impl State {
             for barrier in self.barriers.iter_mut().filter(|it| it.looking) {
                 barrier.looking = false;
                 let pending = self.reads.pending(..).chain(self.execs.pending(..));
-                let awaited = pending.filter(|(it, _)| barrier.awaits(it));
+                let awaited =
+                    pending.filter(|(it, _)| barrier.awaits(it) && !self.given_up.contains(it));
                 barrier.waiting = awaited.map(|(it, n)| (it.clone(), n)).collect();
             }
         }

@@ -14,6 +14,7 @@ use crate::store::schema::{
     MAX_SESSIONS, Model, RepoKey, RootKey, SessionId, Snapshot, Subagents,
 };
 use crate::time::{DAY_MS, MINUTE_MS, Now};
+use crate::watch::SILENT;
 
 /// Nobody reads more than a few; a thousand unreadable transcripts are one trouble.
 const MAX_DEGRADED: usize = 64;
@@ -215,7 +216,7 @@ impl State {
             Degraded {
                 source: source.map_or_else(|| "watch".to_owned(), name),
                 since_ms: (now.wall_ms - for_ms) / 1000 * 1000,
-                reason: "the file system does not answer".to_owned(),
+                reason: SILENT.to_owned(),
                 next_try_ms: None,
             }
         });
@@ -231,7 +232,8 @@ impl State {
                 root.recalled = before.usage.clone();
             }
         }
-        let repos = previous.repos.iter();
+        // What comes from the future, since the clock was set back, has no age that could be shown.
+        let repos = previous.repos.iter().filter(|(_, it)| it.as_of_ms <= self.started.wall_ms);
         self.recalled_repos = repos.map(|(top, it)| ((&top.0).into(), it.clone())).collect();
         for (id, before) in &previous.sessions {
             let root = Path::new(&before.root).to_owned();

@@ -63,7 +63,10 @@ impl State {
         }
         self.observe_git(&top, dirs);
         if is_new {
-            self.want_repo(&top, Urgency::Now, now);
+            // The looks at its directories that were just asked for want the same, as what changed
+            // before them was not reported: so it waits for them. Who looks once has none.
+            let looks = self.watcher.is_some();
+            self.want_repo(&top, if looks { Urgency::Settled } else { Urgency::Now }, now);
         }
     }
 
@@ -180,8 +183,9 @@ impl State {
         };
         // At most one part in a hundred of the time.
         let least = repo.glance.max(repo.took * 99);
-        if now.wall_ms - repo.facts.as_of_ms >= i64::try_from(least.as_millis()).unwrap_or(i64::MAX)
-        {
+        let age = now.wall_ms - repo.facts.as_of_ms;
+        // From the future, since the clock was set back: nobody knows how old that is.
+        if age < 0 || age >= i64::try_from(least.as_millis()).unwrap_or(i64::MAX) {
             self.want_repo(&top, Urgency::Now, now);
         }
     }

@@ -221,9 +221,7 @@ fn settled() -> Sim {
     sim.found_tree("/w", "/w");
     sim.list("/w/.git", &[]);
     sim.list("/r/projects/p/s", &[]);
-    sim.asked_git("/w", "main");
     sim.pass_ms(1000);
-    // Arming its directories came after the first call, so git is asked once more.
     assert_eq!(sim.fetches().last(), Some(&Source::Repo("/w".into())));
     sim.asked_git("/w", "main");
     sim.pass_ms(1000);
@@ -271,8 +269,9 @@ fn a_slow_repository_does_not_hold_up_the_first_snapshot() {
     sim.found_tree("/w", "/w");
     sim.list("/w/.git", &[]);
     sim.list("/r/projects/p/a", &[]);
-    assert!(sim.fetches().contains(&Source::Repo("/w".into())));
     assert_eq!(sim.n_published(), 1);
+    sim.pass_ms(1000);
+    assert!(sim.fetches().contains(&Source::Repo("/w".into())));
     assert_eq!(sim.session("a").repo.as_deref(), Some("/w"));
     let repo = &sim.snapshot().repos[&RepoKey("/w".into())];
     assert_eq!((repo.as_of_ms, &repo.branch), (0, &None), "never known");
@@ -348,7 +347,7 @@ fn somebody_who_looks_refreshes_what_is_old_and_less_often_while_it_stays_the_sa
         sim.pass_ms(SECOND_MS);
     }
     let gaps: Vec<_> = asked_at.windows(2).map(|it| it[1] - it[0]).collect();
-    assert_eq!(gaps, [8, 16, 30, 30, 30], "asked at {asked_at:?}");
+    assert_eq!(gaps, [4, 8, 16, 30, 30, 30], "asked at {asked_at:?}");
 }
 
 #[test]
@@ -908,4 +907,64 @@ fn new_prices_are_those_of_everything_that_was_used() {
         sim.pass_ms(1000);
     }
     assert_eq!(usage(&sim), (10.0, 0));
+}
+
+#[test]
+fn what_git_said_before_the_clock_was_set_back_is_as_old_as_it_was() {
+    let mut sim = settled();
+    let as_of_ms = |it: &Sim| it.snapshot().repos[&RepoKey("/w".into())].as_of_ms;
+    sim.pass_ms(2 * MINUTE_MS);
+    sim.fetches();
+    let age_ms = sim.now.wall_ms - as_of_ms(&sim);
+    sim.now.wall_ms -= HOUR_MS;
+    sim.pass_ms(61 * SECOND_MS);
+    assert_eq!(sim.now.wall_ms - as_of_ms(&sim), age_ms + 61 * SECOND_MS);
+    assert!(sim.fetches().contains(&Source::Repo("/w".into())), "and git is asked");
+    let from_the_future = sim.snapshot();
+    sim.now.wall_ms -= HOUR_MS;
+    let now = sim.now;
+    let (state, _) = State::new(settings(&["/r"]), None, Some(&from_the_future), now);
+    assert!(state.snapshot(now).repos.is_empty(), "nobody knows how old they are");
+}
+
+#[test]
+fn somebody_who_looks_refreshes_what_seems_to_come_from_the_future() {
+    let mut sim = settled();
+    sim.now.wall_ms -= HOUR_MS;
+    sim.hint("/r", "s", ClientFacts::default());
+    sim.pass_ms(1000);
+    assert!(sim.fetches().contains(&Source::Repo("/w".into())));
+}
+
+#[test]
+fn what_hangs_is_not_waited_for() {
+    let mut sim = settled();
+    for n in 0..40 {
+        sim.changed(&format!("/r/projects/p/hangs{n}.jsonl"));
+        sim.pass_ms(1);
+    }
+    sim.changed("/r/projects/p/s.jsonl");
+    sim.changed("/state/sync/1");
+    let mut n_started = 0;
+    for _ in 0..20 {
+        sim.pass_ms(1000);
+        for it in sim.fetches() {
+            match it {
+                Source::Repo(_) => sim.asked_git("/w", "main"),
+                it if it == transcript("/r/projects/p/s.jsonl") => {
+                    sim.reply("/r/projects/p/s.jsonl", "/w", "claude-opus-4-8");
+                }
+                _ => n_started += 1,
+            }
+        }
+        // Whoever hangs longer than a moment keeps nobody from starting.
+        assert!(sim.state.deadline().is_some());
+    }
+    sim.pass_ms(11_000);
+    assert_eq!(n_started, 40);
+    let is_answer = |it: &Effect| matches!(it, Effect::Acknowledge(_));
+    assert!(sim.effects.iter().any(is_answer), "the cookie waits for what hangs");
+    let left: Vec<_> = sim.state.reads.running().collect();
+    assert!(sim.state.is_settled(), "{left:?} {:?} {:?}", sim.state.given_up, sim.state.barriers);
+    assert_eq!(sim.snapshot().degraded.len(), 40);
 }

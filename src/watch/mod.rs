@@ -9,9 +9,11 @@
 //! (they include our own), and an overflow means that everything must be looked at again.
 //!
 //! **Invariants:** the callback never waits and never panics. A change that finds the queue full
-//! raises [`Changes::take_lost`]. No file is opened here.
+//! raises [`Changes::take_lost`]. No file is opened here. A file system that does not answer keeps
+//! us from none of the others.
 
 pub mod debounce;
+pub mod probe;
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -24,9 +26,12 @@ use notify::{ErrorKind, EventKind, RecommendedWatcher, RecursiveMode, Watcher as
 use serde::{Deserialize, Serialize};
 
 use crate::time::unix_ms;
+use probe::Probe;
 
 /// Changes that may wait before events count as lost.
 const QUEUE: usize = 4096;
+/// Why a directory cannot be read whose file system hangs.
+pub const SILENT: &str = "the file system does not answer";
 /// Folders below a session are nested this deep at most; a link cannot make us walk for ever.
 const MAX_DEPTH: usize = 6;
 
@@ -156,7 +161,10 @@ impl Watch {
         let lost = Arc::new(AtomicBool::new(false));
         let (requests, inbox) = unbounded();
         let changes = Changes { queue, lost: Arc::clone(&lost) };
-        let thread = Thread { events, changed, lost, notify: None };
+        let (wake, tell) = (changed.clone(), Arc::clone(&lost));
+        // What could not be looked at then can be now.
+        let probe = Probe::new(move || raise(&wake, &tell));
+        let thread = Thread { events, changed, lost, notify: None, probe };
         std::thread::Builder::new()
             .name("watch".to_owned())
             .spawn(move || thread.run(&inbox, &listed))?;
@@ -188,6 +196,7 @@ struct Thread {
     changed: Sender<Changed>,
     lost: Arc<AtomicBool>,
     notify: Option<RecommendedWatcher>,
+    probe: Probe,
 }
 
 impl Thread {
@@ -210,6 +219,9 @@ impl Thread {
     }
 
     fn look(&mut self, look: &Look) -> Found {
+        if !self.probe.answers(&look.dir) {
+            return Found::Unreadable(SILENT.to_owned());
+        }
         let unarmed = if self.events { self.arm(&look.dir) } else { None };
         let identity = match fs_err::metadata(&look.dir) {
             Ok(meta) if meta.is_dir() => (meta.dev(), meta.ino()),
