@@ -10,6 +10,9 @@
 //! [git]
 //! timeout_ms = 5000
 //!
+//! [privacy]
+//! preview = true  # false: no text of any message is kept or published
+//!
 //! # US dollars per million tokens; in place of the built-in row, if there is one.
 //! [prices."house-model"]
 //! input = 5.0
@@ -45,6 +48,8 @@ pub struct Config {
     pub usage: UsageConfig,
     /// How git is asked.
     pub git: GitConfig,
+    /// What is kept of what was said.
+    pub privacy: PrivacyConfig,
     /// What models cost, in place of the built-in list or beside it.
     pub prices: BTreeMap<String, PriceConfig>,
 }
@@ -78,6 +83,21 @@ pub enum WeekStart {
 pub struct GitConfig {
     /// How long `git status` may take, in milliseconds.
     pub timeout_ms: u64,
+}
+
+/// What is kept of what was said.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(default, deny_unknown_fields)]
+pub struct PrivacyConfig {
+    /// Whether the snapshot has the beginning of each session's last message. If not, no text of
+    /// any message is in any file of ours. The names of sessions are.
+    pub preview: bool,
+}
+
+impl Default for PrivacyConfig {
+    fn default() -> PrivacyConfig {
+        PrivacyConfig { preview: true }
+    }
 }
 
 /// What a model costs, in US dollars per million tokens.
@@ -165,7 +185,9 @@ impl Config {
         let real = fs_err::canonicalize(path);
         let bytes = match real.and_then(|it| read_bounded(&it, MAX_FILE)) {
             Ok(it) => it,
-            Err(it) if it.kind() == io::ErrorKind::NotFound => return Ok(Config::default()),
+            Err(it) if it.kind() == io::ErrorKind::NotFound && !is_link(path) => {
+                return Ok(Config::default());
+            }
             Err(it) => return Err(Error::new(doing()).because(it)),
         };
         let config = Config::parse(&bytes).map_err(|it| {
@@ -194,6 +216,11 @@ impl Config {
         }
         Ok(config)
     }
+}
+
+/// A link that leads nowhere is no absent file: its user thinks it is there.
+fn is_link(path: &Path) -> bool {
+    fs_err::symlink_metadata(path).is_ok_and(|it| it.is_symlink())
 }
 
 #[cfg(test)]

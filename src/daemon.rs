@@ -195,6 +195,7 @@ fn settings(env: &Environment, config: &Config, cookies: Option<PathBuf>) -> Res
         zone: TimeZone::system(),
         week_starts: config.usage.week_starts.into(),
         prices: config.prices(),
+        preview: config.privacy.preview,
         cookies,
     })
 }

@@ -240,6 +240,8 @@ pub struct Settings {
     pub week_starts: Weekday,
     /// What models cost.
     pub prices: Prices,
+    /// Whether the beginnings of messages are kept.
+    pub preview: bool,
     /// Where cookies appear; `None` where nobody waits for them.
     pub cookies: Option<PathBuf>,
 }
@@ -708,6 +710,7 @@ impl State {
     fn reload(&mut self, settings: Settings, now: Now) {
         let has_new_prices = self.settings.prices != settings.prices;
         self.settings = settings;
+        self.forget_messages();
         if has_new_prices {
             self.count_anew(now);
         }

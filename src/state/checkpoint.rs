@@ -81,6 +81,7 @@ impl State {
                 self.restore_root(saved, now);
             }
         }
+        self.forget_messages();
         std::mem::take(&mut self.effects)
     }
 

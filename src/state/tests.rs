@@ -26,6 +26,7 @@ fn settings(roots: &[&str]) -> Settings {
         zone: TimeZone::UTC,
         week_starts: Weekday::Monday,
         prices: Prices::builtin(),
+        preview: true,
         cookies: Some("/state/sync".into()),
     }
 }
@@ -967,4 +968,26 @@ fn what_hangs_is_not_waited_for() {
     let left: Vec<_> = sim.state.reads.running().collect();
     assert!(sim.state.is_settled(), "{left:?} {:?} {:?}", sim.state.given_up, sim.state.barriers);
     assert_eq!(sim.snapshot().degraded.len(), 40);
+}
+
+#[test]
+fn no_text_of_a_message_is_kept_where_the_user_does_not_want_it() {
+    let said = |sim: &Sim| sim.session("s").last_message.and_then(|it| it.preview);
+    let say = |sim: &mut Sim| {
+        sim.changed("/r/projects/p/s.jsonl");
+        sim.pass_ms(100);
+        sim.reply("/r/projects/p/s.jsonl", "/w", "claude-opus-4-8");
+        let file = sim.state.files.values_mut().next().unwrap();
+        let preview = Some("secret".to_owned());
+        file.facts.last_message = Some(schema::Message { at_ms: 1, preview });
+    };
+    let mut sim = settled();
+    say(&mut sim);
+    assert_eq!(said(&sim).as_deref(), Some("secret"));
+    let private = Settings { preview: false, ..settings(&["/r"]) };
+    sim.effects.clear();
+    sim.event(Event::Reload(private));
+    assert_eq!(said(&sim), None);
+    let saves = |it: &Effect| matches!(it, Effect::Save);
+    assert!(sim.effects.iter().any(saves), "the checkpoint has it still");
 }

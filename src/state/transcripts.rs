@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::barriers::Barrier;
-use super::{SessionKey, Source, State};
+use super::{Effect, SessionKey, Source, State};
 use crate::fetch::claude;
 use crate::fetch::claude::transcript::TranscriptFacts;
 use crate::fetch::tail::{Cursor, Tail};
@@ -125,6 +125,9 @@ impl State {
         file.stamp = (!tail.more).then_some(stamp);
         file.cursor = Some(tail.cursor);
         file.facts = tail.facts.not_after(now.wall_ms);
+        if !self.settings.preview {
+            file.facts.forget_message();
+        }
         self.is_dirty = true;
         self.confirm_usage(now);
         self.unsaved.get_or_insert(Window::open(now.mono)).add(now.mono);
@@ -171,6 +174,18 @@ impl State {
         }
         self.is_scanned = false;
         self.barriers.push(Barrier::first_scan());
+    }
+
+    /// Where the user does not want them, no text of messages is kept, and none in the checkpoint.
+    pub(super) fn forget_messages(&mut self) {
+        if self.settings.preview {
+            return;
+        }
+        let had_one = self.files.values_mut().map(|it| it.facts.forget_message());
+        if had_one.fold(false, |a, b| a | b) {
+            self.is_dirty = true;
+            self.effects.push(Effect::Save);
+        }
     }
 
     /// A transcript was deleted. Claude Code prunes old ones, and what they used was used.

@@ -59,6 +59,11 @@ impl TranscriptFacts {
         self
     }
 
+    /// Drops the text of the last message. Says whether there was any.
+    pub fn forget_message(&mut self) -> bool {
+        self.last_message.as_mut().is_some_and(|it| it.preview.take().is_some())
+    }
+
     /// The session's title; a person's beats the client's.
     pub fn title(&self) -> Option<&str> {
         self.custom_title.as_deref().or(self.ai_title.as_deref())
