@@ -33,6 +33,9 @@ pub const LATEST: &str = "latest";
 /// Largest snapshot that is read; ours have a few hundred KiB.
 const MAX_SNAPSHOT: u64 = 16 << 20;
 
+/// From here on not every whole number is one to those who read JSON's numbers as doubles.
+const MAX_SEQ: u64 = 1 << 53;
+
 /// The state directory, checked.
 #[derive(Clone, Debug)]
 pub struct StateDir {
@@ -154,6 +157,11 @@ pub fn read_bounded(path: &Path, max: u64) -> io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// A snapshot's number. One that nobody could have counted to is none.
+fn number(snapshot: &Snapshot) -> u64 {
+    if snapshot.seq < MAX_SEQ { snapshot.seq } else { 0 }
+}
+
 /// Publishes snapshots and lines, and remembers what it wrote so that equal ones are not written
 /// again.
 #[derive(Debug)]
@@ -171,8 +179,7 @@ impl Publisher {
     ///
     /// Numbers go on after those of `before`, the snapshot that is there.
     pub fn new(dir: StateDir, before: Option<&Snapshot>) -> Publisher {
-        let seq = before.map_or(0, |it| it.seq);
-        Publisher { dir, seq, last: None, lines: None }
+        Publisher { dir, seq: before.map_or(0, number), last: None, lines: None }
     }
 
     /// Publishes `snapshot`, numbered and dated, unless nothing in it changed. Says whether it
@@ -195,7 +202,7 @@ impl Publisher {
 
     /// Goes on counting after what somebody else published meanwhile.
     pub fn catch_up(&mut self) {
-        let published = self.dir.read_snapshot().map_or(0, |it| it.seq);
+        let published = self.dir.read_snapshot().as_ref().map_or(0, number);
         self.seq = self.seq.max(published);
     }
 

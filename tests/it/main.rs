@@ -3,6 +3,7 @@
 
 mod contrib;
 mod exec;
+mod faults;
 mod git;
 mod life;
 mod oneshot;
