@@ -3,6 +3,7 @@
 //! Where a number of rounds matters, `CCSTATUSD_FAULTS=full` takes the large one; each such test
 //! then prints what it counted, for the table in the notes of a release.
 
+mod children;
 mod locks;
 mod privacy;
 mod store;

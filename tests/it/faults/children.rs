@@ -1,0 +1,166 @@
+//! Programs that do not want to end, all at once, and programs that are ended in the middle.
+
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use ccstatusd::fetch::exec::Runner;
+use ccstatusd::fetch::git;
+use ccstatusd::fetch::git::tree::WorkTree;
+use ccstatusd::store::StateDir;
+use ccstatusd::store::lock::FetchLock;
+use ccstatusd::store::schema::Snapshot;
+use ccstatusd::time::pause;
+use nix::sys::signal::Signal;
+
+use super::{report, times};
+use crate::sandbox::{Sandbox, Transcript, processes_with, repo_of};
+
+/// What each repository's `git` does instead of its work.
+const HOSTILE: [(&str, &str); 13] = [
+    ("ignores-sigterm", "trap '' TERM; while :; do sleep 60; done"),
+    ("forks-and-exits", "sleep 60 & exit 0"),
+    ("leaves-and-holds-the-pipe", "setsid sh -c 'trap \"\" TERM; sleep 60' & sleep 60"),
+    ("writes-for-ever", "trap '' TERM PIPE; while :; do echo yes; done 2>/dev/null"),
+    ("says-nothing", "exec sleep 60"),
+    ("closes-its-output", "exec >&- 2>&-; sleep 60"),
+    ("complains-for-ever", "exec yes >&2"),
+    ("stops-itself", "kill -STOP $$; sleep 60"),
+    ("stops-itself-and-ignores", "trap '' TERM; kill -STOP $$; sleep 60"),
+    ("says-half", "printf '1 .M N... 100644 100644'"),
+    ("fifty-daemons", "i=0; while [ $i -lt 50 ]; do (setsid sleep 60 &); i=$((i+1)); done"),
+    ("needs-a-terminal", "exec </dev/tty; sleep 60"),
+    ("stops-its-guard", "kill -STOP $PPID; trap '' TERM; setsid sleep 60 & sleep 60"),
+];
+
+fn sandbox() -> (Sandbox, Transcript) {
+    let sandbox = Sandbox::with_root();
+    fs_err::create_dir_all(sandbox.path(".config/ccstatusd")).unwrap();
+    let config = "[git]\ntimeout_ms = 300\n";
+    fs_err::write(sandbox.path(".config/ccstatusd/config.toml"), config).unwrap();
+    let stub = fs_err::read_to_string(sandbox.path("bin/git")).unwrap();
+    let hostile = "if [ -e .git/hostile ]; then exec sh .git/hostile; fi\n";
+    let stub = stub.replacen("\nif [", &format!("\n{hostile}if ["), 1);
+    assert!(stub.contains("hostile"));
+    fs_err::write(sandbox.path("bin/git"), stub).unwrap();
+    for (name, script) in HOSTILE {
+        let repo = sandbox.repo(name);
+        fs_err::write(repo.join(".git/hostile"), script).unwrap();
+        sandbox.session(name, &repo).reply("one");
+    }
+    let repo = sandbox.repo("good");
+    let mut good = sandbox.session("good", &repo);
+    good.reply("one");
+    (sandbox, good)
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn where_every_source_is_hostile_the_good_one_stays_fresh_and_nothing_survives() {
+    let (sandbox, mut good) = sandbox();
+    let marker = format!("HOME={}", sandbox.home.display());
+    let failed = |it: &Snapshot| {
+        let is_said = |name: &str| {
+            let source = format!("git:{}", sandbox.path(name).display());
+            it.degraded.iter().any(|it| it.source == source)
+        };
+        HOSTILE.iter().filter(|(name, _)| is_said(name)).count()
+    };
+    let mut watcher = sandbox.start_watcher();
+    let cap = Duration::from_secs(60);
+    sandbox.wait_longer_for(cap, "all of them fail", |it| failed(it) == HOSTILE.len());
+    // Its neighbours are tried again and again meanwhile.
+    for n in 1..=5 {
+        fs_err::write(sandbox.path(&format!("good/new{n}")), "").unwrap();
+        good.reply("more");
+        sandbox.wait_for("the good one's facts", |it| {
+            repo_of(it, "good").is_some_and(|it| it.untracked == n)
+        });
+    }
+    sandbox.wait_until("no zombie stays", || zombies_of(watcher.id()).is_empty());
+
+    // Killed while several of them run, a few times.
+    let n_kills = times(3, 30);
+    for n in 0..n_kills {
+        let began = sandbox.n_git_calls();
+        sandbox.wait_until("another try", || sandbox.n_git_calls() > began);
+        pause(Duration::from_millis((n * 37 % 300) as u64));
+        watcher.signal(Signal::SIGKILL);
+        watcher.wait(Duration::from_secs(5));
+        sandbox.wait_until("nothing survives", || {
+            let left = processes_with(&marker);
+            left.iter().all(|it| it.contains("defunct"))
+        });
+        watcher = sandbox.spawn_watcher(sandbox.ccstatusd());
+    }
+    drop(watcher);
+    let left = || processes_with(&marker);
+    sandbox.wait_until("nothing is left", || left().is_empty());
+    report("13 hostile sources at once, watcher killed in the middle", n_kills, 0, 0, 0);
+}
+
+/// The processes that this one has not reaped.
+#[cfg(target_os = "linux")]
+fn zombies_of(parent: u32) -> Vec<String> {
+    let entries = fs_err::read_dir("/proc").unwrap().flatten();
+    let stats = entries.filter_map(|it| fs_err::read_to_string(it.path().join("stat")).ok());
+    let is_ours = |it: &String| {
+        let fields = it.rsplit(')').next().unwrap_or_default();
+        fields.trim_start().starts_with(&format!("Z {parent} "))
+    };
+    stats.filter(is_ours).collect()
+}
+
+/// A kill leaves no `index.lock`, and a user who works beside us is never in the way of one.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "the user at work")]
+fn killed_refreshes_leave_no_lock_and_disturb_no_user() {
+    let sandbox = Sandbox::with_root();
+    let repo = sandbox.repo("p");
+    sandbox.sh(&repo, "for i in $(seq 300); do echo $i > f$i; done; git add .; git commit -qm all");
+    let path = fs_err::read_to_string(sandbox.path("bin/git")).unwrap();
+    let real = path.split('\'').find(|it| it.ends_with("/git")).unwrap();
+    // Dies by its own hand, somewhere in its work; the name of the log is that of a pipe to nobody.
+    let stub = format!("#!/bin/sh\n(sleep 0.00$(($$ % 8)); kill -9 $$) &\nexec '{real}' \"$@\"\n");
+    fs_err::write(sandbox.path("bin/git"), stub).unwrap();
+    let mut env_path = sandbox.path("bin").into_os_string();
+    env_path.push(":");
+    env_path.push(std::env::vars_os().find(|(name, _)| name == "PATH").unwrap().1);
+    let env = [("PATH".into(), env_path), ("HOME".into(), sandbox.home.clone().into())];
+    let runner = Runner::new(env!("CARGO_BIN_EXE_ccstatusd").into(), env);
+    let dir = StateDir::open(&sandbox.state).unwrap();
+    let lock = FetchLock::try_acquire(&dir).unwrap().unwrap();
+    let tree = WorkTree::discover(&repo).unwrap();
+
+    let n_kills = times(150, 1000);
+    let is_over = AtomicBool::new(false);
+    let (n_adds, n_refused) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let (mut n_stale, mut n_killed) = (0, 0);
+    std::thread::scope(|scope| {
+        let user = scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                let n = n_adds.fetch_add(1, Ordering::Relaxed);
+                fs_err::write(repo.join("user"), n.to_string()).unwrap();
+                let add = Command::new(real).args(["add", "user"]).current_dir(&repo).output();
+                let is_good = add.unwrap().status.success();
+                n_refused.fetch_add(usize::from(!is_good), Ordering::Relaxed);
+            }
+        });
+        while n_killed < n_kills {
+            // Other times than the index has, so that a refresh would have to write it.
+            for n in 0..20 {
+                fs_err::write(repo.join(format!("f{}", n * 15 + 1)), format!("{}\n", n * 15 + 1))
+                    .unwrap();
+            }
+            let res = git::status(&runner, &lock, &tree, git::LIMITS, 0);
+            n_killed += usize::from(res.is_err_and(|it| it.to_string().contains("signal 9")));
+        }
+        is_over.store(true, Ordering::Relaxed);
+        user.join().unwrap();
+    });
+    n_stale += usize::from(repo.join(".git/index.lock").exists());
+    let (n_adds, n_refused) = (n_adds.into_inner(), n_refused.into_inner());
+    assert!(n_adds > n_kills / 20, "the user hardly worked: {n_adds}");
+    report("SIGKILL of git in the middle of a refresh: stale index.lock", n_kills, 0, n_stale, 0);
+    report("the user's git add beside them: refused", n_adds, n_refused, 0, 0);
+}
