@@ -68,6 +68,8 @@ enum Slot {
     Wanted {
         window: Window,
         due: Instant,
+        /// Its time comes round again, and nothing is known to have changed.
+        repeats: bool,
     },
     Running {
         since: Instant,
@@ -89,15 +91,10 @@ impl<K: Ord + Clone> Plan<K> {
     /// Remembers that `key` changed. Returns whether a fetch that starts after `now` will come of
     /// it soon; `false` for a source that fails and waits for its next try.
     pub fn want(&mut self, key: &K, urgency: Urgency, now: Instant) -> bool {
-        let task = self.tasks.entry(key.clone()).or_insert(Task {
-            slot: Slot::Idle,
-            not_before: None,
-            failures: 0,
-            postponed: 0,
-        });
+        let task = self.tasks.entry(key.clone()).or_insert(Task::NEW);
         let window = match task.slot {
             Slot::Idle => Window::open(now),
-            Slot::Wanted { mut window, due } => {
+            Slot::Wanted { mut window, due, .. } => {
                 self.queue.remove(&(due, key.clone()));
                 window.add(now);
                 window
@@ -119,9 +116,40 @@ impl<K: Ord + Clone> Plan<K> {
             Urgency::Now if !failing => now,
             Urgency::Now | Urgency::Settled => task.due(window, self.policy.debounce),
         };
-        task.slot = Slot::Wanted { window, due };
+        task.slot = Slot::Wanted { window, due, repeats: false };
         self.queue.insert((due, key.clone()));
         !failing || due <= now
+    }
+
+    /// Plans the next fetch of a source that changes without telling: at `at`, and later where the
+    /// policy says so. Nobody waits for it. To be called when the fetch before has ended.
+    pub fn repeat(&mut self, key: &K, at: Instant) {
+        let task = self.tasks.entry(key.clone()).or_insert(Task::NEW);
+        match task.slot {
+            Slot::Idle => {}
+            Slot::Wanted { due, .. } => _ = self.queue.remove(&(due, key.clone())),
+            Slot::Running { .. } | Slot::RunningStale { .. } => return,
+        }
+        let due = task.not_before.map_or(at, |it| it.max(at));
+        task.not_before = Some(due);
+        task.slot = Slot::Wanted { window: Window::open(at), due, repeats: true };
+        self.queue.insert((due, key.clone()));
+    }
+
+    /// Somebody waits for everything that changed: it neither settles nor rests first. What failed
+    /// keeps its own pace.
+    pub fn hurry(&mut self, now: Instant) {
+        for (key, task) in &mut self.tasks {
+            match &mut task.slot {
+                Slot::Wanted { due, repeats: false, .. } if task.failures == 0 => {
+                    self.queue.remove(&(*due, key.clone()));
+                    *due = now.min(*due);
+                    self.queue.insert((*due, key.clone()));
+                }
+                Slot::RunningStale { urgency, .. } => *urgency = Urgency::Now,
+                Slot::Idle | Slot::Wanted { .. } | Slot::Running { .. } => {}
+            }
+        }
     }
 
     /// Takes what is due and has a slot; the caller starts it.
@@ -171,7 +199,7 @@ impl<K: Ord + Clone> Plan<K> {
                 Urgency::Now if good => now,
                 Urgency::Now | Urgency::Settled => task.due(window, self.policy.debounce),
             };
-            task.slot = Slot::Wanted { window, due };
+            task.slot = Slot::Wanted { window, due, repeats: false };
             self.queue.insert((due, key.clone()));
         }
     }
@@ -210,19 +238,19 @@ impl<K: Ord + Clone> Plan<K> {
         let wait = self.policy.postpone * 2_u32.saturating_pow(task.postponed.min(16));
         let due = now + wait.min(Duration::from_secs(1));
         task.postponed = task.postponed.saturating_add(1);
-        task.slot = Slot::Wanted { window, due };
+        task.slot = Slot::Wanted { window, due, repeats: false };
         self.queue.insert((due, key.clone()));
         task.postponed
     }
 
     /// What will be fetched without a further change, of these keys, and how many fetches have to
     /// end until what is known is newer than this moment. Next tries of failing sources do not
-    /// count.
+    /// count, nor do those whose time comes round again.
     pub fn pending(&self, keys: impl RangeBounds<K>) -> impl Iterator<Item = (&K, u8)> {
         self.tasks.range(keys).filter_map(|(key, task)| {
             let fetches = match task.slot {
                 Slot::Idle => return None,
-                Slot::Wanted { .. } if task.failures > 0 => return None,
+                Slot::Wanted { repeats, .. } if repeats || task.failures > 0 => return None,
                 Slot::Wanted { .. } | Slot::Running { .. } => 1,
                 Slot::RunningStale { .. } => 2,
             };
@@ -263,15 +291,26 @@ impl<K: Ord + Clone> Plan<K> {
         }
     }
 
-    /// Whether nothing waits but next tries of failing sources, and nothing runs but these.
+    /// Whether nothing waits but what [`Plan::pending`] does not count, and nothing runs but what
+    /// was given up.
     pub fn is_settled(&self, given_up: &BTreeSet<K>) -> bool {
-        let waits = |key: &K| self.tasks.get(key).is_some_and(|it| it.failures == 0);
+        let waits = |key: &K| {
+            let task = self.tasks.get(key).filter(|it| it.failures == 0);
+            matches!(task, Some(Task { slot: Slot::Wanted { repeats: false, .. }, .. }))
+        };
         let mut running = self.running.keys();
         running.all(|it| given_up.contains(it)) && !self.queue.iter().any(|(_, key)| waits(key))
+    }
+
+    /// Whether a source neither runs nor waits for anything.
+    pub fn is_idle(&self, key: &K) -> bool {
+        self.tasks.get(key).is_none_or(|it| matches!(it.slot, Slot::Idle))
     }
 }
 
 impl Task {
+    const NEW: Task = Task { slot: Slot::Idle, not_before: None, failures: 0, postponed: 0 };
+
     fn due(&self, window: Window, debounce: Debounce) -> Instant {
         let settled = window.deadline(debounce);
         self.not_before.map_or(settled, |it| it.max(settled))
@@ -502,6 +541,55 @@ mod tests {
         sim.want("a", 160);
         sim.done("a", true, 200);
         assert!(!sim.plan.is_settled(&BTreeSet::from(["a"])), "it came back, and is wanted again");
+    }
+
+    #[test]
+    fn a_source_whose_time_comes_round_keeps_its_distance_and_nobody_waits_for_it() {
+        let mut sim = Sim::new();
+        sim.want("a", 0);
+        assert!(!sim.is_settled(), "the first time somebody does");
+        assert_eq!(sim.take(150), ["a"]);
+        sim.done("a", true, 160);
+        sim.plan.repeat(&"a", sim.at(5150));
+        assert_eq!(sim.deadline_ms(), Some(5150));
+        assert!(sim.is_settled() && !sim.plan.is_idle(&"a"));
+        sim.plan.hurry(sim.at(200));
+        assert_eq!(sim.deadline_ms(), Some(5150));
+        assert_eq!(sim.take(5150), ["a"]);
+        assert!(!sim.is_settled(), "it runs");
+        sim.done("a", true, 6150);
+        sim.plan.repeat(&"a", sim.at(10_150));
+        assert_eq!(sim.deadline_ms(), Some(6150 + 9000), "it rests");
+        assert_eq!(sim.take(15_150), ["a"]);
+        for _ in 0..8 {
+            sim.done("a", false, 15_151);
+            sim.plan.repeat(&"a", sim.at(20_150));
+            assert_eq!(sim.take(20_149), [""; 0], "a next try keeps the distance, too");
+            sim.take(1_000_000);
+        }
+        sim.done("a", false, 1_000_000);
+        sim.plan.repeat(&"a", sim.at(1_005_000));
+        assert_eq!(sim.deadline_ms(), Some(1_256_000));
+    }
+
+    #[test]
+    fn somebody_who_waits_for_everything_hurries_what_changed() {
+        let mut sim = Sim::new();
+        for key in ["rests", "runs", "fails", "changed"] {
+            sim.plan.policy.slots = 4;
+            sim.want(key, 0);
+        }
+        sim.take(150);
+        sim.done("rests", true, 1150);
+        sim.done("fails", false, 1150);
+        sim.want("rests", 1160);
+        sim.want("changed", 1160);
+        sim.plan.hurry(sim.at(1170));
+        assert_eq!(sim.take(1170), ["rests"]);
+        sim.done("runs", true, 1170);
+        sim.done("changed", true, 1170);
+        assert_eq!(sim.take(1170), ["changed"]);
+        assert!(sim.plan.is_idle(&"runs"), "nothing changed since it began");
     }
 
     #[test]
