@@ -6,12 +6,22 @@
 //!
 //! [usage]
 //! week_starts = "monday"
+//! # Who says what the active block is: "transcripts", which is us, or "ccusage", which is asked
+//! # by this command, with CLAUDE_CONFIG_DIR set to the config root.
+//! source = "transcripts"
+//! command = ["ccusage", "blocks", "--json", "--active", "--offline"]
 //!
 //! [git]
 //! timeout_ms = 5000
 //!
 //! [privacy]
 //! preview = true  # false: no text of any message is kept or published
+//!
+//! # A command of your own, whose first line the snapshot holds by this name.
+//! [commands.load]
+//! command = ["cut", "-d ", "-f1-3", "/proc/loadavg"]
+//! every_s = 60       # while a session lives; from 1 to 86400
+//! timeout_ms = 2000  # from 10 to 10000
 //!
 //! # US dollars per million tokens; in place of the built-in row, if there is one.
 //! [prices."house-model"]
@@ -32,11 +42,18 @@ use std::time::Duration;
 use jiff::civil::Weekday;
 use serde::Deserialize;
 
+use crate::cli::Environment;
 use crate::error::{Error, Result};
+use crate::fetch::exec::{Invocation, Limits};
+use crate::fetch::tool::{self, Tool};
 use crate::store::read_bounded;
 use crate::usage::prices::{Price, Prices, Rates};
 
 const MAX_FILE: u64 = 1 << 20;
+/// With each at its longest, `--oneshot` still answers.
+const MAX_COMMANDS: usize = 16;
+/// Of a command's name, which displays show.
+const MAX_NAME: usize = 32;
 
 /// What the user chose.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq)]
@@ -52,14 +69,45 @@ pub struct Config {
     pub privacy: PrivacyConfig,
     /// What models cost, in place of the built-in list or beside it.
     pub prices: BTreeMap<String, PriceConfig>,
+    /// The user's own commands, by the names that their output is shown under.
+    pub commands: BTreeMap<String, CommandConfig>,
 }
 
 /// How usage is counted.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(default, deny_unknown_fields)]
 pub struct UsageConfig {
     /// The first day of "this week".
     pub week_starts: WeekStart,
+    /// Who says what the active block is.
+    pub source: UsageSource,
+    /// How `ccusage` is asked: a program and its arguments.
+    pub command: Vec<String>,
+}
+
+/// Who says what the active block is.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq)]
+#[serde(rename_all = "lowercase")]
+pub enum UsageSource {
+    /// We do, from the transcripts.
+    #[default]
+    Transcripts,
+    /// `ccusage`, or what prints the same.
+    Ccusage,
+}
+
+/// A command of the user's own.
+#[derive(Clone, Debug, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct CommandConfig {
+    /// A program and its arguments. No shell reads them, unless it is that program.
+    pub command: Vec<String>,
+    /// How long it may take, in milliseconds.
+    #[serde(default = "CommandConfig::usual_timeout_ms")]
+    pub timeout_ms: u64,
+    /// Least time between two starts, in seconds.
+    #[serde(default = "CommandConfig::usual_every_s")]
+    pub every_s: u64,
 }
 
 /// A day of the week.
@@ -149,6 +197,59 @@ impl PriceConfig {
     }
 }
 
+impl Default for UsageConfig {
+    fn default() -> UsageConfig {
+        UsageConfig {
+            week_starts: WeekStart::default(),
+            source: UsageSource::default(),
+            command: ["ccusage", "blocks", "--json", "--active", "--offline"]
+                .map(Into::into)
+                .into(),
+        }
+    }
+}
+
+impl CommandConfig {
+    fn usual_timeout_ms() -> u64 {
+        2000
+    }
+
+    fn usual_every_s() -> u64 {
+        60
+    }
+
+    fn check(&self) -> std::result::Result<(), &'static str> {
+        check_command(&self.command)?;
+        if !(10..=10_000).contains(&self.timeout_ms) {
+            return Err("timeout_ms: it must be from 10 to 10000");
+        }
+        if !(1..=86_400).contains(&self.every_s) {
+            return Err("every_s: it must be from 1 to 86400");
+        }
+        Ok(())
+    }
+}
+
+fn check_command(command: &[String]) -> std::result::Result<(), &'static str> {
+    match command.first() {
+        Some(program) if !program.is_empty() => Ok(()),
+        _ => Err("command: it must name a program, as in command = [\"date\", \"+%H:%M\"]"),
+    }
+}
+
+/// Runs at home: the watcher's own directory is nobody's business.
+fn tool(env: &Environment, command: &[String], limits: Limits, every: Duration) -> Option<Tool> {
+    let (program, args) = command.split_first()?;
+    let at_home = program.starts_with("~/").then(|| env.expand(Path::new(program))).flatten();
+    let what = Invocation {
+        program: at_home.map_or_else(|| program.into(), Into::into),
+        args: args.iter().map(Into::into).collect(),
+        dir: env.home().map(Path::to_owned),
+        env: Vec::new(),
+    };
+    Some(Tool { what, limits, every })
+}
+
 impl Default for GitConfig {
     fn default() -> GitConfig {
         GitConfig { timeout_ms: 5000 }
@@ -201,6 +302,24 @@ impl Config {
         Prices::builtin().with(self.prices.iter().map(|(model, it)| (model.clone(), it.price())))
     }
 
+    /// Who is asked for the active block, where that is not us.
+    pub fn block_tool(&self, env: &Environment) -> Option<Tool> {
+        match self.usage.source {
+            UsageSource::Transcripts => None,
+            UsageSource::Ccusage => tool(env, &self.usage.command, tool::LIMITS, Duration::ZERO),
+        }
+    }
+
+    /// The user's commands.
+    pub fn commands(&self, env: &Environment) -> BTreeMap<String, Tool> {
+        let tool = |it: &CommandConfig| {
+            let deadline = Duration::from_millis(it.timeout_ms);
+            let limits = Limits { deadline, ..tool::LIMITS };
+            tool(env, &it.command, limits, Duration::from_secs(it.every_s))
+        };
+        self.commands.iter().filter_map(|(name, it)| Some((name.clone(), tool(it)?))).collect()
+    }
+
     fn parse(bytes: &[u8]) -> std::result::Result<Config, String> {
         let text = str::from_utf8(bytes).map_err(|it| it.to_string())?;
         let config: Config = toml::from_str(text).map_err(|it| it.to_string())?;
@@ -213,6 +332,19 @@ impl Config {
         }
         for (model, price) in &config.prices {
             price.check().map_err(|it| format!("prices.\"{model}\": {it}"))?;
+        }
+        check_command(&config.usage.command).map_err(|it| format!("usage.{it}"))?;
+        if config.commands.len() > MAX_COMMANDS {
+            return Err(format!("commands: there may be {MAX_COMMANDS} at most"));
+        }
+        for (name, command) in &config.commands {
+            let is_plain = |it: u8| it.is_ascii_alphanumeric() || it == b'-' || it == b'_';
+            if !(1..=MAX_NAME).contains(&name.len()) || !name.bytes().all(is_plain) {
+                return Err(format!(
+                    "commands.\"{name}\": a name has at most {MAX_NAME} letters, digits, `-`, `_`"
+                ));
+            }
+            command.check().map_err(|it| format!("commands.{name}.{it}"))?;
         }
         Ok(config)
     }
@@ -265,6 +397,59 @@ mod tests {
         check_refused("[prices.x]\ninput = 1\noutput = 1\nread = 1", "line 4");
         check_refused("[prices.x]\ninput = -1\noutput = 1", "prices.\"x\": rates must be");
         check_refused("[prices.x]\ninput = nan\noutput = 1", "rates must be");
+    }
+
+    fn environment() -> Environment {
+        Environment { all: [("HOME".into(), "/h".into())].into() }
+    }
+
+    #[test]
+    fn another_tool_is_asked_only_where_the_user_says_so() {
+        let parse = |text: &str| Config::parse(text.as_bytes()).unwrap();
+        let tool = |text: &str| parse(text).block_tool(&environment());
+        assert_eq!(tool("[usage]\ncommand = ['x']"), None);
+        let ccusage = tool("[usage]\nsource = 'ccusage'").unwrap();
+        assert_eq!(ccusage.what.program, "ccusage");
+        assert_eq!(ccusage.what.args, ["blocks", "--json", "--active", "--offline"]);
+        assert_eq!(ccusage.limits.deadline, Duration::from_secs(35));
+        assert_eq!(ccusage.limits.max_output, 1 << 20);
+        let own = tool("[usage]\nsource = 'ccusage'\ncommand = ['~/bin/cc', '~/x']").unwrap();
+        assert_eq!((own.what.program, own.what.args), ("/h/bin/cc".into(), vec!["~/x".into()]));
+        check_refused("[usage]\nsource = 'guess'", "expected `transcripts` or `ccusage`");
+        check_refused("[usage]\ncommand = []", "usage.command: it must name a program");
+        check_refused("[usage]\ncommand = 'ccusage'", "line 2");
+    }
+
+    #[test]
+    fn a_command_is_run_at_home_and_within_bounds() {
+        let text = "[commands.load]\ncommand = ['uptime']\n\
+                    [commands.b-2]\ncommand = ['sh', '-c', 'x']\ntimeout_ms = 500\nevery_s = 1\n";
+        let commands = Config::parse(text.as_bytes()).unwrap().commands(&environment());
+        let [(_, second), (_, load)] = [0, 1].map(|it| commands.iter().nth(it).unwrap());
+        let expected = Limits { deadline: Duration::from_secs(2), ..tool::LIMITS };
+        assert_eq!((load.limits, load.every), (expected, Duration::from_secs(60)));
+        assert_eq!(load.what.dir.as_deref(), Some(Path::new("/h")));
+        assert_eq!(second.what.args, ["-c", "x"]);
+        assert_eq!(second.limits.deadline, Duration::from_millis(500));
+        assert_eq!(second.every, Duration::from_secs(1));
+    }
+
+    #[test]
+    fn a_command_that_makes_no_sense_is_refused() {
+        check_refused("[commands.x]\nevery_s = 1", "missing field `command`");
+        check_refused("[commands.x]\ncommand = []", "commands.x.command: it must name a program");
+        check_refused("[commands.x]\ncommand = ['']", "commands.x.command: it must name");
+        check_refused("[commands.x]\ncommand = ['a']\nevery_s = 0", "commands.x.every_s: it must");
+        check_refused("[commands.x]\ncommand = ['a']\nevery = 1", "line 3");
+        let long = "[commands.x]\ncommand = ['a']\ntimeout_ms = 10001";
+        check_refused(long, "commands.x.timeout_ms: it must be from 10 to 10000");
+        check_refused("[commands.'a b']\ncommand = ['a']", "commands.\"a b\": a name has");
+        let many = |n: usize| {
+            let one = |it| format!("[commands.c{it}]\ncommand = ['a']\n");
+            (0..n).map(one).collect::<String>()
+        };
+        assert!(Config::parse(many(16).as_bytes()).is_ok());
+        check_refused(&many(17), "there may be 16 at most");
     }
 
     #[test]

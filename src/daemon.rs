@@ -21,7 +21,8 @@ use crate::error::{Error, Exit, Result};
 use crate::fetch::Workers;
 use crate::fetch::exec::{self, Runner};
 use crate::hints;
-use crate::state::{Effect, Event, Settings, Source, State};
+use crate::oneshot::PATIENCE;
+use crate::state::{Effect, Event, Settings, State};
 use crate::store::lock::{FetchLock, WatchLock};
 use crate::store::schema::{self, ClientFacts, SessionId};
 use crate::store::{Publisher, SYNC, StateDir, checkpoint};
@@ -30,8 +31,6 @@ use crate::watch::{Changes, Found, Watch};
 
 /// Hints that may wait. A display whose hint finds no room comes again.
 const HINTS: usize = 64;
-/// How long a starting watcher lets a `--oneshot` finish.
-const ONESHOT_TAKES: Duration = Duration::from_secs(60);
 /// The width of the lines that `cat` prints: nobody tells us that of the terminal.
 const LINE_COLUMNS: usize = 120;
 
@@ -141,7 +140,7 @@ fn signals() -> Result<Receiver<i32>> {
 /// Returns with the fetch lock, or without it where that takes too long; `None` where a signal
 /// says to end.
 fn wait_for_oneshots(dir: &StateDir, signals: &Receiver<i32>) -> Option<Option<FetchLock>> {
-    let give_up_at = Now::read().mono + ONESHOT_TAKES;
+    let give_up_at = Now::read().mono + PATIENCE;
     while Now::read().mono < give_up_at {
         match FetchLock::try_acquire(dir) {
             Ok(Some(it)) => return Some(Some(it)),
@@ -155,7 +154,7 @@ fn wait_for_oneshots(dir: &StateDir, signals: &Receiver<i32>) -> Option<Option<F
             return None;
         }
     }
-    warn!("another process has been fetching for {ONESHOT_TAKES:?}; going on beside it");
+    warn!("another process has been fetching for {PATIENCE:?}; going on beside it");
     Some(None)
 }
 
@@ -197,6 +196,8 @@ fn settings(env: &Environment, config: &Config, cookies: Option<PathBuf>) -> Res
         prices: config.prices(),
         preview: config.privacy.preview,
         cookies,
+        block_tool: config.block_tool(env),
+        commands: config.commands(env),
     })
 }
 
@@ -303,7 +304,7 @@ impl Engine {
                 Effect::Look(look) => self.watch.look(look),
                 Effect::Leave(dir) => self.watch.leave(dir),
                 Effect::Rebuild => self.watch.rebuild(),
-                Effect::Fetch(source @ Source::Repo(_), job) => match self.fetch_lock() {
+                Effect::Fetch(source, job) if source.is_program() => match self.fetch_lock() {
                     Ok(alone) => {
                         self.workers.run(source, job, alone, self.config.git.timeout());
                     }

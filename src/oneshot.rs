@@ -20,8 +20,9 @@ use crate::store::schema::Snapshot;
 use crate::time::{Now, pause};
 
 /// The whole call gives up after this long, so that a script does not hang. It is more than any
-/// chain of bounded fetches takes on a machine that is not broken.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// chain of bounded fetches takes on a machine that is not broken: two calls of a tool that takes
+/// as long as it may, since the first may have begun too early.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
 /// How often to see whether the watcher that we wait for still lives.
 const CHECK: Duration = Duration::from_millis(500);
 /// How often to try the fetch lock.
@@ -61,7 +62,7 @@ pub fn run(env: &Environment) -> Result<Snapshot> {
             };
         }
         if Now::read().mono >= give_up_at {
-            return Err(Error::new("another process has been fetching for a minute")
+            return Err(Error::new(format!("another process has been fetching for {PATIENCE:?}"))
                 .hint("see who holds fetch.lock in the state directory"));
         }
         has_waited = true;
@@ -82,7 +83,7 @@ fn ask_watcher(give_up_at: Instant) -> Result<bool> {
         }
         if Now::read().mono >= give_up_at {
             return Err(asking()
-                .because("it did not answer in a minute")
+                .because(format!("it did not answer in {PATIENCE:?}"))
                 .hint("restart ccstatusd"));
         }
     }
@@ -108,7 +109,7 @@ fn look_once(
         };
         engine.handle(event)?;
         if Now::read().mono >= give_up_at {
-            return Err(Error::new("cannot bring everything up to date in a minute"));
+            return Err(Error::new(format!("cannot bring everything up to date in {PATIENCE:?}")));
         }
     }
     engine.publish(Now::read())?;

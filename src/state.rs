@@ -15,6 +15,7 @@ mod repos;
 mod sessions;
 #[cfg(test)]
 mod tests;
+mod tools;
 mod transcripts;
 
 use std::cmp::Ordering;
@@ -30,6 +31,7 @@ use jiff::tz::TimeZone;
 use places::{Places, Purpose};
 use repos::Repo;
 use sessions::Session;
+use tools::{BlockTool, Command};
 use transcripts::File;
 
 use crate::fetch::claude::client::SessionFile;
@@ -38,6 +40,7 @@ use crate::fetch::crew;
 use crate::fetch::git;
 use crate::fetch::git::tree::WorkTree;
 use crate::fetch::tail::{Cursor, Tail};
+use crate::fetch::tool::{self, Tool};
 use crate::plan::{Plan, Policy, Urgency};
 use crate::store::schema::{self, ClientFacts, SessionId, Snapshot};
 use crate::time::Now;
@@ -73,11 +76,14 @@ const EXECS: Policy = Policy {
     last_retry: Duration::from_secs(300),
 };
 
+/// Tools: as programs, but one that hangs must not take git's slots, nor those of all other tools.
+const TOOLS: Policy = Policy { slots: 8, ..EXECS };
+
 /// Threads that read files.
 pub const READERS: usize = 2;
 /// Threads that find working trees.
 pub const FINDERS: usize = 1;
-/// Threads that run programs. One slow repository leaves the other to the rest.
+/// Threads that run git. One slow repository leaves the other to the rest.
 pub const RUNNERS: usize = 2;
 
 /// Least time between two snapshots.
@@ -160,6 +166,10 @@ pub enum Source {
     Tree(PathBuf),
     /// The state of the working tree with this top.
     Repo(PathBuf),
+    /// What another tool says of the active block of this root.
+    Usage(PathBuf),
+    /// What the user's command of this name prints.
+    Command(String),
 }
 
 impl Source {
@@ -170,7 +180,18 @@ impl Source {
             Source::Process(path) => (1, path.as_os_str()),
             Source::Tree(path) => (2, path.as_os_str()),
             Source::Repo(path) => (3, path.as_os_str()),
+            Source::Usage(path) => (4, path.as_os_str()),
+            Source::Command(name) => (5, OsStr::new(name)),
         }
+    }
+
+    /// Whether a program says it, which runs under the fetch lock.
+    pub fn is_program(&self) -> bool {
+        matches!(self, Source::Repo(_)) || self.is_tool()
+    }
+
+    fn is_tool(&self) -> bool {
+        matches!(self, Source::Usage(_) | Source::Command(_))
     }
 }
 
@@ -205,6 +226,10 @@ pub enum Job {
     Tree(PathBuf),
     /// Ask git.
     Repo(WorkTree),
+    /// Ask for the active block of this root.
+    Usage(Tool, PathBuf),
+    /// Run the user's command.
+    Command(Tool),
 }
 
 /// What a fetch found.
@@ -218,6 +243,10 @@ pub enum Fetched {
     Tree(Option<(WorkTree, Vec<PathBuf>)>),
     /// Its state, and the directories again: new ones appear.
     Repo(Result<schema::Repo, git::Failure>, Vec<PathBuf>),
+    /// The active block, where there is one.
+    Usage(Result<Option<schema::Block>, tool::Failure>),
+    /// What the command printed.
+    Command(Result<schema::Command, tool::Failure>),
 }
 
 /// A process of Claude Code's, as its file describes it.
@@ -244,6 +273,10 @@ pub struct Settings {
     pub preview: bool,
     /// Where cookies appear; `None` where nobody waits for them.
     pub cookies: Option<PathBuf>,
+    /// Who says what the active block is; `None` where we do.
+    pub block_tool: Option<Tool>,
+    /// The user's commands, by name.
+    pub commands: BTreeMap<String, Tool>,
 }
 
 /// See the module.
@@ -261,8 +294,11 @@ pub struct State {
     repos: BTreeMap<PathBuf, Repo>,
     /// What an earlier process published of repositories that have not been seen yet.
     recalled_repos: BTreeMap<PathBuf, schema::Repo>,
+    /// What the user's commands printed.
+    commands: BTreeMap<String, Command>,
     reads: Plan<Source>,
     execs: Plan<Source>,
+    tools: Plan<Source>,
     failing: BTreeMap<Source, Failing>,
     /// Reads that have not come back for so long that nobody waits for them any more.
     given_up: BTreeSet<Source>,
@@ -306,6 +342,8 @@ struct Root {
     /// What was published before, by this process or an earlier one, until every transcript has
     /// been read.
     recalled: Option<schema::Usage>,
+    /// Who says what the active block is, where we do not.
+    block_tool: Option<BlockTool>,
 }
 
 #[derive(Debug)]
@@ -335,8 +373,10 @@ impl State {
             processes: BTreeMap::new(),
             repos: BTreeMap::new(),
             recalled_repos: BTreeMap::new(),
+            commands: BTreeMap::new(),
             reads: Plan::new(READS),
             execs: Plan::new(EXECS),
+            tools: Plan::new(TOOLS),
             failing: BTreeMap::new(),
             given_up: BTreeSet::new(),
             store_error: None,
@@ -397,12 +437,9 @@ impl State {
         let publish = if self.is_dirty { self.next_publish } else { None };
         let confirm = self.confirm_at.max(self.next_publish.filter(|_| self.confirm_at.is_some()));
         let save = self.unsaved.map(|it| it.deadline(SAVES));
-        let fetches = [self.reads.deadline(), self.execs.deadline(), self.next_to_give_up()];
-        [publish, confirm, save, self.next_tick, self.next_poll, self.next_rescan]
-            .into_iter()
-            .chain(fetches)
-            .flatten()
-            .min()
+        let fetches = [self.reads.deadline(), self.execs.deadline(), self.tools.deadline()];
+        let times = [self.next_tick, self.next_poll, self.next_rescan, self.next_to_give_up()];
+        [publish, confirm, save].into_iter().chain(times).chain(fetches).flatten().min()
     }
 
     /// Whether everything has been looked at and fetched, save next tries of what fails, and what
@@ -412,6 +449,7 @@ impl State {
             && self.places.outstanding == 0
             && self.reads.is_settled(&self.given_up)
             && self.execs.is_settled(&BTreeSet::new())
+            && self.tools.is_settled(&BTreeSet::new())
     }
 
     /// Where days begin.
@@ -452,7 +490,11 @@ impl State {
 
     /// The plan that a source is in.
     fn plan_of(&mut self, source: &Source) -> &mut Plan<Source> {
-        if matches!(source, Source::Repo(_)) { &mut self.execs } else { &mut self.reads }
+        match source {
+            Source::Transcript(_) | Source::Process(_) | Source::Tree(_) => &mut self.reads,
+            Source::Repo(_) => &mut self.execs,
+            Source::Usage(_) | Source::Command(_) => &mut self.tools,
+        }
     }
 
     fn start_fetches(&mut self, now: Now) {
@@ -466,7 +508,9 @@ impl State {
                 }
                 Source::Process(path) => Job::Process(path.clone()),
                 Source::Tree(cwd) => Job::Tree(cwd.clone()),
-                Source::Repo(_) => unreachable!("git is in the other plan"),
+                Source::Repo(_) | Source::Usage(_) | Source::Command(_) => {
+                    unreachable!("programs are in other plans")
+                }
             };
             self.effects.push(Effect::Fetch(source, job));
         }
@@ -484,12 +528,13 @@ impl State {
                 }
             }
         }
+        self.start_tools(now);
     }
 
     /// Another process fetches, as a rule for a moment. Where it is for longer, it shows, and
     /// nobody waits for it.
     fn busy(&mut self, source: &Source, reason: &str, now: Now) {
-        if self.execs.postpone(source, now.mono) >= PATIENT_TRIES {
+        if self.plan_of(source).postpone(source, now.mono) >= PATIENT_TRIES {
             self.release(source, false);
             self.fails(source, reason, now);
         }
@@ -512,10 +557,16 @@ impl State {
                 Some(hint) => format!("{it}; {hint}"),
                 None => it.to_string(),
             }),
+            Fetched::Usage(Err(it)) => Some(it.reason_of_block()),
+            Fetched::Command(Err(it)) => Some(it.to_string()),
             _ => None,
         };
-        // Where no session lives any more, nobody wants a next try.
-        let is_wanted = !matches!(source, Source::Repo(top) if !self.is_used(top));
+        let is_wanted = match source {
+            // Where no session lives any more, nobody wants a next try.
+            Source::Repo(top) => self.is_used(top),
+            Source::Usage(_) | Source::Command(_) => self.is_expected(source),
+            Source::Transcript(_) | Source::Process(_) | Source::Tree(_) => true,
+        };
         let failure = failure.filter(|_| is_wanted);
         self.plan_of(source).done(source, failure.is_none(), now.mono);
         let has_more = matches!(&fetched, Fetched::Transcript(Ok(it)) if it.more);
@@ -549,6 +600,8 @@ impl State {
             (Source::Repo(top), Fetched::Repo(found, dirs)) => {
                 self.asked_git(top, found, dirs, now);
             }
+            (Source::Usage(root), Fetched::Usage(found)) => self.asked_block(root, found),
+            (Source::Command(name), Fetched::Command(found)) => self.ran_command(name, found),
             (source, fetched) => unreachable!("{source:?} answered {fetched:?}"),
         }
         self.passed(source, has_more);
@@ -631,6 +684,7 @@ impl State {
             | Purpose::Cookies => true,
         });
         self.effects.extend(looks);
+        self.leave_ended_blocks(now);
         self.confirm_usage(now);
         self.ticks += 1;
         self.last_tick = now;
@@ -658,6 +712,9 @@ impl State {
         if self.stuck(now).next().is_none() {
             for root in self.roots.values_mut() {
                 root.as_of_ms = now.wall_ms;
+                if let Some(it) = &mut root.block_tool {
+                    it.confirm(now);
+                }
             }
         }
     }
@@ -689,6 +746,7 @@ impl State {
         let is_gone = |it: &PathBuf| !self.settings.roots.contains(it) && !self.places.is_there(it);
         let gone: Vec<_> = self.roots.keys().filter(|it| is_gone(it)).cloned().collect();
         for root in gone {
+            self.forget(&Source::Usage(root.clone()));
             self.roots.remove(&root);
             self.files.retain(|_, it| it.root != root);
             self.sessions.retain(|(it, _), _| *it != root);
@@ -708,10 +766,10 @@ impl State {
     }
 
     fn reload(&mut self, settings: Settings, now: Now) {
-        let has_new_prices = self.settings.prices != settings.prices;
-        self.settings = settings;
+        let before = std::mem::replace(&mut self.settings, settings);
+        self.reload_tools(&before, now);
         self.forget_messages();
-        if has_new_prices {
+        if before.prices != self.settings.prices {
             self.count_anew(now);
         }
         for root in self.settings.roots.clone() {

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use unicode_segmentation::UnicodeSegmentation;
 
-use crate::store::schema::{CostSource, Limit, Limits, Repo, Usage};
+use crate::store::schema::{BlockSource, CostSource, Limit, Limits, Repo, Usage};
 use crate::time::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS};
 
 use super::layout::{Cell, Text};
@@ -130,14 +130,20 @@ fn session_cost(view: &View<'_>, scope: &Scope<'_>) -> Option<Text> {
     Some(Text::of(Plain, ours.map_or(money(usd), |it| money_of(it, usd))))
 }
 
-/// The account's active block: cost and time left. A block that ended is not shown.
+/// The account's active block, as the transcripts or another tool say: cost and time left. A block
+/// that ended is not shown.
 fn block(view: &View<'_>, scope: &Scope<'_>) -> Option<Text> {
     let usage = scope.root?.usage.as_ref()?;
     let block = usage.block.as_ref().filter(|it| view.now_ms < it.end_ms)?;
-    let cost = money_of(usage, number(Some(block.cost_usd))?);
+    let usd = number(Some(block.cost_usd))?;
+    let (cost, as_of_ms) = match block.source {
+        BlockSource::Transcripts => (money_of(usage, usd), usage.as_of_ms),
+        // It has prices of its own, and answers when it can.
+        BlockSource::Ccusage => (money(usd), block.as_of_ms),
+    };
     let left = format!(" {} left", countdown(block.end_ms.saturating_sub(view.now_ms)));
     let text = Text::of(Dim, "block ").and(Plain, cost).and(Dim, left);
-    Some(marked(text, view, usage.as_of_ms, USAGE_FRESH_MS))
+    Some(marked(text, view, as_of_ms, USAGE_FRESH_MS))
 }
 
 /// The account's cost since midnight. Yesterday's is not shown.

@@ -5,8 +5,8 @@ use unicode_segmentation::UnicodeSegmentation;
 use unicode_width::UnicodeWidthStr;
 
 use crate::store::schema::{
-    Block, ClientFacts, Context, Cost, CostSource, Degraded, Limit, Limits, Model, Repo, RepoKey,
-    Root, RootKey, Session, SessionId, Snapshot, Totals, Usage,
+    Block, BlockSource, ClientFacts, Context, Cost, CostSource, Degraded, Limit, Limits, Model,
+    Repo, RepoKey, Root, RootKey, Session, SessionId, Snapshot, Totals, Usage,
 };
 use crate::time::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS};
 
@@ -191,6 +191,19 @@ fn usage_ages_and_yesterday_s_is_gone() {
             usage(it).day_ends_ms = NOW;
         },
         &format!("{BEFORE_USAGE} · {yesterday}"),
+    );
+}
+
+#[test]
+fn another_tool_s_block_has_an_age_and_prices_of_its_own() {
+    check(
+        |it| {
+            usage(it).unpriced_models = vec!["house-model".to_owned()];
+            let block = usage(it).block.as_mut().unwrap();
+            (block.source, block.as_of_ms) = (BlockSource::Ccusage, NOW - 7 * MINUTE_MS);
+        },
+        "~/w/p · main · model-one · ctx 42% · ≥$1.00 · block $10.00 2h13m left 7m ago · \
+         today ≥$30.00 · 5h 34% ↻2h00m",
     );
 }
 

@@ -72,14 +72,15 @@ impl State {
         let led_to: Vec<(Source, u8)> = match source {
             Source::Transcript(_) | Source::Process(_) => {
                 let trees = self.reads.pending(&first_tree..&first_repo);
-                rest.chain(trees).map(|(it, n)| (it.clone(), n)).collect()
+                let tools = self.tools.pending(..);
+                rest.chain(trees).chain(tools).map(|(it, n)| (it.clone(), n)).collect()
             }
             Source::Tree(_) => {
                 let repos = self.execs.pending(&first_repo..);
                 let is_new = |it: &Source| matches!(it, Source::Repo(top) if is_new(top));
                 repos.filter(|(it, _)| is_new(it)).map(|(it, n)| (it.clone(), n)).collect()
             }
-            Source::Repo(_) => return,
+            Source::Repo(_) | Source::Usage(_) | Source::Command(_) => return,
         };
         for (barrier, _) in self.barriers.iter_mut().zip(passed).filter(|(_, passed)| *passed) {
             for (it, n_fetches) in &led_to {
@@ -114,6 +115,7 @@ impl State {
             for barrier in self.barriers.iter_mut().filter(|it| it.looking) {
                 barrier.looking = false;
                 let pending = self.reads.pending(..).chain(self.execs.pending(..));
+                let pending = pending.chain(self.tools.pending(..));
                 let awaited =
                     pending.filter(|(it, _)| barrier.awaits(it) && !self.given_up.contains(it));
                 barrier.waiting = awaited.map(|(it, n)| (it.clone(), n)).collect();
@@ -127,6 +129,7 @@ impl State {
             match barrier.cookie {
                 None => {
                     self.is_scanned = true;
+                    self.want_blocks(now);
                     if self.watcher.is_none() {
                         self.print_latest(now);
                     }
@@ -139,6 +142,9 @@ impl State {
                 }
             }
         }
+        if self.barriers.iter().any(|it| it.cookie.is_some()) {
+            self.tools.hurry(now.mono);
+        }
     }
 }
 
@@ -147,9 +153,9 @@ impl Barrier {
         Barrier { looking: true, waiting: BTreeMap::new(), cookie: None }
     }
 
-    /// The first scan is of transcripts; a slow repository does not hold it up.
+    /// The first scan is of transcripts; a slow repository or tool does not hold it up.
     fn awaits(&self, source: &Source) -> bool {
-        self.cookie.is_some() || !matches!(source, Source::Repo(_))
+        self.cookie.is_some() || !source.is_program()
     }
 
     /// A fetch ended. Says whether this barrier waited for it, and does so no longer.

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::places::Purpose;
+use super::tools::BlockTool;
 use super::{Effect, RESCAN_SPACING, Root, State};
 use crate::fetch::claude;
 use crate::plan::Urgency;
@@ -190,8 +191,14 @@ impl State {
         let mut ledger = Ledger::new(self.settings.prices.clone());
         ledger.forget_before(now.wall_ms - REACH_MS);
         let limits = schema::Limits::default();
-        let root_state =
-            Root { ledger, limits, as_of_ms: now.wall_ms, skipped_lines: 0, recalled: None };
+        let root_state = Root {
+            ledger,
+            limits,
+            as_of_ms: now.wall_ms,
+            skipped_lines: 0,
+            recalled: None,
+            block_tool: self.settings.block_tool.as_ref().map(|_| BlockTool::default()),
+        };
         self.roots.entry(root.to_owned()).or_insert(root_state);
         self.observe(root, Purpose::Root);
     }

@@ -10,8 +10,8 @@ use super::sessions::{Session, Told};
 use super::{Root, SessionKey, Source, State};
 use crate::fetch::claude::transcript::TranscriptFacts;
 use crate::store::schema::{
-    self, ClientFacts, Context, Cost, CostSource, Degraded, Health, HealthStatus, Limit, Limits,
-    MAX_SESSIONS, Model, RepoKey, RootKey, SessionId, Snapshot, Subagents,
+    self, BlockSource, ClientFacts, Context, Cost, CostSource, Degraded, Health, HealthStatus,
+    Limit, Limits, MAX_SESSIONS, Model, RepoKey, RootKey, SessionId, Snapshot, Subagents,
 };
 use crate::time::{DAY_MS, MINUTE_MS, Now};
 use crate::watch::SILENT;
@@ -36,6 +36,7 @@ impl State {
                 ..it
             }),
             roots: self.report_roots(now),
+            commands: self.report_commands(),
             degraded: self.degraded(now),
             ..Snapshot::default()
         };
@@ -92,16 +93,28 @@ impl State {
 
     /// What was used of an account; before every transcript has been read, what was known before.
     pub(super) fn usage(&self, root: &Root, now: Now) -> Option<schema::Usage> {
+        let mut usage = self.own_usage(root, now)?;
+        if let Some(it) = &root.block_tool {
+            usage.block = it.block(now);
+        }
+        Some(usage)
+    }
+
+    fn own_usage(&self, root: &Root, now: Now) -> Option<schema::Usage> {
         if !self.is_scanned {
             return root.recalled.clone();
         }
         let (zone, week_starts) = (&self.settings.zone, self.settings.week_starts);
-        Some(schema::Usage {
+        let mut usage = schema::Usage {
             as_of_ms: root.as_of_ms,
             day_ends_ms: day_end_ms(now, zone),
             skipped_lines: root.skipped_lines,
             ..root.ledger.usage(now.wall_ms, zone, week_starts)
-        })
+        };
+        if let Some(it) = &mut usage.block {
+            it.as_of_ms = usage.as_of_ms;
+        }
+        Some(usage)
     }
 
     fn report(
@@ -187,9 +200,11 @@ impl State {
 
     fn degraded(&self, now: Now) -> Vec<Degraded> {
         let failing = self.failing.iter().map(|(source, it)| {
-            let is_exec = matches!(source, Source::Repo(_));
-            let plan = if is_exec { &self.execs } else { &self.reads };
-            let wait = plan.next_try(source).map(|it| it.saturating_duration_since(now.mono));
+            let plans = [&self.reads, &self.execs, &self.tools];
+            let wait = plans
+                .iter()
+                .find_map(|it| it.next_try(source))
+                .map(|it| it.saturating_duration_since(now.mono));
             let wait_ms = wait.and_then(|it| i64::try_from(it.as_millis()).ok());
             Degraded {
                 source: name(source),
@@ -230,8 +245,16 @@ impl State {
             if let Some(root) = self.roots.get_mut(Path::new(&root.0)) {
                 root.limits = before.limits.clone();
                 root.recalled = before.usage.clone();
+                let block = root
+                    .recalled
+                    .as_mut()
+                    .and_then(|it| it.block.take_if(|it| it.source != BlockSource::Transcripts));
+                if let Some(it) = &mut root.block_tool {
+                    it.recall(block);
+                }
             }
         }
+        self.recall_commands(&previous.commands);
         // What comes from the future, since the clock was set back, has no age that could be shown.
         let repos = previous.repos.iter().filter(|(_, it)| it.as_of_ms <= self.started.wall_ms);
         self.recalled_repos = repos.map(|(top, it)| ((&top.0).into(), it.clone())).collect();
@@ -282,6 +305,8 @@ fn name(source: &Source) -> String {
         Source::Process(path) => ("process", path),
         Source::Tree(path) => ("tree", path),
         Source::Repo(path) => ("git", path),
+        Source::Usage(path) => ("usage", path),
+        Source::Command(name) => return format!("command:{name}"),
     };
     format!("{kind}:{}", text(path))
 }

@@ -197,6 +197,10 @@ impl State {
             });
             self.effects.extend(leave);
             self.leave_repos();
+            self.leave_tools();
+        }
+        if is_live && !was_live {
+            self.want_tools(now);
         }
         if let Some(cwd) = cwd.filter(|it| is_live && (!was_live || Some(it) != old_cwd.as_ref())) {
             self.reads.want(&Source::Tree(cwd), Urgency::Now, now.mono);
@@ -211,6 +215,7 @@ impl State {
         if let Some(cwd) = session.cwd.clone().filter(|_| !session.is_live) {
             self.reads.want(&Source::Tree(cwd), Urgency::Now, now.mono);
         }
+        self.want_tools(now);
     }
 
     /// Where a session works: what the client said, unless the transcript has gone on since.

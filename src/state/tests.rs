@@ -1,3 +1,5 @@
+mod tools;
+
 use super::sessions::merge_limits;
 use super::*;
 use crate::fetch::claude::client::SessionFile;
@@ -28,6 +30,8 @@ fn settings(roots: &[&str]) -> Settings {
         prices: Prices::builtin(),
         preview: true,
         cookies: Some("/state/sync".into()),
+        block_tool: None,
+        commands: BTreeMap::new(),
     }
 }
 
@@ -37,9 +41,13 @@ impl Sim {
     }
 
     fn after(roots: &[&str], previous: Option<&Snapshot>) -> Sim {
+        Sim::configured(settings(roots), previous)
+    }
+
+    fn configured(settings: Settings, previous: Option<&Snapshot>) -> Sim {
         let now = Now { wall_ms: 1_795_000_000_000, ..Now::read() };
         let watcher = Some(schema::Watcher::default());
-        let (state, effects) = State::new(settings(roots), watcher, previous, now);
+        let (state, effects) = State::new(settings, watcher, previous, now);
         let mut sim = Sim { state, now, effects };
         sim.list("/state/sync", &[]);
         sim
@@ -217,16 +225,24 @@ fn transcript(path: &str) -> Source {
 
 /// A live session in a repository, everything fetched.
 fn settled() -> Sim {
-    let mut sim = Sim::with_sessions("/r", &["s"]);
+    let sim = settle(Sim::new(&["/r"]));
+    assert!(sim.state.is_settled());
+    sim
+}
+
+/// The same, for one that has no sessions yet. Tools have not answered.
+fn settle(mut sim: Sim) -> Sim {
+    sim.list_root("/r", &["s"]);
     sim.reply("/r/projects/p/s.jsonl", "/w", "claude-opus-4-8");
     sim.found_tree("/w", "/w");
     sim.list("/w/.git", &[]);
     sim.list("/r/projects/p/s", &[]);
     sim.pass_ms(1000);
-    assert_eq!(sim.fetches().last(), Some(&Source::Repo("/w".into())));
+    let fetches = sim.fetches();
+    let last = fetches.iter().rfind(|it| !it.is_tool());
+    assert_eq!(last, Some(&Source::Repo("/w".into())));
     sim.asked_git("/w", "main");
     sim.pass_ms(1000);
-    assert!(sim.state.is_settled());
     sim.effects.clear();
     sim
 }

@@ -129,6 +129,10 @@ impl State {
             file.facts.forget_message();
         }
         self.is_dirty = true;
+        if tail.restarted || !tail.entries.is_empty() {
+            let root = file.root.clone();
+            self.want_block(&root, now);
+        }
         self.confirm_usage(now);
         self.unsaved.get_or_insert(Window::open(now.mono)).add(now.mono);
         if tail.more {
@@ -196,6 +200,7 @@ impl State {
             root.ledger.retire_file(file.id);
             root.skipped_lines -= file.facts.skipped_lines;
         }
+        self.want_block(&file.root, now);
         let Some(session) = file.session else { return };
         let key = (file.root, session);
         if let Some(it) = self.sessions.get_mut(&key) {

@@ -102,7 +102,7 @@ pub struct Root {
 pub struct Usage {
     /// When the transcripts were last known to say this.
     pub as_of_ms: i64,
-    /// The active five-hour block.
+    /// The active five-hour block. Another tool's has its own age.
     pub block: Option<Block>,
     /// Since local midnight.
     pub today: Totals,
@@ -163,6 +163,21 @@ pub struct Block {
     pub burn: Option<Burn>,
     /// Where it ends at this rate.
     pub projection: Option<Projection>,
+    /// Who says so.
+    pub source: BlockSource,
+    /// When it was so: nothing more had been used then.
+    pub as_of_ms: i64,
+}
+
+/// Who says what the active block is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BlockSource {
+    /// Our accounting of the transcripts.
+    #[default]
+    Transcripts,
+    /// `ccusage`, or the command that stands for it. Prices are its own.
+    Ccusage,
 }
 
 /// A rate over the span of a block's entries.
@@ -249,11 +264,11 @@ pub struct Repo {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Command {
-    /// When it printed it.
+    /// When it was run to print it.
     pub as_of_ms: i64,
-    /// Its output.
+    /// The first line that is not empty, without control characters, of at most 256 characters.
     pub output: String,
-    /// Why it is as old as `as_of_ms` says.
+    /// Why it is as old as `as_of_ms` says, or was never known (`as_of_ms` is 0 then).
     pub error: Option<String>,
 }
 
@@ -402,7 +417,7 @@ pub enum HealthStatus {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Degraded {
-    /// What: `git:/w/p`, `transcript:/…`, `watch:/…`, `store`.
+    /// What: `git:/w/p`, `transcript:/…`, `usage:/root`, `command:name`, `watch:/…`, `store`.
     pub source: String,
     /// Since when.
     pub since_ms: i64,

@@ -141,6 +141,7 @@ fn sum_up(slots: &Slots, start_ms: i64, keys: &[SlotKey], now_ms: i64) -> Option
         cost_usd: totals.cost_usd,
         burn,
         projection,
+        ..Block::default()
     })
 }
 

@@ -11,5 +11,6 @@ mod sandbox;
 mod show;
 mod store;
 mod tidy;
+mod tools;
 mod usage;
 mod watcher;

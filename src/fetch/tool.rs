@@ -1,0 +1,169 @@
+//! Programs that the user configured: another tool's account of the active block, and commands
+//! whose output is shown.
+//!
+//! Each is one bounded call of an argument vector; no shell reads it. What it may see of the
+//! environment is what every program may, see [`exec::PASSED_ON`].
+
+use std::fmt;
+use std::path::Path;
+use std::time::Duration;
+
+use super::ccusage;
+use super::exec::{self, Invocation, Limits, Runner};
+use crate::store::lock::FetchLock;
+use crate::store::schema::{Block, Command};
+
+/// The bounds of one call. A tool that says what the active block is takes a second or two on a
+/// gigabyte of transcripts, and has been seen to take 24. Commands state their own deadline.
+pub const LIMITS: Limits = Limits {
+    deadline: Duration::from_secs(35),
+    grace: Duration::from_millis(500),
+    max_output: 1 << 20,
+};
+
+/// Characters of a line that are kept. More than a terminal shows.
+const MAX_LINE: usize = 256;
+
+/// A program that the user configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tool {
+    /// What to run.
+    pub what: Invocation,
+    /// Its bounds.
+    pub limits: Limits,
+    /// Least time between two starts.
+    pub every: Duration,
+}
+
+/// Why a tool said nothing.
+#[derive(Debug)]
+pub enum Failure {
+    /// What it printed is nothing that we know.
+    Unreadable,
+    /// The call did not work.
+    Failed(exec::Failure),
+}
+
+impl Failure {
+    /// Why there is no newer block, and what the user can do about it.
+    pub fn reason_of_block(&self) -> String {
+        let hint = match self {
+            Failure::Failed(exec::Failure::NotFound { .. }) => {
+                "; install it, put it in the watcher's PATH, or set source = \"transcripts\" \
+                 in [usage]"
+            }
+            Failure::Unreadable => "; it should be that of `ccusage blocks --json --active`",
+            Failure::Failed(_) => "",
+        };
+        format!("{self}{hint}")
+    }
+}
+
+/// Asks for the active block of the account whose config root this is. `now_ms` is the time before
+/// the call: what changes during it may not be in the answer.
+pub fn block(
+    runner: &Runner,
+    alone: &FetchLock,
+    tool: &Tool,
+    root: &Path,
+    now_ms: i64,
+) -> Result<Option<Block>, Failure> {
+    let mut what = tool.what.clone();
+    what.env.push((ccusage::ROOT.into(), root.into()));
+    let output = runner.run(alone, &what, tool.limits).map_err(Failure::Failed)?;
+    let block = ccusage::active_block(&output).ok_or(Failure::Unreadable)?;
+    Ok(block.map(|it| Block { as_of_ms: now_ms, ..it }))
+}
+
+/// Runs a command whose first line is shown.
+pub fn command(
+    runner: &Runner,
+    alone: &FetchLock,
+    tool: &Tool,
+    now_ms: i64,
+) -> Result<Command, Failure> {
+    let output = runner.run(alone, &tool.what, tool.limits).map_err(Failure::Failed)?;
+    Ok(Command { as_of_ms: now_ms, output: first_line(&output), error: None })
+}
+
+/// The first line that shows something, without its colours and whatever else terminals obey.
+fn first_line(output: &[u8]) -> String {
+    let text = String::from_utf8_lossy(output);
+    let clean = |line: &str| -> String {
+        let plain = without_escapes(line);
+        let shown = plain.chars().map(|it| if it.is_control() { ' ' } else { it });
+        shown.collect::<String>().trim().chars().take(MAX_LINE).collect()
+    };
+    text.lines().map(clean).find(|it| !it.is_empty()).unwrap_or_default()
+}
+
+/// Leaves out escape sequences, whole.
+fn without_escapes(line: &str) -> String {
+    let mut plain = String::new();
+    let mut rest = line.chars();
+    while let Some(it) = rest.next() {
+        match it {
+            '\u{1b}' => match rest.next() {
+                // Up to the letter that ends it.
+                Some('[') => _ = rest.find(|it| ('@'..='~').contains(it)),
+                // A title or a link, up to its bell or its `ESC \`.
+                Some(']') => {
+                    let end = rest.find(|it| matches!(it, '\u{7}' | '\u{1b}'));
+                    end.filter(|it| *it == '\u{1b}').and_then(|_| rest.next());
+                }
+                _ => {}
+            },
+            it => plain.push(it),
+        }
+    }
+    plain
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Unreadable => f.write_str("its output cannot be understood"),
+            Failure::Failed(source) => source.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for Failure {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Failure::Failed(source) => Some(source),
+            Failure::Unreadable => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check_line(output: &str, expected: &str) {
+        assert_eq!(first_line(output.as_bytes()), expected, "{output:?}");
+    }
+
+    #[test]
+    fn the_first_line_that_shows_something_is_taken() {
+        check_line("", "");
+        check_line("\n \r\n\x1b[0m\n  0.42 \nmore\n", "0.42");
+        check_line("no newline", "no newline");
+    }
+
+    #[test]
+    fn what_a_terminal_would_obey_is_left_out() {
+        check_line("\x1b[1;32mup\x1b[0m 3\td\x07", "up 3 d");
+        check_line("\x1b]8;;http://x/\x1b\\link\x1b]8;;\x07 \x1b(Bx\x1b[", "link Bx");
+        check_line("a\u{9b}31mb", "a 31mb");
+        check_line("\x1b]never ends", "");
+    }
+
+    #[test]
+    fn a_line_is_short_whatever_was_printed() {
+        assert_eq!(first_line("é".repeat(100_000).as_bytes()).chars().count(), MAX_LINE);
+        assert_eq!(first_line(b"\xff\xfe x"), "\u{fffd}\u{fffd} x");
+    }
+}

@@ -1,0 +1,483 @@
+use super::*;
+use crate::fetch::exec::Invocation;
+use crate::store::schema::{Block, BlockSource};
+
+fn tool(program: &str, every_s: u64) -> Tool {
+    let what = Invocation { program: program.into(), args: Vec::new(), dir: None, env: Vec::new() };
+    Tool { what, limits: tool::LIMITS, every: Duration::from_secs(every_s) }
+}
+
+fn with_ccusage() -> Settings {
+    Settings { block_tool: Some(tool("ccusage", 0)), ..settings(&["/r"]) }
+}
+
+fn with_command(every_s: u64) -> Settings {
+    let commands = [("load".to_owned(), tool("uptime", every_s))].into();
+    Settings { commands, ..settings(&["/r"]) }
+}
+
+fn usage() -> Source {
+    Source::Usage("/r".into())
+}
+
+fn command() -> Source {
+    Source::Command("load".to_owned())
+}
+
+fn timed_out() -> tool::Failure {
+    tool::Failure::Failed(exec::Failure::TimedOut { after: Duration::from_secs(35) })
+}
+
+impl Sim {
+    /// The tool answers what was true when it was asked, this long ago.
+    fn said(&mut self, cost_usd: f64, ago_ms: i64) {
+        let as_of_ms = self.now.wall_ms - ago_ms;
+        let end_ms = 1_795_000_000_000 + 2 * HOUR_MS;
+        let source = BlockSource::Ccusage;
+        let block = Block { cost_usd, as_of_ms, end_ms, source, ..Block::default() };
+        self.fetched(usage(), Fetched::Usage(Ok(Some(block))));
+    }
+
+    fn ran(&mut self, output: &str) {
+        let as_of_ms = self.now.wall_ms;
+        let facts = schema::Command { as_of_ms, output: output.to_owned(), error: None };
+        self.fetched(command(), Fetched::Command(Ok(facts)));
+    }
+
+    fn append(&mut self) {
+        self.changed("/r/projects/p/s.jsonl");
+        self.reply("/r/projects/p/s.jsonl", "/w", "claude-opus-4-8");
+    }
+
+    fn account(&self) -> schema::Usage {
+        self.snapshot().roots[&RootKey("/r".into())].usage.clone().unwrap()
+    }
+
+    /// Cost and age of the block, where there is one.
+    fn block(&self) -> Option<(f64, i64)> {
+        let block = self.account().block?;
+        assert_eq!(block.source, BlockSource::Ccusage);
+        Some((block.cost_usd, self.now.wall_ms - block.as_of_ms))
+    }
+
+    fn load(&self) -> Option<schema::Command> {
+        self.snapshot().commands.get("load").cloned()
+    }
+}
+
+/// A live session in a repository, whose block the tool has said is one dollar.
+fn settled_with_ccusage() -> Sim {
+    let mut sim = settle(Sim::configured(with_ccusage(), None));
+    sim.said(1.0, 0);
+    // Its rest is over.
+    sim.pass_ms(30 * SECOND_MS);
+    assert!(sim.state.is_settled());
+    sim.effects.clear();
+    sim
+}
+
+#[test]
+fn our_own_block_says_that_it_is_ours_and_is_as_old_as_the_rest() {
+    let sim = settled();
+    let account = sim.account();
+    let block = account.block.unwrap();
+    assert_eq!((block.source, block.as_of_ms), (BlockSource::Transcripts, account.as_of_ms));
+}
+
+#[test]
+fn the_tool_s_block_is_published_in_place_of_ours_and_never_ours_in_place_of_its() {
+    let mut sim = Sim::configured(with_ccusage(), None);
+    sim.list_root("/r", &["s"]);
+    sim.reply("/r/projects/p/s.jsonl", "/w", "claude-opus-4-8");
+    sim.fetched(Source::Tree("/w".into()), Fetched::Tree(None));
+    assert_eq!(sim.n_published(), 1, "nobody waits for it");
+    assert_eq!(sim.account().block, None);
+    assert_eq!(sim.account().today.cost_usd, 5.0, "the rest is ours");
+    sim.pass_ms(150);
+    assert!(sim.fetches().contains(&usage()));
+    sim.now.wall_ms += 24_000;
+    sim.said(7.0, 24_000);
+    assert_eq!(sim.block(), Some((7.0, 24_000)));
+    sim.said(9.0, 0);
+    assert_eq!(sim.block(), Some((7.0, 24_000)), "nobody had asked");
+}
+
+#[test]
+fn a_tool_that_takes_24_s_delays_nothing_else() {
+    let mut sim = settled_with_ccusage();
+    sim.append();
+    sim.pass_ms(200);
+    assert!(sim.fetches().contains(&usage()));
+    sim.asked_git("/w", "main");
+    for second in 0..24 {
+        sim.pass_ms(100);
+        sim.pass_ms(100);
+        sim.n_published();
+        sim.append();
+        assert_eq!(sim.n_published(), 1, "after {second} s");
+        assert_eq!(sim.account().today.cost_usd, 5.0 * f64::from(second + 3));
+        sim.changed("/w/.git/HEAD");
+        sim.pass_ms(150);
+        sim.n_published();
+        let fetches = sim.fetches();
+        assert!(fetches.contains(&Source::Repo("/w".into())), "after {second} s: {fetches:?}");
+        assert!(!fetches.contains(&usage()), "it runs already");
+        sim.asked_git("/w", &format!("branch-{second}"));
+        assert_eq!(sim.n_published(), 1, "after {second} s");
+        assert_eq!(sim.block().unwrap().0, 1.0);
+        sim.pass_ms(650);
+    }
+    assert!(sim.block().unwrap().1 >= 24_000, "{:?}", sim.block());
+    sim.said(2.0, 24_000);
+    assert_eq!(sim.block(), Some((2.0, 24_000)));
+    let mut waited_ms = 0;
+    while !sim.fetches().contains(&usage()) {
+        sim.pass_ms(1000);
+        waited_ms += 1000;
+    }
+    assert!((215_000..=217_000).contains(&waited_ms), "it rests, and is asked: {waited_ms} ms");
+}
+
+#[test]
+fn many_appends_ask_the_tool_a_few_times() {
+    let mut sim = settled_with_ccusage();
+    let mut n_calls = 0;
+    for _ in 0..200 {
+        sim.append();
+        sim.pass_ms(10);
+        if sim.fetches().contains(&usage()) {
+            n_calls += 1;
+            sim.said(2.0, 0);
+        }
+    }
+    assert!((1..=2).contains(&n_calls), "{n_calls} calls in 2 s");
+}
+
+#[test]
+fn what_uses_nothing_asks_no_tool() {
+    let mut sim = settled_with_ccusage();
+    sim.changed("/w/.git/HEAD");
+    sim.hint("/r", "s", ClientFacts::default());
+    for _ in 0..600 {
+        sim.pass_ms(1000);
+        assert!(!sim.fetches().contains(&usage()));
+        sim.asked_git("/w", "main");
+        for dir in sim.looks() {
+            sim.list(&dir, &[]);
+        }
+        sim.effects.clear();
+    }
+}
+
+/// What was said stays true until something is used.
+#[test]
+fn its_word_ages_only_while_it_has_not_counted_something() {
+    let mut sim = settled_with_ccusage();
+    sim.pass_ms(10 * MINUTE_MS);
+    sim.hint("/r", "s", ClientFacts::default());
+    assert_eq!(sim.block(), Some((1.0, 0)));
+    for dir in sim.looks() {
+        sim.list(&dir, &[]);
+    }
+    sim.append();
+    sim.now.wall_ms += 3 * MINUTE_MS;
+    sim.hint("/r", "s", ClientFacts::default());
+    assert_eq!(sim.block(), Some((1.0, 3 * MINUTE_MS)));
+    sim.pass_ms(1000);
+    sim.append();
+    sim.said(2.0, 500);
+    sim.hint("/r", "s", ClientFacts::default());
+    assert_eq!(sim.block(), Some((2.0, 500)), "something was used while it ran");
+}
+
+#[test]
+fn a_tool_that_fails_is_one_degraded_entry_and_asked_less_and_less() {
+    let mut sim = settle(Sim::configured(with_ccusage(), None));
+    let missing = || {
+        let program = "ccusage".to_owned();
+        tool::Failure::Failed(exec::Failure::NotFound { program })
+    };
+    let mut waits = Vec::new();
+    for _ in 0..4 {
+        sim.fetched(usage(), Fetched::Usage(Err(missing())));
+        let degraded = sim.snapshot().degraded;
+        assert_eq!(degraded.len(), 1, "{degraded:?}");
+        assert_eq!(degraded[0].source, "usage:/r");
+        let reason = "there is no program ccusage; install it, put it in the watcher's PATH, or \
+                      set source = \"transcripts\" in [usage]";
+        assert_eq!(degraded[0].reason, reason);
+        assert!(degraded[0].next_try_ms.is_some());
+        assert_eq!(sim.account().block, None, "not silently our own");
+        let mut waited_s = 0;
+        while !sim.fetches().contains(&usage()) {
+            sim.append();
+            sim.pass_ms(SECOND_MS);
+            waited_s += 1;
+        }
+        waits.push(waited_s);
+    }
+    // The first call took a second of this test's, and rests nine.
+    assert_eq!(waits, [9, 2, 4, 8]);
+    sim.said(3.0, 0);
+    assert_eq!(sim.block(), Some((3.0, 0)));
+    assert_eq!(sim.snapshot().degraded, []);
+
+    sim.append();
+    sim.pass_ms(SECOND_MS);
+    assert!(sim.fetches().contains(&usage()));
+    sim.fetched(usage(), Fetched::Usage(Err(timed_out())));
+    assert_eq!(sim.block(), Some((3.0, SECOND_MS)), "its last word stays, with its age");
+    assert_eq!(sim.snapshot().degraded[0].reason, "timed out after 35 s");
+}
+
+#[test]
+fn a_block_that_ended_is_asked_about_once_and_not_shown() {
+    let mut sim = settled_with_ccusage();
+    let mut n_calls = 0;
+    for _ in 0..180 {
+        sim.hint("/r", "s", ClientFacts::default());
+        sim.pass_ms(MINUTE_MS);
+        for dir in sim.looks() {
+            sim.list(&dir, &[]);
+        }
+        if sim.fetches().contains(&usage()) {
+            n_calls += 1;
+            assert_eq!(sim.block(), None);
+            sim.fetched(usage(), Fetched::Usage(Ok(None)));
+        }
+        sim.asked_git("/w", "main");
+        sim.effects.clear();
+    }
+    assert_eq!(n_calls, 1);
+}
+
+#[test]
+fn without_a_live_session_no_tool_wakes_us() {
+    let mut sim = settle(Sim::configured(
+        Settings { block_tool: Some(tool("ccusage", 0)), ..with_command(60) },
+        None,
+    ));
+    sim.fetched(usage(), Fetched::Usage(Err(timed_out())));
+    sim.ran("1");
+    assert!(sim.state.tools.deadline().is_some());
+    end(&mut sim, "s");
+    assert_eq!(sim.state.tools.deadline(), None);
+    for _ in 0..3 {
+        sim.pass_ms(10 * MINUTE_MS);
+        for dir in sim.looks() {
+            sim.list(&dir, &[]);
+        }
+        sim.effects.clear();
+        sim.pass_ms(SECOND_MS);
+    }
+    assert_eq!(sim.state.deadline(), None);
+    let degraded = sim.snapshot().degraded;
+    assert_eq!((degraded.len(), degraded[0].next_try_ms), (1, None), "{degraded:?}");
+    assert_eq!(sim.load().unwrap().output, "1");
+
+    sim.hint("/r", "s", ClientFacts::default());
+    sim.pass_ms(200);
+    let fetches = sim.fetches();
+    assert!(fetches.contains(&usage()) && fetches.contains(&command()), "{fetches:?}");
+}
+
+#[test]
+fn the_last_word_outlives_a_restart() {
+    let sim = settled_with_ccusage();
+    let mut before = sim.snapshot();
+    before
+        .commands
+        .insert("load".to_owned(), schema::Command { as_of_ms: 5, ..Default::default() });
+    before
+        .commands
+        .insert("gone".to_owned(), schema::Command { as_of_ms: 5, ..Default::default() });
+    let settings = Settings { block_tool: Some(tool("ccusage", 0)), ..with_command(60) };
+    let sim = Sim::configured(settings, Some(&before));
+    assert_eq!(sim.block().map(|it| it.0), Some(1.0));
+    assert_eq!(sim.snapshot().commands.keys().collect::<Vec<_>>(), ["load"]);
+
+    let sim = Sim::after(&["/r"], Some(&before));
+    assert_eq!(sim.account().block, None, "nobody asks it any more");
+    let ours = settled().snapshot();
+    let sim = Sim::configured(with_ccusage(), Some(&ours));
+    assert_eq!(sim.account().block, None, "it is asked from now on");
+    assert_eq!(sim.account().today.cost_usd, 5.0);
+}
+
+#[test]
+fn a_command_runs_while_a_session_lives_and_keeps_its_distance() {
+    let mut sim = Sim::configured(with_command(60), None);
+    sim.pass_ms(10 * MINUTE_MS);
+    assert_eq!(sim.fetches(), [], "no session lives");
+    let mut sim = settle(Sim::configured(with_command(60), None));
+    assert_eq!(sim.load(), None);
+    sim.ran("1");
+    assert_eq!(sim.load().unwrap().output, "1");
+    let mut started_at = Vec::new();
+    for second in 0..240 {
+        sim.append();
+        sim.pass_ms(SECOND_MS);
+        if sim.fetches().contains(&command()) {
+            started_at.push(second);
+            if started_at.len() == 2 {
+                sim.fetched(command(), Fetched::Command(Err(timed_out())));
+                let load = sim.load().unwrap();
+                assert_eq!(load.output, "1", "what it printed last stays");
+                assert_eq!(load.error.as_deref(), Some("timed out after 35 s"));
+                assert_eq!(sim.snapshot().degraded[0].source, "command:load");
+            } else {
+                sim.ran("1");
+                assert_eq!(sim.load().unwrap().error, None);
+            }
+        }
+        for dir in sim.looks() {
+            sim.list(&dir, &[]);
+        }
+    }
+    let gaps: Vec<_> = started_at.windows(2).map(|it| it[1] - it[0]).collect();
+    assert_eq!(gaps, [60, 60, 60], "{started_at:?}");
+}
+
+#[test]
+fn a_session_that_comes_and_goes_does_not_hurry_a_command() {
+    let mut sim = settle(Sim::configured(with_command(60), None));
+    sim.ran("1");
+    let mut n_runs = 0;
+    for _ in 0..50 {
+        end(&mut sim, "s");
+        sim.pass_ms(500);
+        sim.hint("/r", "s", ClientFacts::default());
+        sim.pass_ms(500);
+        n_runs += sim.fetches().iter().filter(|it| **it == command()).count();
+    }
+    assert_eq!(n_runs, 0);
+}
+
+#[test]
+fn a_cookie_waits_for_what_the_tool_has_not_counted_and_not_for_the_next_round() {
+    let settings = Settings { block_tool: Some(tool("ccusage", 0)), ..with_command(60) };
+    let mut sim = settle(Sim::configured(settings, None));
+    sim.said(1.0, 0);
+    sim.ran("1");
+    sim.append();
+    sim.pass_ms(30 * SECOND_MS);
+    assert!(sim.fetches().contains(&usage()));
+    sim.pass_ms(24_000);
+    sim.said(2.0, 24_000);
+    sim.asked_git("/w", "main");
+    sim.pass_ms(1000);
+    sim.effects.clear();
+
+    // It is at rest, and a reply is on the way.
+    sim.changed("/r/projects/p/s.jsonl");
+    sim.changed("/state/sync/77");
+    sim.reply("/r/projects/p/s.jsonl", "/w", "claude-opus-4-8");
+    sim.pass_ms(1);
+    let fetches = sim.fetches();
+    assert!(fetches.contains(&usage()), "{fetches:?}");
+    sim.asked_git("/w", "main");
+    sim.asked_git("/w", "main");
+    let is_acknowledged =
+        |sim: &Sim| sim.effects.iter().any(|it| matches!(it, Effect::Acknowledge(_)));
+    assert!(!is_acknowledged(&sim));
+    sim.said(3.0, 1);
+    assert!(is_acknowledged(&sim), "{:?}", sim.state.barriers);
+
+    sim.effects.clear();
+    sim.append();
+    sim.changed("/state/sync/78");
+    sim.pass_ms(1);
+    sim.asked_git("/w", "main");
+    sim.append();
+    sim.fetched(usage(), Fetched::Usage(Err(timed_out())));
+    assert!(is_acknowledged(&sim), "a failing tool keeps nobody: {:?}", sim.state.barriers);
+}
+
+#[test]
+fn a_reload_changes_the_tools_and_takes_no_answer_of_those_before() {
+    let mut sim = settled();
+    sim.event(Event::Reload(with_ccusage()));
+    assert_eq!(sim.account().block, None);
+    sim.pass_ms(150);
+    assert!(sim.fetches().contains(&usage()));
+
+    let both = Settings { block_tool: Some(tool("other", 0)), ..with_command(60) };
+    sim.event(Event::Reload(both.clone()));
+    assert!(sim.fetches().contains(&command()));
+    sim.said(1.0, 0);
+    assert_eq!(sim.account().block, None, "that was the one before");
+    sim.pass_ms(10 * SECOND_MS);
+    assert!(sim.fetches().contains(&usage()));
+    sim.said(2.0, 0);
+    assert_eq!(sim.block(), Some((2.0, 0)));
+    sim.ran("1");
+
+    let changed = Settings { commands: with_command(30).commands, ..both };
+    sim.event(Event::Reload(changed));
+    assert_eq!(sim.load(), None);
+    sim.pass_ms(1);
+    assert!(sim.fetches().contains(&command()), "{:?}", sim.effects);
+
+    sim.event(Event::Reload(settings(&["/r"])));
+    sim.ran("of a command that is gone");
+    assert_eq!(sim.load(), None);
+    assert_eq!(sim.account().block.unwrap().source, BlockSource::Transcripts);
+    assert_eq!(sim.state.tools.deadline(), None);
+}
+
+#[test]
+fn a_tool_waits_for_the_fetch_lock_as_git_does() {
+    let mut sim = settled_with_ccusage();
+    sim.append();
+    sim.pass_ms(200);
+    assert!(sim.fetches().contains(&usage()));
+    sim.event(Event::Busy(usage(), "another process holds fetch.lock".to_owned()));
+    assert_eq!(sim.snapshot().degraded, []);
+    sim.pass_ms(50);
+    assert!(sim.fetches().contains(&usage()));
+    sim.said(2.0, 0);
+    assert_eq!(sim.block(), Some((2.0, 0)));
+}
+
+#[test]
+fn who_looks_once_runs_each_tool_once() {
+    let now = Now { wall_ms: 1_795_000_000_000, ..Now::read() };
+    let settings =
+        Settings { block_tool: Some(tool("ccusage", 0)), cookies: None, ..with_command(1) };
+    let (state, effects) = State::new(settings, None, None, now);
+    let mut sim = Sim { state, now, effects };
+    sim.list_root("/r", &["s"]);
+    sim.reply("/r/projects/p/s.jsonl", "/w", "claude-opus-4-8");
+    sim.fetched(Source::Tree("/w".into()), Fetched::Tree(None));
+    sim.list("/w", &[]);
+    sim.list("/r/projects/p/s", &[]);
+    sim.pass_ms(1000);
+    assert!(!sim.state.is_settled());
+    let fetches = sim.fetches();
+    let n_tools = fetches.iter().filter(|it| it.is_tool()).count();
+    assert_eq!(n_tools, 2, "{fetches:?}");
+    sim.ran("1");
+    assert!(!sim.state.is_settled());
+    sim.fetched(usage(), Fetched::Usage(Err(timed_out())));
+    assert!(sim.state.is_settled(), "it has nothing left to do");
+    assert_eq!(sim.snapshot().degraded.len(), 1);
+}
+
+#[test]
+fn a_root_s_tool_says_nothing_of_another_root() {
+    let mut sim = Sim::configured(
+        Settings { block_tool: Some(tool("ccusage", 0)), ..settings(&["/r", "/q"]) },
+        None,
+    );
+    sim.list_root("/r", &["s"]);
+    sim.list_root("/q", &["t"]);
+    sim.reply("/r/projects/p/s.jsonl", "/w", "claude-opus-4-8");
+    sim.reply("/q/projects/p/t.jsonl", "/w", "claude-opus-4-8");
+    sim.fetched(Source::Tree("/w".into()), Fetched::Tree(None));
+    sim.pass_ms(200);
+    assert_eq!(sim.fetches().iter().filter(|it| it.is_tool()).count(), 2);
+    sim.said(4.0, 0);
+    assert_eq!(sim.block(), Some((4.0, 0)));
+    let other = sim.snapshot().roots[&RootKey("/q".into())].usage.clone().unwrap();
+    assert_eq!(other.block, None);
+}
