@@ -31,8 +31,6 @@ use crate::watch::{Changes, Found, Watch};
 
 /// Hints that may wait. A display whose hint finds no room comes again.
 const HINTS: usize = 64;
-/// The width of the lines that `cat` prints: nobody tells us that of the terminal.
-const LINE_COLUMNS: usize = 120;
 
 /// Runs the watcher until a signal ends it. `print` gets each line that changed.
 pub fn run(env: &Environment, mut print: impl FnMut(&SessionId, &str)) -> Result<()> {
@@ -354,7 +352,7 @@ impl Engine {
         let clock = jiff::Timestamp::from_millisecond(now.wall_ms).unwrap_or_default();
         let clock =
             clock.to_zoned_datetime(self.state.zone().clone()).strftime("%H:%M").to_string();
-        let style = display::Style { columns: Some(LINE_COLUMNS), padding: 0, colour: true };
+        let style = display::lines_style(&snapshot.display);
         let home = self.home.as_deref();
         self.lines.retain(|id, _| snapshot.sessions.contains_key(id));
         for id in snapshot.sessions.iter().filter(|(_, it)| it.live).map(|(id, _)| id) {

@@ -7,6 +7,7 @@ use ccstatusd::cli::{Cli, Command, Environment};
 use ccstatusd::config::Config;
 use ccstatusd::error::{Error, Exit, Result};
 use ccstatusd::fetch::guard;
+use ccstatusd::store::schema::display::Depth;
 use ccstatusd::store::schema::{ClientFacts, SessionId, Snapshot};
 use ccstatusd::time::Now;
 use ccstatusd::{daemon, display, log, oneshot, price_list, show};
@@ -60,7 +61,7 @@ fn watch(print: bool, env: &Environment) -> Result<()> {
     if !print {
         return daemon::run(env, |_, _| {});
     }
-    let colour = show::style(env).colour && io::stdout().is_terminal();
+    let colour = show::style(env).depth > Depth::None && io::stdout().is_terminal();
     let mut outlet = log::Outlet::start(io::stdout())
         .map_err(|it| Error::new("cannot print lines").because(it))?;
     daemon::run(env, |id, line| {
@@ -93,9 +94,12 @@ fn answer(snapshot: &Snapshot, json: bool, env: &Environment) -> Result<String> 
         now_ms: Now::read().wall_ms,
         home: env.text("HOME"),
         drawn_at: None,
+        clock: None,
     };
     let mut style = show::style(env);
-    style.colour &= io::stdout().is_terminal();
+    if !io::stdout().is_terminal() {
+        style.depth = Depth::None;
+    }
     Ok(display::line(&view, &style) + "\n")
 }
 

@@ -17,6 +17,7 @@ use crate::cli::Environment;
 use crate::display::{self, Source, Style, View, Watcher};
 use crate::fetch::claude;
 use crate::hints;
+use crate::store::schema::display::Depth;
 use crate::store::schema::{ClientFacts, SessionId};
 use crate::store::{self, SNAPSHOT, Unusable};
 use crate::time::{self, Now};
@@ -66,6 +67,11 @@ fn draw(stdin: impl AsFd + IsTerminal, env: &Environment, now: impl Fn() -> Now)
         now_ms: now().wall_ms,
         home: env.home().and_then(Path::to_str),
         drawn_at: None,
+        clock: snapshot.as_ref().ok().filter(|it| display::wants_clock(&it.display)).map(|_| {
+            let now = jiff::Timestamp::from_millisecond(now().wall_ms).unwrap_or_default();
+            let it = now.to_zoned_datetime(jiff::tz::TimeZone::system());
+            (it.hour(), it.minute(), it.second())
+        }),
     };
     display::line(&view, &style(env))
 }
@@ -126,8 +132,25 @@ fn hint(client: &ClientFacts, session: &SessionId) -> Option<Vec<u8>> {
 /// The client runs us on a pipe, so only the environment knows the terminal.
 pub fn style(env: &Environment) -> Style {
     let columns = env.text("COLUMNS").and_then(|it| it.parse().ok()).filter(|&it| it > 0);
-    let forced = env.text("FORCE_COLOR").is_some_and(|it| it != "0");
-    let dumb = env.text("TERM") == Some("dumb");
-    let colour = env.get("NO_COLOR").is_none() && (forced || !dumb);
-    Style { columns, padding: 0, colour }
+    Style { columns, depth: depth(env) }
+}
+
+/// How many colours there are: what the user forbids or forces, else what the terminal says.
+fn depth(env: &Environment) -> Depth {
+    let term = env.text("TERM").unwrap_or_default();
+    let stated = match env.text("COLORTERM") {
+        Some("truecolor" | "24bit") => Depth::True,
+        _ if term.contains("256color") => Depth::Indexed,
+        _ if term == "dumb" => Depth::None,
+        _ => Depth::Ansi,
+    };
+    match env.text("FORCE_COLOR") {
+        _ if env.get("NO_COLOR").is_some() => Depth::None,
+        Some("0" | "false") => Depth::None,
+        Some("2") => Depth::Indexed,
+        Some("3") => Depth::True,
+        Some(_) => stated.max(Depth::Ansi),
+        None if term == "dumb" => Depth::None,
+        None => stated,
+    }
 }

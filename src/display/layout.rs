@@ -1,174 +1,286 @@
-//! PURE. Text with widths: cleans it, measures it, and makes a line fit.
+//! PURE. Makes a line fit: gives out columns by priority, and puts what has some together.
 //!
-//! Does not know what the text says. **Invariant:** a [`Text`] holds no character that moves the
-//! cursor, changes the direction of writing or hides: it cannot be made without [`clean`].
+//! A line's format is cells with spaces between them; a cell is a segment, or several with text
+//! around them. **Invariant:** a line is never wider than it may be, and never ends in blanks.
 
-use unicode_segmentation::UnicodeSegmentation;
-use unicode_width::UnicodeWidthStr;
+use super::template::{Token, Tokens};
+use super::text::{Text, width};
+use super::theme::{Look, Paint};
+use crate::store::schema::display::Color;
 
-use super::theme::Paint;
-
-/// Cleaned text in pieces of one paint each.
+/// One segment on its way into the line.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Text(Vec<(Paint, String)>);
-
-/// One segment's text on its way into the line.
-#[derive(Clone, Debug)]
 pub(super) struct Cell {
-    /// Its place in the queue for columns: the lowest is served first.
-    pub(super) rank: u8,
+    /// Its place in the queue for columns: the highest is served first.
+    pub(super) priority: u8,
     /// What it says.
-    pub(super) text: Text,
+    pub(super) full: Text,
+    /// The same where there is no room for that.
+    pub(super) short: Option<Text>,
 }
 
-const SEPARATOR: &str = " · ";
-const SEPARATOR_COLUMNS: usize = 3;
-const ELLIPSIS: &str = "…";
-const ELLIPSIS_COLUMNS: usize = 1;
+/// A format's line, with what its segments say.
+#[derive(Debug)]
+pub(super) struct Line<'a> {
+    items: Vec<Item<'a>>,
+    cells: Vec<Cell>,
+}
 
-/// More than a terminal shows of one piece of text. What is longer is not worth its time.
-const MAX_CHARS: usize = 1024;
+#[derive(Debug)]
+enum Item<'a> {
+    Text(&'a str),
+    Segment(usize),
+    Open,
+    Close,
+}
 
-impl Text {
-    /// A text of one piece.
-    pub(super) fn of(paint: Paint, piece: impl AsRef<str>) -> Text {
-        Text::default().and(paint, piece)
-    }
+/// From this priority on, what has been served makes room, and is shown in short.
+const ESSENTIAL: u8 = 80;
 
-    /// Adds a piece.
-    #[must_use]
-    pub(super) fn and(mut self, paint: Paint, piece: impl AsRef<str>) -> Text {
-        let piece = clean(piece.as_ref());
-        if !piece.is_empty() {
-            self.0.push((paint, piece));
-        }
-        self
-    }
+/// Texts with what they stand on.
+pub(super) type Pieces = Vec<(Text, Option<Color>)>;
 
-    /// Adds all of another text.
-    #[must_use]
-    pub(super) fn join(mut self, other: Text) -> Text {
-        self.0.extend(other.0);
-        self
-    }
+/// In which form a segment is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    Full,
+    Short,
+    Gone,
+}
 
-    /// Its pieces, clean.
-    pub(super) fn pieces(&self) -> &[(Paint, String)] {
-        &self.0
-    }
-
-    /// Shortens it to so many columns, between graphemes and with an ellipsis.
-    #[must_use]
-    pub(super) fn cut(self, columns: usize) -> Text {
-        if self.width() <= columns {
-            return self;
-        }
-        let mut room = columns.saturating_sub(ELLIPSIS_COLUMNS);
-        let mut kept = Text::default();
-        for (paint, piece) in self.0 {
-            let fits = prefix(&piece, room);
-            room -= width(fits);
-            if fits.len() < piece.len() {
-                let fits = format!("{}{ELLIPSIS}", fits.trim_end());
-                kept.0.push((paint, fits));
-                break;
+impl<'a> Line<'a> {
+    /// Walks a format; `draw` says what a segment has to say, if anything.
+    pub(super) fn of(format: &'a str, mut draw: impl FnMut(&'a str) -> Option<Cell>) -> Line<'a> {
+        let (mut items, mut cells) = (vec![Item::Open], Vec::new());
+        let mut depth = 0;
+        for token in Tokens::of(format) {
+            match token {
+                Token::Name(name) => {
+                    let cell = draw(name).unwrap_or_default();
+                    items.push(Item::Segment(cells.len()));
+                    cells.push(cell);
+                }
+                // Outside of groups, spaces end a cell.
+                Token::Text(text) if depth == 0 => {
+                    for (nth, word) in text.split(' ').enumerate() {
+                        if nth > 0 {
+                            items.extend([Item::Close, Item::Open]);
+                        }
+                        if !word.is_empty() {
+                            items.push(Item::Text(word));
+                        }
+                    }
+                }
+                Token::Text(text) => items.push(Item::Text(text)),
+                Token::Open => {
+                    depth += 1;
+                    items.push(Item::Open);
+                }
+                Token::Close => {
+                    depth -= 1;
+                    items.push(Item::Close);
+                }
             }
-            kept.0.push((paint, piece));
         }
-        kept
+        // Groups that were never closed.
+        items.extend((0..=depth).map(|_| Item::Close));
+        Line { items, cells }
     }
 
-    fn width(&self) -> usize {
-        self.0.iter().map(|(_, it)| width(it)).sum()
+    /// Adds a segment at its end.
+    pub(super) fn push(&mut self, cell: Cell) {
+        self.items.extend([Item::Open, Item::Segment(self.cells.len()), Item::Close]);
+        self.cells.push(cell);
     }
 
-    /// Whether some of it is painted like this.
-    pub(super) fn has(&self, paint: Paint) -> bool {
-        self.0.iter().any(|(it, _)| *it == paint)
-    }
-
-    fn is_blank(&self) -> bool {
-        self.0.iter().all(|(_, it)| it.trim().is_empty())
-    }
-
-    fn trim_end(mut self) -> Text {
-        while let Some((_, piece)) = self.0.last_mut() {
-            piece.truncate(piece.trim_end().len());
-            if !piece.is_empty() {
-                break;
+    /// The pieces of the line. Where not all of it fits, columns go to the highest priority first;
+    /// what does not fit whole is there in short, or not at all. For what is essential, what was
+    /// served before makes room. The first one served is always there, if need be cut.
+    pub(super) fn fit(self, usable: Option<usize>, look: &Look<'_>) -> Pieces {
+        let usable = usable.unwrap_or(usize::MAX);
+        let mut forms: Vec<_> = self.cells.iter().map(|_| Form::Gone).collect();
+        let says = |it: &usize| !self.cells[*it].full.is_blank();
+        let mut by_priority: Vec<_> = (0..self.cells.len()).filter(says).collect();
+        by_priority.sort_by_key(|&it| std::cmp::Reverse(self.cells[it].priority));
+        let prefers_short = look.preset.prefers_short;
+        let best = |index: usize| {
+            let has_short = self.cells[index].short.is_some();
+            if prefers_short && has_short { Form::Short } else { Form::Full }
+        };
+        for &index in &by_priority {
+            forms[index] = best(index);
+        }
+        if self.width(&forms, look) > usable {
+            forms.fill(Form::Gone);
+            for (nth, &index) in by_priority.iter().enumerate() {
+                forms[index] = best(index);
+                let has_short = self.cells[index].short.is_some();
+                if has_short && self.width(&forms, look) > usable {
+                    forms[index] = Form::Short;
+                }
+                if nth == 0 || self.width(&forms, look) <= usable {
+                    continue;
+                }
+                let is_essential = self.cells[index].priority >= ESSENTIAL;
+                if !is_essential || !self.squeeze(&mut forms, &by_priority[..nth], usable, look) {
+                    forms[index] = Form::Gone;
+                }
             }
-            self.0.pop();
         }
-        self
+        self.assemble(&forms, usable, look)
+    }
+
+    /// Makes room by shortening what has been served, as little as need be. Says whether that was
+    /// enough; nothing has changed where not.
+    fn squeeze(
+        &self,
+        forms: &mut [Form],
+        served: &[usize],
+        usable: usize,
+        look: &Look<'_>,
+    ) -> bool {
+        let full: Vec<_> = served
+            .iter()
+            .copied()
+            .filter(|&it| forms[it] == Form::Full && self.cells[it].short.is_some())
+            .collect();
+        for &index in full.iter().rev() {
+            forms[index] = Form::Short;
+            if self.width(forms, look) <= usable {
+                return true;
+            }
+        }
+        for index in full {
+            forms[index] = Form::Full;
+        }
+        false
+    }
+
+    fn width(&self, forms: &[Form], look: &Look<'_>) -> usize {
+        let mut columns = 0;
+        self.visit(forms, |it| {
+            columns += match it {
+                Visible::Break => look.between,
+                Visible::Text(text) => width(text),
+                Visible::Cell(cell, Form::Short) => cell.short.as_ref().map_or(0, Text::width),
+                Visible::Cell(cell, _) => cell.full.width(),
+            }
+        });
+        if columns == 0 { 0 } else { columns + look.around }
+    }
+
+    fn assemble(&self, forms: &[Form], usable: usize, look: &Look<'_>) -> Pieces {
+        let mut pieces: Vec<Text> = Vec::new();
+        let mut nth_cell = 0;
+        let mut grounds = Vec::new();
+        self.visit(forms, |it| {
+            let piece = match it {
+                Visible::Break => {
+                    nth_cell += 1;
+                    look.separator(nth_cell)
+                }
+                Visible::Text(text) => Text::of(Paint::Dim, text),
+                Visible::Cell(cell, Form::Short) => cell.short.clone().unwrap_or_default(),
+                Visible::Cell(cell, _) => cell.full.clone(),
+            };
+            grounds.push(nth_cell);
+            pieces.push(piece);
+        });
+        cut(&mut pieces, usable.saturating_sub(look.around).max(1), look);
+        look.frame(pieces, &grounds)
+    }
+
+    /// Goes through what is seen, from left to right. A group is seen where one of its segments
+    /// is, or where it has none.
+    fn visit<'s>(&'s self, forms: &[Form], mut see: impl FnMut(Visible<'s>)) {
+        let mut has_seen = false;
+        let mut is_new_cell = false;
+        let mut depth = 0;
+        let mut nth = 0;
+        while nth < self.items.len() {
+            match &self.items[nth] {
+                Item::Open => {
+                    let (end, is_seen) = self.group(nth, forms);
+                    if !is_seen {
+                        nth = end;
+                    } else {
+                        is_new_cell |= depth == 0;
+                        depth += 1;
+                    }
+                }
+                Item::Close => depth -= 1,
+                Item::Text(text) => {
+                    if std::mem::take(&mut is_new_cell) && has_seen {
+                        see(Visible::Break);
+                    }
+                    has_seen = true;
+                    see(Visible::Text(text));
+                }
+                Item::Segment(index) if forms[*index] != Form::Gone => {
+                    if std::mem::take(&mut is_new_cell) && has_seen {
+                        see(Visible::Break);
+                    }
+                    has_seen = true;
+                    see(Visible::Cell(&self.cells[*index], forms[*index]));
+                }
+                Item::Segment(_) => {}
+            }
+            nth += 1;
+        }
+    }
+
+    /// Where the group that begins at `start` ends, and whether it is seen.
+    fn group(&self, start: usize, forms: &[Form]) -> (usize, bool) {
+        let (mut depth, mut has_segments, mut has_text, mut is_seen) = (0, false, false, false);
+        for (nth, item) in self.items.iter().enumerate().skip(start) {
+            match item {
+                Item::Open => depth += 1,
+                Item::Close => depth -= 1,
+                Item::Text(_) => has_text = true,
+                Item::Segment(index) => {
+                    has_segments = true;
+                    is_seen |= forms[*index] != Form::Gone;
+                }
+            }
+            if depth == 0 {
+                return (nth, is_seen || (has_text && !has_segments));
+            }
+        }
+        (self.items.len(), false)
     }
 }
 
-/// Puts the cells on one line, in their order. Where they do not all fit, columns go to the
-/// lowest rank first; the first one served is always there, if need be cut.
-pub(super) fn fit(mut cells: Vec<Cell>, usable: Option<usize>) -> Text {
-    cells.retain(|it| !it.text.is_blank());
-    let usable = usable.unwrap_or(usize::MAX);
-    let mut by_rank: Vec<usize> = (0..cells.len()).collect();
-    by_rank.sort_by_key(|&it| cells[it].rank);
+enum Visible<'a> {
+    /// Between two cells.
+    Break,
+    Text(&'a str),
+    Cell(&'a Cell, Form),
+}
 
-    let mut used = 0;
-    let mut keep = vec![false; cells.len()];
-    for index in by_rank {
-        let separator = if used == 0 { 0 } else { SEPARATOR_COLUMNS };
-        let wants = separator + cells[index].text.width();
-        if used == 0 || used + wants <= usable {
-            used += wants;
-            keep[index] = true;
+/// Cuts a line to so many columns, and takes the blanks off its end.
+fn cut(pieces: &mut Vec<Text>, usable: usize, look: &Look<'_>) {
+    let mut left = usable;
+    for nth in 0..pieces.len() {
+        let columns = pieces[nth].width();
+        if columns > left {
+            if left == 0 && nth > 0 {
+                // The ellipsis stands in what was before.
+                let before = pieces[nth - 1].width();
+                pieces[nth - 1].cut(before.saturating_sub(1), look.preset.ellipsis);
+                pieces.truncate(nth);
+            } else {
+                pieces[nth].cut(left, look.preset.ellipsis);
+                pieces.truncate(nth + 1);
+            }
+            break;
         }
+        left -= columns;
     }
-
-    let kept = cells.into_iter().zip(keep).filter_map(|(cell, keep)| keep.then_some(cell.text));
-    let line = kept.reduce(|line, it| line.and(Paint::Dim, SEPARATOR).join(it));
-    line.unwrap_or_default().trim_end().cut(usable)
-}
-
-/// Makes text from outside safe to show: branches, names, paths and reasons are written by others.
-///
-/// Control characters, escape among them, become `�`, so that something is seen to be wrong.
-/// White space of any kind becomes a space. What has no width and no shape of its own is dropped:
-/// direction overrides, joiners, variation selectors, tags. An emoji that was joined from several
-/// shows as those, which every terminal measures alike.
-fn clean(text: &str) -> String {
-    let shown = text.chars().filter(|&it| !is_invisible(it)).map(|it| match it {
-        it if it.is_whitespace() => ' ',
-        it if it.is_control() => char::REPLACEMENT_CHARACTER,
-        it => it,
-    });
-    shown.take(MAX_CHARS).collect()
-}
-
-fn is_invisible(it: char) -> bool {
-    matches!(it,
-        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
-        | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
-        | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}'
-        | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}'
-        | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
-}
-
-/// As much of the start of `text` as fits.
-fn prefix(text: &str, columns: usize) -> &str {
-    let mut used = 0;
-    for (start, grapheme) in text.grapheme_indices(true) {
-        used += grapheme.width();
-        if used > columns {
-            return &text[..start];
+    while let Some(last) = pieces.last_mut() {
+        last.trim_end();
+        if !last.is_blank() {
+            break;
         }
-    }
-    text
-}
-
-/// Columns that a terminal gives a text: grapheme by grapheme, since terminals do not join what
-/// shaping would.
-fn width(text: &str) -> usize {
-    if text.is_ascii() {
-        text.len()
-    } else {
-        text.graphemes(true).map(UnicodeWidthStr::width).sum()
+        pieces.pop();
     }
 }

@@ -3,9 +3,10 @@
 //! **Invariant:** this is the only place that looks something up in a snapshot. Segments get what
 //! was found here, so none can show a fact of somebody else.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::store::schema::{Degraded, Repo, RepoKey, Root, RootKey, Session, Snapshot};
+use crate::store::schema::{Command, Degraded, Repo, RepoKey, Root, RootKey, Session, Snapshot};
 
 use super::{Source, View};
 
@@ -22,6 +23,8 @@ pub(super) struct Scope<'a> {
     pub(super) repo: Option<&'a Repo>,
     /// Sources of the above that fail now.
     pub(super) degraded: Vec<&'a Degraded>,
+    /// What the user's own commands printed: they are the user's, wherever the session works.
+    pub(super) commands: Option<&'a BTreeMap<String, Command>>,
 }
 
 impl<'a> Scope<'a> {
@@ -40,6 +43,7 @@ impl<'a> Scope<'a> {
             root: root_key.and_then(|it| snapshot.roots.get(&RootKey(it.to_owned()))),
             repo: repo_key.and_then(|it| snapshot.repos.get(&RepoKey(it.to_owned()))),
             degraded: snapshot.degraded.iter().filter(concerns).collect(),
+            commands: Some(&snapshot.commands),
         }
     }
 }
@@ -84,6 +88,7 @@ fn concerns(
     let Some((kind, path)) = source.split_once(':') else { return true };
     match kind {
         "git" => repo == Some(path),
+        "command" => true,
         // Its subagents write into a folder that is named like it.
         "transcript" => transcript.is_some_and(|it| {
             it == path || contains(it.strip_suffix(".jsonl").unwrap_or(it), path)

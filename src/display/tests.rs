@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use unicode_segmentation::UnicodeSegmentation;
 use unicode_width::UnicodeWidthStr;
 
+use crate::store::schema::display::Depth;
 use crate::store::schema::{
     Block, BlockSource, ClientFacts, Context, Cost, CostSource, Degraded, Limit, Limits, Model,
     Repo, RepoKey, Root, RootKey, Session, SessionId, Snapshot, Totals, Usage,
@@ -13,8 +14,8 @@ use crate::time::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS};
 use super::{Source, Style, View, Watcher, line, session_line};
 
 const NOW: i64 = 1_795_440_000_000;
-const PLAIN: Style = Style { columns: None, padding: 0, colour: false };
-const COLOURED: Style = Style { columns: None, padding: 0, colour: true };
+const PLAIN: Style = Style { columns: None, depth: Depth::None };
+const COLOURED: Style = Style { columns: None, depth: Depth::Ansi };
 
 /// One session that is well, in one repository of one account.
 fn snapshot() -> Snapshot {
@@ -56,7 +57,7 @@ fn add_session(it: &mut Snapshot, id: &str, root: &str, repo: &str, branch: &str
 }
 
 fn limit(used_percentage: f64, left_ms: i64) -> Limit {
-    Limit { used_percentage, resets_at_ms: NOW + left_ms, as_of_ms: NOW }
+    Limit { used_percentage, resets_at_ms: NOW + left_ms, as_of_ms: NOW, full_at_ms: None }
 }
 
 fn repo(snapshot: &mut Snapshot) -> &mut Repo {
@@ -85,6 +86,7 @@ fn show(source: Source<'_>, watcher: Watcher, client: &ClientFacts, style: &Styl
         now_ms: NOW,
         home: Some("/h"),
         drawn_at: None,
+        clock: None,
     };
     line(&view, style)
 }
@@ -252,7 +254,7 @@ fn what_wants_a_look_now_is_seen_on_a_narrow_terminal() {
     root(&mut snapshot).limits.seven_day = seven_day;
     let style = Style { columns: Some(52), ..PLAIN };
     let drawn = show(Source::Snapshot(&snapshot), Watcher::Alive, &ClientFacts::default(), &style);
-    assert_eq!(drawn, "~/w/p · main · ctx 42% · $1.00 · 7d 96% ↻3d00h");
+    assert_eq!(drawn, "~/w/p · main · ctx 42% · 5h 34% · 7d 96% ↻3d00h");
 }
 
 #[test]
@@ -295,8 +297,8 @@ fn what_the_client_states_is_shown_as_it_states_it() {
         limits: Limits { seven_day: Some(limit(7.0, DAY_MS)), ..Limits::default() },
         ..ClientFacts::default()
     };
-    let expected = "~/w/p/src · main · Opus 4.8 · ctx 3% of 1M · $0.12 · block $10.00 2h13m left · \
-                    today $30.00 · 5h 34% ↻2h00m · 7d 7% ↻1d00h";
+    let expected = "~/w/p/src · main · Opus 4.8 · ctx  3% of 1M · $0.12 · block $10.00 2h13m left · \
+                    today $30.00 · 5h 34% ↻2h00m · 7d  7% ↻1d00h";
     check_client(&client, expected);
 }
 
@@ -310,7 +312,7 @@ fn of_two_observations_of_a_limit_the_newer_is_shown() {
     for (used, left_ms, expected) in [
         (35.0, 2 * HOUR_MS, "35% ↻2h00m"),
         (33.0, 2 * HOUR_MS, "34% ↻2h00m"),
-        (1.0, 5 * HOUR_MS, "1% ↻5h00m"),
+        (1.0, 5 * HOUR_MS, " 1% ↻5h00m"),
         (99.0, HOUR_MS, "34% ↻2h00m"),
     ] {
         let expected = format!("{BEFORE_USAGE} · {rest} · 5h {expected}");
@@ -385,7 +387,7 @@ fn a_dead_watcher_shows() {
         |columns| show(source, Watcher::Gone, &ClientFacts::default(), &Style { columns, ..PLAIN });
     let line = format!("~/w/p · main · model-one · {REST} · data 3h old, no watcher");
     assert_eq!(drawn(None), line);
-    assert_eq!(drawn(Some(40)), "main · data 3h old, no watcher");
+    assert_eq!(drawn(Some(40)), "p · main · data 3h old, no watcher");
     assert_eq!(drawn(Some(21)), "data 3h old, no w…");
     assert_eq!(drawn(Some(20)), "data 3h old, no…");
     assert_eq!(drawn(Some(10)), "data 3…");
@@ -401,7 +403,7 @@ fn segments_give_way_by_rank() {
     assert_eq!(drawn(103), format!("~/w/p · main · model-one · {REST}"));
     assert_eq!(
         drawn(80),
-        "~/w/p · main · model-one · ctx 42% · $1.00 · today $30.00 · 5h 34% ↻2h00m"
+        "~/w/p · main · model-one · ctx 42% · $1.00 · block $10.00 · 5h 34% ↻2h00m"
     );
     assert_eq!(drawn(61), "~/w/p · main · model-one · ctx 42% · $1.00 · 5h 34% ↻2h00m");
     assert_eq!(drawn(40), "~/w/p · main · model-one · ctx 42%");
@@ -419,7 +421,7 @@ fn colours_are_few_and_end() {
         root(&mut snapshot).usage = None;
         show(Source::Snapshot(&snapshot), Watcher::Alive, &ClientFacts::default(), &style)
     };
-    insta::assert_snapshot!(drawn(COLOURED).replace('\x1b', "␛"), @"␛[36m~/w/p␛[0m␛[2m · ␛[0m␛[35mmain␛[0m␛[33m !1␛[0m␛[2m · ␛[0mmodel-one␛[2m · ␛[0m␛[2mctx ␛[0m␛[1;31m95%␛[0m␛[2m · ␛[0m$1.00␛[2m · ␛[0m␛[2m5h ␛[0m34%␛[2m ↻2h00m␛[0m");
+    insta::assert_snapshot!(drawn(COLOURED).replace('\x1b', "␛"), @"␛[36m~/w/p␛[0m␛[2m · ␛[0m␛[35mmain ␛[0m␛[33m!1␛[0m␛[2m · ␛[0mmodel-one␛[2m · ␛[0m␛[2mctx ␛[0m␛[1;31m95%␛[0m␛[2m · ␛[0m$1.00␛[2m · ␛[0m␛[2m5h ␛[0m34% ␛[2m↻2h00m␛[0m");
     assert!(!drawn(PLAIN).contains('\x1b'));
 }
 
@@ -436,8 +438,9 @@ fn every_width_is_kept_whatever_the_script() {
         let mut snapshot = snapshot();
         repo(&mut snapshot).branch = Some(name.to_owned());
         session(&mut snapshot).cwd = Some(format!("/h/{name}/{name}"));
+        snapshot.display.theme.padding = 1;
         for columns in 20..=240 {
-            let style = Style { columns: Some(columns), padding: 1, colour: false };
+            let style = Style { columns: Some(columns), depth: Depth::None };
             let source = Source::Snapshot(&snapshot);
             let drawn = show(source, Watcher::Alive, &ClientFacts::default(), &style);
             check_shape(&drawn, columns - 5);
@@ -490,6 +493,7 @@ proptest! {
             used_percentage: share.unwrap_or(1.0),
             resets_at_ms: times[3],
             as_of_ms: times[2],
+            full_at_ms: Some(times[0]),
         };
         root(&mut snapshot).limits.five_hour = Some(used);
         let client = ClientFacts {
@@ -500,10 +504,10 @@ proptest! {
             limits: Limits { seven_day: Some(used), five_hour: Some(used), spend_limit: None },
             ..ClientFacts::default()
         };
-        let style = Style { columns: Some(columns), padding: 0, colour: false };
+        let style = Style { columns: Some(columns), depth: Depth::None };
         let watcher = if gone { Watcher::Gone } else { Watcher::Alive };
         let drawn = show(Source::Snapshot(&snapshot), watcher, &client, &style);
-        let coloured = Style { colour: true, ..style };
+        let coloured = Style { depth: Depth::True, ..style };
         let coloured = show(Source::Snapshot(&snapshot), watcher, &client, &coloured);
         prop_assert_eq!(&super::without_colour(&coloured), &drawn);
         check_shape(&drawn, columns.saturating_sub(3).max(1));

@@ -136,7 +136,8 @@ impl State {
                 source: CostSource::Transcript,
             }),
         };
-        let name = session.told.as_ref().and_then(|it| it.facts.session_name.clone());
+        let said = session.told.as_ref().map(|it| &it.facts);
+        let name = said.and_then(|it| it.session_name.clone());
         let name = name
             .or_else(|| session.process.as_ref()?.name.clone())
             .or_else(|| Some(facts?.title()?.to_owned()));
@@ -169,6 +170,11 @@ impl State {
             last_message: facts.and_then(|it| it.last_message.clone()),
             compactions: facts.map_or(0, |it| it.compactions),
             subagents,
+            pr: said.and_then(|it| it.pr.clone()),
+            lines: said.and_then(|it| it.lines),
+            duration_ms: said.and_then(|it| it.duration_ms),
+            output_style: said.and_then(|it| it.output_style.clone()),
+            client_version: said.and_then(|it| it.client_version.clone()),
             health: Health::default(),
         };
         report.health = health(&report, snapshot);
@@ -279,6 +285,11 @@ impl State {
                 context_window: context.and_then(|it| it.window),
                 context_used_percentage: context.and_then(|it| it.used_percentage),
                 cost_usd: client_cost.map(|it| it.usd),
+                pr: before.pr.clone(),
+                lines: before.lines,
+                duration_ms: before.duration_ms,
+                output_style: before.output_style.clone(),
+                client_version: before.client_version.clone(),
                 ..ClientFacts::default()
             };
             session.told = Some(Told { facts, at_ms });

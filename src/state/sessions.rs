@@ -149,7 +149,8 @@ impl State {
         // A display that was given no document asks, and says nothing.
         let is_told =
             facts.model.is_some() || facts.cost_usd.is_some() || facts.context_window.is_some();
-        let is_news = is_told && session.told.as_ref().is_none_or(|it| it.facts != facts);
+        let is_news =
+            is_told && session.told.as_ref().is_none_or(|it| !says_the_same(&it.facts, &facts));
         if is_told {
             session.told = Some(Told { facts, at_ms: now.wall_ms });
         }
@@ -239,6 +240,12 @@ impl State {
         let told = session.told.as_ref().map(|it| it.at_ms);
         told.is_some_and(|it| it.saturating_add(CLIENT_LEAD_MS) >= replied.unwrap_or(i64::MIN))
     }
+}
+
+/// Whether only time has passed between two statements of one client.
+fn says_the_same(before: &ClientFacts, now: &ClientFacts) -> bool {
+    let ClientFacts { duration_ms, api_duration_ms, .. } = *now;
+    ClientFacts { duration_ms, api_duration_ms, ..before.clone() } == *now
 }
 
 /// The newest observation of each window wins. One that resets in years is none.

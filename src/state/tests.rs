@@ -464,7 +464,8 @@ fn facts_stay_in_their_scope() {
     sim.list_root("/r", &["a", "b"]);
     sim.list_root("/q", &["c"]);
     let limit = |it| {
-        let five_hour = Limit { used_percentage: it, resets_at_ms: 1_795_100_000_000, as_of_ms: 0 };
+        let five_hour =
+            Limit { used_percentage: it, resets_at_ms: 1_795_100_000_000, ..Limit::default() };
         Limits { five_hour: Some(five_hour), ..Limits::default() }
     };
     for (root, id, used) in [("/r", "a", 10.0), ("/r", "b", 20.0), ("/q", "c", 90.0)] {
@@ -494,7 +495,7 @@ fn facts_stay_in_their_scope() {
 #[test]
 fn an_old_observation_of_a_limit_does_not_replace_a_newer_one_and_none_outlives_its_reset() {
     let mut known = Limits::default();
-    let limit = |used_percentage| Limit { used_percentage, resets_at_ms: 100, as_of_ms: 0 };
+    let limit = |used_percentage| Limit { used_percentage, resets_at_ms: 100, ..Limit::default() };
     let told = |it| Limits { five_hour: Some(limit(it)), ..Limits::default() };
     let now = Now { wall_ms: 20, ..Now::read() };
     merge_limits(&mut known, &told(30.0), 20, now);
@@ -506,7 +507,7 @@ fn an_old_observation_of_a_limit_does_not_replace_a_newer_one_and_none_outlives_
 
     let mut sim = settled();
     let resets_at_ms = sim.now.wall_ms + 5000;
-    let five_hour = Some(Limit { used_percentage: 99.0, resets_at_ms, as_of_ms: 0 });
+    let five_hour = Some(Limit { used_percentage: 99.0, resets_at_ms, ..Limit::default() });
     let limits = Limits { five_hour, ..Limits::default() };
     sim.hint("/r", "s", ClientFacts { limits, ..ClientFacts::default() });
     let five_hour = |it: &Sim| it.snapshot().roots[&RootKey("/r".into())].limits.five_hour;

@@ -4,8 +4,11 @@
 //! always there. **Invariant:** fields are added, never repurposed. Reading is tolerant: a missing
 //! field takes its default, an unknown one is ignored.
 
+pub mod display;
+
 use std::collections::BTreeMap;
 
+use display::Display;
 use serde::{Deserialize, Serialize};
 
 /// The version this program writes, and the newest it reads.
@@ -51,6 +54,8 @@ pub struct Snapshot {
     pub published_at_ms: i64,
     /// Who wrote it; `null` from `--oneshot`.
     pub watcher: Option<Watcher>,
+    /// What the user chose to see.
+    pub display: Display,
     /// Usage and limits, by account.
     pub roots: BTreeMap<RootKey, Root>,
     /// Git facts, by working tree.
@@ -222,6 +227,9 @@ pub struct Limit {
     pub resets_at_ms: i64,
     /// When the client learned it, which is its session's last reply.
     pub as_of_ms: i64,
+    /// When all of it will be used, if it goes on as it went since the window began; `null` where
+    /// that cannot be told.
+    pub full_at_ms: Option<i64>,
 }
 
 /// A working tree's state.
@@ -311,6 +319,16 @@ pub struct Session {
     pub compactions: u64,
     /// Its subagents.
     pub subagents: Subagents,
+    /// The pull request of its branch, as the client said last.
+    pub pr: Option<PullRequest>,
+    /// Lines it added and removed, as the client said last.
+    pub lines: Option<Lines>,
+    /// How long its process has run, as the client said last, in milliseconds.
+    pub duration_ms: Option<u64>,
+    /// Its output style, as the client said last.
+    pub output_style: Option<String>,
+    /// The version of its client, as that said last.
+    pub client_version: Option<String>,
     /// Whether it needs a look.
     pub health: Health,
 }
@@ -390,6 +408,48 @@ pub struct Subagents {
     pub total: u64,
 }
 
+/// A pull request, or what the forge calls it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PullRequest {
+    /// Its number.
+    pub number: u64,
+    /// Where it is. Whoever links to it sees to it that it leads to the web.
+    pub url: Option<String>,
+    /// What reviewers say: `approved`, `changes_requested`, `pending`, `draft`, …
+    pub review_state: Option<String>,
+    /// What it is called: `pr`, `mr`, …
+    pub kind: Option<String>,
+}
+
+/// Lines that a session changed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Lines {
+    /// Added.
+    pub added: u64,
+    /// Removed.
+    pub removed: u64,
+}
+
+/// What the client knows of the cache of its prompts.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PromptCache {
+    /// Whether the next request finds it.
+    pub warm: Option<bool>,
+    /// When it will not be found any more.
+    pub expires_at_ms: Option<i64>,
+    /// How much of the input came from it, 0 to 1.
+    pub hit_ratio: Option<f64>,
+    /// How often something that should have been in it was not.
+    pub misses: Option<u64>,
+    /// When that last was so.
+    pub last_miss_at_ms: Option<i64>,
+    /// And why.
+    pub last_miss_cause: Option<String>,
+}
+
 /// Whether a session needs a look.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
@@ -454,22 +514,50 @@ pub struct ClientFacts {
     pub cost_usd: Option<f64>,
     /// Limits; `as_of_ms` is not known here and 0.
     pub limits: Limits,
+    /// Whether the context is larger than what the price list's base rates are for.
+    pub exceeds_200k: Option<bool>,
+    /// How hard the model tries.
+    pub effort: Option<String>,
+    /// Whether it thinks first.
+    pub thinking: Option<bool>,
+    /// Whether the fast mode is on.
+    pub fast: Option<bool>,
+    /// The pull request of its branch.
+    pub pr: Option<PullRequest>,
+    /// Lines it added and removed.
+    pub lines: Option<Lines>,
+    /// How long its process has run, in milliseconds.
+    pub duration_ms: Option<u64>,
+    /// How much of that it waited for the API, in milliseconds.
+    pub api_duration_ms: Option<u64>,
+    /// Its output style.
+    pub output_style: Option<String>,
+    /// The mode of its editor.
+    pub vim_mode: Option<String>,
+    /// The agent that it runs as.
+    pub agent: Option<String>,
+    /// The version of the client.
+    pub client_version: Option<String>,
+    /// The linked worktree that it works in.
+    pub worktree: Option<String>,
+    /// The cache of its prompts.
+    pub prompt_cache: Option<PromptCache>,
 }
 
 /// The system's own limit on paths: what is longer names no file.
 const MAX_PATH: usize = 4096;
-/// Longer than any line shows.
+/// Longer than any line shows, in characters.
 const MAX_NAME: usize = 256;
+/// Longer than any of these words is, in characters.
+const MAX_WORD: usize = 64;
 
 impl ClientFacts {
     /// The same, within bounds: what cannot be true is left out, and what is only shown is cut.
     #[must_use]
     pub fn clipped(self) -> ClientFacts {
         let path = |it: Option<String>| it.filter(|it| it.len() <= MAX_PATH);
-        let name = |it: String| match it.char_indices().nth(MAX_NAME) {
-            Some((end, _)) => it[..end].to_owned(),
-            None => it,
-        };
+        let name = |it: String| cut(it, MAX_NAME);
+        let word = |it: Option<String>| it.map(|it| cut(it, MAX_WORD));
         let amount = |it: Option<f64>| it.filter(|it| it.is_finite() && *it >= 0.0);
         let limit = |it: Option<Limit>| it.filter(|it| amount(Some(it.used_percentage)).is_some());
         ClientFacts {
@@ -489,6 +577,37 @@ impl ClientFacts {
                 seven_day: limit(self.limits.seven_day),
                 spend_limit: limit(self.limits.spend_limit),
             },
+            exceeds_200k: self.exceeds_200k,
+            effort: word(self.effort),
+            thinking: self.thinking,
+            fast: self.fast,
+            pr: self.pr.map(|it| PullRequest {
+                number: it.number,
+                // Half of an address leads elsewhere.
+                url: it.url.filter(|it| it.len() <= MAX_NAME),
+                review_state: word(it.review_state),
+                kind: word(it.kind),
+            }),
+            lines: self.lines,
+            duration_ms: self.duration_ms,
+            api_duration_ms: self.api_duration_ms,
+            output_style: word(self.output_style),
+            vim_mode: word(self.vim_mode),
+            agent: word(self.agent),
+            client_version: word(self.client_version),
+            worktree: word(self.worktree),
+            prompt_cache: self.prompt_cache.map(|it| PromptCache {
+                hit_ratio: amount(it.hit_ratio),
+                last_miss_cause: word(it.last_miss_cause),
+                ..it
+            }),
         }
     }
+}
+
+fn cut(mut text: String, max_chars: usize) -> String {
+    if let Some((end, _)) = text.char_indices().nth(max_chars) {
+        text.truncate(end);
+    }
+    text
 }

@@ -16,7 +16,7 @@ const CAP: Duration = Duration::from_secs(2);
 
 const DOCUMENT: &str = r#"{"session_id":"one","cwd":"/w/p","model":{"id":"m","display_name":"M"},
     "context_window":{"used_percentage":3},"cost":{"total_cost_usd":0.5},"rate_limits":null}"#;
-const FROM_DOCUMENT: &str = "/w/p · M · ctx 3% · $0.50";
+const FROM_DOCUMENT: &str = "/w/p · M · ctx  3% · $0.50";
 
 /// A state directory, and the environment of a client that uses it.
 struct Sandbox {
@@ -228,7 +228,7 @@ fn the_watcher_is_told_who_looks_however_long_the_path() {
     fs_err::rename(&short, sandbox.dir.join("notify.sock")).unwrap();
     socket.set_read_timeout(Some(CAP)).unwrap();
 
-    sandbox.check(DOCUMENT, "/w/p · main · M · ctx 3% · $0.50");
+    sandbox.check(DOCUMENT, "/w/p · main · M · ctx  3% · $0.50");
     let mut bytes = vec![0; 64 << 10];
     let n_bytes = socket.recv(&mut bytes).unwrap();
     let facts: ClientFacts = serde_json::from_slice(&bytes[..n_bytes]).unwrap();

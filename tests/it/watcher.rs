@@ -398,7 +398,7 @@ fn what_a_display_was_told_is_in_the_snapshot() {
     transcript.reply("one");
     let _watcher = sandbox.start_watcher();
     let now_ms = Now::read().wall_ms;
-    let limit = Limit { used_percentage: 81.5, resets_at_ms: now_ms + HOUR_MS, as_of_ms: 0 };
+    let limit = Limit { used_percentage: 81.5, resets_at_ms: now_ms + HOUR_MS, ..Limit::default() };
     sandbox.hint(&ClientFacts {
         session_id: Some("s1".into()),
         transcript_path: Some(transcript.path.to_str().unwrap().into()),

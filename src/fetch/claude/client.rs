@@ -3,8 +3,10 @@
 
 use serde::de::Deserialize;
 
-use super::lenient::{Field, Object, Word};
-use crate::store::schema::{ClientFacts, Limit, Limits, Model, SessionId, Status};
+use super::lenient::{Field, Moment, Object, Word};
+use crate::store::schema::{
+    ClientFacts, Limit, Limits, Lines, Model, PromptCache, PullRequest, SessionId, Status,
+};
 use crate::time::SECOND_MS;
 
 /// A running process, as `sessions/<pid>.json` describes it.
@@ -68,6 +70,67 @@ struct StdinDocument {
     cost: Field<Object<StdinCost>>,
     context_window: Field<Object<ContextWindow>>,
     rate_limits: Field<Object<RateLimits>>,
+    exceeds_200k_tokens: Field<bool>,
+    effort: Field<Object<Effort>>,
+    thinking: Field<Object<Thinking>>,
+    fast_mode: Field<bool>,
+    pr: Field<Object<Pr>>,
+    output_style: Field<Object<Named>>,
+    vim: Field<Object<Vim>>,
+    agent: Field<Object<Named>>,
+    worktree: Field<Object<Named>>,
+    version: Field<String>,
+    prompt_cache: Field<Object<StdinCache>>,
+}
+
+#[derive(Default, serde::Deserialize)]
+#[serde(default)]
+struct Effort {
+    level: Field<Word>,
+}
+
+#[derive(Default, serde::Deserialize)]
+#[serde(default)]
+struct Thinking {
+    enabled: Field<bool>,
+}
+
+#[derive(Default, serde::Deserialize)]
+#[serde(default)]
+struct Named {
+    name: Field<String>,
+}
+
+#[derive(Default, serde::Deserialize)]
+#[serde(default)]
+struct Vim {
+    mode: Field<String>,
+}
+
+#[derive(Default, serde::Deserialize)]
+#[serde(default)]
+struct Pr {
+    number: Field<u64>,
+    url: Field<String>,
+    review_state: Field<String>,
+    kind: Field<String>,
+}
+
+#[derive(Default, serde::Deserialize)]
+#[serde(default)]
+struct StdinCache {
+    warm: Field<bool>,
+    expires_at: Field<Moment>,
+    hit_ratio: Field<f64>,
+    misses: Field<u64>,
+    last_miss_at: Field<Moment>,
+    last_miss_cause: Field<Object<MissCause>>,
+}
+
+#[derive(Default, serde::Deserialize)]
+#[serde(default)]
+struct MissCause {
+    causes: Field<Vec<String>>,
 }
 
 #[derive(Default, serde::Deserialize)]
@@ -81,12 +144,17 @@ struct StdinModel {
 #[serde(default)]
 struct Workspace {
     current_dir: Field<String>,
+    git_worktree: Field<String>,
 }
 
 #[derive(Default, serde::Deserialize)]
 #[serde(default)]
 struct StdinCost {
     total_cost_usd: Field<f64>,
+    total_duration_ms: Field<u64>,
+    total_api_duration_ms: Field<u64>,
+    total_lines_added: Field<u64>,
+    total_lines_removed: Field<u64>,
 }
 
 #[derive(Default, serde::Deserialize)]
@@ -137,30 +205,72 @@ pub fn parse_stdin(bytes: &[u8]) -> Option<ClientFacts> {
         let display_name = it.display_name.0;
         it.id.0.map(|id| Model { id, display_name })
     });
-    let current_dir = document.workspace.0.and_then(|it| it.0.current_dir.0);
+    let workspace = document.workspace.0.map(|it| it.0).unwrap_or_default();
+    let cost = document.cost.0.map(|it| it.0).unwrap_or_default();
+    let worktree = document.worktree.0.and_then(|it| it.0.name.0);
     Some(ClientFacts {
         session_id: document.session_id.0,
         transcript_path: document.transcript_path.0,
-        cwd: document.cwd.0.or(current_dir),
+        cwd: document.cwd.0.or(workspace.current_dir.0),
         session_name: document.session_name.0,
         model,
         context_tokens: window.current_usage.0.map(|it| it.0.context()),
         context_window: window.context_window_size.0,
         context_used_percentage: window.used_percentage.0.filter(is_amount),
-        cost_usd: document.cost.0.and_then(|it| it.0.total_cost_usd.0).filter(is_amount),
+        cost_usd: cost.total_cost_usd.0.filter(is_amount),
         limits: Limits {
             five_hour: limits.five_hour.0.and_then(|it| it.0.limit()),
             seven_day: limits.seven_day.0.and_then(|it| it.0.limit()),
             spend_limit: limits.spend_limit.0.and_then(|it| it.0.limit()),
         },
+        exceeds_200k: document.exceeds_200k_tokens.0,
+        effort: document.effort.0.and_then(|it| it.0.level.0).map(|it| it.0),
+        thinking: document.thinking.0.and_then(|it| it.0.enabled.0),
+        fast: document.fast_mode.0,
+        pr: document.pr.0.and_then(|Object(it)| {
+            Some(PullRequest {
+                number: it.number.0?,
+                url: it.url.0,
+                review_state: it.review_state.0,
+                kind: it.kind.0,
+            })
+        }),
+        lines: match (cost.total_lines_added.0, cost.total_lines_removed.0) {
+            (None, None) => None,
+            (added, removed) => {
+                Some(Lines { added: added.unwrap_or(0), removed: removed.unwrap_or(0) })
+            }
+        },
+        duration_ms: cost.total_duration_ms.0,
+        api_duration_ms: cost.total_api_duration_ms.0,
+        output_style: document.output_style.0.and_then(|it| it.0.name.0),
+        vim_mode: document.vim.0.and_then(|it| it.0.mode.0),
+        agent: document.agent.0.and_then(|it| it.0.name.0),
+        client_version: document.version.0,
+        worktree: worktree.or(workspace.git_worktree.0),
+        prompt_cache: document.prompt_cache.0.map(|Object(it)| PromptCache {
+            warm: it.warm.0,
+            expires_at_ms: it.expires_at.0.map(|it| it.0),
+            hit_ratio: it.hit_ratio.0.filter(is_amount),
+            misses: it.misses.0,
+            last_miss_at_ms: it.last_miss_at.0.map(|it| it.0),
+            last_miss_cause: it.last_miss_cause.0.and_then(|it| it.0.causes.0).and_then(|it| {
+                let causes = it.into_iter().take(MAX_CAUSES).collect::<Vec<_>>().join(", ");
+                Some(causes).filter(|it| !it.is_empty())
+            }),
+        }),
     })
 }
+
+/// A line has room for no more.
+const MAX_CAUSES: usize = 3;
 
 impl RateLimit {
     fn limit(&self) -> Option<Limit> {
         let used_percentage = self.used_percentage.0.filter(is_amount)?;
         let resets_at_ms = self.resets_at.0.filter(is_amount)? * SECOND_MS as f64;
-        Some(Limit { used_percentage, resets_at_ms: resets_at_ms as i64, as_of_ms: 0 })
+        let resets_at_ms = resets_at_ms as i64;
+        Some(Limit { used_percentage, resets_at_ms, ..Limit::default() })
     }
 }
 

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 use std::marker::PhantomData;
 
+use jiff::Timestamp;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
@@ -169,6 +170,26 @@ impl Fits<'_> for Word {
 
     fn whole(number: u64) -> Option<Word> {
         Some(Word(number.to_string()))
+    }
+}
+
+/// An instant, in Unix milliseconds, of writers that write seconds, milliseconds or text.
+pub(super) struct Moment(pub(super) i64);
+
+impl Fits<'_> for Moment {
+    fn text(text: &str) -> Option<Moment> {
+        text.parse::<Timestamp>().ok().map(|it| Moment(it.as_millisecond()))
+    }
+
+    fn whole(number: u64) -> Option<Moment> {
+        Moment::real(number as f64)
+    }
+
+    fn real(number: f64) -> Option<Moment> {
+        // As seconds this is the year 5138; as milliseconds, 1973.
+        const MILLISECONDS_FROM: f64 = 1e11;
+        let factor = if number < MILLISECONDS_FROM { 1000.0 } else { 1.0 };
+        (number.is_finite() && number > 0.0).then_some(Moment((number * factor) as i64))
     }
 }
 

@@ -5,7 +5,9 @@ use proptest::prelude::*;
 use super::client::*;
 use super::transcript::*;
 use super::*;
-use crate::store::schema::{ClientFacts, Limit, Limits, Message, Model, Status};
+use crate::store::schema::{
+    ClientFacts, Limit, Limits, Lines, Message, Model, PromptCache, PullRequest, Status,
+};
 use crate::usage::{Entry, EntryTokens, Id};
 
 const REPLY: &str = r#"{"isSidechain":false,"message":{"id":"msg_1","role":"assistant",
@@ -269,7 +271,8 @@ fn the_clients_document_is_read_field_by_field() {
           "seven_day":{"used_percentage":-1,"resets_at":1795440000},"spend_limit":"none"}}
         and what follows it"#,
     );
-    let five_hour = Limit { used_percentage: 12.5, resets_at_ms: 1_795_440_000_000, as_of_ms: 0 };
+    let five_hour =
+        Limit { used_percentage: 12.5, resets_at_ms: 1_795_440_000_000, ..Limit::default() };
     let expected = ClientFacts {
         session_id: Some("s".into()),
         transcript_path: Some("/t".into()),
@@ -281,14 +284,70 @@ fn the_clients_document_is_read_field_by_field() {
         context_used_percentage: Some(3.0),
         cost_usd: Some(0.5),
         limits: Limits { five_hour: Some(five_hour), ..Limits::default() },
+        ..ClientFacts::default()
     };
     assert_eq!(facts, Some(expected));
     let nothing_fits = parse_stdin(
-        br#"{"session_id":1,"model":[],"context_window":{"current_usage":null},"cost":""}"#,
+        br#"{"session_id":1,"model":[],"context_window":{"current_usage":null},"cost":"",
+        "effort":"high","thinking":null,"fast_mode":0,"pr":{"number":null},"vim":[],"agent":7,
+        "output_style":{"name":null},"version":1,"worktree":"w","exceeds_200k_tokens":"no"}"#,
     );
     assert_eq!(nothing_fits, Some(ClientFacts::default()));
     assert_eq!(parse_stdin(b"[]"), None);
     assert_eq!(parse_stdin(b""), None);
+}
+
+#[test]
+fn what_only_the_client_knows_is_read() {
+    let facts = parse_stdin(
+        br#"{"cost":{"total_duration_ms":50030,"total_api_duration_ms":661,"total_lines_added":7,
+          "total_lines_removed":2},"exceeds_200k_tokens":true,"fast_mode":true,
+        "effort":{"level":"high"},"thinking":{"enabled":false},"vim":{"mode":"INSERT"},
+        "agent":{"name":"reviewer"},"output_style":{"name":"terse"},"version":"2.1.330",
+        "workspace":{"git_worktree":"w1"},"worktree":{"name":"w2"},
+        "pr":{"number":7,"url":"https://forge/7","review_state":"approved","kind":"pr"},
+        "prompt_cache":{"warm":true,"expires_at":1795440000,"hit_ratio":0.93,"misses":2,
+          "last_miss_at":"2026-11-23T11:15:04.017Z",
+          "last_miss_cause":{"causes":["ttl","tools",3,"model","system"]}}}"#,
+    );
+    let expected = ClientFacts {
+        lines: Some(Lines { added: 7, removed: 2 }),
+        duration_ms: Some(50_030),
+        api_duration_ms: Some(661),
+        exceeds_200k: Some(true),
+        fast: Some(true),
+        effort: Some("high".into()),
+        thinking: Some(false),
+        vim_mode: Some("INSERT".into()),
+        agent: Some("reviewer".into()),
+        output_style: Some("terse".into()),
+        client_version: Some("2.1.330".into()),
+        worktree: Some("w2".into()),
+        pr: Some(PullRequest {
+            number: 7,
+            url: Some("https://forge/7".into()),
+            review_state: Some("approved".into()),
+            kind: Some("pr".into()),
+        }),
+        prompt_cache: Some(PromptCache {
+            warm: Some(true),
+            expires_at_ms: Some(1_795_440_000_000),
+            hit_ratio: Some(0.93),
+            misses: Some(2),
+            last_miss_at_ms: Some(1_795_432_504_017),
+            last_miss_cause: Some("ttl, tools, model".into()),
+        }),
+        ..ClientFacts::default()
+    };
+    assert_eq!(facts, Some(expected));
+    let moment = |it: &str| {
+        let document = format!(r#"{{"prompt_cache":{{"expires_at":{it}}}}}"#);
+        parse_stdin(document.as_bytes()).unwrap().prompt_cache.unwrap().expires_at_ms
+    };
+    assert_eq!(moment("1795440000123"), Some(1_795_440_000_123));
+    assert_eq!(moment("1795440000.5"), Some(1_795_440_000_500));
+    assert_eq!(moment("null"), None);
+    assert_eq!(moment("-1"), None);
 }
 
 /// The document is what stands before `|`.

@@ -1,0 +1,68 @@
+//! PURE. How numbers, times and amounts are written.
+//!
+//! **Invariant:** what moves while somebody looks keeps its width as far as it can: shares have
+//! two digits, minutes and hours after the first unit too, and money has cents.
+
+use crate::time::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS};
+
+/// An age, in one unit: it warns, it does not measure.
+pub(super) fn units(ms: i64) -> String {
+    match ms {
+        ..MINUTE_MS => format!("{}s", ms / SECOND_MS),
+        MINUTE_MS..HOUR_MS => format!("{}m", ms / MINUTE_MS),
+        HOUR_MS..DAY_MS => format!("{}h", ms / HOUR_MS),
+        _ => format!("{}d", ms / DAY_MS),
+    }
+}
+
+/// A span, in two units: people plan with it.
+pub(super) fn countdown(ms: i64) -> String {
+    let minutes = ms / MINUTE_MS % 60;
+    match ms {
+        ..MINUTE_MS => "<1m".to_owned(),
+        MINUTE_MS..HOUR_MS => format!("{minutes:02}m"),
+        HOUR_MS..DAY_MS => format!("{}h{minutes:02}m", ms / HOUR_MS),
+        _ => format!("{}d{:02}h", ms / DAY_MS, ms / HOUR_MS % 24),
+    }
+}
+
+/// What is no number or below zero is not known.
+pub(super) fn known(value: Option<f64>) -> Option<f64> {
+    value.filter(|it| it.is_finite() && *it >= 0.0)
+}
+
+pub(super) fn money(usd: f64) -> String {
+    if usd < 99.995 { format!("${usd:.2}") } else { format!("${usd:.0}") }
+}
+
+pub(super) fn tokens(count: u64) -> String {
+    match count {
+        0..1000 => count.to_string(),
+        1000..1_000_000 => format!("{}k", count / 1000),
+        _ if count % 1_000_000 < 100_000 => format!("{}M", count / 1_000_000),
+        _ => format!("{}.{}M", count / 1_000_000, count / 100_000 % 10),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_counts_down_keeps_its_width_for_hours() {
+        let spans = [30 * SECOND_MS, 9 * MINUTE_MS, 59 * MINUTE_MS, HOUR_MS, 9 * HOUR_MS];
+        assert_eq!(spans.map(countdown), ["<1m", "09m", "59m", "1h00m", "9h00m"]);
+        assert_eq!([25 * HOUR_MS, 9 * DAY_MS].map(countdown), ["1d01h", "9d00h"]);
+    }
+
+    #[test]
+    fn amounts_are_short() {
+        assert_eq!(
+            [0.0, 9.994, 99.994, 99.996, 1234.5].map(money),
+            ["$0.00", "$9.99", "$99.99", "$100", "$1234"]
+        );
+        let counts = [999, 1000, 212_345, 1_000_000, 1_099_999, 1_250_000, 20_000_000];
+        assert_eq!(counts.map(tokens), ["999", "1k", "212k", "1M", "1M", "1.2M", "20M"]);
+        assert_eq!([59 * SECOND_MS, HOUR_MS, 3 * DAY_MS].map(units), ["59s", "1h", "3d"]);
+    }
+}
