@@ -19,7 +19,7 @@ use crate::fetch::claude;
 use crate::hints;
 use crate::store::schema::display::Depth;
 use crate::store::schema::{ClientFacts, SessionId};
-use crate::store::{self, SNAPSHOT, Unusable};
+use crate::store::{SNAPSHOT, Unusable, snapshot};
 use crate::time::{self, Now};
 
 /// How long all of standard input may take. The client writes at once, but may never close.
@@ -49,7 +49,9 @@ fn draw(stdin: impl AsFd + IsTerminal, env: &Environment, now: impl Fn() -> Now)
     let entered = env.state_dir().map_err(io::Error::other).and_then(|it| hints::enter(&it));
     let (snapshot, watcher) = match entered {
         Ok(()) => {
-            let snapshot = store::read_snapshot(Path::new(SNAPSHOT)).map_err(|it| match it {
+            let cwd = client.cwd.as_deref();
+            let snapshot = snapshot::read_part(Path::new(SNAPSHOT), session.as_ref(), cwd);
+            let snapshot = snapshot.map_err(|it| match it {
                 Unusable::Missing => Source::Missing,
                 Unusable::Newer => Source::Newer,
                 Unusable::Unreadable => Source::Unreadable,

@@ -29,6 +29,7 @@ use barriers::Barrier;
 use jiff::civil::Weekday;
 use jiff::tz::TimeZone;
 use places::{Places, Purpose};
+use report::is_shown;
 use repos::Repo;
 use sessions::Session;
 use tools::{BlockTool, Command};
@@ -289,6 +290,8 @@ pub struct State {
     /// By their paths, which compare faster as what they are made of.
     files: BTreeMap<OsString, File>,
     sessions: BTreeMap<SessionKey, Session>,
+    /// Those that are shown, and maybe some that no longer are: of years of sessions few.
+    shown: BTreeSet<SessionKey>,
     /// Every process file, and the session that it names.
     processes: BTreeMap<PathBuf, (SessionKey, Process)>,
     repos: BTreeMap<PathBuf, Repo>,
@@ -370,6 +373,7 @@ impl State {
             roots: BTreeMap::new(),
             files: BTreeMap::new(),
             sessions: BTreeMap::new(),
+            shown: BTreeSet::new(),
             processes: BTreeMap::new(),
             repos: BTreeMap::new(),
             recalled_repos: BTreeMap::new(),
@@ -736,6 +740,7 @@ impl State {
         let is_recent =
             |it: &Session| it.is_live || now.wall_ms - it.grew_ms.max(it.asked_ms) < REACH_MS;
         self.sessions.retain(|_, it| is_recent(it));
+        self.shown.retain(|it| self.sessions.get(it).is_some_and(|it| is_shown(it, now)));
         let used: BTreeSet<_> = self.sessions.values().filter_map(|it| it.repo.clone()).collect();
         self.repos.retain(|top, _| used.contains(top));
         self.recalled_repos.retain(|top, _| used.contains(top));

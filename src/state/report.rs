@@ -20,6 +20,8 @@ use crate::watch::SILENT;
 const MAX_DEGRADED: usize = 64;
 /// Sessions are shown this long after their last sign of life.
 pub(super) const SHOWN_MS: i64 = DAY_MS;
+/// Sessions that live no more and are shown: some of those that somebody may resume.
+const MAX_RECENT: usize = 32;
 /// A subagent that neither ended its turn nor wrote for this long is taken for dead.
 const AGENT_SILENCE_MS: i64 = 10 * MINUTE_MS;
 /// From here on a context or a limit deserves a look, and from here on now.
@@ -61,18 +63,16 @@ impl State {
     /// Live ones first, then by their last sign of life. Where two roots hold the same session
     /// (their `projects` may be one directory), the first of those shows.
     pub(super) fn shown_sessions(&self, now: Now) -> Vec<(&SessionKey, &Session)> {
-        let mut shown: Vec<_> = self
-            .sessions
-            .iter()
-            .filter(|(_, it)| it.is_live || now.wall_ms - last_activity_ms(it) < SHOWN_MS)
-            .collect();
+        let shown = self.shown.iter().filter_map(|it| self.sessions.get_key_value(it));
+        let mut shown: Vec<_> = shown.filter(|(_, it)| is_shown(it, now)).collect();
         shown.sort_by_key(|(_, it)| {
             let has_process = it.process.is_some();
             std::cmp::Reverse((it.is_live, has_process, last_activity_ms(it)))
         });
         let mut ids = std::collections::BTreeSet::new();
         shown.retain(|((_, id), _)| ids.insert(id));
-        shown.truncate(MAX_SESSIONS);
+        let n_live = shown.iter().take_while(|(_, it)| it.is_live).count();
+        shown.truncate(MAX_SESSIONS.min(n_live + MAX_RECENT));
         shown
     }
 
@@ -295,6 +295,10 @@ impl State {
             session.told = Some(Told { facts, at_ms });
         }
     }
+}
+
+pub(super) fn is_shown(session: &Session, now: Now) -> bool {
+    session.is_live || now.wall_ms - last_activity_ms(session) < SHOWN_MS
 }
 
 fn last_activity_ms(session: &Session) -> i64 {

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::places::Purpose;
+use super::report::is_shown;
 use super::{CONFIRM, POLL, Process, SessionKey, Source, State, TICK};
 use crate::fetch::claude;
 use crate::fetch::claude::client::SessionFile;
@@ -181,6 +182,9 @@ impl State {
         let (was_live, old_cwd) = (session.is_live, session.cwd.clone());
         session.is_live = is_live;
         session.cwd.clone_from(&cwd);
+        if is_shown(session, now) && !self.shown.contains(key) {
+            self.shown.insert(key.clone());
+        }
         if was_live != is_live {
             self.is_dirty = true;
         }

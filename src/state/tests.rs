@@ -1008,3 +1008,19 @@ fn no_text_of_a_message_is_kept_where_the_user_does_not_want_it() {
     let saves = |it: &Effect| matches!(it, Effect::Save);
     assert!(sim.effects.iter().any(saves), "the checkpoint has it still");
 }
+
+#[test]
+fn of_the_sessions_that_ended_the_latest_are_shown() {
+    let mut sim = settled();
+    for n in 0..40 {
+        let path = format!("/r/projects/p/old-{n:02}.jsonl");
+        sim.changed(&path);
+        sim.pass_ms(100);
+        sim.reply_at(&path, "/w", "claude-opus-4-8", sim.now.wall_ms - HOUR_MS - n * MINUTE_MS);
+    }
+    let sessions = sim.snapshot().sessions;
+    let ended: Vec<_> = sessions.iter().filter(|(_, it)| !it.live).map(|(id, _)| &*id.0).collect();
+    let expected: Vec<_> = (0..32).map(|n| format!("old-{n:02}")).collect();
+    assert_eq!(ended, expected);
+    assert!(sessions.contains_key(&SessionId("s".into())), "it lives");
+}

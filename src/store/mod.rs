@@ -6,8 +6,8 @@ pub mod atomic;
 pub mod checkpoint;
 pub mod lock;
 pub mod schema;
+pub mod snapshot;
 
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use fs_err::os::unix::fs::OpenOptionsExt;
 use nix::fcntl::OFlag;
-use schema::{Header, SessionId, Snapshot};
+use schema::{SessionId, Snapshot};
 
 use crate::error::{Error, Result};
 
@@ -29,9 +29,6 @@ pub const LINES: &str = "lines";
 pub const SYNC: &str = "sync";
 /// The line in [`LINES`] of the session that was active last.
 pub const LATEST: &str = "latest";
-
-/// Largest snapshot that is read; ours have a few hundred KiB.
-const MAX_SNAPSHOT: u64 = 16 << 20;
 
 /// From here on not every whole number is one to those who read JSON's numbers as doubles.
 const MAX_SEQ: u64 = 1 << 53;
@@ -79,7 +76,7 @@ impl StateDir {
 
     /// The snapshot on disk; `None` where there is none, or none that this version understands.
     pub fn read_snapshot(&self) -> Option<Snapshot> {
-        read_snapshot(&self.join(SNAPSHOT)).ok()
+        snapshot::read(&self.join(SNAPSHOT)).ok()
     }
 }
 
@@ -92,21 +89,6 @@ pub enum Unusable {
     Newer,
     /// It is no snapshot, or cannot be read.
     Unreadable,
-}
-
-/// Reads a snapshot of our version.
-pub fn read_snapshot(path: &Path) -> std::result::Result<Snapshot, Unusable> {
-    let bytes = read_bounded(path, MAX_SNAPSHOT).map_err(|it| match it.kind() {
-        io::ErrorKind::NotFound => Unusable::Missing,
-        _ => Unusable::Unreadable,
-    })?;
-    // Nothing but its version may be known of it before that is.
-    let Header { version } = serde_json::from_slice(&bytes).map_err(|_| Unusable::Unreadable)?;
-    match version.cmp(&schema::VERSION) {
-        Ordering::Equal => serde_json::from_slice(&bytes).map_err(|_| Unusable::Unreadable),
-        Ordering::Greater => Err(Unusable::Newer),
-        Ordering::Less => Err(Unusable::Unreadable),
-    }
 }
 
 /// Sees to it that a directory is there and ours alone. Says whether it had to be made.
@@ -191,9 +173,7 @@ impl Publisher {
             return Ok(false);
         }
         (snapshot.seq, snapshot.published_at_ms) = (self.seq + 1, now_ms);
-        let mut bytes = serde_json::to_vec(&snapshot)?;
-        bytes.push(b'\n');
-        atomic::write(self.dir.path(), SNAPSHOT, &bytes)?;
+        atomic::write(self.dir.path(), SNAPSHOT, &snapshot::to_bytes(&snapshot)?)?;
         self.seq += 1;
         (snapshot.seq, snapshot.published_at_ms) = (0, 0);
         self.last = Some(snapshot);

@@ -58,12 +58,13 @@ pub struct Snapshot {
     pub display: Display,
     /// Usage and limits, by account.
     pub roots: BTreeMap<RootKey, Root>,
+    /// Sessions that live, and the latest of those that were active in the last day; at most
+    /// [`MAX_SESSIONS`].
+    pub sessions: BTreeMap<SessionId, Session>,
     /// Git facts, by working tree.
     pub repos: BTreeMap<RepoKey, Repo>,
     /// Output of the user's own commands, by name.
     pub commands: BTreeMap<String, Command>,
-    /// Sessions that live or were active in the last day, at most [`MAX_SESSIONS`].
-    pub sessions: BTreeMap<SessionId, Session>,
     /// Sources that fail now. Their last good facts stay above, with their age.
     pub degraded: Vec<Degraded>,
 }

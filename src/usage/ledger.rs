@@ -234,8 +234,20 @@ impl Ledger {
         let Some(starts) = WindowStarts::at(now_ms, zone, week_starts) else {
             return Usage { block, ..Usage::default() };
         };
-        let total = |from_ms: i64| self.sum_up(from_ms..starts.tomorrow_ms).totals();
-        let widest_ms = starts.week_ms.min(starts.month_ms);
+        // Each window is part of the next, so each slot is looked at once.
+        let (inner_ms, widest_ms) = match starts.week_ms < starts.month_ms {
+            true => (starts.month_ms, starts.week_ms),
+            false => (starts.week_ms, starts.month_ms),
+        };
+        let today = self.sum_up(starts.today_ms..starts.tomorrow_ms);
+        let mut inner = self.sum_up(inner_ms..starts.today_ms);
+        inner += &today;
+        let mut widest = self.sum_up(widest_ms..inner_ms);
+        widest += &inner;
+        let (week, month) = match widest_ms == starts.week_ms {
+            true => (&widest, &inner),
+            false => (&inner, &widest),
+        };
         let widest_ms = block.as_ref().map_or(widest_ms, |it| it.start_ms.min(widest_ms));
         let mut unpriced: Vec<u16> =
             self.unpriced.range((SlotKey::of(widest_ms), 0)..).map(|((_, it), _)| *it).collect();
@@ -245,9 +257,9 @@ impl Ledger {
             unpriced.iter().map(|it| self.unpriced_models[*it as usize - 1].to_string()).collect();
         unpriced_models.sort_unstable();
         Usage {
-            today: total(starts.today_ms),
-            week: total(starts.week_ms),
-            month: total(starts.month_ms),
+            today: today.totals(),
+            week: week.totals(),
+            month: month.totals(),
             block,
             unpriced_models,
             ..Usage::default()
