@@ -253,11 +253,41 @@ impl Thread {
         // the old one would go on reporting under this name.
         notify.unwatch(dir).ok();
         match notify.watch(dir, RecursiveMode::NonRecursive) {
-            Ok(()) => None,
+            Ok(()) => silent_kind(dir).map(|it| format!("{it} does not report every change")),
             Err(it) if matches!(it.kind, ErrorKind::PathNotFound) => None,
             Err(it) => Some(reason(&it)),
         }
     }
+}
+
+/// What kind of file system a directory is on, if on one where more may happen than the kernel
+/// tells: by other machines, on the host of a virtual one, or inside the kernel.
+#[cfg(target_os = "linux")]
+fn silent_kind(dir: &Path) -> Option<&'static str> {
+    const KINDS: [(u32, &str); 14] = [
+        (0x6969, "NFS"),
+        (0x517b, "SMB"),
+        (0xff53_4d42, "CIFS"),
+        (0xfe53_4d42, "SMB"),
+        (0x0102_1997, "9P"),
+        (0x6573_5546, "FUSE"),
+        (0x5346_414f, "AFS"),
+        (0x7375_7245, "Coda"),
+        (0x00c3_6400, "Ceph"),
+        (0x0bd0_0bd0, "Lustre"),
+        (0x786f_4256, "a folder of the host"),
+        (0x9fa0, "procfs"),
+        (0x6265_6572, "sysfs"),
+        (0x6367_7270, "cgroupfs"),
+    ];
+    let kind = nix::sys::statfs::statfs(dir).ok()?.filesystem_type().0;
+    // The kernel's numbers have 32 bits, whatever the type that holds them.
+    KINDS.iter().find(|(number, _)| i64::from(*number) == kind & 0xffff_ffff).map(|it| it.1)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn silent_kind(_: &Path) -> Option<&'static str> {
+    None
 }
 
 fn build(changed: &Sender<Changed>, lost: &Arc<AtomicBool>) -> notify::Result<RecommendedWatcher> {
@@ -339,5 +369,30 @@ fn reason(err: &notify::Error) -> String {
                 .to_owned()
         }
         _ => err.to_string(),
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    /// Whether and why a directory is polled.
+    fn unarmed(dir: &Path) -> Option<String> {
+        let (tell, listed) = unbounded();
+        let tell = move |it| tell.send(it).expect("it is waited for");
+        let (watch, _changes) = Watch::start(true, tell).expect("threads can be started");
+        watch.look(Look { dir: dir.to_owned(), deep: false });
+        match listed.recv().expect("every look is answered").found {
+            Found::Dir { unarmed, .. } => unarmed,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn where_not_every_change_is_reported_it_is_polled() {
+        let tmp = tempfile::tempdir().unwrap();
+        assert_eq!(unarmed(tmp.path()), None);
+        let reason = unarmed(Path::new("/proc/self/net"));
+        assert_eq!(reason.as_deref(), Some("procfs does not report every change"));
     }
 }

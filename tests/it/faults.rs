@@ -7,6 +7,7 @@ mod children;
 mod locks;
 mod privacy;
 mod store;
+mod watching;
 
 use std::path::Path;
 use std::process::{Child, Command, Stdio};

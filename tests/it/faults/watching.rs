@@ -1,0 +1,289 @@
+//! What becomes of events that do not come and of files that cannot be read. At the end of each,
+//! the watcher knows what one knows who looks at everything for the first time.
+
+use std::os::unix::fs::{PermissionsExt, chown};
+use std::time::Duration;
+
+use ccstatusd::store::schema::Snapshot;
+use ccstatusd::time::{Now, pause};
+use nix::sys::signal::Signal;
+
+use super::{inject, report, times, unshared};
+use crate::sandbox::{
+    Sandbox, Transcript, Watcher, is_met_within, n_replies, repo_of, session, skip,
+};
+
+/// What counts of a snapshot: all but when it was found out, and by whom.
+fn essence(snapshot: &Snapshot) -> String {
+    let mut it = snapshot.clone();
+    (it.seq, it.published_at_ms, it.watcher) = (0, 0, None);
+    for root in it.roots.values_mut() {
+        if let Some(usage) = &mut root.usage {
+            usage.as_of_ms = 0;
+            // A rate changes with the time at which it is asked for.
+            if let Some(block) = &mut usage.block {
+                (block.burn, block.projection) = (None, None);
+            }
+        }
+    }
+    for repo in it.repos.values_mut() {
+        repo.as_of_ms = 0;
+    }
+    serde_json::to_string_pretty(&it).unwrap()
+}
+
+/// Waits until the watcher says what a cold scan says.
+#[track_caller]
+fn check_like_cold(sandbox: &Sandbox, cap: Duration) {
+    let cold = |n: u32| {
+        let state = sandbox.path(&format!("cold-{n}"));
+        let output = sandbox
+            .ccstatusd()
+            .env("CCSTATUSD_DIR", state)
+            .args(["--oneshot", "--json"])
+            .output()
+            .unwrap();
+        serde_json::from_slice::<Snapshot>(&output.stdout).unwrap()
+    };
+    let (mut warm, mut expected) = (String::new(), String::new());
+    let mut n = 0;
+    let is_met = is_met_within(cap, || {
+        n += 1;
+        warm = sandbox.snapshot().map(|it| essence(&it)).unwrap_or_default();
+        expected = essence(&cold(n));
+        warm == expected || {
+            pause(Duration::from_millis(200));
+            false
+        }
+    });
+    assert!(is_met, "the watcher says\n{warm}\na cold scan\n{expected}");
+}
+
+const CAP: Duration = Duration::from_secs(15);
+
+fn sandbox() -> Sandbox {
+    let sandbox = Sandbox::with_root();
+    let repo = sandbox.repo("p");
+    sandbox.session("s1", &repo).reply("one");
+    sandbox
+}
+
+/// As on a network disk whose server is gone: whoever opens these files does not come back.
+#[cfg(target_os = "linux")]
+#[test]
+fn files_that_hang_hold_up_nothing_else() {
+    let sandbox = sandbox();
+    // One more, and it would be the whole disk that hangs.
+    let mut hung: Vec<_> =
+        (0..3).map(|n| sandbox.session(&format!("hung{n}"), &sandbox.home)).collect();
+    hung.iter_mut().for_each(|it| it.reply("one"));
+    let lost = sandbox.repo("lost");
+    let watcher = sandbox.start_watcher();
+    sandbox.oneshot();
+    let mut paths: Vec<_> = hung.iter().map(|it| it.path.as_path()).collect();
+    let head = lost.join(".git/HEAD");
+    paths.push(&head);
+    let faults = [
+        "trace=openat,open,statx,newfstatat,lstat",
+        "inject=openat,open,statx,newfstatat,lstat:delay_enter=30000000",
+    ];
+    let Some(tracer) = inject(&sandbox, watcher.id(), &paths, &faults) else { return };
+    hung.iter_mut().for_each(|it| it.reply("two"));
+    // Its working tree cannot be found.
+    sandbox.session("lost", &lost).reply("one");
+    let mut good = sandbox.session("good", &sandbox.path("p"));
+    for n in 1..=3 {
+        good.reply("more");
+        sandbox.wait_for("an append elsewhere", |it| {
+            it.sessions.get(&good.session_id()).is_some_and(|it| it.tokens.output == 42 * n)
+        });
+    }
+    let fresh = sandbox.repo("fresh");
+    sandbox.session("fresh", &fresh).reply("one");
+    sandbox.wait_for("a new repository", |it| repo_of(it, "fresh").is_some());
+    // Whoever waits for everything does not wait for these.
+    let began = Now::read().mono;
+    let output = sandbox.ccstatusd().args(["--oneshot", "--json"]).output().unwrap();
+    let took = Now::read().mono - began;
+    assert_eq!(output.status.code(), Some(1), "some source is degraded");
+    assert!(took < Duration::from_secs(25), "it took {took:?}");
+    let snapshot: Snapshot = serde_json::from_slice(&output.stdout).unwrap();
+    let is_said = |path: &std::path::Path| {
+        let source = format!("transcript:{}", path.display());
+        let mut degraded = snapshot.degraded.iter();
+        degraded.any(|it| it.source == source && it.reason.contains("does not answer"))
+    };
+    for it in &hung {
+        assert!(is_said(&it.path), "{:#?}", snapshot.degraded);
+    }
+    drop(tracer);
+    sandbox.wait_longer_for(Duration::from_secs(40), "they come back", |it| it.degraded.is_empty());
+    check_like_cold(&sandbox, CAP);
+    report("3 transcripts and a working tree that hang for 30 s", 4, 0, 0, 0);
+}
+
+/// A directory of which nobody can tell whether it is there.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_directory_that_hangs_stops_no_events_from_elsewhere() {
+    let sandbox = sandbox();
+    let other = sandbox.path("other");
+    fs_err::create_dir_all(sandbox.path(".config/ccstatusd")).unwrap();
+    let config = format!("roots = ['{}']\n", other.display());
+    fs_err::write(sandbox.path(".config/ccstatusd/config.toml"), config).unwrap();
+    Transcript::new(&other, "-p", "other", &sandbox.home).reply("one");
+    let watcher = sandbox.start_watcher();
+    sandbox.oneshot();
+    let project = other.join("projects/-p");
+    let faults =
+        ["trace=statx,newfstatat,stat", "inject=statx,newfstatat,stat:delay_enter=8000000"];
+    let Some(tracer) = inject(&sandbox, watcher.id(), &[&project], &faults) else { return };
+    // Looks at everything anew.
+    watcher.signal(Signal::SIGHUP);
+    let is_said = |it: &Snapshot| {
+        let source = format!("watch:{}", project.display());
+        it.degraded.iter().any(|it| it.source == source)
+    };
+    sandbox.wait_for("it is said", is_said);
+    drop(tracer);
+    sandbox.wait_longer_for(Duration::from_secs(20), "it comes back", |it| it.degraded.is_empty());
+    Transcript::new(&other, "-p", "late", &sandbox.home).reply("one");
+    sandbox.wait_for("its events come again", |it| n_replies(it, &other) == 2);
+    check_like_cold(&sandbox, CAP);
+}
+
+#[test]
+fn whatever_happens_while_it_is_stopped_is_found() {
+    let sandbox = sandbox();
+    let mut doomed = sandbox.session("doomed", &sandbox.home);
+    doomed.reply("one");
+    let watcher = sandbox.start_watcher();
+    sandbox.oneshot();
+    watcher.signal(Signal::SIGSTOP);
+    sandbox.session("s2", &sandbox.path("p")).reply("two");
+    sandbox.sh(&sandbox.path("p"), "git checkout -qb other; echo 2 > f; git commit -qam two");
+    fs_err::remove_file(&doomed.path).unwrap();
+    for n in 0..20 {
+        Transcript::new(&sandbox.root(), &format!("-new{n}"), &format!("new{n}"), &sandbox.home)
+            .reply("one");
+    }
+    let renamed = sandbox.root().join("projects/-new7");
+    fs_err::rename(&renamed, sandbox.root().join("projects/-renamed")).unwrap();
+    pause(Duration::from_secs(1));
+    watcher.signal(Signal::SIGCONT);
+    sandbox.wait_for("the branch", |it| {
+        repo_of(it, "s1").is_some_and(|it| it.branch.as_deref() == Some("other"))
+    });
+    // A cold scan cannot know what the deleted one used.
+    let snapshot = sandbox.wait_for("all replies", |it| n_replies(it, &sandbox.root()) == 23);
+    assert_eq!(snapshot.sessions.len(), 23, "the deleted one was there, too");
+}
+
+#[test]
+fn a_folder_of_ten_thousand_and_a_thousand_folders_are_read() {
+    let sandbox = sandbox();
+    let old_ms = Now::read().wall_ms - 20 * ccstatusd::time::DAY_MS;
+    let projects = sandbox.root().join("projects");
+    fs_err::create_dir_all(projects.join("-many")).unwrap();
+    let mut one = Transcript::new(&sandbox.root(), "-many", "one", &sandbox.home);
+    one.write_old(old_ms);
+    for n in 0..10_000 {
+        if n % 10 == 0 {
+            fs_err::create_dir(projects.join(format!("-folder{n}"))).unwrap();
+            fs_err::hard_link(&one.path, projects.join(format!("-folder{n}/s{n}.jsonl"))).unwrap();
+        }
+        fs_err::write(projects.join(format!("-many/{n}.txt")), "").unwrap();
+    }
+    let began = Now::read().mono;
+    let watcher = sandbox.spawn_watcher(sandbox.ccstatusd());
+    let is_ours = |it: &Snapshot| it.watcher.as_ref().is_some_and(|it| it.pid == watcher.id());
+    sandbox.wait_longer_for(Duration::from_secs(60), "the first snapshot", is_ours);
+    let took = Now::read().mono - began;
+    assert!(took < Duration::from_secs(30), "the first snapshot took {took:?}");
+    Transcript::new(&sandbox.root(), "-folder9990", "late", &sandbox.home).reply("one");
+    Transcript::new(&sandbox.root(), "-many", "later", &sandbox.home).reply("one");
+    sandbox.wait_for("events from the last", |it| n_replies(it, &sandbox.root()) == 3);
+    check_like_cold(&sandbox, Duration::from_secs(60));
+}
+
+/// What else may have the name of a transcript or a folder.
+#[test]
+fn loops_pipes_devices_and_unreadable_files_keep_nobody() {
+    let sandbox = sandbox();
+    let projects = sandbox.root().join("projects");
+    let link = |to: &str, name: &str| {
+        fs_err::os::unix::fs::symlink(to, projects.join(name)).unwrap();
+    };
+    let mut unreadable = sandbox.session("unreadable", &sandbox.home);
+    unreadable.reply("one");
+    link(".", "-loop");
+    link("..", "-project/up");
+    link("loop2", "-project/loop1");
+    link("loop1", "-project/loop2");
+    link("itself.jsonl", "-project/itself.jsonl");
+    link("/dev/zero", "-project/zero.jsonl");
+    link("/dev/tty", "-project/tty.jsonl");
+    link("/nowhere", "-project/nowhere.jsonl");
+    let pipe = projects.join("-project/pipe.jsonl");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let _socket =
+        std::os::unix::net::UnixDatagram::bind(projects.join("-project/socket.jsonl")).unwrap();
+    fs_err::create_dir(projects.join("-project/folder.jsonl")).unwrap();
+    // Whoever is root can read everything, so the watcher is somebody else.
+    let user = 65_534;
+    let chowned = sandbox.command("chown").args(["-hR", "65534:65534"]).arg(&sandbox.home).status();
+    fs_err::set_permissions(&unreadable.path, PermissionsExt::from_mode(0o000)).unwrap();
+    let mut command = sandbox.command("setpriv");
+    command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+    command.arg(env!("CARGO_BIN_EXE_ccstatusd"));
+    if !chowned.is_ok_and(|it| it.success()) || chown(&sandbox.home, Some(user), None).is_err() {
+        skip("not root: unreadable files are read by their owner");
+        command = sandbox.ccstatusd();
+    }
+    let _watcher = sandbox.spawn_watcher(command);
+    let source = format!("transcript:{}", unreadable.path.display());
+    let is_said = |it: &Snapshot| {
+        let mut degraded = it.degraded.iter();
+        degraded.any(|it| it.source == source && it.reason.contains("Permission denied"))
+    };
+    let snapshot = sandbox.wait_for("the unreadable one is named", is_said);
+    assert_eq!(n_replies(&snapshot, &sandbox.root()), 1);
+    assert_eq!(session(&snapshot, "s1").tokens.output, 42);
+    fs_err::set_permissions(&unreadable.path, PermissionsExt::from_mode(0o644)).unwrap();
+    let cap = Duration::from_secs(20);
+    let snapshot =
+        sandbox.wait_longer_for(cap, "it is read when it can be", |it| it.degraded.is_empty());
+    assert_eq!(n_replies(&snapshot, &sandbox.root()), 2);
+}
+
+/// No event tells of a file system that appears over a directory.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_root_that_is_mounted_over_is_looked_at_within_a_minute() {
+    if times(0, 1) == 0 {
+        return skip(
+            "takes more than a minute: a root that is mounted over (CCSTATUSD_FAULTS=full)",
+        );
+    }
+    let sandbox = sandbox();
+    let other = sandbox.path("other");
+    let mut transcript = Transcript::new(&other, "-p", "other", &sandbox.home);
+    transcript.reply("one");
+    transcript.reply("two");
+    let script = format!(
+        "\"$0\" & while [ ! -e '{home}/now' ]; do sleep 0.05; done; \
+         mount --bind '{home}/other' '{home}/.claude'; wait",
+        home = sandbox.home.display(),
+    );
+    let Some(command) = unshared(&sandbox, "-Urm", &script) else { return };
+    let mut watcher: Watcher = sandbox.spawn_watcher(command);
+    let snapshot = sandbox.wait_for("git facts", |it| repo_of(it, "s1").is_some());
+    fs_err::write(sandbox.path("now"), "").unwrap();
+    let cap = Duration::from_secs(75);
+    sandbox.wait_longer_for(cap, "what is there now", |it| n_replies(it, &sandbox.root()) == 3);
+    transcript.reply("three");
+    sandbox.wait_for("events from there", |it| n_replies(it, &sandbox.root()) == 4);
+    let pid = nix::unistd::Pid::from_raw(snapshot.watcher.unwrap().pid.cast_signed());
+    nix::sys::signal::kill(pid, Signal::SIGTERM).unwrap();
+    watcher.wait(Duration::from_secs(10));
+}
