@@ -320,7 +320,8 @@ impl Config {
         self.commands.iter().filter_map(|(name, it)| Some((name.clone(), tool(it)?))).collect()
     }
 
-    fn parse(bytes: &[u8]) -> std::result::Result<Config, String> {
+    /// Reads what stands in the file, or says what is wrong with it.
+    pub fn parse(bytes: &[u8]) -> std::result::Result<Config, String> {
         let text = str::from_utf8(bytes).map_err(|it| it.to_string())?;
         let config: Config = toml::from_str(text).map_err(|it| it.to_string())?;
         let is_whole = |it: &Path| it.is_absolute() || it.starts_with("~");

@@ -13,6 +13,7 @@ pub mod daemon;
 pub mod display;
 pub mod error;
 pub mod fetch;
+pub mod harmless;
 pub mod hints;
 pub mod log;
 pub mod mounts;

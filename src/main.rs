@@ -10,7 +10,7 @@ use ccstatusd::fetch::guard;
 use ccstatusd::store::schema::display::Depth;
 use ccstatusd::store::schema::{ClientFacts, SessionId, Snapshot};
 use ccstatusd::time::Now;
-use ccstatusd::{daemon, display, log, oneshot, price_list, show};
+use ccstatusd::{daemon, display, harmless, log, oneshot, price_list, show};
 use clap::Parser;
 
 fn main() -> ExitCode {
@@ -20,7 +20,7 @@ fn main() -> ExitCode {
     }
     let env = Environment::read();
     let exit = run(&Cli::parse(), &env).unwrap_or_else(|err| {
-        print(io::stderr(), &format!("ccstatusd: {err}\n"));
+        print(io::stderr(), &harmless::text(&format!("ccstatusd: {err}\n")));
         err.exit
     });
     ExitCode::from(exit as u8)
@@ -76,7 +76,7 @@ fn answer(snapshot: &Snapshot, json: bool, env: &Environment) -> Result<String> 
     if json {
         let text = serde_json::to_string(snapshot)
             .map_err(|it| Error::new("cannot write the snapshot").because(it))?;
-        return Ok(text + "\n");
+        return Ok(harmless::json(&text) + "\n");
     }
     let own = env.text("CLAUDE_CODE_SESSION_ID").and_then(SessionId::checked);
     let session = own.filter(|it| snapshot.sessions.contains_key(it)).or_else(|| {

@@ -40,7 +40,8 @@ fn load(path: &Path) -> Result<Vec<u8>, Unusable> {
     })
 }
 
-fn parse(bytes: &[u8]) -> Result<Snapshot, Unusable> {
+/// What stands in a snapshot of our version.
+pub fn parse(bytes: &[u8]) -> Result<Snapshot, Unusable> {
     // Nothing but its version may be known of it before that is.
     let Header { version } = serde_json::from_slice(bytes).map_err(|_| Unusable::Unreadable)?;
     match version.cmp(&schema::VERSION) {
@@ -96,7 +97,7 @@ impl Formatter for Lines {
 
 /// A snapshot without the lines that do not concern one session. What does not lie in lines stays
 /// as it is.
-fn part(bytes: &[u8], session: Option<&SessionId>, cwd: Option<&str>) -> Vec<u8> {
+pub fn part(bytes: &[u8], session: Option<&SessionId>, cwd: Option<&str>) -> Vec<u8> {
     #[derive(Default, Deserialize)]
     #[serde(default)]
     struct Place {

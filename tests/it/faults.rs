@@ -4,6 +4,7 @@
 //! then prints what it counted, for the table in the notes of a release.
 
 mod children;
+mod input;
 mod locks;
 mod privacy;
 mod store;

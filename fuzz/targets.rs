@@ -1,0 +1,156 @@
+//! What others write and we read: one function for each kind, which takes any bytes.
+//!
+//! It must not panic, and what comes of the bytes must be bounded and safe to show. The same
+//! functions are driven by `cargo fuzz` and, on every machine, by `tests/it/faults/input.rs`.
+
+use std::collections::BTreeMap;
+
+use ccstatusd::config::Config;
+use ccstatusd::display::{self, Source, Style, View, Watcher};
+use ccstatusd::fetch::claude::client;
+use ccstatusd::fetch::claude::transcript::{Fold, TranscriptFacts};
+use ccstatusd::fetch::git::porcelain;
+use ccstatusd::state::{Settings, State};
+use ccstatusd::store::schema::display::Depth;
+use ccstatusd::store::schema::{self, ClientFacts, RepoKey, Session, SessionId, Snapshot};
+use ccstatusd::store::snapshot;
+use ccstatusd::time::Now;
+use jiff::civil::Weekday;
+use jiff::tz::TimeZone;
+
+/// What is kept of one line, or of one document, at most: a few paths, names and a preview.
+const KEPT: usize = 64 << 10;
+
+/// Lines of a transcript.
+pub(crate) fn transcript_line(bytes: &[u8]) {
+    let mut fold = Fold::on(TranscriptFacts::default());
+    let mut n_lines = 0;
+    for (n, line) in bytes.split(|it| *it == b'\n').enumerate() {
+        fold.line(n as u64, line);
+        n_lines += 1;
+    }
+    let (entries, facts) = fold.finish();
+    let kept = serde_json::to_vec(&facts).expect("facts are text").len();
+    assert!(kept < KEPT, "{kept} bytes are kept");
+    // A reply may tell of others that it asked, each in some bytes of its line.
+    assert!(entries.len() <= bytes.len() && facts.skipped_lines as usize <= n_lines);
+    let preview = facts.last_message.clone().and_then(|it| it.preview).unwrap_or_default();
+    check_harmless(&preview);
+    let shown = Session {
+        root: "/r".to_owned(),
+        cwd: facts.cwd.clone(),
+        name: facts.title().map(str::to_owned),
+        live: true,
+        last_message: facts.last_message,
+        ..Session::default()
+    };
+    let sessions = [(SessionId("s".to_owned()), shown)];
+    draw(&Snapshot { sessions: sessions.into(), ..empty() }, &ClientFacts::default());
+}
+
+/// What the client writes to a display.
+pub(crate) fn stdin_document(bytes: &[u8]) {
+    let end = client::DocumentScan::default().end(bytes);
+    assert!(end.is_none_or(|it| it <= bytes.len()));
+    // However it arrives, it ends at the same place.
+    let mut scan = client::DocumentScan::default();
+    let mut pieces = (1..=bytes.len()).map(|n| scan.end(&bytes[..n]));
+    if bytes.len() < 4096 {
+        assert_eq!(pieces.find_map(|it| it), end);
+    }
+    let Some(facts) = client::parse_stdin(bytes) else { return };
+    draw(&empty(), &facts);
+    let clipped = facts.clipped();
+    let kept = serde_json::to_vec(&clipped).expect("facts are text").len();
+    assert!(kept < KEPT, "{kept} bytes are kept");
+    draw(&empty(), &clipped);
+    client::parse_session_file(bytes);
+}
+
+/// What git prints.
+pub(crate) fn porcelain(bytes: &[u8]) {
+    let Some(repo) = porcelain::parse(bytes) else { return };
+    let n_entries = repo.staged + repo.unstaged + repo.untracked + repo.conflicts;
+    assert!(n_entries as usize <= 2 * bytes.len());
+    let shown = Session { live: true, repo: Some("/p".to_owned()), ..Session::default() };
+    let snapshot = Snapshot {
+        sessions: [(SessionId("s".to_owned()), shown)].into(),
+        repos: [(RepoKey("/p".to_owned()), schema::Repo { as_of_ms: 1, ..repo })].into(),
+        ..empty()
+    };
+    draw(&snapshot, &ClientFacts::default());
+}
+
+/// The configuration file.
+pub(crate) fn configuration(bytes: &[u8]) {
+    match Config::parse(bytes) {
+        Ok(it) => {
+            it.prices();
+            assert!(it.git.timeout().as_millis() >= 10);
+        }
+        Err(it) => assert!(!it.is_empty()),
+    }
+}
+
+/// The snapshot, which displays read, and a watcher that starts.
+pub(crate) fn snapshot(bytes: &[u8]) {
+    let part = snapshot::part(bytes, Some(&SessionId("s".to_owned())), Some("/w/p"));
+    if let Ok(it) = snapshot::parse(&part) {
+        draw(&it, &ClientFacts::default());
+    }
+    let Ok(snapshot) = snapshot::parse(bytes) else { return };
+    draw(&snapshot, &ClientFacts::default());
+    let settings = Settings {
+        roots: snapshot.roots.keys().map(|it| (&it.0).into()).collect(),
+        zone: TimeZone::UTC,
+        week_starts: Weekday::Monday,
+        prices: Config::default().prices(),
+        preview: true,
+        block_tool: None,
+        commands: BTreeMap::new(),
+        cookies: None,
+    };
+    let now = Now::read();
+    let (state, _) = State::new(settings, None, Some(&snapshot), now);
+    let again = state.snapshot(now);
+    assert!(again.sessions.len() <= schema::MAX_SESSIONS);
+    draw(&again, &ClientFacts::default());
+}
+
+fn empty() -> Snapshot {
+    Snapshot { version: schema::VERSION, ..Snapshot::default() }
+}
+
+/// Draws every line there is, for every kind of terminal.
+fn draw(snapshot: &Snapshot, client: &ClientFacts) {
+    let none = SessionId("none".to_owned());
+    for session in snapshot.sessions.keys().take(8).chain([&none]) {
+        for columns in [None, Some(1), Some(40), Some(200)] {
+            let view = View {
+                source: Source::Snapshot(snapshot),
+                watcher: Watcher::Alive,
+                client,
+                session: Some(session),
+                now_ms: 1_795_000_000_000,
+                home: Some("/home/u"),
+                drawn_at: None,
+                clock: Some((12, 34, 56)),
+            };
+            let drawn = display::line(&view, &Style { columns, depth: Depth::None });
+            assert!(!drawn.is_empty());
+            for line in display::without_colour(&drawn).lines() {
+                check_harmless(line);
+            }
+        }
+    }
+}
+
+/// Nothing in it steers a terminal, or turns what is beside it around.
+pub(crate) fn check_harmless(text: &str) {
+    let harmful = |it: char| {
+        it.is_control()
+            || matches!(it, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}')
+            || matches!(it, '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}')
+    };
+    assert!(!text.contains(harmful), "{text:?}");
+}
