@@ -5,6 +5,7 @@
 
 mod children;
 mod input;
+mod load;
 mod locks;
 mod privacy;
 mod store;
