@@ -95,14 +95,12 @@ impl State {
     pub(super) fn want_tools(&mut self, now: Now) {
         for (name, tool) in &self.settings.commands {
             let source = Source::Command(name.clone());
-            if !self.tools.is_idle(&source) {
-                continue;
-            }
             match self.commands.get(name).and_then(|it| it.started) {
-                Some(_) if self.watcher.is_none() => {}
+                Some(_) if self.watcher.is_none() || !self.tools.is_idle(&source) => {}
                 Some(started) if now.mono < started + tool.every => {
                     self.tools.repeat(&source, started + tool.every);
                 }
+                // What runs by this name, if anything does, was configured before.
                 _ => _ = self.tools.want(&source, Urgency::Now, now.mono),
             }
         }

@@ -412,10 +412,17 @@ fn a_reload_changes_the_tools_and_takes_no_answer_of_those_before() {
     assert_eq!(sim.block(), Some((2.0, 0)));
     sim.ran("1");
 
-    let changed = Settings { commands: with_command(30).commands, ..both };
+    let changed = Settings { commands: with_command(30).commands, ..both.clone() };
     sim.event(Event::Reload(changed));
     assert_eq!(sim.load(), None);
     sim.pass_ms(1);
+    assert!(sim.fetches().contains(&command()), "{:?}", sim.effects);
+
+    let again = Settings { commands: with_command(20).commands, ..both };
+    sim.event(Event::Reload(again));
+    sim.ran("of the command before");
+    assert_eq!(sim.load(), None);
+    sim.pass_ms(SECOND_MS);
     assert!(sim.fetches().contains(&command()), "{:?}", sim.effects);
 
     sim.event(Event::Reload(settings(&["/r"])));
