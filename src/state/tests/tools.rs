@@ -282,6 +282,24 @@ fn without_a_live_session_no_tool_wakes_us() {
 }
 
 #[test]
+fn what_failed_while_nobody_was_there_is_said_and_tried_again_when_somebody_is() {
+    let mut sim = Sim::configured(with_ccusage(), None);
+    sim.list_root("/r", &["s"]);
+    let long_ago = sim.now.wall_ms - 3 * HOUR_MS;
+    sim.reply_at("/r/projects/p/s.jsonl", "/w", "claude-opus-4-8", long_ago);
+    assert!(!sim.session("s").live);
+    sim.pass_ms(200);
+    assert!(sim.fetches().contains(&usage()));
+    sim.fetched(usage(), Fetched::Usage(Err(timed_out())));
+    assert_eq!(sim.snapshot().degraded.len(), 1);
+    assert_eq!(sim.state.tools.deadline(), None);
+    sim.pass_ms(HOUR_MS);
+    sim.hint("/r", "s", ClientFacts::default());
+    sim.pass_ms(200);
+    assert!(sim.fetches().contains(&usage()));
+}
+
+#[test]
 fn the_last_word_outlives_a_restart() {
     let sim = settled_with_ccusage();
     let mut before = sim.snapshot();
@@ -384,11 +402,16 @@ fn a_cookie_waits_for_what_the_tool_has_not_counted_and_not_for_the_next_round()
     assert!(is_acknowledged(&sim), "{:?}", sim.state.barriers);
 
     sim.effects.clear();
+    sim.pass_ms(100);
+    sim.append();
+    sim.pass_ms(200);
+    assert!(sim.fetches().contains(&usage()));
+    // The call that runs began too early, so one more is to be waited for.
     sim.append();
     sim.changed("/state/sync/78");
-    sim.pass_ms(1);
     sim.asked_git("/w", "main");
-    sim.append();
+    sim.asked_git("/w", "main");
+    assert!(!is_acknowledged(&sim));
     sim.fetched(usage(), Fetched::Usage(Err(timed_out())));
     assert!(is_acknowledged(&sim), "a failing tool keeps nobody: {:?}", sim.state.barriers);
 }
@@ -453,17 +476,25 @@ fn who_looks_once_runs_each_tool_once() {
         Settings { block_tool: Some(tool("ccusage", 0)), cookies: None, ..with_command(1) };
     let (state, effects) = State::new(settings, None, None, now);
     let mut sim = Sim { state, now, effects };
-    sim.list_root("/r", &["s"]);
+    sim.list_root("/r", &["s", "t"]);
     sim.reply("/r/projects/p/s.jsonl", "/w", "claude-opus-4-8");
     sim.fetched(Source::Tree("/w".into()), Fetched::Tree(None));
     sim.list("/w", &[]);
     sim.list("/r/projects/p/s", &[]);
-    sim.pass_ms(1000);
-    assert!(!sim.state.is_settled());
-    let fetches = sim.fetches();
-    let n_tools = fetches.iter().filter(|it| it.is_tool()).count();
-    assert_eq!(n_tools, 2, "{fetches:?}");
+    sim.pass_ms(SECOND_MS);
+    assert!(sim.fetches().contains(&command()));
     sim.ran("1");
+    sim.pass_ms(10 * SECOND_MS);
+    sim.reply("/r/projects/p/t.jsonl", "/w", "claude-opus-4-8");
+    sim.fetched(Source::Tree("/w".into()), Fetched::Tree(None));
+    sim.list("/r/projects/p/t", &[]);
+    assert!(sim.state.is_scanned);
+    assert!(!sim.state.is_settled());
+    for _ in 0..34 {
+        sim.pass_ms(SECOND_MS);
+    }
+    let fetches: Vec<_> = sim.fetches().into_iter().filter(Source::is_tool).collect();
+    assert_eq!(fetches, [usage()], "the command has said what it says");
     assert!(!sim.state.is_settled());
     sim.fetched(usage(), Fetched::Usage(Err(timed_out())));
     assert!(sim.state.is_settled(), "it has nothing left to do");
