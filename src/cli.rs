@@ -59,7 +59,17 @@ Files:
 pub enum Command {
     /// The `statusLine` command: reads the client's document from standard input and the snapshot,
     /// and prints the line. It always exits 0, and never waits longer than 50 ms.
-    Show,
+    Show {
+        /// Instead, show made-up sessions as you configured it, and in every theme.
+        #[arg(long)]
+        preview: bool,
+    },
+    /// The configuration as it is in effect, with its manual: save it to start from it.
+    Config {
+        /// Only say whether it makes sense.
+        #[arg(long)]
+        check: bool,
+    },
     /// What a token of each model costs here, or of this model, and who says so.
     Prices {
         /// A model's name, as transcripts have it.

@@ -3,6 +3,16 @@
 //! ```toml
 //! # More config roots than the environment names.
 //! roots = ["/home/u/.claude-work"]
+//! # What the lines show, how they look, and settings of single segments: `ccstatusd config`
+//! # prints all that there is.
+//! format = "{directory} {git} {context} ({burn} of {block})"
+//!
+//! [theme]
+//! preset = "compact"
+//!
+//! [segments.git]
+//! symbols.ahead = "up "
+//! colors.branch = "bold blue"
 //!
 //! [usage]
 //! week_starts = "monday"
@@ -34,11 +44,19 @@
 //! us_multiplier = 1.1    # else 1
 //! ```
 
+pub mod describe;
+pub mod display;
+mod flaw;
+#[cfg(test)]
+mod options;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use display::{SegmentConfig, ThemeConfig};
+use flaw::Flaw;
 use jiff::civil::Weekday;
 use serde::Deserialize;
 
@@ -47,6 +65,7 @@ use crate::error::{Error, Result};
 use crate::fetch::exec::{Invocation, Limits};
 use crate::fetch::tool::{self, Tool};
 use crate::store::read_bounded;
+use crate::store::schema::display::Display;
 use crate::usage::prices::{Price, Prices, Rates};
 
 const MAX_FILE: u64 = 1 << 20;
@@ -61,6 +80,12 @@ const MAX_NAME: usize = 32;
 pub struct Config {
     /// Config roots beside those that the environment names. They may start with `~/`.
     pub roots: Vec<PathBuf>,
+    /// What the lines show: segments in braces, a row for each line.
+    pub format: Option<String>,
+    /// How they look.
+    pub theme: ThemeConfig,
+    /// Settings of single segments, by name.
+    pub segments: BTreeMap<String, SegmentConfig>,
     /// How usage is counted.
     pub usage: UsageConfig,
     /// How git is asked.
@@ -218,22 +243,23 @@ impl CommandConfig {
         60
     }
 
-    fn check(&self) -> std::result::Result<(), &'static str> {
+    fn check(&self) -> std::result::Result<(), (&'static str, &'static str)> {
         check_command(&self.command)?;
         if !(10..=10_000).contains(&self.timeout_ms) {
-            return Err("timeout_ms: it must be from 10 to 10000");
+            return Err(("timeout_ms", "it must be from 10 to 10000"));
         }
         if !(1..=86_400).contains(&self.every_s) {
-            return Err("every_s: it must be from 1 to 86400");
+            return Err(("every_s", "it must be from 1 to 86400"));
         }
         Ok(())
     }
 }
 
-fn check_command(command: &[String]) -> std::result::Result<(), &'static str> {
+/// Says which key is wrong, and how.
+fn check_command(command: &[String]) -> std::result::Result<(), (&'static str, &'static str)> {
     match command.first() {
         Some(program) if !program.is_empty() => Ok(()),
-        _ => Err("command: it must name a program, as in command = [\"date\", \"+%H:%M\"]"),
+        _ => Err(("command", "it must name a program, as in command = [\"date\", \"+%H:%M\"]")),
     }
 }
 
@@ -320,34 +346,49 @@ impl Config {
         self.commands.iter().filter_map(|(name, it)| Some((name.clone(), tool(it)?))).collect()
     }
 
+    /// What displays get.
+    pub fn display(&self) -> Display {
+        self.checked_display().expect("it was checked when it was read")
+    }
+
+    fn checked_display(&self) -> std::result::Result<Display, Flaw> {
+        let commands: Vec<_> = self.commands.keys().map(String::as_str).collect();
+        display::checked(self.format.as_deref(), &self.theme, &self.segments, &commands)
+    }
+
     /// Reads what stands in the file, or says what is wrong with it.
     pub fn parse(bytes: &[u8]) -> std::result::Result<Config, String> {
         let text = str::from_utf8(bytes).map_err(|it| it.to_string())?;
-        let config: Config = toml::from_str(text).map_err(|it| it.to_string())?;
+        let config: Config = toml::from_str(text).map_err(|it| flaw::describe(&it, text))?;
+        config.check().map_err(|it| it.describe(text))?;
+        Ok(config)
+    }
+
+    fn check(&self) -> std::result::Result<(), Flaw> {
         let is_whole = |it: &Path| it.is_absolute() || it.starts_with("~");
-        if let Some(it) = config.roots.iter().find(|it| !is_whole(it)) {
-            return Err(format!("roots: {} is not an absolute path", it.display()));
+        if let Some(it) = self.roots.iter().find(|it| !is_whole(it)) {
+            return Err(Flaw::new(&["roots"], format!("{} is not an absolute path", it.display())));
         }
-        if !(10..=600_000).contains(&config.git.timeout_ms) {
-            return Err("git.timeout_ms: it must be from 10 to 600000".to_owned());
+        if !(10..=600_000).contains(&self.git.timeout_ms) {
+            return Err(Flaw::new(&["git", "timeout_ms"], "it must be from 10 to 600000"));
         }
-        for (model, price) in &config.prices {
-            price.check().map_err(|it| format!("prices.\"{model}\": {it}"))?;
+        for (model, price) in &self.prices {
+            price.check().map_err(|it| Flaw::new(&["prices", model], it))?;
         }
-        check_command(&config.usage.command).map_err(|it| format!("usage.{it}"))?;
-        if config.commands.len() > MAX_COMMANDS {
-            return Err(format!("commands: there may be {MAX_COMMANDS} at most"));
+        check_command(&self.usage.command).map_err(|(key, it)| Flaw::new(&["usage", key], it))?;
+        if self.commands.len() > MAX_COMMANDS {
+            let what = format!("there may be {MAX_COMMANDS} at most");
+            return Err(Flaw::new(&["commands"], what));
         }
-        for (name, command) in &config.commands {
+        for (name, command) in &self.commands {
             let is_plain = |it: u8| it.is_ascii_alphanumeric() || it == b'-' || it == b'_';
             if !(1..=MAX_NAME).contains(&name.len()) || !name.bytes().all(is_plain) {
-                return Err(format!(
-                    "commands.\"{name}\": a name has at most {MAX_NAME} letters, digits, `-`, `_`"
-                ));
+                let what = format!("a name has at most {MAX_NAME} letters, digits, `-`, `_`");
+                return Err(Flaw::new(&["commands", name], what));
             }
-            command.check().map_err(|it| format!("commands.{name}.{it}"))?;
+            command.check().map_err(|(key, it)| Flaw::new(&["commands", name, key], it))?;
         }
-        Ok(config)
+        self.checked_display().map(drop)
     }
 }
 
@@ -396,7 +437,10 @@ mod tests {
         assert_eq!(*price, expected);
         check_refused("[prices.x]\ninput = 1", "missing field `output`");
         check_refused("[prices.x]\ninput = 1\noutput = 1\nread = 1", "line 4");
-        check_refused("[prices.x]\ninput = -1\noutput = 1", "prices.\"x\": rates must be");
+        check_refused(
+            "[prices.x]\ninput = -1\noutput = 1",
+            "line 1, column 9: prices.x: rates must be",
+        );
         check_refused("[prices.x]\ninput = nan\noutput = 1", "rates must be");
     }
 
@@ -444,7 +488,10 @@ mod tests {
         check_refused("[commands.x]\ncommand = ['a']\nevery = 1", "line 3");
         let long = "[commands.x]\ncommand = ['a']\ntimeout_ms = 10001";
         check_refused(long, "commands.x.timeout_ms: it must be from 10 to 10000");
-        check_refused("[commands.'a b']\ncommand = ['a']", "commands.\"a b\": a name has");
+        check_refused(
+            "[commands.'a b']\ncommand = ['a']",
+            "line 1, column 11: commands.a b: a name has",
+        );
         let many = |n: usize| {
             let one = |it| format!("[commands.c{it}]\ncommand = ['a']\n");
             (0..n).map(one).collect::<String>()
@@ -456,9 +503,110 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named_with_its_line() {
         check_refused("roots = ['r']", "r is not an absolute path");
-        check_refused("\n[usage]\nweek = 'sunday'", "line 3");
+        check_refused(
+            "\n[usage]\nweek_start = 'sunday'",
+            "line 3, column 1: there is no key week_start; did you mean week_starts?",
+        );
         check_refused("[usage]\nweek_starts = 'Caturday'", "expected one of");
         check_refused("[git]\ntimeout_ms = 0", "from 10 to 600000");
         check_refused("[git", "line 1");
+        check_refused("rots = 1", "line 1, column 1: there is no key rots; did you mean roots?");
+        check_refused("\n [thme]", "line 2, column 3: there is no key thme; did you mean theme?");
+    }
+
+    #[test]
+    fn what_the_display_does_not_know_is_refused_with_a_suggestion() {
+        check_refused(
+            "\n\n[segments.gti]\npriority = 3",
+            "line 3, column 11: segments.gti: there is no segment gti; did you mean git?",
+        );
+        check_refused(
+            "roots = []\nformat = '{directory} {modle}'",
+            "line 2, column 10: format: at character 13: there is no segment modle; did you mean model?",
+        );
+        check_refused("format = '{git'", "at character 1: this { is never closed");
+        check_refused("format = 'git}'", "at character 4: this } closes nothing");
+        check_refused("format = '({git}'", "at character 1: this ( is never closed");
+        check_refused("format = '{git})'", "at character 6: this ) closes nothing");
+        check_refused("format = '{command}'", "lacks the command's name");
+        check_refused("format = '{command.}'", "lacks the command's name");
+        let command = "\n[commands.load]\ncommand = ['uptime']";
+        check_refused(
+            &format!("format = '{{command.laod}}'{command}"),
+            "there is no command laod; did you mean load?",
+        );
+        check_refused("[segments.'command.x']", "there is no command x, nor any other");
+        check_refused("format = '{git.x}'", "there is no segment git.x");
+        check_refused("format = 'hello'", "it names no segment");
+        check_refused(&format!("format = '{}'", "{git} ".repeat(65)), "65 segments");
+        check_refused(&format!("format = '{}'", "{git} ".repeat(1000)), "6000 characters");
+        check_refused(&format!("format = \"{}{{git}}\"", "x\\n".repeat(9)), "8 lines");
+        let segment = |it: &str| format!("[segments.git]\n{it}");
+        check_refused(
+            &segment("format = '{brnch}'"),
+            "there is no part brnch; did you mean branch?",
+        );
+        check_refused(&segment("format = '{}'"), "there is no part ");
+        check_refused(
+            &segment("short = '('"),
+            "line 2, column 9: segments.git.short: at character 1",
+        );
+        check_refused(
+            &segment("priorty = 1"),
+            "line 2, column 1: there is no key priorty; did you mean",
+        );
+        check_refused(&segment("priority = 101"), "from 0 to 100");
+        check_refused(&segment("priority = 300"), "line 2");
+        check_refused(&segment("max_width = 0"), "from 1 to 500");
+        check_refused(&segment("warning = 1"), "the segment git has no thresholds");
+        check_refused(&segment("bar_width = 1"), "the segment git has no bar");
+        check_refused(&segment("mark = 1"), "the segment git has no mark");
+        check_refused(&segment("symbols.aheda = 'x'"), "no symbol aheda; did you mean ahead?");
+        check_refused(&segment("symbols.ahead = \"\\u001b\""), "a control character");
+        check_refused(&segment("colors.stagd = 'red'"), "no part stagd; did you mean staged?");
+        check_refused(
+            &segment("colors.staged = 'rde'"),
+            "line 2, column 17: segments.git.colors.staged: rde is",
+        );
+        check_refused("[segments.context]\nwarning = nan", "from 0 to 1000");
+        check_refused("[theme]\npreset = 'asci'", "no preset asci; did you mean ascii?");
+        check_refused("[theme]\npalette = 'drak'", "no palette drak; did you mean dark?");
+        check_refused("[theme]\ndepth = '8'", "expected one of");
+        check_refused("[theme]\npadding = 101", "from 0 to 100");
+        check_refused("[theme]\ncolumns = 19", "from 20 to 1000");
+        check_refused(&format!("[theme]\nseparator = '{}'", "x".repeat(33)), "32 characters");
+        check_refused("[theme.colors]\nalrm = 'red'", "no colour alrm; did you mean alarm?");
+        check_refused("[theme.colors]\nalarm = '#ff'", "#ff is no #rrggbb");
+    }
+
+    /// What is usual may be written down, and nothing else comes of it.
+    #[test]
+    fn the_description_is_a_configuration_that_says_the_same() {
+        let usual = Config::default();
+        let text = describe::describe(&usual, None);
+        assert_eq!(Config::parse(text.as_bytes()).unwrap(), usual, "{text}");
+        let is_value = |it: &&str| it.starts_with('#') && !it.starts_with("# ");
+        assert!(text.lines().filter(is_value).count() > 200);
+        let live: Vec<_> = text
+            .lines()
+            .map(|it| it.strip_prefix('#').filter(|it| !it.starts_with(' ')).unwrap_or(it))
+            .collect();
+        let live = live.join("\n");
+        Config::parse(live.as_bytes()).unwrap();
+
+        let text = "format = \"{git}\\n{model}'\"\nroots = ['/r']\n[git]\ntimeout_ms = 100\n\
+            [theme]\npreset = 'ascii'\npalette = 'nord'\ndepth = '256'\nseparator = ' \"\\ '\n\
+            padding = 2\ncolumns = 90\ncolors.dim = '#010203'\n\
+            [segments.git]\nformat = '{branch}'\nshort = ''\npriority = 3\nmax_width = 9\n\
+            symbols.ahead = '^'\ncolors.branch = 'bold blue'\n\
+            [segments.context]\nwarning = 1\nalarm = 2.5\nbar_width = 3\nmark = 4\n\
+            [segments.'command.load']\npriority = 7\n\
+            [commands.load]\ncommand = ['a', 'b c']\nevery_s = 7\ntimeout_ms = 70\n\
+            [privacy]\npreview = false\n\
+            [usage]\nweek_starts = 'sunday'\nsource = 'ccusage'\ncommand = ['x']\n\
+            [prices.'a b']\ninput = 1\noutput = 2.5\n";
+        let own = Config::parse(text.as_bytes()).unwrap();
+        let text = describe::describe(&own, None);
+        assert_eq!(Config::parse(text.as_bytes()).unwrap(), own, "{text}");
     }
 }

@@ -193,6 +193,7 @@ fn settings(env: &Environment, config: &Config, cookies: Option<PathBuf>) -> Res
         week_starts: config.usage.week_starts.into(),
         prices: config.prices(),
         preview: config.privacy.preview,
+        display: config.display(),
         cookies,
         block_tool: config.block_tool(env),
         commands: config.commands(env),

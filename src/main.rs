@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
 use ccstatusd::cli::{Cli, Command, Environment};
-use ccstatusd::config::Config;
+use ccstatusd::config::{self, Config};
 use ccstatusd::error::{Error, Exit, Result};
 use ccstatusd::fetch::guard;
 use ccstatusd::store::schema::display::Depth;
@@ -28,11 +28,30 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli, env: &Environment) -> Result<Exit> {
     match &cli.command {
-        Some(Command::Show) => {
+        Some(Command::Show { preview: true }) => {
+            let config = Config::load(env.config_file().as_deref())?;
+            let style = show::style(env);
+            let now_ms = Now::read().wall_ms;
+            let text = display::preview::preview(&config.display(), now_ms, &style);
+            print(io::stdout(), &text);
+            Ok(Exit::Success)
+        }
+        Some(Command::Show { preview: false }) => {
             let line = show::run(io::stdin(), env, Now::read);
             // The client would take the newline for one more row; a person's prompt needs it.
             let end = if io::stdout().is_terminal() { "\n" } else { "" };
             print(io::stdout(), &(line + end));
+            Ok(Exit::Success)
+        }
+        Some(Command::Config { check }) => {
+            let path = env.config_file();
+            let config = Config::load(path.as_deref())?;
+            let text = match (check, path) {
+                (false, path) => config::describe::describe(&config, path.as_deref()),
+                (true, Some(it)) if it.exists() => format!("{} makes sense\n", it.display()),
+                (true, _) => "there is no configuration: everything is as usual\n".to_owned(),
+            };
+            print(io::stdout(), &text);
             Ok(Exit::Success)
         }
         Some(Command::Prices { model }) => {

@@ -272,6 +272,8 @@ pub struct Settings {
     pub prices: Prices,
     /// Whether the beginnings of messages are kept.
     pub preview: bool,
+    /// What displays show.
+    pub display: schema::display::Display,
     /// Where cookies appear; `None` where nobody waits for them.
     pub cookies: Option<PathBuf>,
     /// Who says what the active block is; `None` where we do.

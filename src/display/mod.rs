@@ -17,13 +17,12 @@ use crate::store::schema::{ClientFacts, SessionId, Snapshot};
 
 mod layout;
 mod numbers;
+pub mod preview;
+pub(crate) mod samples;
 mod scope;
-#[allow(dead_code, reason = "the configuration will read the rest of it")]
 pub(crate) mod segments;
-#[allow(dead_code, reason = "the configuration will read the rest of it")]
 pub(crate) mod template;
 mod text;
-#[allow(dead_code, reason = "the configuration will read the rest of it")]
 pub(crate) mod theme;
 
 /// Everything that one line is drawn from.

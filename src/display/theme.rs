@@ -52,7 +52,7 @@ pub(crate) const MEANINGS: [(&str, &str); 9] = [
 #[derive(Debug)]
 pub(crate) struct Palette {
     pub(crate) name: &'static str,
-    inks: [Ink; MEANINGS.len()],
+    pub(crate) inks: [Ink; MEANINGS.len()],
     /// The backgrounds of `powerline`, by turns.
     grounds: [Color; 2],
     /// The background of the terminal that it is made for.
@@ -73,7 +73,7 @@ pub(crate) struct Preset {
     has_colours: bool,
     /// Cells stand on backgrounds of their own.
     has_grounds: bool,
-    palette: &'static str,
+    pub(crate) palette: &'static str,
 }
 
 const DEFAULT: Preset = Preset {

@@ -37,6 +37,7 @@ impl State {
                 polled: self.places.unarmed().map(|(dir, _)| text(dir)).collect(),
                 ..it
             }),
+            display: self.settings.display.clone(),
             roots: self.report_roots(now),
             commands: self.report_commands(),
             degraded: self.degraded(now),

@@ -29,6 +29,7 @@ fn settings(roots: &[&str]) -> Settings {
         week_starts: Weekday::Monday,
         prices: Prices::builtin(),
         preview: true,
+        display: Default::default(),
         cookies: Some("/state/sync".into()),
         block_tool: None,
         commands: BTreeMap::new(),

@@ -131,6 +131,18 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         name: "spend_limit",
         about: "The same of its spending limit, which can exceed 100 %.",
+        parts: &[
+            ("percent", "how much is used"),
+            ("bar", "the same as a bar"),
+            ("left", "when it starts again"),
+            ("full", "when all of it will be used, where that is before it starts again"),
+        ],
+        symbols: &[
+            BAR[0],
+            BAR[1],
+            Symbol("left", "↻", "resets "),
+            Symbol("full_in", "full in ", "full in "),
+        ],
         format: "spend {percent}( {left})( {full})",
         short: "spend {percent}( {full})",
         priority: 38,

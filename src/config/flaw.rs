@@ -1,0 +1,88 @@
+//! PURE. What is wrong with a configuration, said so that it can be found and mended: line, column
+//! and what was probably meant.
+
+use toml::de::{DeTable, DeValue};
+
+/// What is wrong with the value at a path of keys, or with the last key itself where there is no
+/// such key.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Flaw {
+    pub(super) path: Vec<String>,
+    pub(super) what: String,
+}
+
+impl Flaw {
+    pub(super) fn new(path: &[&str], what: impl Into<String>) -> Flaw {
+        Flaw { path: path.iter().map(|it| (*it).to_owned()).collect(), what: what.into() }
+    }
+
+    /// With its place in the text.
+    pub(super) fn describe(&self, text: &str) -> String {
+        let at = DeTable::parse(text).ok().and_then(|it| locate(it.get_ref(), &self.path));
+        match at {
+            Some(at) => format!("{}: {}: {}", place(text, at), self.path.join("."), self.what),
+            None => format!("{}: {}", self.path.join("."), self.what),
+        }
+    }
+}
+
+/// What the parser says, with a suggestion where it does not know a name.
+pub(super) fn describe(err: &toml::de::Error, text: &str) -> String {
+    let message = err.message().trim_end().replace('\n', ", ");
+    let what = match message.split('`').collect::<Vec<_>>()[..] {
+        ["unknown field ", field, _, ref known @ ..] => {
+            unknown("key", field, known.iter().copied().step_by(2))
+        }
+        _ => message,
+    };
+    match err.span() {
+        Some(it) => format!("{}: {what}", place(text, it.start)),
+        None => what,
+    }
+}
+
+/// `there is no key colour; did you mean color?`
+pub(super) fn unknown<'a>(
+    kind: &str,
+    name: &str,
+    known: impl IntoIterator<Item = &'a str>,
+) -> String {
+    let known: Vec<_> = known.into_iter().filter(|it| !it.is_empty()).collect();
+    let near = known
+        .iter()
+        .map(|it| (strsim::damerau_levenshtein(name, it), *it))
+        .filter(|(distance, it)| *distance <= 1 + it.chars().count() / 3)
+        .min();
+    let name: String = name.chars().filter(|it| !it.is_control()).take(MAX_NAME).collect();
+    match near {
+        Some((_, near)) => format!("there is no {kind} {name}; did you mean {near}?"),
+        None if known.is_empty() => format!("there is no {kind} {name}, nor any other"),
+        None => format!("there is no {kind} {name}; there are {}", known.join(", ")),
+    }
+}
+
+/// More of a wrong name helps nobody.
+const MAX_NAME: usize = 64;
+
+/// As editors count: from one, in characters.
+fn place(text: &str, at: usize) -> String {
+    let before = text.get(..at).unwrap_or(text);
+    let line_start = before.rfind('\n').map_or(0, |it| it + 1);
+    let line = before.matches('\n').count() + 1;
+    let column = before[line_start..].chars().count() + 1;
+    format!("line {line}, column {column}")
+}
+
+/// Where a value begins, or the nearest key that leads there.
+fn locate(table: &DeTable<'_>, path: &[String]) -> Option<usize> {
+    let (first, rest) = path.split_first()?;
+    let (key, value) = table.iter().find(|(key, _)| key.get_ref() == first.as_str())?;
+    match value.get_ref() {
+        _ if rest.is_empty() => Some(match value.get_ref() {
+            DeValue::Table(_) => key.span().start,
+            _ => value.span().start,
+        }),
+        DeValue::Table(it) => locate(it, rest).or(Some(key.span().start)),
+        _ => Some(value.span().start),
+    }
+}

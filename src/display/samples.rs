@@ -1,0 +1,253 @@
+//! PURE. Make-believe sessions, to show what a configuration looks like before any real session
+//! does: `ccstatusd show --preview`.
+//!
+//! Between them they have something to say for every part of every segment.
+
+use super::{Source, View, Watcher};
+use crate::store::schema::{
+    Block, Burn, ClientFacts, Command, Context, Cost, CostSource, Degraded, Health, HealthStatus,
+    Limit, Limits, Lines, Message, Model, Projection, PromptCache, PullRequest, Repo, RepoKey,
+    Root, RootKey, Session, SessionId, Snapshot, Subagents, Tokens, Totals, Usage,
+};
+use crate::time::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS};
+
+/// A session as a display finds it.
+#[derive(Debug)]
+pub(crate) struct Sample {
+    pub(crate) about: &'static str,
+    pub(crate) snapshot: Snapshot,
+    client: ClientFacts,
+    watcher: Watcher,
+    session: SessionId,
+    now_ms: i64,
+}
+
+impl Sample {
+    pub(crate) fn view(&self) -> View<'_> {
+        View {
+            source: Source::Snapshot(&self.snapshot),
+            watcher: self.watcher,
+            client: &self.client,
+            session: Some(&self.session),
+            now_ms: self.now_ms,
+            home: Some(HOME),
+            drawn_at: None,
+            clock: Some((14, 32, 7)),
+        }
+    }
+}
+
+const HOME: &str = "/home/you";
+const CWD: &str = "/home/you/work/shop";
+const ROOT: &str = "/home/you/.claude";
+
+/// All of them, at this time. `commands` names what the user has commands of.
+pub(crate) fn samples(now_ms: i64, commands: &[&str]) -> Vec<Sample> {
+    let sample = |about, change: fn(&mut Sample)| {
+        let mut it = at_work(about, now_ms);
+        for name in commands {
+            let output = format!("{name}'s output");
+            let command = Command { as_of_ms: now_ms, output, error: None };
+            it.snapshot.commands.insert((*name).to_owned(), command);
+        }
+        change(&mut it);
+        it
+    };
+    vec![
+        sample("at work", |_| ()),
+        sample("in trouble", in_trouble),
+        sample("just started, and nobody watches", just_started),
+    ]
+}
+
+/// A subscriber in the middle of a session that is well.
+fn at_work(about: &'static str, now_ms: i64) -> Sample {
+    let tokens =
+        Tokens { input: 8120, output: 41_377, cache_write: 310_000, cache_read: 9_400_000 };
+    let limit = |used_percentage, left_ms| {
+        let resets_at_ms = now_ms + left_ms;
+        Some(Limit { used_percentage, resets_at_ms, as_of_ms: now_ms, full_at_ms: None })
+    };
+    let limits = Limits {
+        five_hour: limit(41.3, 129 * MINUTE_MS),
+        seven_day: limit(38.0, 3 * DAY_MS + 4 * HOUR_MS),
+        spend_limit: limit(12.0, 20 * DAY_MS),
+    };
+    let totals = |cost_usd| Totals { cost_usd, tokens };
+    let block = Block {
+        start_ms: now_ms - 171 * MINUTE_MS,
+        end_ms: now_ms + 129 * MINUTE_MS,
+        last_entry_ms: now_ms - 20 * SECOND_MS,
+        entries: 212,
+        tokens,
+        cost_usd: 14.48,
+        burn: Some(Burn { cost_per_hour: 5.08, tokens_per_minute: 57_000.0 }),
+        projection: Some(Projection { cost_usd: 25.41, tokens: 17_000_000 }),
+        as_of_ms: now_ms,
+        ..Block::default()
+    };
+    let usage = Usage {
+        as_of_ms: now_ms,
+        block: Some(block),
+        today: totals(21.2),
+        day_ends_ms: now_ms + 9 * HOUR_MS,
+        week: totals(74.9),
+        month: totals(301.0),
+        ..Usage::default()
+    };
+    let repo = Repo {
+        as_of_ms: now_ms,
+        branch: Some("checkout-flow".to_owned()),
+        commit: Some("1a2b3c4d5e6f".to_owned()),
+        upstream: Some("origin/checkout-flow".to_owned()),
+        ahead: 1,
+        stashes: 2,
+        staged: 1,
+        unstaged: 3,
+        untracked: 4,
+        worktree: Some("spare".to_owned()),
+        ..Repo::default()
+    };
+    let session = Session {
+        root: ROOT.to_owned(),
+        cwd: Some(CWD.to_owned()),
+        repo: Some(CWD.to_owned()),
+        live: true,
+        cost: Some(Cost { as_of_ms: now_ms, usd: 4.34, source: CostSource::Client }),
+        tokens,
+        cache_hit_ratio: Some(0.97),
+        turns: 7,
+        last_message: Some(Message {
+            at_ms: now_ms - 20 * SECOND_MS,
+            preview: Some("The retry waits longer each time now.".to_owned()),
+        }),
+        compactions: 1,
+        subagents: Subagents { running: 2, total: 5 },
+        ..Session::default()
+    };
+    let client = ClientFacts {
+        session_id: Some("sample".to_owned()),
+        cwd: Some(CWD.to_owned()),
+        session_name: Some("longer retries".to_owned()),
+        model: Some(Model {
+            id: "claude-opus-4-8[1m]".to_owned(),
+            display_name: Some("Opus 4.8 (1M context)".to_owned()),
+        }),
+        context_tokens: Some(230_000),
+        context_window: Some(1_000_000),
+        context_used_percentage: Some(23.0),
+        cost_usd: Some(4.34),
+        exceeds_200k: Some(true),
+        effort: Some("high".to_owned()),
+        thinking: Some(true),
+        pr: Some(PullRequest {
+            number: 1234,
+            url: Some("https://example.org/shop/pull/1234".to_owned()),
+            review_state: Some("approved".to_owned()),
+            kind: Some("pr".to_owned()),
+        }),
+        lines: Some(Lines { added: 156, removed: 23 }),
+        duration_ms: Some(5_003_000),
+        api_duration_ms: Some(1_661_000),
+        output_style: Some("terse".to_owned()),
+        vim_mode: Some("INSERT".to_owned()),
+        agent: Some("reviewer".to_owned()),
+        client_version: Some("2.1.330".to_owned()),
+        prompt_cache: Some(PromptCache {
+            warm: Some(true),
+            expires_at_ms: Some(now_ms + 4 * MINUTE_MS),
+            hit_ratio: Some(0.97),
+            misses: Some(0),
+            ..PromptCache::default()
+        }),
+        ..ClientFacts::default()
+    };
+    let id = SessionId("sample".to_owned());
+    let snapshot = Snapshot {
+        version: crate::store::schema::VERSION,
+        published_at_ms: now_ms,
+        roots: [(RootKey(ROOT.to_owned()), Root { usage: Some(usage), limits })].into(),
+        repos: [(RepoKey(CWD.to_owned()), repo)].into(),
+        sessions: [(id.clone(), session)].into(),
+        ..Snapshot::default()
+    };
+    Sample { about, snapshot, client, watcher: Watcher::Alive, session: id, now_ms }
+}
+
+/// Everything that can want a look.
+fn in_trouble(it: &mut Sample) {
+    let now_ms = it.now_ms;
+    for repo in it.snapshot.repos.values_mut() {
+        *repo = Repo {
+            as_of_ms: now_ms - 4 * MINUTE_MS,
+            commit: Some("1a2b3c4d5e6f".to_owned()),
+            behind: 2,
+            conflicts: 2,
+            operation: Some("rebase 2/5".to_owned()),
+            bare: true,
+            error: Some("timed out after 5 s".to_owned()),
+            ..Repo::default()
+        };
+    }
+    for root in it.snapshot.roots.values_mut() {
+        let limits = &mut root.limits;
+        for limit in [&mut limits.five_hour, &mut limits.seven_day, &mut limits.spend_limit] {
+            *limit = limit.map(|it| Limit {
+                used_percentage: 91.0 + it.used_percentage / 10.0,
+                full_at_ms: Some(now_ms + 34 * MINUTE_MS),
+                ..it
+            });
+        }
+        if let Some(usage) = &mut root.usage {
+            usage.unpriced_models = vec!["new-model".to_owned()];
+        }
+    }
+    for session in it.snapshot.sessions.values_mut() {
+        session.cost = Some(Cost { as_of_ms: now_ms, usd: 4.34, source: CostSource::Transcript });
+        session.context = Some(Context { as_of_ms: now_ms, ..Context::default() });
+        session.health = Health {
+            status: HealthStatus::Critical,
+            issues: vec!["context 96 % used".to_owned(), "five-hour limit 97 % used".to_owned()],
+        };
+    }
+    it.snapshot.degraded.push(Degraded {
+        source: "store".to_owned(),
+        reason: "no space left on device".to_owned(),
+        ..Degraded::default()
+    });
+    for command in it.snapshot.commands.values_mut() {
+        command.error = Some("exit code 1".to_owned());
+    }
+    it.client.context_used_percentage = Some(96.0);
+    it.client.cost_usd = None;
+    it.client.fast = Some(true);
+    it.client.pr = Some(PullRequest {
+        number: 77,
+        review_state: Some("changes_requested".to_owned()),
+        kind: Some("mr".to_owned()),
+        ..PullRequest::default()
+    });
+    it.client.prompt_cache = Some(PromptCache {
+        warm: Some(false),
+        hit_ratio: Some(0.41),
+        misses: Some(3),
+        last_miss_at_ms: Some(now_ms - 9 * MINUTE_MS),
+        last_miss_cause: Some("tools_changed".to_owned()),
+        ..PromptCache::default()
+    });
+}
+
+/// Before the first reply.
+fn just_started(it: &mut Sample) {
+    it.watcher = Watcher::Gone;
+    it.snapshot.published_at_ms -= 3 * HOUR_MS;
+    it.snapshot.sessions.clear();
+    it.client = ClientFacts {
+        session_id: it.client.session_id.take(),
+        cwd: it.client.cwd.take(),
+        model: it.client.model.take(),
+        effort: it.client.effort.take(),
+        cost_usd: Some(0.0),
+        ..ClientFacts::default()
+    };
+}
