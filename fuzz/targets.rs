@@ -107,6 +107,7 @@ pub(crate) fn snapshot(bytes: &[u8]) {
         prices: Config::default().prices(),
         preview: true,
         block_tool: None,
+        display: snapshot.display.clone(),
         commands: BTreeMap::new(),
         cookies: None,
     };
