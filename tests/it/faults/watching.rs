@@ -22,7 +22,7 @@ fn essence(snapshot: &Snapshot) -> String {
             usage.as_of_ms = 0;
             // A rate changes with the time at which it is asked for.
             if let Some(block) = &mut usage.block {
-                (block.burn, block.projection) = (None, None);
+                (block.burn, block.projection, block.as_of_ms) = (None, None, 0);
             }
         }
     }
