@@ -69,6 +69,8 @@ use crate::store::schema::display::Display;
 use crate::usage::prices::{Price, Prices, Rates};
 
 const MAX_FILE: u64 = 1 << 20;
+/// The kernel follows no more.
+const MAX_LINKS: usize = 40;
 /// With each at its longest, `--oneshot` still answers.
 const MAX_COMMANDS: usize = 16;
 /// Of a command's name, which displays show.
@@ -390,6 +392,22 @@ impl Config {
         }
         self.checked_display().map(drop)
     }
+}
+
+/// The configuration's path, and where it leads, link by link: its content changes when any of
+/// these does.
+pub fn places(path: &Path) -> Vec<PathBuf> {
+    let mut places = vec![path.to_owned()];
+    while let Some(last) = places.last()
+        && places.len() < MAX_LINKS
+        && let Ok(target) = fs_err::read_link(last)
+    {
+        let next = last.parent().map_or_else(|| target.clone(), |it| it.join(&target));
+        places.push(next);
+    }
+    // What links above it lead to: the kernel reports a directory by one of its names.
+    places.extend(fs_err::canonicalize(path));
+    places
 }
 
 /// A link that leads nowhere is no absent file: its user thinks it is there.

@@ -15,7 +15,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use tracing::{debug, info, warn};
 
 use crate::cli::Environment;
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::display;
 use crate::error::{Error, Exit, Result};
 use crate::fetch::Workers;
@@ -160,14 +160,12 @@ fn reload(engine: &mut Engine, env: &Environment) -> Result<()> {
     if let Ok(it) = NotifyState::monotonic_usec_now() {
         notify(&[NotifyState::Reloading, it]);
     }
-    match Config::load(env.config_file().as_deref()) {
-        Ok(config) => {
+    match configuration(env, engine.cookies()) {
+        Ok(settings) => {
             info!("the configuration was read again");
-            let settings = settings(env, &config, engine.cookies())?;
-            engine.config = config;
             engine.handle(Event::Reload(settings))?;
         }
-        Err(it) => warn!("{it}; going on with the one before"),
+        Err(it) => engine.handle(Event::Configured(Err(it)))?,
     }
     notify(&[NotifyState::Ready]);
     Ok(())
@@ -178,6 +176,18 @@ fn notify(states: &[NotifyState<'_>]) {
     if let Err(it) = sd_notify::notify(states) {
         debug!("the supervisor did not take {states:?}: {it}");
     }
+}
+
+/// What the configuration says now, or where and why it makes no sense.
+fn configuration(
+    env: &Environment,
+    cookies: Option<PathBuf>,
+) -> std::result::Result<Settings, String> {
+    let read = Config::load(env.config_file().as_deref());
+    read.and_then(|it| settings(env, &it, cookies)).map_err(|it| match it.source {
+        Some(source) => source.to_string(),
+        None => it.doing,
+    })
 }
 
 fn settings(env: &Environment, config: &Config, cookies: Option<PathBuf>) -> Result<Settings> {
@@ -194,6 +204,12 @@ fn settings(env: &Environment, config: &Config, cookies: Option<PathBuf>) -> Res
         prices: config.prices(),
         preview: config.privacy.preview,
         display: config.display(),
+        // Who looks once reads it once.
+        config: match &cookies {
+            Some(_) => env.config_file().map_or(Vec::new(), |it| config::places(&it)),
+            None => Vec::new(),
+        },
+        git_timeout: config.git.timeout(),
         cookies,
         block_tool: config.block_tool(env),
         commands: config.commands(env),
@@ -208,7 +224,7 @@ pub(crate) struct Engine {
     pub(crate) has_published: bool,
     changes: Changes,
     changed_lines: Vec<(SessionId, String)>,
-    config: Config,
+    env: Environment,
     home: Option<String>,
     watch: Watch,
     workers: Workers,
@@ -264,7 +280,7 @@ impl Engine {
             has_published: false,
             changes,
             changed_lines: Vec::new(),
-            config,
+            env: env.clone(),
             home: env.home().and_then(|it| it.to_str()).map(str::to_owned),
             watch,
             workers,
@@ -305,7 +321,7 @@ impl Engine {
                 Effect::Rebuild => self.watch.rebuild(),
                 Effect::Fetch(source, job) if source.is_program() => match self.fetch_lock() {
                     Ok(alone) => {
-                        self.workers.run(source, job, alone, self.config.git.timeout());
+                        self.workers.run(source, job, alone, self.state.git_timeout());
                     }
                     Err(reason) => {
                         self.back.send(Event::Busy(source, reason)).ok();
@@ -317,6 +333,7 @@ impl Engine {
                 Effect::Publish if self.lock.is_none() => {}
                 Effect::Publish => self.publish(now)?,
                 Effect::Save => self.save(),
+                Effect::Configure => self.configure(),
                 Effect::Acknowledge(cookie) => {
                     hints::acknowledge(&cookie, !self.told.contains_key("store"));
                 }
@@ -381,6 +398,18 @@ impl Engine {
         }
         self.state.publish_ended(now, Now::read());
         Ok(())
+    }
+
+    /// Reads the configuration, in a thread: it may lie on a disk that does not answer.
+    fn configure(&mut self) {
+        let (env, cookies, back) = (self.env.clone(), self.cookies(), self.back.clone());
+        let run = move || {
+            back.send(Event::Configured(configuration(&env, cookies))).ok();
+        };
+        let thread = std::thread::Builder::new().name("configuration".to_owned()).spawn(run);
+        if let Err(it) = thread {
+            self.back.send(Event::Configured(Err(it.to_string()))).ok();
+        }
     }
 
     /// Keeps what the next process need not read again.

@@ -9,6 +9,7 @@
 mod barriers;
 mod changes;
 mod checkpoint;
+mod configuration;
 mod places;
 mod report;
 mod repos;
@@ -26,6 +27,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use barriers::Barrier;
+use configuration::Configuration;
 use jiff::civil::Weekday;
 use jiff::tz::TimeZone;
 use places::{Places, Purpose};
@@ -133,8 +135,10 @@ pub enum Event {
     Hint(Box<ClientFacts>),
     /// [`State::deadline`] has come.
     Deadline,
-    /// The configuration was read again.
+    /// The user asked to go by the configuration as it is now.
     Reload(Settings),
+    /// The configuration was read: what it says, or what is wrong with it.
+    Configured(Result<Settings, String>),
 }
 
 /// What to do about it.
@@ -150,6 +154,8 @@ pub enum Effect {
     Fetch(Source, Job),
     /// Publish [`State::snapshot`].
     Publish,
+    /// Read the configuration; an [`Event::Configured`] will follow.
+    Configure,
     /// Keep [`State::checkpoint`].
     Save,
     /// Tell whoever left this cookie that everything before it is published.
@@ -260,7 +266,7 @@ pub struct Process {
 }
 
 /// What the user chose.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// The config roots.
     pub roots: Vec<PathBuf>,
@@ -274,6 +280,10 @@ pub struct Settings {
     pub preview: bool,
     /// What displays show.
     pub display: schema::display::Display,
+    /// Where the configuration is, and where links to it lead; empty where it is read once.
+    pub config: Vec<PathBuf>,
+    /// How long git may take.
+    pub git_timeout: Duration,
     /// Where cookies appear; `None` where nobody waits for them.
     pub cookies: Option<PathBuf>,
     /// Who says what the active block is; `None` where we do.
@@ -331,6 +341,7 @@ pub struct State {
     last_rescan: Option<Instant>,
     ticks: u32,
     last_tick: Now,
+    configuration: Configuration,
     effects: Vec<Effect>,
 }
 
@@ -401,6 +412,7 @@ impl State {
             last_rescan: None,
             ticks: 0,
             last_tick: now,
+            configuration: Configuration::default(),
             effects: Vec::new(),
         };
         for root in state.settings.roots.clone() {
@@ -412,6 +424,7 @@ impl State {
         if let Some(dir) = state.settings.cookies.clone() {
             state.observe(&dir, Purpose::Cookies);
         }
+        state.observe_configuration();
         let effects = std::mem::take(&mut state.effects);
         (state, effects)
     }
@@ -427,6 +440,7 @@ impl State {
             Event::Hint(facts) => self.hinted(*facts, now),
             Event::Deadline => {}
             Event::Reload(settings) => self.reload(settings, now),
+            Event::Configured(read) => self.configured(read, now),
         }
         self.looking_since =
             (self.places.outstanding > 0).then(|| self.looking_since.unwrap_or(now.mono));
@@ -444,7 +458,13 @@ impl State {
         let confirm = self.confirm_at.max(self.next_publish.filter(|_| self.confirm_at.is_some()));
         let save = self.unsaved.map(|it| it.deadline(SAVES));
         let fetches = [self.reads.deadline(), self.execs.deadline(), self.tools.deadline()];
-        let times = [self.next_tick, self.next_poll, self.next_rescan, self.next_to_give_up()];
+        let times = [
+            self.next_tick,
+            self.next_poll,
+            self.next_rescan,
+            self.next_to_give_up(),
+            self.configuration.deadline(),
+        ];
         [publish, confirm, save].into_iter().chain(times).chain(fetches).flatten().min()
     }
 
@@ -456,6 +476,11 @@ impl State {
             && self.reads.is_settled(&self.given_up)
             && self.execs.is_settled(&BTreeSet::new())
             && self.tools.is_settled(&BTreeSet::new())
+    }
+
+    /// How long git may take.
+    pub fn git_timeout(&self) -> Duration {
+        self.settings.git_timeout
     }
 
     /// Where days begin.
@@ -657,6 +682,7 @@ impl State {
         if self.next_rescan.is_some_and(|it| it <= now.mono) {
             self.rescan(now);
         }
+        self.read_configuration(now);
         if self.unsaved.is_some_and(|it| it.deadline(SAVES) <= now.mono) {
             self.unsaved = None;
             self.effects.push(Effect::Save);
@@ -683,7 +709,7 @@ impl State {
         let is_thorough = has_jumped || self.ticks % RECONCILE_TICKS == RECONCILE_TICKS - 1;
         let looks = self.places.look_at_all(|purpose| match purpose {
             Purpose::Git { .. } | Purpose::NoRepo { .. } | Purpose::Await(_) => false,
-            Purpose::Project { .. } | Purpose::Agents { .. } => is_thorough,
+            Purpose::Project { .. } | Purpose::Agents { .. } | Purpose::Config => is_thorough,
             Purpose::Root
             | Purpose::Projects { .. }
             | Purpose::Processes { .. }
@@ -774,6 +800,8 @@ impl State {
 
     fn reload(&mut self, settings: Settings, now: Now) {
         let before = std::mem::replace(&mut self.settings, settings);
+        self.configuration_works();
+        self.observe_configuration();
         self.reload_tools(&before, now);
         self.forget_messages();
         if before.prices != self.settings.prices {

@@ -88,7 +88,7 @@ fn concerns(
     let Some((kind, path)) = source.split_once(':') else { return true };
     match kind {
         "git" => repo == Some(path),
-        "command" => true,
+        "command" | "config" => true,
         // Its subagents write into a folder that is named like it.
         "transcript" => transcript.is_some_and(|it| {
             it == path || contains(it.strip_suffix(".jsonl").unwrap_or(it), path)

@@ -45,6 +45,11 @@ impl State {
                 }
                 Purpose::NoRepo { cwd } => self.init(&cwd, &path, now),
                 Purpose::Cookies => self.cookie_changed(&path, now),
+                Purpose::Config => {
+                    if self.settings.config.contains(&path) {
+                        self.configuration_changed(now);
+                    }
+                }
             }
         }
     }
@@ -140,12 +145,17 @@ impl State {
                 let there = entries.iter().filter(|it| it.kind == EntryKind::Other);
                 self.cookies_listed(&there.map(|it| it.path.clone()).collect(), now);
             }
+            Purpose::Config => self.configuration_changed(now),
         }
     }
 
     pub(super) fn missing(&mut self, purpose: Purpose, dir: &Path, nearest: &Path, now: Now) {
         match purpose {
             Purpose::Root => self.observe(nearest, Purpose::Await(dir.to_owned())),
+            Purpose::Config => {
+                self.observe(nearest, Purpose::Await(dir.to_owned()));
+                self.configuration_changed(now);
+            }
             Purpose::Await(target) => {
                 let leave = self.places.leave(|it, why| {
                     it == dir && matches!(why, Purpose::Await(it) if *it == target)

@@ -32,6 +32,8 @@ pub(super) enum Purpose {
     NoRepo { cwd: PathBuf },
     /// Where `--oneshot` leaves its cookies.
     Cookies,
+    /// Where the configuration is, or where a link to it leads.
+    Config,
 }
 
 /// The observed directories.

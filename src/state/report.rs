@@ -242,7 +242,8 @@ impl State {
                 next_try_ms: None,
             }
         });
-        let all = store.chain(stuck).chain(unreadable).chain(failing);
+        let all =
+            store.chain(self.broken_configuration()).chain(stuck).chain(unreadable).chain(failing);
         all.take(MAX_DEGRADED).collect()
     }
 
@@ -329,7 +330,7 @@ fn name(source: &Source) -> String {
 
 /// A path as text. One that is none has its other bytes escaped, as in a URL: two paths must not
 /// become one key.
-fn text(path: &Path) -> String {
+pub(super) fn text(path: &Path) -> String {
     if let Some(it) = path.to_str() {
         return it.to_owned();
     }

@@ -30,6 +30,8 @@ fn settings(roots: &[&str]) -> Settings {
         prices: Prices::builtin(),
         preview: true,
         display: Default::default(),
+        config: Vec::new(),
+        git_timeout: Duration::from_secs(5),
         cookies: Some("/state/sync".into()),
         block_tool: None,
         commands: BTreeMap::new(),

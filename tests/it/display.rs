@@ -1,0 +1,161 @@
+//! What the user chose to see, from the file to the line: read again when it changes, and kept
+//! when the change makes no sense.
+
+use std::io::Write;
+use std::path::Path;
+use std::process::Stdio;
+
+use ccstatusd::store::schema::Snapshot;
+use nix::sys::signal::Signal;
+
+use crate::sandbox::{Sandbox, text};
+
+fn write(path: &Path, text: &str) {
+    fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+    fs_err::write(path, text).unwrap();
+}
+
+fn format_of(snapshot: &Snapshot) -> Option<&str> {
+    snapshot.display.format.as_deref()
+}
+
+fn reason(snapshot: &Snapshot) -> Option<&str> {
+    let found = snapshot.degraded.iter().find(|it| it.source.starts_with("config:"));
+    found.map(|it| it.reason.as_str())
+}
+
+/// What a session's display shows, whatever the environment of the test is.
+#[track_caller]
+fn show(sandbox: &Sandbox, session: &str) -> String {
+    let mut command = sandbox.ccstatusd();
+    command.arg("show").env("NO_COLOR", "1").env("CLAUDE_CODE_SESSION_ID", session);
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn a_changed_configuration_shows_and_a_broken_one_says_so() {
+    let sandbox = Sandbox::with_root();
+    let config = sandbox.path(".config/ccstatusd/config.toml");
+    let mut session = sandbox.session("one", &sandbox.home);
+    session.reply("done");
+    let _watcher = sandbox.start_watcher();
+    sandbox.wait_for("the session", |it| it.sessions.values().any(|it| it.model.is_some()));
+
+    // Its directory appears with it.
+    write(&config, "format = '{model} by {name}'");
+    sandbox.wait_for("the format", |it| format_of(it) == Some("{model} by {name}"));
+    write(&config, "format = '<{model}>'\n[theme]\npreset = 'plain'");
+    sandbox.wait_for("the next format", |it| format_of(it) == Some("<{model}>"));
+    assert_eq!(show(&sandbox, "one"), "<claude-opus-4-8>");
+    sandbox.wait_until("the line for cat", || {
+        let line = fs_err::read_to_string(sandbox.state.join("lines/one")).unwrap_or_default();
+        line.starts_with("<claude-opus-4-8> · ")
+    });
+
+    let broken = "format = '{model}'\n[segments.modle]\n";
+    write(&config, broken);
+    let why = "line 2, column 11: segments.modle: there is no segment modle; did you mean model?";
+    let snapshot = sandbox.wait_for("what is wrong", |it| reason(it) == Some(why));
+    assert_eq!(format_of(&snapshot), Some("<{model}>"));
+    let shown = show(&sandbox, "one");
+    assert!(shown.starts_with("<claude-opus-4-8> · config: line 2, column 11: "), "{shown}");
+
+    // As editors do it.
+    let next = config.with_file_name("config.toml.swp");
+    write(&next, "format = '{model}!'");
+    fs_err::rename(&next, &config).unwrap();
+    let snapshot = sandbox.wait_for("the mended one", |it| format_of(it) == Some("{model}!"));
+    assert_eq!(reason(&snapshot), None);
+
+    fs_err::remove_dir_all(config.parent().unwrap()).unwrap();
+    sandbox.wait_for("what is usual", |it| format_of(it).is_none());
+}
+
+#[test]
+fn a_configuration_behind_links_is_followed() {
+    let sandbox = Sandbox::with_root();
+    let config = sandbox.path(".config/ccstatusd/config.toml");
+    let dotfiles = sandbox.path("dotfiles/ccstatusd.toml");
+    let other = sandbox.path("elsewhere/other.toml");
+    write(&dotfiles, "format = '{model} 1'");
+    write(&other, "format = '{model} 3'");
+    fs_err::create_dir_all(config.parent().unwrap()).unwrap();
+    fs_err::os::unix::fs::symlink("../../dotfiles/ccstatusd.toml", &config).unwrap();
+    let _watcher = sandbox.start_watcher();
+    sandbox.wait_for("the format", |it| format_of(it) == Some("{model} 1"));
+
+    write(&dotfiles, "format = '{model} 2'");
+    sandbox.wait_for("the file behind the link", |it| format_of(it) == Some("{model} 2"));
+
+    let next = config.with_file_name("next");
+    fs_err::os::unix::fs::symlink(&other, &next).unwrap();
+    fs_err::rename(&next, &config).unwrap();
+    sandbox.wait_for("another link", |it| format_of(it) == Some("{model} 3"));
+    write(&other, "format = '{model} 4'");
+    sandbox.wait_for("the file behind that", |it| format_of(it) == Some("{model} 4"));
+}
+
+#[test]
+fn a_signal_reads_it_too_and_keeps_what_was_good() {
+    let sandbox = Sandbox::with_root();
+    let config = sandbox.path(".config/ccstatusd/config.toml");
+    write(&config, "format = '{model}'");
+    let watcher = sandbox.start_watcher();
+    sandbox.wait_for("the format", |it| format_of(it) == Some("{model}"));
+    write(&config, "format = 7");
+    watcher.signal(Signal::SIGHUP);
+    let snapshot = sandbox.wait_for("what is wrong", |it| reason(it).is_some());
+    assert_eq!(format_of(&snapshot), Some("{model}"));
+    write(&config, "format = '{cost}'");
+    watcher.signal(Signal::SIGHUP);
+    sandbox.wait_for("the next", |it| format_of(it) == Some("{cost}") && reason(it).is_none());
+}
+
+#[test]
+fn the_effective_configuration_is_printed_and_checked() {
+    let sandbox = Sandbox::with_root();
+    let run = |args: &[&str]| sandbox.ccstatusd().args(args).output().unwrap();
+    let printed = run(&["config"]);
+    assert!(printed.status.success(), "{}", text(&printed));
+    let config = sandbox.path(".config/ccstatusd/config.toml");
+    assert_eq!(run(&["config", "--check"]).status.code(), Some(0));
+    // It can be saved as it is.
+    write(&config, str::from_utf8(&printed.stdout).unwrap());
+    let checked = run(&["config", "--check"]);
+    assert!(checked.status.success() && text(&checked).contains("makes sense"), "{checked:?}");
+    write(&config, "[theme]\npreset = 'asci'\n");
+    for args in [&["config"][..], &["config", "--check"], &["show", "--preview"]] {
+        let refused = run(args);
+        assert_eq!(refused.status.code(), Some(2));
+        let why = "line 2, column 10: theme.preset: there is no preset asci; did you mean ascii?";
+        assert!(text(&refused).contains(why), "{}", text(&refused));
+    }
+}
+
+#[test]
+fn a_preview_has_every_theme() {
+    let sandbox = Sandbox::with_root();
+    let mut child = sandbox.ccstatusd();
+    child.args(["show", "--preview"]).env("COLUMNS", "100").env("COLORTERM", "truecolor");
+    let output = text(&child.output().unwrap());
+    for it in ["default", "plain", "ascii", "powerline", "compact", "terminal", "nord", "light"] {
+        assert!(output.contains(&format!(" {it}: ")), "{it}");
+    }
+    assert!(output.contains("checkout-flow"));
+}
+
+/// The client ends a run that a newer one replaces: nothing hangs, and nothing is said of it.
+#[test]
+fn a_run_that_is_cancelled_leaves_nothing() {
+    let sandbox = Sandbox::with_root();
+    let mut command = sandbox.ccstatusd();
+    command.arg("show").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    child.stdin.as_mut().unwrap().write_all(b"{\"cwd\":").unwrap();
+    child.kill().unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.stderr.is_empty(), "{output:?}");
+    assert!(!sandbox.state.exists(), "show wrote something");
+}
