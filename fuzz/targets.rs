@@ -108,6 +108,8 @@ pub(crate) fn snapshot(bytes: &[u8]) {
         preview: true,
         block_tool: None,
         display: snapshot.display.clone(),
+        config: Vec::new(),
+        git_timeout: Config::default().git.timeout(),
         commands: BTreeMap::new(),
         cookies: None,
     };

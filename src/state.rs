@@ -10,6 +10,7 @@ mod barriers;
 mod changes;
 mod checkpoint;
 mod configuration;
+mod limits;
 mod places;
 mod report;
 mod repos;
@@ -30,6 +31,7 @@ use barriers::Barrier;
 use configuration::Configuration;
 use jiff::civil::Weekday;
 use jiff::tz::TimeZone;
+use limits::Limits;
 use places::{Places, Purpose};
 use report::is_shown;
 use repos::Repo;
@@ -351,7 +353,7 @@ type SessionKey = (PathBuf, SessionId);
 #[derive(Debug)]
 struct Root {
     ledger: Ledger,
-    limits: schema::Limits,
+    limits: Limits,
     as_of_ms: i64,
     /// Lines of its transcripts that could not be read.
     skipped_lines: u64,

@@ -3,12 +3,13 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use super::limits::Limits;
 use super::places::Purpose;
 use super::tools::BlockTool;
 use super::{Effect, RESCAN_SPACING, Root, State};
 use crate::fetch::claude;
 use crate::plan::Urgency;
-use crate::store::schema::{self, SessionId};
+use crate::store::schema::SessionId;
 use crate::time::Now;
 use crate::usage::ledger::{Ledger, REACH_MS};
 use crate::watch::{Entry, EntryKind, Found, Listing};
@@ -200,10 +201,9 @@ impl State {
     pub(super) fn add_root(&mut self, root: &Path, now: Now) {
         let mut ledger = Ledger::new(self.settings.prices.clone());
         ledger.forget_before(now.wall_ms - REACH_MS);
-        let limits = schema::Limits::default();
         let root_state = Root {
             ledger,
-            limits,
+            limits: Limits::new(),
             as_of_ms: now.wall_ms,
             skipped_lines: 0,
             recalled: None,

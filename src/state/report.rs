@@ -11,7 +11,7 @@ use super::{Root, SessionKey, Source, State};
 use crate::fetch::claude::transcript::TranscriptFacts;
 use crate::store::schema::{
     self, BlockSource, ClientFacts, Context, Cost, CostSource, Degraded, Health, HealthStatus,
-    Limit, Limits, MAX_SESSIONS, Model, RepoKey, RootKey, SessionId, Snapshot, Subagents,
+    MAX_SESSIONS, Model, RepoKey, RootKey, SessionId, Snapshot, Subagents,
 };
 use crate::time::{DAY_MS, MINUTE_MS, Now};
 use crate::watch::SILENT;
@@ -81,12 +81,7 @@ impl State {
         let report = |path: &std::path::PathBuf| {
             let root = &self.roots[path];
             let usage = self.usage(root, now);
-            let open = |it: Option<Limit>| it.filter(|it| it.resets_at_ms > now.wall_ms);
-            let limits = Limits {
-                five_hour: open(root.limits.five_hour),
-                seven_day: open(root.limits.seven_day),
-                spend_limit: open(root.limits.spend_limit),
-            };
+            let limits = root.limits.report(now);
             schema::Root { usage, limits }
         };
         self.roots.keys().map(|it| (RootKey(text(it)), report(it))).collect()
@@ -251,7 +246,7 @@ impl State {
     pub(super) fn recall(&mut self, previous: &Snapshot) {
         for (root, before) in &previous.roots {
             if let Some(root) = self.roots.get_mut(Path::new(&root.0)) {
-                root.limits = before.limits.clone();
+                root.limits.recall(&before.limits, self.started);
                 root.recalled = before.usage.clone();
                 let block = root
                     .recalled

@@ -10,8 +10,8 @@ use crate::fetch::claude;
 use crate::fetch::claude::client::SessionFile;
 use crate::fetch::claude::transcript::TranscriptFacts;
 use crate::plan::Urgency;
-use crate::store::schema::{self, ClientFacts, SessionId};
-use crate::time::{DAY_MS, MINUTE_MS, Now};
+use crate::store::schema::{ClientFacts, SessionId};
+use crate::time::{MINUTE_MS, Now};
 
 /// Without a process to look at, a session lives this long after its last sign of life.
 const LINGER_MS: i64 = 30 * MINUTE_MS;
@@ -21,8 +21,6 @@ const CLIENT_LEAD_MS: i64 = 2 * MINUTE_MS;
 
 /// Roots that clients may bring: some test suites make a new one for every test.
 const MAX_ROOTS: usize = 16;
-/// The longest window there is takes a month.
-const LONGEST_LIMIT_MS: i64 = 400 * DAY_MS;
 
 #[derive(Debug, Default)]
 pub(super) struct Session {
@@ -143,7 +141,7 @@ impl State {
         let key = (root, id);
         let as_of_ms = self.last_reply_ms(&key).unwrap_or(now.wall_ms).min(now.wall_ms);
         if let Some(root) = self.roots.get_mut(&key.0) {
-            merge_limits(&mut root.limits, &facts.limits, as_of_ms, now);
+            root.limits.merge(&facts.limits, as_of_ms, now);
         }
         self.confirm_usage(now);
         let session = self.sessions.entry(key.clone()).or_default();
@@ -250,23 +248,4 @@ impl State {
 fn says_the_same(before: &ClientFacts, now: &ClientFacts) -> bool {
     let ClientFacts { duration_ms, api_duration_ms, .. } = *now;
     ClientFacts { duration_ms, api_duration_ms, ..before.clone() } == *now
-}
-
-/// The newest observation of each window wins. One that resets in years is none.
-pub(super) fn merge_limits(
-    known: &mut schema::Limits,
-    told: &schema::Limits,
-    as_of_ms: i64,
-    now: Now,
-) {
-    let merge = |known: &mut Option<schema::Limit>, told: Option<schema::Limit>| {
-        if let Some(told) = told.filter(|it| it.resets_at_ms - now.wall_ms < LONGEST_LIMIT_MS)
-            && known.is_none_or(|it| it.as_of_ms <= as_of_ms)
-        {
-            *known = Some(schema::Limit { as_of_ms, ..told });
-        }
-    };
-    merge(&mut known.five_hour, told.five_hour);
-    merge(&mut known.seven_day, told.seven_day);
-    merge(&mut known.spend_limit, told.spend_limit);
 }

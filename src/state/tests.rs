@@ -1,6 +1,5 @@
 mod tools;
 
-use super::sessions::merge_limits;
 use super::*;
 use crate::fetch::claude::client::SessionFile;
 use crate::fetch::exec;
@@ -496,18 +495,7 @@ fn facts_stay_in_their_scope() {
 }
 
 #[test]
-fn an_old_observation_of_a_limit_does_not_replace_a_newer_one_and_none_outlives_its_reset() {
-    let mut known = Limits::default();
-    let limit = |used_percentage| Limit { used_percentage, resets_at_ms: 100, ..Limit::default() };
-    let told = |it| Limits { five_hour: Some(limit(it)), ..Limits::default() };
-    let now = Now { wall_ms: 20, ..Now::read() };
-    merge_limits(&mut known, &told(30.0), 20, now);
-    merge_limits(&mut known, &told(10.0), 10, now);
-    assert_eq!(known.five_hour.unwrap().used_percentage, 30.0);
-    assert_eq!(known.five_hour.unwrap().as_of_ms, 20);
-    merge_limits(&mut known, &told(40.0), 20, now);
-    assert_eq!(known.five_hour.unwrap().used_percentage, 40.0);
-
+fn a_limit_does_not_outlive_its_reset() {
     let mut sim = settled();
     let resets_at_ms = sim.now.wall_ms + 5000;
     let five_hour = Some(Limit { used_percentage: 99.0, resets_at_ms, ..Limit::default() });

@@ -1,0 +1,192 @@
+//! PURE. What the client was told of an account's limits: the newest observation of each window,
+//! and where that leads.
+//!
+//! Each session repeats what its own last reply told it, so the sessions of one account disagree;
+//! an observation is as old as the reply that brought it. **Invariant:** an older observation never
+//! replaces a newer one, and none outlives its window.
+
+use crate::store::schema::{self, Limit};
+use crate::time::{DAY_MS, HOUR_MS, MINUTE_MS, Now};
+
+/// The longest window there is takes a month.
+const LONGEST_MS: i64 = 400 * DAY_MS;
+/// Two observations of one window may state its end differently by this much.
+const SAME_END_MS: i64 = MINUTE_MS;
+/// Less says nothing about a pace.
+const LEAST_SPAN_MS: i64 = 5 * MINUTE_MS;
+const LEAST_PERCENT: f64 = 1.0;
+
+/// The limits of one account.
+#[derive(Clone, Debug)]
+pub(super) struct Limits {
+    five_hour: Window,
+    seven_day: Window,
+    spend_limit: Window,
+}
+
+#[derive(Clone, Debug)]
+struct Window {
+    /// How long it is, where that is known.
+    length_ms: Option<i64>,
+    /// The first and the newest observation of the window that is open.
+    seen: Option<(Limit, Limit)>,
+}
+
+impl Limits {
+    /// Nothing is known yet.
+    pub(super) fn new() -> Limits {
+        let window = |length_ms| Window { length_ms, seen: None };
+        Limits {
+            five_hour: window(Some(5 * HOUR_MS)),
+            seven_day: window(Some(7 * DAY_MS)),
+            spend_limit: window(None),
+        }
+    }
+
+    /// Takes in what a client said, which it was told at `as_of_ms`.
+    pub(super) fn merge(&mut self, told: &schema::Limits, as_of_ms: i64, now: Now) {
+        let merge = |window: &mut Window, told: Option<Limit>| {
+            if let Some(told) = told {
+                window.merge(Limit { as_of_ms, ..told }, now);
+            }
+        };
+        merge(&mut self.five_hour, told.five_hour);
+        merge(&mut self.seven_day, told.seven_day);
+        merge(&mut self.spend_limit, told.spend_limit);
+    }
+
+    /// Takes over what an earlier process knew.
+    pub(super) fn recall(&mut self, before: &schema::Limits, now: Now) {
+        let recall = |window: &mut Window, before: Option<Limit>| {
+            if let Some(it) = before {
+                window.merge(it, now);
+            }
+        };
+        recall(&mut self.five_hour, before.five_hour);
+        recall(&mut self.seven_day, before.seven_day);
+        recall(&mut self.spend_limit, before.spend_limit);
+    }
+
+    /// What still holds.
+    pub(super) fn report(&self, now: Now) -> schema::Limits {
+        schema::Limits {
+            five_hour: self.five_hour.report(now),
+            seven_day: self.seven_day.report(now),
+            spend_limit: self.spend_limit.report(now),
+        }
+    }
+}
+
+impl Window {
+    fn merge(&mut self, told: Limit, now: Now) {
+        // One that resets in years is none.
+        if told.resets_at_ms - now.wall_ms >= LONGEST_MS {
+            return;
+        }
+        self.seen = match self.seen {
+            Some((_, known)) if known.as_of_ms > told.as_of_ms => return,
+            Some((first, known))
+                if known.resets_at_ms.abs_diff(told.resets_at_ms) < SAME_END_MS as u64 =>
+            {
+                Some((first, told))
+            }
+            _ => Some((told, told)),
+        };
+    }
+
+    fn report(&self, now: Now) -> Option<Limit> {
+        let (first, newest) = self.seen.filter(|(_, it)| it.resets_at_ms > now.wall_ms)?;
+        Some(Limit { full_at_ms: self.full_at_ms(&first, &newest), ..newest })
+    }
+
+    /// When all of it is used, if it goes on as it went since the window began; where that is not
+    /// known, since it was first seen.
+    fn full_at_ms(&self, first: &Limit, newest: &Limit) -> Option<i64> {
+        let (since_ms, from) = match self.length_ms {
+            Some(length_ms) => (newest.resets_at_ms - length_ms, 0.0),
+            None => (first.as_of_ms, first.used_percentage),
+        };
+        let span_ms = newest.as_of_ms - since_ms;
+        let used = newest.used_percentage - from;
+        let left = 100.0 - newest.used_percentage;
+        let is_pace = span_ms >= LEAST_SPAN_MS && used >= LEAST_PERCENT && left > 0.0;
+        is_pace.then(|| newest.as_of_ms + (left * span_ms as f64 / used) as i64)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: i64 = 1_795_432_500_000;
+
+    fn now(after_ms: i64) -> Now {
+        Now { wall_ms: NOW + after_ms, ..Now::read() }
+    }
+
+    fn limits(observations: &[(i64, f64, i64)]) -> Limits {
+        let mut limits = Limits::new();
+        for &(at_ms, used_percentage, resets_in_ms) in observations {
+            let limit =
+                Limit { used_percentage, resets_at_ms: NOW + resets_in_ms, ..Limit::default() };
+            let told = schema::Limits {
+                five_hour: Some(limit),
+                seven_day: None,
+                spend_limit: Some(limit),
+            };
+            limits.merge(&told, NOW + at_ms, now(at_ms));
+        }
+        limits
+    }
+
+    /// Each as (when, used, when it resets), in hours from now; `full` is when the five-hour limit
+    /// and the spending limit are used up.
+    #[track_caller]
+    fn check_full(observations: &[(f64, f64, f64)], full: [Option<f64>; 2]) {
+        let ms = |it: f64| (it * HOUR_MS as f64) as i64;
+        let seen: Vec<_> = observations.iter().map(|it| (ms(it.0), it.1, ms(it.2))).collect();
+        let found = limits(&seen).report(now(0));
+        let found = [found.five_hour, found.spend_limit].map(|it| it.unwrap().full_at_ms);
+        assert_eq!(found, full.map(|it| it.map(|it| NOW + ms(it))));
+    }
+
+    #[test]
+    fn a_limit_is_used_up_at_the_pace_since_its_window_began() {
+        // It began three hours ago.
+        check_full(&[(0.0, 60.0, 2.0)], [Some(2.0), None]);
+        check_full(&[(0.0, 90.0, 2.0)], [Some(1.0 / 3.0), None]);
+        check_full(&[(0.0, 10.0, 2.0)], [Some(27.0), None]);
+    }
+
+    #[test]
+    fn where_nobody_knows_when_the_window_began_the_pace_is_that_of_what_was_seen() {
+        check_full(&[(-2.0, 40.0, 2.0), (0.0, 60.0, 2.0)], [Some(2.0), Some(4.0)]);
+        check_full(&[(-2.0, 60.0, 2.0), (0.0, 60.0, 2.0)], [Some(2.0), None]);
+        check_full(&[(-0.01, 50.0, 2.0), (0.0, 60.0, 2.0)], [Some(2.0), None]);
+    }
+
+    #[test]
+    fn what_is_full_young_or_hardly_used_has_no_pace() {
+        check_full(&[(0.0, 100.0, 2.0)], [None, None]);
+        check_full(&[(0.0, 50.0, 4.99)], [None, None]);
+        check_full(&[(0.0, 0.5, 2.0)], [None, None]);
+    }
+
+    #[test]
+    fn the_newest_observation_of_a_window_counts_until_it_ends() {
+        let used = |it: &Limits, at: i64| it.report(now(at)).five_hour.map(|it| it.used_percentage);
+        let told_late = limits(&[(-MINUTE_MS, 50.0, HOUR_MS), (-HOUR_MS, 20.0, HOUR_MS)]);
+        assert_eq!(used(&told_late, 0), Some(50.0));
+        let corrected = limits(&[(0, 30.0, HOUR_MS), (0, 40.0, HOUR_MS)]);
+        assert_eq!(used(&corrected, 0), Some(40.0));
+        assert_eq!(used(&told_late, HOUR_MS), None);
+        let next = limits(&[(-HOUR_MS, 90.0, MINUTE_MS), (0, 1.0, 5 * HOUR_MS)]);
+        assert_eq!(used(&next, 0), Some(1.0));
+        assert_eq!(next.report(now(0)).spend_limit.unwrap().full_at_ms, None, "another window");
+    }
+
+    #[test]
+    fn what_resets_in_years_is_no_limit() {
+        assert!(limits(&[(0, 50.0, 500 * DAY_MS)]).report(now(0)).five_hour.is_none());
+    }
+}
