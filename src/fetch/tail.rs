@@ -406,7 +406,7 @@ mod tests {
     fn count(entries: &[(u64, Entry)]) -> Sums {
         let mut ledger = Ledger::new(Prices::builtin());
         let file = ledger.file("a");
-        ledger.add(file, None, entries);
+        ledger.add(file, (1, 1), None, entries);
         ledger.sum_up(0..i64::MAX)
     }
 

@@ -108,14 +108,11 @@ impl State {
                 it.agents.remove(path);
             }
         }
-        root.ledger.add(file.id, file.session.as_ref(), &tail.entries);
+        let identity = (tail.cursor.dev, tail.cursor.ino);
+        root.ledger.add(file.id, identity, file.session.as_ref(), &tail.entries);
         root.skipped_lines += tail.facts.skipped_lines;
         root.skipped_lines -= file.facts.skipped_lines;
-        let stamp = Stamp {
-            identity: (tail.cursor.dev, tail.cursor.ino),
-            size: tail.size,
-            modified_ms: tail.mtime_ms,
-        };
+        let stamp = Stamp { identity, size: tail.size, modified_ms: tail.mtime_ms };
         // What is seen growing grew just now. What is there at the first look grew when it says:
         // its file may have been copied since.
         let is_first = file.cursor.is_none();

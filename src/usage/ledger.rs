@@ -33,6 +33,9 @@ pub const REACH_MS: i64 = 35 * DAY_MS;
 /// Names of unpriced models that are told apart; the rest goes by the last one.
 const MAX_UNPRICED: usize = 64;
 
+/// Device and inode.
+pub type Identity = (u64, u64);
+
 /// A transcript, as [`Ledger::file`] names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct FileId(u32);
@@ -158,17 +161,25 @@ impl Ledger {
 
     /// Takes in what `file` says, each entry with its place there. `session` is the one that the
     /// path names; where it names none (a subagent in the old layout) the entry's own counts.
-    pub fn add(&mut self, file: FileId, session: Option<&SessionId>, entries: &[(u64, Entry)]) {
+    /// `identity` is the file's on its disk: it may have two names.
+    pub fn add(
+        &mut self,
+        file: FileId,
+        identity: Identity,
+        session: Option<&SessionId>,
+        entries: &[(u64, Entry)],
+    ) {
         let named = session.map(|it| self.session_no(it));
         let horizon_ms = self.horizon_ms;
         for (offset, entry) in entries.iter().filter(|(_, it)| it.at_ms >= horizon_ms) {
             let own = || entry.session.as_deref().and_then(SessionId::checked);
             let session = named.unwrap_or_else(|| own().map_or(0, |it| self.session_no(&it)));
-            self.add_one(file, *offset, session, entry);
+            let key = key_of(file, identity, *offset, session, entry);
+            self.add_one(key, *offset, session, entry);
         }
     }
 
-    fn add_one(&mut self, file: FileId, offset: u64, session: u32, entry: &Entry) {
+    fn add_one(&mut self, key: Key, offset: u64, session: u32, entry: &Entry) {
         let cost = self.prices.cost(entry);
         let candidate = Candidate {
             at_ms: entry.at_ms,
@@ -185,7 +196,6 @@ impl Ledger {
             sidechain: entry.sidechain,
             is_counted: false,
         };
-        let key = key_of(file, offset, session, entry);
         if let Some(known) = self.candidates.get(&key) {
             if self.rank(&key, known) >= self.rank(&key, &candidate) {
                 return;
@@ -430,12 +440,14 @@ impl Candidate {
     }
 }
 
-fn key_of(file: FileId, offset: u64, session: u32, entry: &Entry) -> Key {
+fn key_of(file: FileId, identity: Identity, offset: u64, session: u32, entry: &Entry) -> Key {
     let (group, reply) = match (entry.message, entry.request) {
         (Some(message), Some(request)) => (message.hash, request.hash as u32),
         (Some(message), None) if message.is_global => (message.hash, 0),
         (Some(message), None) => (message.hash, session),
-        (None, _) => (hash(&(file, offset)), 0),
+        // What has no name is never a copy, unless it is the same line of the same file. Numbers of
+        // files are used again, so that the time counts, too.
+        (None, _) => (hash(&(identity, offset, entry.at_ms)), 0),
     };
     Key { group, reply, file }
 }
@@ -481,11 +493,16 @@ mod tests {
         SessionId::checked(name).expect("is a session id")
     }
 
+    /// Each path is a file of its own, but that `a'` is another name of `a`.
+    fn disk(path: &str) -> Identity {
+        (1, path.trim_end_matches('\'').bytes().map(u64::from).sum())
+    }
+
     fn ledger(entries: &[(&str, &str, Entry)]) -> Ledger {
         let mut ledger = Ledger::new(Prices::builtin());
         for (offset, (path, name, entry)) in (0..).zip(entries) {
             let file = ledger.file(path);
-            ledger.add(file, Some(&session(name)), &[(offset, entry.clone())]);
+            ledger.add(file, disk(path), Some(&session(name)), &[(offset, entry.clone())]);
         }
         ledger
     }
@@ -541,6 +558,17 @@ mod tests {
     }
 
     #[test]
+    fn a_file_under_two_names_is_one_file() {
+        let nameless = || entry("", "", 9);
+        let mut ledger = ledger(&[("a", "s", nameless())]);
+        let file = ledger.file("a'");
+        ledger.add(file, disk("a'"), Some(&session("t")), &[(0, nameless())]);
+        assert_eq!(ledger.sum_up(0..i64::MAX).entries, 1);
+        ledger.add(file, disk("a'"), Some(&session("t")), &[(9, nameless())]);
+        assert_eq!(ledger.sum_up(0..i64::MAX).entries, 2, "another line of it");
+    }
+
+    #[test]
     fn of_equal_copies_the_one_in_the_first_file_counts() {
         let earlier = Entry { at_ms: NOON - DAY_MS, ..entry("msg_1", "r", 9) };
         let copies = [("a", "s", entry("msg_1", "r", 9)), ("b", "t", earlier)];
@@ -555,7 +583,7 @@ mod tests {
         let mut ledger = ledger(&[("a", "s", entry("msg_1", "r", 5))]);
         let file = ledger.file("b");
         let yesterday = Entry { at_ms: NOON - DAY_MS, ..entry("msg_1", "r", 9) };
-        ledger.add(file, Some(&session("t")), &[(0, yesterday)]);
+        ledger.add(file, disk("b"), Some(&session("t")), &[(0, yesterday)]);
         assert_eq!(ledger.session(&session("s")), None);
         assert_eq!(ledger.session(&session("t")).map(|it| it.totals.tokens.output), Some(9));
         let usage = ledger.usage(NOON, &TimeZone::UTC, Weekday::Monday);
@@ -582,7 +610,7 @@ mod tests {
         ledger.forget_before(NOON + 1);
         assert!(ledger.candidates.is_empty());
         let file = ledger.file("a");
-        ledger.add(file, None, &[(9, entry("msg_2", "r", 5))]);
+        ledger.add(file, disk("a"), None, &[(9, entry("msg_2", "r", 5))]);
         assert_eq!(ledger.sum_up(0..i64::MAX).output, 0);
     }
 
@@ -670,9 +698,10 @@ mod tests {
         ) {
             let add = |ledger: &mut Ledger, it: usize| {
                 if let Some((file, name, entry)) = entries.get(it) {
-                    let file = ledger.file(["a", "b", "c"][*file]);
+                    let path = ["a", "b", "c"][*file];
+                    let (file, disk) = (ledger.file(path), disk(path));
                     let entries = [(it as u64, entry.clone())];
-                    ledger.add(file, Some(&session(["s", "t"][*name])), &entries);
+                    ledger.add(file, disk, Some(&session(["s", "t"][*name])), &entries);
                 }
             };
             let mut cold = Ledger::new(Prices::builtin());

@@ -122,7 +122,8 @@ impl Reader {
             if tail.restarted {
                 self.ledger.remove_file(id);
             }
-            self.ledger.add(id, session.as_ref(), &tail.entries);
+            let identity = (tail.cursor.dev, tail.cursor.ino);
+            self.ledger.add(id, identity, session.as_ref(), &tail.entries);
             assert_eq!(tail.facts.skipped_lines, 0);
             self.known.insert(file, (tail.cursor, tail.facts));
             if !tail.more {
