@@ -280,9 +280,9 @@ fn silent_kind(dir: &Path) -> Option<&'static str> {
         (0x6265_6572, "sysfs"),
         (0x6367_7270, "cgroupfs"),
     ];
-    let kind = nix::sys::statfs::statfs(dir).ok()?.filesystem_type().0;
     // The kernel's numbers have 32 bits, whatever the type that holds them.
-    KINDS.iter().find(|(number, _)| i64::from(*number) == kind & 0xffff_ffff).map(|it| it.1)
+    let kind = nix::sys::statfs::statfs(dir).ok()?.filesystem_type().0 as u32;
+    KINDS.iter().find(|(number, _)| *number == kind).map(|it| it.1)
 }
 
 #[cfg(not(target_os = "linux"))]
