@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 /// Without a command it runs as the watcher, in the foreground: it observes Claude Code's
 /// transcripts and the git directories its sessions work in, and publishes one snapshot that
 /// displays read.
-#[derive(Debug, Parser)]
+#[derive(Debug, Default, Parser)]
 #[command(version, args_conflicts_with_subcommands = true, after_long_help = AFTER_HELP)]
 pub struct Cli {
     /// What to do instead of watching.
@@ -35,6 +35,19 @@ pub struct Cli {
     /// Log to this file instead of standard error. It keeps at most 1 MiB, and one predecessor.
     #[arg(long, value_name = "PATH", conflicts_with = "oneshot")]
     pub log_file: Option<PathBuf>,
+}
+
+impl Cli {
+    /// Reads the command line, and ends the process where that makes no sense.
+    pub fn read() -> Cli {
+        let mut args = std::env::args_os().skip(1);
+        if args.next().is_some_and(|it| it == "show") && args.next().is_none() {
+            // What the client runs at every render: building the parser takes longer than showing.
+            let command = Some(Command::Show { preview: false });
+            return Cli { command, ..Cli::default() };
+        }
+        Cli::parse()
+    }
 }
 
 const AFTER_HELP: &str = "\

@@ -11,7 +11,6 @@ use ccstatusd::store::schema::display::Depth;
 use ccstatusd::store::schema::{ClientFacts, SessionId, Snapshot};
 use ccstatusd::time::Now;
 use ccstatusd::{daemon, display, harmless, log, oneshot, price_list, show};
-use clap::Parser;
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
@@ -19,7 +18,7 @@ fn main() -> ExitCode {
         return guard::main(args);
     }
     let env = Environment::read();
-    let exit = run(&Cli::parse(), &env).unwrap_or_else(|err| {
+    let exit = run(&Cli::read(), &env).unwrap_or_else(|err| {
         print(io::stderr(), &harmless::text(&format!("ccstatusd: {err}\n")));
         err.exit
     });
