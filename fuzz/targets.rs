@@ -95,6 +95,7 @@ pub(crate) fn configuration(bytes: &[u8]) {
 /// The snapshot, which displays read, and a watcher that starts.
 pub(crate) fn snapshot(bytes: &[u8]) {
     let part = snapshot::part(bytes, Some(&SessionId("s".to_owned())), Some("/w/p"));
+    let part = part.expect("bytes in memory can be read");
     if let Ok(it) = snapshot::parse(&part) {
         draw(&it, &ClientFacts::default());
     }

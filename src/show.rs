@@ -86,7 +86,7 @@ fn read_document(stdin: impl AsFd, now: impl Fn() -> Now) -> Vec<u8> {
     let give_up_at = now().mono + time::span(STDIN_MS);
     let mut scan = claude::client::DocumentScan::default();
     let mut document = Vec::new();
-    let mut piece = vec![0; 64 << 10];
+    let mut piece = [0; 4 << 10];
     while document.len() < MAX_STDIN {
         let left = give_up_at.saturating_duration_since(now().mono);
         let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);

@@ -9,7 +9,7 @@ pub mod schema;
 pub mod snapshot;
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
@@ -126,7 +126,14 @@ fn make_private(path: &Path) -> Result<bool> {
 
 /// Reads a regular file of at most `max` bytes. Never waits: not on a FIFO, not through a link.
 pub fn read_bounded(path: &Path, max: u64) -> io::Result<Vec<u8>> {
-    use std::io::Read;
+    let (mut file, size) = open_bounded(path, max)?;
+    let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0));
+    file.read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The same for who does not want all of it in memory: the file, and how long it is now.
+fn open_bounded(path: &Path, max: u64) -> io::Result<(io::Take<fs_err::File>, u64)> {
     let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
     let file = fs_err::OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)?;
     let meta = file.metadata()?;
@@ -134,9 +141,7 @@ pub fn read_bounded(path: &Path, max: u64) -> io::Result<Vec<u8>> {
         let what = format!("{}: not a regular file of at most {max} bytes", path.display());
         return Err(io::Error::new(io::ErrorKind::InvalidData, what));
     }
-    let mut bytes = Vec::with_capacity(usize::try_from(meta.len()).unwrap_or(0));
-    file.take(max).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    Ok((file.take(max), meta.len()))
 }
 
 /// A snapshot's number. One that nobody could have counted to is none.

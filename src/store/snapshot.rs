@@ -4,23 +4,24 @@
 //! up to [`MAX_SESSIONS`](super::schema::MAX_SESSIONS), at every render: it leaves out the lines of
 //! the others before it parses.
 
+use std::borrow::Cow;
 use std::cmp::Ordering;
-use std::io;
+use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 
-use memchr::memchr_iter;
+use memchr::memchr2;
 use serde::Deserialize;
 use serde_json::ser::{Formatter, Serializer};
 
 use super::schema::{self, Header, SessionId, Snapshot};
-use super::{Unusable, read_bounded};
+use super::{Unusable, open_bounded, read_bounded};
 
 /// Largest snapshot that is read; ours have a few hundred KiB.
 const MAX_SNAPSHOT: u64 = 16 << 20;
 
 /// Reads a snapshot of our version.
 pub fn read(path: &Path) -> Result<Snapshot, Unusable> {
-    parse(&load(path)?)
+    parse(&read_bounded(path, MAX_SNAPSHOT).map_err(|it| unusable(&it))?)
 }
 
 /// Reads what concerns one session: all but the other sessions, and the working trees that neither
@@ -30,14 +31,16 @@ pub fn read_part(
     session: Option<&SessionId>,
     cwd: Option<&str>,
 ) -> Result<Snapshot, Unusable> {
-    parse(&part(&load(path)?, session, cwd))
+    let bytes = open_bounded(path, MAX_SNAPSHOT)
+        .and_then(|(file, _)| part(BufReader::with_capacity(16 << 10, file), session, cwd));
+    parse(&bytes.map_err(|it| unusable(&it))?)
 }
 
-fn load(path: &Path) -> Result<Vec<u8>, Unusable> {
-    read_bounded(path, MAX_SNAPSHOT).map_err(|it| match it.kind() {
+fn unusable(err: &io::Error) -> Unusable {
+    match err.kind() {
         io::ErrorKind::NotFound => Unusable::Missing,
         _ => Unusable::Unreadable,
-    })
+    }
 }
 
 /// What stands in a snapshot of our version.
@@ -97,7 +100,11 @@ impl Formatter for Lines {
 
 /// A snapshot without the lines that do not concern one session. What does not lie in lines stays
 /// as it is.
-pub fn part(bytes: &[u8], session: Option<&SessionId>, cwd: Option<&str>) -> Vec<u8> {
+pub fn part(
+    mut file: impl BufRead,
+    session: Option<&SessionId>,
+    cwd: Option<&str>,
+) -> io::Result<Vec<u8>> {
     #[derive(Default, Deserialize)]
     #[serde(default)]
     struct Place {
@@ -105,56 +112,63 @@ pub fn part(bytes: &[u8], session: Option<&SessionId>, cwd: Option<&str>) -> Vec
     }
 
     // An id has nothing that would be escaped.
-    let wanted = session.map(|it| format!("\"{}\":", it.0)).unwrap_or_default();
+    let session = session.map(|it| format!("\"{}\":", it.0));
     let mut repo = None;
-    let mut part = Vec::with_capacity(16 << 10);
     let mut section = None;
-    let mut start = 0;
-    for end in memchr_iter(b'\n', bytes).chain([bytes.len()]) {
-        let line = &bytes[start..end];
-        start = end + 1;
-        let entry = line.strip_suffix(b",").unwrap_or(line);
-        let is_wanted = match section {
+    let mut part = Vec::new();
+    let mut line = Vec::new();
+    while file.read_until(b'\n', &mut line)? > 0 {
+        let text = line.strip_suffix(b"\n").unwrap_or(&line);
+        let entry = text.strip_suffix(b",").unwrap_or(text);
+        match section {
             None => {
-                section = match line {
+                section = match text {
                     br#""sessions":{"# => Some(Section::Sessions),
                     br#""repos":{"# => Some(Section::Repos),
                     _ => None,
                 };
-                part.extend_from_slice(line);
-                continue;
+                part.extend_from_slice(text);
             }
-            Some(_) if line.starts_with(b"}") => {
+            Some(_) if text.starts_with(b"}") => {
                 if part.ends_with(b",") {
                     part.pop();
                 }
-                part.extend_from_slice(line);
+                part.extend_from_slice(text);
                 section = None;
-                continue;
-            }
-            Some(Section::Sessions)
-                if wanted.is_empty() || !line.starts_with(wanted.as_bytes()) =>
-            {
-                false
             }
             Some(Section::Sessions) => {
-                let place = serde_json::from_slice::<Place>(&entry[wanted.len()..]);
-                repo = place.unwrap_or_default().repo;
-                true
+                let rest = session.as_ref().and_then(|it| entry.strip_prefix(it.as_bytes()));
+                if let Some(rest) = rest {
+                    repo = serde_json::from_slice::<Place>(rest).unwrap_or_default().repo;
+                    part.extend_from_slice(entry);
+                    part.push(b',');
+                }
             }
             Some(Section::Repos) => {
-                let mut parser = serde_json::Deserializer::from_slice(line);
-                let top = String::deserialize(&mut parser).unwrap_or_default();
-                let is_around = |it: &str| !top.is_empty() && Path::new(it).starts_with(&top);
-                repo.as_deref() == Some(&*top) || cwd.is_some_and(is_around)
+                let top = key(entry).unwrap_or_default();
+                // Comparing by components is dear, and seldom of use.
+                let is_around =
+                    |it: &str| it.starts_with(&*top) && Path::new(it).starts_with(&*top);
+                if repo.as_deref() == Some(&*top) || !top.is_empty() && cwd.is_some_and(is_around) {
+                    part.extend_from_slice(entry);
+                    part.push(b',');
+                }
             }
-        };
-        if is_wanted {
-            part.extend_from_slice(entry);
-            part.push(b',');
         }
+        line.clear();
     }
-    part
+    Ok(part)
+}
+
+/// The key of a map's entry.
+fn key(entry: &[u8]) -> Option<Cow<'_, str>> {
+    let inner = entry.strip_prefix(b"\"")?;
+    let plain = &inner[..memchr2(b'"', b'\\', inner)?];
+    if inner[plain.len()] == b'"' {
+        return str::from_utf8(plain).ok().map(Cow::Borrowed);
+    }
+    let mut parser = serde_json::Deserializer::from_slice(entry);
+    String::deserialize(&mut parser).ok().map(Cow::Owned)
 }
 
 #[derive(Clone, Copy)]
@@ -206,7 +220,8 @@ mod tests {
             prop_assert_eq!(parse(&bytes), Ok(whole.clone()));
             let session = session.map(id);
             let cwd = cwd.map(|it| format!("/w\"\n/{}x", "é/".repeat(it)));
-            let found = parse(&part(&bytes, session.as_ref(), cwd.as_deref())).unwrap();
+            let part = part(&*bytes, session.as_ref(), cwd.as_deref()).unwrap();
+            let found = parse(&part).unwrap();
 
             let mut expected = whole;
             expected.sessions.retain(|it, _| Some(it) == session.as_ref());
@@ -218,7 +233,7 @@ mod tests {
 
         #[test]
         fn no_file_panics(bytes in "(\"(sessions|repos)\":\\{|\"s-1\":|[{}\",:\n]){0,40}") {
-            part(bytes.as_bytes(), Some(&id(1)), Some("/"));
+            part(bytes.as_bytes(), Some(&id(1)), Some("/")).unwrap();
         }
     }
 
@@ -226,7 +241,7 @@ mod tests {
     fn what_does_not_lie_in_lines_is_read_whole() {
         let whole = snapshot(&[1, 2]);
         let bytes = serde_json::to_vec(&whole).unwrap();
-        assert_eq!(parse(&part(&bytes, Some(&id(0)), None)), Ok(whole));
+        assert_eq!(parse(&part(&*bytes, Some(&id(0)), None).unwrap()), Ok(whole));
     }
 
     #[test]
