@@ -77,6 +77,9 @@ pub enum Command {
         #[arg(long)]
         preview: bool,
     },
+    /// The `subagentStatusLine` command: reads the client's document from standard input, and
+    /// prints a row for each subagent. It always exits 0.
+    Subagents,
     /// The configuration as it is in effect, with its manual: save it to start from it.
     Config {
         /// Only say whether it makes sense.

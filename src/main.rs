@@ -42,6 +42,10 @@ fn run(cli: &Cli, env: &Environment) -> Result<Exit> {
             print(io::stdout(), &(line + end));
             Ok(Exit::Success)
         }
+        Some(Command::Subagents) => {
+            print(io::stdout(), &show::subagents(io::stdin(), env, Now::read));
+            Ok(Exit::Success)
+        }
         Some(Command::Config { check }) => {
             let path = env.config_file();
             let config = Config::load(path.as_deref())?;

@@ -18,7 +18,7 @@ use crate::display::{self, Source, Style, View, Watcher};
 use crate::fetch::claude;
 use crate::hints;
 use crate::store::schema::display::Depth;
-use crate::store::schema::{ClientFacts, SessionId};
+use crate::store::schema::{ClientFacts, SessionId, Task};
 use crate::store::{SNAPSHOT, Unusable, snapshot};
 use crate::time::{self, Now};
 
@@ -76,6 +76,33 @@ fn draw(stdin: impl AsFd + IsTerminal, env: &Environment, now: impl Fn() -> Now)
         }),
     };
     display::line(&view, &style(env))
+}
+
+/// The rows of subagents, each as a line of JSON. A subagent that is not among them keeps the row
+/// that the client draws; that is what happens to all where something goes wrong.
+///
+/// Changes the working directory to the state directory.
+pub fn subagents(
+    stdin: impl AsFd + IsTerminal,
+    env: &Environment,
+    now: impl Fn() -> Now,
+) -> String {
+    panic::set_hook(Box::new(|_| ()));
+    let draw = AssertUnwindSafe(|| {
+        let document = if stdin.is_terminal() { Vec::new() } else { read_document(stdin, &now) };
+        let (columns, tasks) = claude::client::parse_subagents(&document);
+        let dir = env.state_dir().ok().filter(|it| hints::enter(it).is_ok());
+        let snapshot = dir.and_then(|_| snapshot::read_part(Path::new(SNAPSHOT), None, None).ok());
+        let display = snapshot.map(|it| it.display).unwrap_or_default();
+        let Style { columns: terminal, depth } = style(env);
+        let columns = columns.or(terminal);
+        let rows = display::subagents::rows(&tasks, columns, now().wall_ms, &display, depth);
+        let line = |(task, content): (&Task, String)| {
+            serde_json::json!({"id": task.id, "content": content}).to_string() + "\n"
+        };
+        tasks.iter().zip(rows).map(line).collect()
+    });
+    panic::catch_unwind(draw).unwrap_or_default()
 }
 
 /// Reads until a document is complete, the writer closes, or time or room is up.

@@ -258,7 +258,7 @@ enum Visible<'a> {
 }
 
 /// Cuts a line to so many columns, and takes the blanks off its end.
-fn cut(pieces: &mut Vec<Text>, usable: usize, look: &Look<'_>) {
+pub(super) fn cut(pieces: &mut Vec<Text>, usable: usize, look: &Look<'_>) {
     let mut left = usable;
     for nth in 0..pieces.len() {
         let columns = pieces[nth].width();

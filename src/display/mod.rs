@@ -21,6 +21,7 @@ pub mod preview;
 pub(crate) mod samples;
 mod scope;
 pub(crate) mod segments;
+pub mod subagents;
 pub(crate) mod template;
 mod text;
 pub(crate) mod theme;

@@ -26,6 +26,15 @@ pub(super) fn countdown(ms: i64) -> String {
     }
 }
 
+/// A span to the second: somebody watches it grow.
+pub(super) fn elapsed(ms: i64) -> String {
+    match ms {
+        ..MINUTE_MS => format!("{}s", ms / SECOND_MS),
+        MINUTE_MS..HOUR_MS => format!("{}m{:02}s", ms / MINUTE_MS, ms / SECOND_MS % 60),
+        _ => countdown(ms),
+    }
+}
+
 /// What is no number or below zero is not known.
 pub(super) fn known(value: Option<f64>) -> Option<f64> {
     value.filter(|it| it.is_finite() && *it >= 0.0)

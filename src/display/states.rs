@@ -1,15 +1,15 @@
 //! The states that a session can be in, each drawn as people see it at three widths, and by `cat`.
 //! One golden file each, in `tests/data/states`.
 
-use crate::fetch::claude::client::parse_stdin;
-use crate::store::schema::display::Depth;
+use crate::fetch::claude::client::{parse_stdin, parse_subagents};
+use crate::store::schema::display::{Depth, Display};
 use crate::store::schema::{
     Block, ClientFacts, Context, Cost, CostSource, Degraded, Limit, Limits, Lines, Message, Model,
     Repo, RepoKey, Root, RootKey, Session, SessionId, Snapshot, Subagents, Totals, Usage,
 };
 use crate::time::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS};
 
-use super::{Source, Style, View, Watcher, line, session_line};
+use super::{Source, Style, View, Watcher, line, session_line, subagents};
 
 const NOW: i64 = 1_795_440_000_000;
 
@@ -326,6 +326,45 @@ fn a_broken_configuration() {
             ..Degraded::default()
         });
     });
+}
+
+const SUBAGENTS: &str = r#"{"tasks":[
+    {"id":"1","name":"reviewer","status":"running","model":"claude-opus-4-8[1m]","effort":"high",
+     "description":"Check that the retry waits longer each time, and that no test sleeps",
+     "startTime":1795439877000,"contextWindowSize":1000000,"tokenCount":212345,
+     "tokenSamples":[1000,20000,60000,61000,120000,180000,212345]},
+    {"id":"2","name":"explorer","status":"completed","model":"claude-haiku-4-5",
+     "description":"探す: parse","startTime":1795434877000,"contextWindowSize":200000,
+     "tokenCount":191000,"tokenSamples":[5,9,2,3]},
+    {"id":"3","label":"tests","status":"failed","startTime":1795439998000,"tokenCount":12},
+    {"id":"4","name":"\u001b[31mevil\u202e","status":"new","description":"\u0007\n"}]}"#;
+
+#[test]
+fn subagents_rows() {
+    let (_, tasks) = parse_subagents(SUBAGENTS.as_bytes());
+    let mut text = String::from("The rows of four subagents, at six widths.\n");
+    for columns in [140, 100, 72, 48, 24, 8] {
+        let display = Display::default();
+        let rows = subagents::rows(&tasks, Some(columns), NOW, &display, Depth::None);
+        text += "\n";
+        for row in rows {
+            assert!(super::text::width(&row) <= columns, "{row}");
+            text += &format!("{columns:>4} | {row}\n");
+        }
+    }
+    insta::with_settings!({
+        snapshot_path => "../../tests/data/states",
+        prepend_module_to_snapshot => false,
+        omit_expression => true,
+    }, {
+        insta::assert_snapshot!("subagents", text);
+    });
+    let mut ascii = Display::default();
+    ascii.theme.preset = Some("ascii".to_owned());
+    let rows = subagents::rows(&tasks[..1], Some(100), NOW, &ascii, Depth::None);
+    assert!(rows[0].is_ascii(), "{rows:?}");
+    let rows = subagents::rows(&tasks, None, NOW, &ascii, Depth::True);
+    assert!(rows.iter().all(|it| it.ends_with("\x1b[0m")), "{rows:?}");
 }
 
 /// One line from very narrow to very wide, with text of every kind in it.

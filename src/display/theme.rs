@@ -321,6 +321,15 @@ impl<'a> Look<'a> {
         own.copied().unwrap_or(self.palette.inks[nth])
     }
 
+    /// One row of pieces that are not cells of a line, no wider than this.
+    pub(super) fn draw_cut(&self, mut pieces: Vec<Text>, usable: usize) -> String {
+        super::layout::cut(&mut pieces, usable, self);
+        let pieces: Vec<_> = pieces.into_iter().map(|it| (it, None)).collect();
+        let mut out = String::new();
+        self.paint(&pieces, &mut out);
+        out
+    }
+
     /// The pieces as the terminal gets them.
     pub(super) fn paint(&self, pieces: &[(Text, Option<Color>)], out: &mut String) {
         let start = out.len();

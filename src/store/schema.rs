@@ -545,6 +545,44 @@ pub struct ClientFacts {
     pub prompt_cache: Option<PromptCache>,
 }
 
+/// A subagent, as the client describes it to whoever draws its row.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Task {
+    /// What names its row.
+    pub id: String,
+    /// What it is called.
+    pub name: Option<String>,
+    /// The kind of agent.
+    pub kind: Option<String>,
+    /// What it is at.
+    pub status: Option<String>,
+    /// What it was asked for.
+    pub description: Option<String>,
+    /// The same in short.
+    pub label: Option<String>,
+    /// When it started.
+    pub started_at_ms: Option<i64>,
+    /// Its model.
+    pub model: Option<String>,
+    /// How hard that tries.
+    pub effort: Option<String>,
+    /// Size of its context.
+    pub context_window: Option<u64>,
+    /// Tokens it has used.
+    pub tokens: Option<u64>,
+    /// How many those were at earlier times, oldest first.
+    pub samples: Vec<f64>,
+}
+
+impl Task {
+    /// How full its context is, in percent. More than all of it is a sum of something else.
+    pub fn context_share(&self) -> Option<f64> {
+        let window = self.context_window.filter(|it| *it > 0)?;
+        let share = self.tokens? as f64 / window as f64 * 100.0;
+        (share <= 100.0).then_some(share)
+    }
+}
+
 /// The system's own limit on paths: what is longer names no file.
 const MAX_PATH: usize = 4096;
 /// Longer than any line shows, in characters.

@@ -146,6 +146,38 @@ fn a_preview_has_every_theme() {
     assert!(output.contains("checkout-flow"));
 }
 
+/// What `subagents` prints for a client that writes this and never closes.
+#[track_caller]
+fn subagents(sandbox: &Sandbox, document: &str) -> String {
+    let mut command = sandbox.ccstatusd();
+    command.arg("subagents").env("NO_COLOR", "1");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(document.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    drop(stdin);
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn subagents_have_a_row_each_and_never_fail() {
+    let sandbox = Sandbox::with_root();
+    let document = r#"{"columns":40,"tasks":[{"id":"a\"b","name":"n","status":"running",
+        "description":"\u001b[2J"},{"id":"c"},{"name":"no id"}]}"#;
+    let rows: Vec<serde_json::Value> =
+        subagents(&sandbox, document).lines().map(|it| serde_json::from_str(it).unwrap()).collect();
+    assert_eq!(rows[0], serde_json::json!({"id": "a\"b", "content": "● n      \u{fffd}[2J"}));
+    assert_eq!(rows[1], serde_json::json!({"id": "c", "content": "○ agent"}));
+    assert_eq!(rows.len(), 2);
+    for nothing in ["", "{", "null", "{}", r#"{"tasks":[null,{}]}"#, r#"{"tasks":7}"#] {
+        assert_eq!(subagents(&sandbox, nothing), "", "{nothing}");
+    }
+    let many = format!(r#"{{"tasks":[{}{{"id":"x"}}]}}"#, r#"{"id":"x"},"#.repeat(5000));
+    assert_eq!(subagents(&sandbox, &many).lines().count(), 256);
+}
+
 /// The client ends a run that a newer one replaces: nothing hangs, and nothing is said of it.
 #[test]
 fn a_run_that_is_cancelled_leaves_nothing() {

@@ -1,11 +1,11 @@
 //! PURE. What the client says of itself: the document it hands to its status line, and the file of
 //! each process.
 
-use serde::de::Deserialize;
+use serde::de::{Deserialize, MapAccess};
 
-use super::lenient::{Field, Moment, Object, Word};
+use super::lenient::{Field, Fits, Moment, Object, Word};
 use crate::store::schema::{
-    ClientFacts, Limit, Limits, Lines, Model, PromptCache, PullRequest, SessionId, Status,
+    ClientFacts, Limit, Limits, Lines, Model, PromptCache, PullRequest, SessionId, Status, Task,
 };
 use crate::time::SECOND_MS;
 
@@ -71,7 +71,7 @@ struct StdinDocument {
     context_window: Field<Object<ContextWindow>>,
     rate_limits: Field<Object<RateLimits>>,
     exceeds_200k_tokens: Field<bool>,
-    effort: Field<Object<Effort>>,
+    effort: Field<Effort>,
     thinking: Field<Object<Thinking>>,
     fast_mode: Field<bool>,
     pr: Field<Object<Pr>>,
@@ -83,10 +83,24 @@ struct StdinDocument {
     prompt_cache: Field<Object<StdinCache>>,
 }
 
+/// A word, or an object with one.
+struct Effort(String);
+
 #[derive(Default, serde::Deserialize)]
 #[serde(default)]
-struct Effort {
+struct EffortObject {
     level: Field<Word>,
+}
+
+impl<'de> Fits<'de> for Effort {
+    fn text(text: &str) -> Option<Effort> {
+        Word::text(text).map(|it| Effort(it.0))
+    }
+
+    fn object<A: MapAccess<'de>>(fields: A) -> Result<Option<Effort>, A::Error> {
+        let object = Object::<EffortObject>::object(fields)?;
+        Ok(object.and_then(|it| it.0.level.0).map(|it| Effort(it.0)))
+    }
 }
 
 #[derive(Default, serde::Deserialize)]
@@ -224,7 +238,7 @@ pub fn parse_stdin(bytes: &[u8]) -> Option<ClientFacts> {
             spend_limit: limits.spend_limit.0.and_then(|it| it.0.limit()),
         },
         exceeds_200k: document.exceeds_200k_tokens.0,
-        effort: document.effort.0.and_then(|it| it.0.level.0).map(|it| it.0),
+        effort: document.effort.0.map(|it| it.0),
         thinking: document.thinking.0.and_then(|it| it.0.enabled.0),
         fast: document.fast_mode.0,
         pr: document.pr.0.and_then(|Object(it)| {
@@ -264,6 +278,59 @@ pub fn parse_stdin(bytes: &[u8]) -> Option<ClientFacts> {
 
 /// A line has room for no more.
 const MAX_CAUSES: usize = 3;
+
+#[derive(Default, serde::Deserialize)]
+#[serde(default)]
+struct SubagentsDocument {
+    columns: Field<u64>,
+    tasks: Field<Vec<Object<StdinTask>>>,
+}
+
+#[derive(Default, serde::Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+struct StdinTask {
+    id: Field<String>,
+    name: Field<String>,
+    #[serde(rename = "type")]
+    kind: Field<String>,
+    status: Field<String>,
+    description: Field<String>,
+    label: Field<String>,
+    start_time: Field<Moment>,
+    model: Field<String>,
+    effort: Field<Effort>,
+    context_window_size: Field<u64>,
+    token_count: Field<u64>,
+    token_samples: Field<Vec<f64>>,
+}
+
+/// More subagents than a screen has rows for.
+const MAX_TASKS: usize = 256;
+
+/// Reads the document that the client hands to whoever draws the rows of its subagents: how wide
+/// they may be, and which there are. Those without an id have no row.
+pub fn parse_subagents(bytes: &[u8]) -> (Option<usize>, Vec<Task>) {
+    let document: SubagentsDocument = parse(bytes).unwrap_or_default();
+    let task = |Object(it): Object<StdinTask>| {
+        Some(Task {
+            id: it.id.0?,
+            name: it.name.0,
+            kind: it.kind.0,
+            status: it.status.0,
+            description: it.description.0,
+            label: it.label.0,
+            started_at_ms: it.start_time.0.map(|it| it.0),
+            model: it.model.0,
+            effort: it.effort.0.map(|it| it.0),
+            context_window: it.context_window_size.0,
+            tokens: it.token_count.0,
+            samples: it.token_samples.0.unwrap_or_default().into_iter().filter(is_amount).collect(),
+        })
+    };
+    let tasks = document.tasks.0.unwrap_or_default().into_iter().filter_map(task);
+    let columns = document.columns.0.and_then(|it| usize::try_from(it).ok());
+    (columns, tasks.take(MAX_TASKS).collect())
+}
 
 impl RateLimit {
     fn limit(&self) -> Option<Limit> {

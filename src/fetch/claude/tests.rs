@@ -6,7 +6,7 @@ use super::client::*;
 use super::transcript::*;
 use super::*;
 use crate::store::schema::{
-    ClientFacts, Limit, Limits, Lines, Message, Model, PromptCache, PullRequest, Status,
+    ClientFacts, Limit, Limits, Lines, Message, Model, PromptCache, PullRequest, Status, Task,
 };
 use crate::usage::{Entry, EntryTokens, Id};
 
@@ -289,7 +289,7 @@ fn the_clients_document_is_read_field_by_field() {
     assert_eq!(facts, Some(expected));
     let nothing_fits = parse_stdin(
         br#"{"session_id":1,"model":[],"context_window":{"current_usage":null},"cost":"",
-        "effort":"high","thinking":null,"fast_mode":0,"pr":{"number":null},"vim":[],"agent":7,
+        "effort":["high"],"thinking":null,"fast_mode":0,"pr":{"number":null},"vim":[],"agent":7,
         "output_style":{"name":null},"version":1,"worktree":"w","exceeds_200k_tokens":"no"}"#,
     );
     assert_eq!(nothing_fits, Some(ClientFacts::default()));
@@ -348,6 +348,42 @@ fn what_only_the_client_knows_is_read() {
     assert_eq!(moment("1795440000.5"), Some(1_795_440_000_500));
     assert_eq!(moment("null"), None);
     assert_eq!(moment("-1"), None);
+}
+
+#[test]
+fn subagents_are_read_one_by_one() {
+    let (columns, tasks) = parse_subagents(
+        br#"{"columns":100,"tasks":[{"id":"a","name":"n","type":"t","status":"running",
+          "description":"d","label":"l","startTime":1795440000000,"model":"m","effort":"low",
+          "contextWindowSize":200000,"tokenCount":50000,"tokenSamples":[1,null,2.5,-1],"cwd":"/"},
+          {"id":"b","startTime":"2026-11-23T11:15:04Z","effort":{"level":"high"},"tokenCount":"1"},
+          {"name":"without an id"},7,null]} and what follows"#,
+    );
+    assert_eq!(columns, Some(100));
+    let first = Task {
+        id: "a".into(),
+        name: Some("n".into()),
+        kind: Some("t".into()),
+        status: Some("running".into()),
+        description: Some("d".into()),
+        label: Some("l".into()),
+        started_at_ms: Some(1_795_440_000_000),
+        model: Some("m".into()),
+        effort: Some("low".into()),
+        context_window: Some(200_000),
+        tokens: Some(50_000),
+        samples: vec![1.0, 2.5],
+    };
+    let second = Task {
+        id: "b".into(),
+        started_at_ms: Some(1_795_432_504_000),
+        effort: Some("high".into()),
+        ..Task::default()
+    };
+    assert_eq!(tasks, [first, second]);
+    for nothing in ["", "[]", "{}", r#"{"columns":-1,"tasks":{}}"#, r#"{"tasks":null}"#] {
+        assert_eq!(parse_subagents(nothing.as_bytes()), (None, Vec::new()), "{nothing}");
+    }
 }
 
 /// The document is what stands before `|`.

@@ -1,0 +1,177 @@
+//! PURE. The rows of subagents: one each, in columns that stand below each other.
+//!
+//! **Invariant:** a row fits, and nothing in it steers the terminal. A column that would leave no
+//! room for what the subagent does is left out in every row alike.
+
+use super::numbers::{elapsed, tokens};
+use super::text::Text;
+use super::theme::{Look, Paint};
+use crate::store::schema::Task;
+use crate::store::schema::display::{Depth, Display};
+
+/// A column, from left to right, and the order in which they are given room.
+#[derive(Clone, Copy, PartialEq)]
+enum Column {
+    Name,
+    Elapsed,
+    Tokens,
+    Samples,
+    Context,
+    Model,
+    Description,
+}
+
+use Column::{Context, Description, Elapsed, Model, Name, Samples, Tokens};
+
+const FROM_LEFT: [Column; 6] = [Name, Elapsed, Tokens, Samples, Context, Model];
+const BY_PRIORITY: [Column; 6] = [Name, Elapsed, Context, Tokens, Model, Samples];
+
+/// Columns between two columns.
+const GAP: usize = 2;
+/// What a subagent does wants this much, and less says nothing.
+const DESCRIPTION: (usize, usize) = (24, 8);
+/// A name of these is known well enough.
+const NAME_COLUMNS: usize = 24;
+/// The newest are of interest.
+const MAX_SAMPLES: usize = 8;
+
+/// Draws a row for each task, no wider than `columns`.
+pub fn rows(
+    tasks: &[Task],
+    columns: Option<usize>,
+    now_ms: i64,
+    display: &Display,
+    depth: Depth,
+) -> Vec<String> {
+    let look = Look::of(&display.theme, depth, None);
+    let usable = columns.unwrap_or(usize::MAX).max(1);
+    let cells: Vec<_> =
+        tasks.iter().map(|task| FROM_LEFT.map(|it| cell(it, task, now_ms, &look))).collect();
+    let widths = std::array::from_fn::<_, 6, _>(|nth| {
+        cells.iter().map(|it| it[nth].width()).max().unwrap_or(0)
+    });
+    let width = |column| {
+        FROM_LEFT.iter().zip(widths).find(|(it, _)| **it == column).map_or(0, |(_, it)| it)
+    };
+    let descriptions: Vec<_> =
+        tasks.iter().map(|it| cell(Description, it, now_ms, &look)).collect();
+    let wanted = descriptions.iter().map(Text::width).max().unwrap_or(0).min(DESCRIPTION.0);
+    let mut taken = 0;
+    let mut kept = Vec::new();
+    for column in BY_PRIORITY {
+        let takes = width(column) + if taken > 0 { GAP } else { 0 };
+        let wants = if wanted > 0 { GAP + wanted } else { 0 };
+        if column == Name || (width(column) > 0 && taken + takes + wants <= usable) {
+            taken += takes;
+            kept.push(column);
+        }
+    }
+    let rest = usable.saturating_sub(taken + GAP);
+    let draw = |(cells, mut description): ([Text; 6], Text)| {
+        let mut pieces = Vec::new();
+        let mut gap = 0;
+        for (column, cell) in FROM_LEFT.into_iter().zip(cells) {
+            if kept.contains(&column) {
+                let blank = width(column) - cell.width();
+                let is_number = matches!(column, Elapsed | Tokens | Context);
+                let (before, after) = if is_number { (blank, 0) } else { (0, blank) };
+                pieces.push(blanks(gap + before));
+                pieces.push(cell);
+                gap = after + GAP;
+            }
+        }
+        if rest >= DESCRIPTION.1 {
+            description.cut(rest, look.preset.ellipsis);
+            pieces.extend([blanks(gap), description]);
+        }
+        look.draw_cut(pieces, usable)
+    };
+    cells.into_iter().zip(descriptions).map(draw).collect()
+}
+
+fn blanks(count: usize) -> Text {
+    Text::of(Paint::Dim, &" ".repeat(count))
+}
+
+fn cell(column: Column, task: &Task, now_ms: i64, look: &Look<'_>) -> Text {
+    let mut out = Text::default();
+    match column {
+        Name => {
+            let (unicode, ascii, paint) = status(task.status.as_deref().unwrap_or_default());
+            out.put(paint, if look.preset.is_ascii { ascii } else { unicode });
+            out.put(Paint::Dim, " ");
+            let name = [&task.name, &task.label, &task.kind].into_iter().flatten();
+            let name = name.map(String::as_str).find(|it| !it.trim().is_empty());
+            out.put_cut(Paint::Plain, name.unwrap_or("agent"), NAME_COLUMNS, look.preset.ellipsis);
+        }
+        Elapsed => {
+            if let Some(since_ms) = task.started_at_ms.filter(|it| *it > 0) {
+                out.put(Paint::Dim, &elapsed(now_ms.saturating_sub(since_ms).max(0)));
+            }
+        }
+        Tokens => {
+            if let Some(count) = task.tokens.filter(|it| *it > 0) {
+                out.put(Paint::Plain, &tokens(count));
+            }
+        }
+        Samples => out.put(Paint::Place, &sparkline(&task.samples, look.preset.is_ascii)),
+        Context => {
+            if let Some(share) = task.context_share() {
+                let paint = match share {
+                    it if it >= 95.0 => Paint::Alarm,
+                    it if it >= 80.0 => Paint::Warning,
+                    _ => Paint::Plain,
+                };
+                out.put(Paint::Dim, "ctx ");
+                out.put(paint, &format!("{share:.0}%"));
+            }
+        }
+        Model => {
+            let model = task.model.as_deref().unwrap_or_default();
+            let model = model.strip_prefix("claude-").unwrap_or(model);
+            let model = model.split('[').next().unwrap_or_default();
+            out.put_cut(Paint::Plain, model, NAME_COLUMNS, look.preset.ellipsis);
+            if let Some(effort) = &task.effort {
+                out.put_cut(Paint::Dim, &format!(" {effort}"), 10, look.preset.ellipsis);
+            }
+        }
+        Description => {
+            // What has no name is called by its label.
+            let label = task.label.as_deref().filter(|_| task.name.is_some());
+            let text = task.description.as_deref().or(label);
+            out.put(Paint::Dim, text.unwrap_or_default());
+        }
+    }
+    out
+}
+
+/// What stands for what a task does, also where there is only ASCII.
+fn status(status: &str) -> (&'static str, &'static str, Paint) {
+    match status.to_ascii_lowercase().as_str() {
+        "running" | "in_progress" | "busy" | "active" => ("●", "*", Paint::Good),
+        "completed" | "done" | "success" | "finished" => ("✓", "+", Paint::Dim),
+        "failed" | "error" | "errored" => ("✗", "x", Paint::Alarm),
+        "killed" | "cancelled" | "canceled" | "stopped" => ("■", "-", Paint::Warning),
+        _ => ("○", "o", Paint::Dim),
+    }
+}
+
+/// How many tokens came between two samples, newest last. Samples that fall are no running sum,
+/// and are drawn as they are.
+fn sparkline(samples: &[f64], is_ascii: bool) -> String {
+    const UNICODE: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
+    const ASCII: [char; 8] = ['.', ':', '-', '=', '+', '*', '%', '#'];
+    let is_sum = samples.len() > 1 && samples.is_sorted();
+    let steps: Vec<f64> = match is_sum {
+        true => samples.windows(2).map(|it| it[1] - it[0]).collect(),
+        false => samples.to_vec(),
+    };
+    let newest = &steps[steps.len().saturating_sub(MAX_SAMPLES)..];
+    let most = newest.iter().copied().fold(0.0, f64::max);
+    if newest.len() < 2 || most <= 0.0 {
+        return String::new();
+    }
+    let levels = if is_ascii { ASCII } else { UNICODE };
+    let level = |it: &f64| levels[((it.max(0.0) / most * 7.0).round() as usize).min(7)];
+    newest.iter().map(level).collect()
+}
