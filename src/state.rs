@@ -304,6 +304,8 @@ pub struct State {
     /// By their paths, which compare faster as what they are made of.
     files: BTreeMap<OsString, File>,
     sessions: BTreeMap<SessionKey, Session>,
+    /// The folders beside transcripts that were seen.
+    session_folders: BTreeSet<PathBuf>,
     /// Those that are shown, and maybe some that no longer are: of years of sessions few.
     shown: BTreeSet<SessionKey>,
     /// Every process file, and the session that it names.
@@ -388,6 +390,7 @@ impl State {
             roots: BTreeMap::new(),
             files: BTreeMap::new(),
             sessions: BTreeMap::new(),
+            session_folders: BTreeSet::new(),
             shown: BTreeSet::new(),
             processes: BTreeMap::new(),
             repos: BTreeMap::new(),
@@ -784,6 +787,7 @@ impl State {
             self.forget(&Source::Usage(root.clone()));
             self.roots.remove(&root);
             self.files.retain(|_, it| it.root != root);
+            self.session_folders.retain(|it| !it.starts_with(&root));
             self.sessions.retain(|(it, _), _| *it != root);
             self.processes.retain(|_, ((it, _), _)| *it != root);
             let leave = self.places.leave(|dir, purpose| {

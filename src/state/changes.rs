@@ -120,6 +120,10 @@ impl State {
                 }
             }
             Purpose::Project { root } => {
+                let folders = entries.iter().filter(|it| it.kind == EntryKind::Dir);
+                for folder in folders.filter(|it| it.path.parent() == Some(dir)) {
+                    self.seen_folder(&root, &folder.path);
+                }
                 self.seen(&root, entries, now);
                 self.check_vanished(dir, entries, now);
             }
@@ -222,10 +226,23 @@ impl State {
         }
     }
 
+    /// A folder beside the transcripts is that of a session. Only of one that lives it is watched.
+    fn seen_folder(&mut self, root: &Path, path: &Path) {
+        let name = path.file_name().and_then(|it| it.to_str());
+        let Some(session) = name.and_then(SessionId::checked) else { return };
+        self.session_folders.insert(path.to_owned());
+        let key = (root.to_owned(), session);
+        if self.sessions.get(&key).is_some_and(|it| it.is_live) {
+            let (root, session) = key;
+            self.observe(path, Purpose::Agents { root, session });
+        }
+    }
+
     /// A new folder beside the transcripts is that of a session which starts a subagent.
     fn session_folder(&mut self, root: &Path, path: &Path) {
         let name = path.file_name().and_then(|it| it.to_str());
         if let Some(session) = name.and_then(SessionId::checked) {
+            self.session_folders.insert(path.to_owned());
             self.observe(path, Purpose::Agents { root: root.to_owned(), session });
         }
     }

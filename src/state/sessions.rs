@@ -189,7 +189,9 @@ impl State {
         if is_live && !was_live {
             self.next_tick.get_or_insert(now.mono + TICK);
             self.next_poll = self.next_poll.map(|it| it.min(now.mono + POLL.0));
-            if let Some(folder) = transcript.as_deref().map(claude::session_folder) {
+            let folder = transcript.as_deref().map(claude::session_folder);
+            // Most have none, and each look would cost.
+            if let Some(folder) = folder.filter(|it| self.session_folders.contains(it)) {
                 let (root, session) = key.clone();
                 self.observe(&folder, Purpose::Agents { root, session });
             }

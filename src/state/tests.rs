@@ -1015,3 +1015,23 @@ fn of_the_sessions_that_ended_the_latest_are_shown() {
     assert_eq!(ended, expected);
     assert!(sessions.contains_key(&SessionId("s".into())), "it lives");
 }
+
+#[test]
+fn of_sessions_that_live_only_folders_that_are_there_are_looked_at() {
+    let mut sim = Sim::new(&["/r"]);
+    sim.list("/r", &[("projects", DIR)]);
+    sim.list("/r/projects", &[("p", DIR)]);
+    let at = file(sim.now.wall_ms);
+    sim.list("/r/projects/p", &[("a.jsonl", at), ("b.jsonl", at), ("c.jsonl", at), ("b", DIR)]);
+    sim.effects.clear();
+    for id in ["a", "b", "c"] {
+        let path = format!("/r/projects/p/{id}.jsonl");
+        sim.reply(&path, "/w", "claude-opus-4-8");
+    }
+    assert_eq!(sim.looks(), ["/r/projects/p/b"]);
+    // One that appears later, by an event or by a listing.
+    sim.changed("/r/projects/p/a");
+    sim.list("/r/projects/p", &[("c", DIR), ("d", DIR)]);
+    let looks = ["/r/projects/p/b", "/r/projects/p/a", "/r/projects/p/c"];
+    assert_eq!(sim.looks(), looks, "nobody lives in d");
+}
