@@ -27,6 +27,7 @@ use crate::store::lock::{FetchLock, WatchLock};
 use crate::store::schema::{self, ClientFacts, SessionId};
 use crate::store::{Publisher, SYNC, StateDir, checkpoint};
 use crate::time::Now;
+use crate::watch::probe::Probe;
 use crate::watch::{Changes, Found, Watch};
 
 /// Hints that may wait. A display whose hint finds no room comes again.
@@ -194,7 +195,12 @@ fn settings(env: &Environment, config: &Config, cookies: Option<PathBuf>) -> Res
     let mut roots = env.claude_roots()?;
     roots.extend(config.roots.iter().filter_map(|it| env.expand(it)));
     // Two names of one directory are one account. A missing one is taken by its name.
-    let real = |it: PathBuf| fs_err::canonicalize(&it).unwrap_or(it);
+    // As is one whose file system hangs, which must not hang us.
+    let mut probe = Probe::new(|| ());
+    let real = |it: PathBuf| match probe.answers(&it) {
+        true => fs_err::canonicalize(&it).unwrap_or(it),
+        false => it,
+    };
     let mut seen = BTreeSet::new();
     let roots = roots.into_iter().map(real).filter(|it| seen.insert(it.clone())).collect();
     Ok(Settings {

@@ -1035,3 +1035,19 @@ fn of_sessions_that_live_only_folders_that_are_there_are_looked_at() {
     let looks = ["/r/projects/p/b", "/r/projects/p/a", "/r/projects/p/c"];
     assert_eq!(sim.looks(), looks, "nobody lives in d");
 }
+
+#[test]
+fn a_clock_that_jumps_makes_everything_be_looked_at() {
+    for jump_ms in [0, HOUR_MS, -HOUR_MS] {
+        let mut sim = settled();
+        sim.pass_ms(61 * SECOND_MS);
+        for dir in sim.looks() {
+            sim.list(&dir, &[]);
+        }
+        sim.effects.clear();
+        sim.now.wall_ms += jump_ms;
+        sim.pass_ms(61 * SECOND_MS);
+        let is_thorough = sim.looks().iter().any(|it| it == "/r/projects/p");
+        assert_eq!(is_thorough, jump_ms != 0, "after {jump_ms} ms: {:?}", sim.looks());
+    }
+}

@@ -272,3 +272,33 @@ fn the_repository_of_a_session_that_has_ended_is_asked_for_its_line() {
     sandbox.sh(&sandbox.path("p"), "git checkout -qb other");
     assert_eq!(repo_of(&sandbox.oneshot(), "s1").unwrap().branch.as_deref(), Some("other"));
 }
+
+#[test]
+fn what_killed_ones_left_is_swept_by_the_next_start() {
+    let sandbox = sandbox();
+    drop(sandbox.start_watcher());
+    let sync = sandbox.state.join("sync");
+    let leave = |name: &str| {
+        drop(std::os::unix::net::UnixDatagram::bind(sync.join(name)).unwrap());
+    };
+    let left = || fs_err::read_dir(&sync).unwrap().count();
+    leave("1");
+    leave("2");
+    assert_eq!(left(), 2);
+    sandbox.oneshot();
+    assert_eq!(left(), 0, "by one that looks once");
+    leave("1");
+    let _alive = std::os::unix::net::UnixDatagram::bind(sync.join("3")).unwrap();
+    let _watcher = sandbox.start_watcher();
+    sandbox.wait_until("by a watcher", || left() == 1);
+}
+
+#[test]
+fn a_watcher_that_starts_asks_git_once() {
+    let sandbox = sandbox();
+    let _watcher = sandbox.start_watcher();
+    sandbox.wait_for("git facts", |it| repo_of(it, "s1").is_some());
+    // Were it to ask again, it would within the second that it holds changes at most.
+    ccstatusd::time::pause(Duration::from_millis(1500));
+    assert_eq!(sandbox.n_git_calls(), 1, "{:#?}", sandbox.git_log());
+}
