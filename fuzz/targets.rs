@@ -112,8 +112,6 @@ pub(crate) fn snapshot(bytes: &[u8]) {
         config: Vec::new(),
         git_timeout: Config::default().git.timeout(),
         commands: BTreeMap::new(),
-        config: Vec::new(),
-        git_timeout: Config::default().git.timeout(),
         cookies: None,
     };
     let now = Now::read();
