@@ -9,7 +9,7 @@ use std::cmp::Ordering;
 use std::io::{self, BufRead, BufReader};
 use std::path::Path;
 
-use memchr::memchr2;
+use memchr::{memchr, memchr2};
 use serde::Deserialize;
 use serde_json::ser::{Formatter, Serializer};
 
@@ -32,7 +32,7 @@ pub fn read_part(
     cwd: Option<&str>,
 ) -> Result<Snapshot, Unusable> {
     let bytes = open_bounded(path, MAX_SNAPSHOT)
-        .and_then(|(file, _)| part(BufReader::with_capacity(16 << 10, file), session, cwd));
+        .and_then(|(file, _)| part(BufReader::with_capacity(32 << 10, file), session, cwd));
     parse(&bytes.map_err(|it| unusable(&it))?)
 }
 
@@ -105,59 +105,98 @@ pub fn part(
     session: Option<&SessionId>,
     cwd: Option<&str>,
 ) -> io::Result<Vec<u8>> {
-    #[derive(Default, Deserialize)]
-    #[serde(default)]
-    struct Place {
-        repo: Option<String>,
-    }
-
     // An id has nothing that would be escaped.
     let session = session.map(|it| format!("\"{}\":", it.0));
-    let mut repo = None;
-    let mut section = None;
-    let mut part = Vec::new();
+    let mut part = Part { session, cwd, repo: None, section: None, bytes: Vec::new() };
+    // The beginning of a line that goes on in the next piece.
     let mut line = Vec::new();
-    while file.read_until(b'\n', &mut line)? > 0 {
-        let text = line.strip_suffix(b"\n").unwrap_or(&line);
-        let entry = text.strip_suffix(b",").unwrap_or(text);
-        match section {
+    loop {
+        let mut piece = file.fill_buf()?;
+        let n_bytes = piece.len();
+        if n_bytes == 0 {
+            part.add(&line);
+            return Ok(part.bytes);
+        }
+        while let Some(end) = memchr(b'\n', piece) {
+            if line.is_empty() {
+                part.add(&piece[..end]);
+            } else {
+                line.extend_from_slice(&piece[..end]);
+                part.add(&line);
+                line.clear();
+            }
+            piece = &piece[end + 1..];
+        }
+        line.extend_from_slice(piece);
+        file.consume(n_bytes);
+    }
+}
+
+struct Part<'a> {
+    /// The wanted session as it stands at the beginning of its line.
+    session: Option<String>,
+    cwd: Option<&'a str>,
+    /// The working tree that it names.
+    repo: Option<String>,
+    section: Option<Section>,
+    bytes: Vec<u8>,
+}
+
+#[derive(Clone, Copy)]
+enum Section {
+    Sessions,
+    /// They come after the sessions, one of which names one of them.
+    Repos,
+}
+
+impl Part<'_> {
+    fn add(&mut self, line: &[u8]) {
+        let entry = line.strip_suffix(b",").unwrap_or(line);
+        let is_wanted = match self.section {
             None => {
-                section = match text {
+                self.section = match line {
                     br#""sessions":{"# => Some(Section::Sessions),
                     br#""repos":{"# => Some(Section::Repos),
                     _ => None,
                 };
-                part.extend_from_slice(text);
+                self.bytes.extend_from_slice(line);
+                return;
             }
-            Some(_) if text.starts_with(b"}") => {
-                if part.ends_with(b",") {
-                    part.pop();
+            Some(_) if line.starts_with(b"}") => {
+                self.section = None;
+                if self.bytes.ends_with(b",") {
+                    self.bytes.pop();
                 }
-                part.extend_from_slice(text);
-                section = None;
+                self.bytes.extend_from_slice(line);
+                return;
             }
-            Some(Section::Sessions) => {
-                let rest = session.as_ref().and_then(|it| entry.strip_prefix(it.as_bytes()));
-                if let Some(rest) = rest {
-                    repo = serde_json::from_slice::<Place>(rest).unwrap_or_default().repo;
-                    part.extend_from_slice(entry);
-                    part.push(b',');
-                }
-            }
-            Some(Section::Repos) => {
-                let top = key(entry).unwrap_or_default();
-                // Comparing by components is dear, and seldom of use.
-                let is_around =
-                    |it: &str| it.starts_with(&*top) && Path::new(it).starts_with(&*top);
-                if repo.as_deref() == Some(&*top) || !top.is_empty() && cwd.is_some_and(is_around) {
-                    part.extend_from_slice(entry);
-                    part.push(b',');
-                }
-            }
+            Some(Section::Sessions) => self.is_session(entry),
+            Some(Section::Repos) => self.is_repo(entry),
+        };
+        if is_wanted {
+            self.bytes.extend_from_slice(entry);
+            self.bytes.push(b',');
         }
-        line.clear();
     }
-    Ok(part)
+
+    fn is_session(&mut self, entry: &[u8]) -> bool {
+        #[derive(Default, Deserialize)]
+        #[serde(default)]
+        struct Place {
+            repo: Option<String>,
+        }
+        let session = self.session.as_ref().and_then(|it| entry.strip_prefix(it.as_bytes()));
+        let Some(session) = session else { return false };
+        self.repo = serde_json::from_slice::<Place>(session).unwrap_or_default().repo;
+        true
+    }
+
+    fn is_repo(&self, entry: &[u8]) -> bool {
+        let top = key(entry).unwrap_or_default();
+        // Comparing by components is dear, and seldom of use.
+        let is_around = |it: &str| it.starts_with(&*top) && Path::new(it).starts_with(&*top);
+        self.repo.as_deref() == Some(&*top) || !top.is_empty() && self.cwd.is_some_and(is_around)
+    }
 }
 
 /// The key of a map's entry.
@@ -169,13 +208,6 @@ fn key(entry: &[u8]) -> Option<Cow<'_, str>> {
     }
     let mut parser = serde_json::Deserializer::from_slice(entry);
     String::deserialize(&mut parser).ok().map(Cow::Owned)
-}
-
-#[derive(Clone, Copy)]
-enum Section {
-    Sessions,
-    /// They come after the sessions, one of which names one of them.
-    Repos,
 }
 
 #[cfg(test)]
