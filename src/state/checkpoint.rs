@@ -21,31 +21,36 @@ use crate::watch::Stamp;
 
 /// See the module. A file of which it does not know is read from its beginning, so it may be taken
 /// at any moment.
+///
+/// `T` is [`Found`], or what is written in its place: references, since thousands of files have
+/// megabytes of it.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Checkpoint<'a> {
+pub struct Checkpoint<'a, T> {
     /// The ledger keeps costs, which are those of these prices.
     prices: u64,
-    roots: Vec<SavedRoot<'a>>,
+    roots: Vec<SavedRoot<'a, T>>,
 }
 
+/// How far a transcript was read, and what it says up to there.
+pub(super) type Found = (Cursor, TranscriptFacts);
+
 #[derive(Debug, Serialize, Deserialize)]
-struct SavedRoot<'a> {
+struct SavedRoot<'a, T> {
     path: Cow<'a, str>,
     ledger: Cow<'a, Ledger>,
-    files: Vec<SavedFile<'a>>,
+    files: Vec<SavedFile<'a, T>>,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
-struct SavedFile<'a> {
+struct SavedFile<'a, T> {
     path: Cow<'a, str>,
     stamp: Option<Stamp>,
-    cursor: Cow<'a, Cursor>,
-    facts: Cow<'a, TranscriptFacts>,
+    found: T,
 }
 
 impl State {
     /// What a later process can go on from. Nothing is due to be kept then.
-    pub fn checkpoint(&mut self) -> Checkpoint<'_> {
+    pub fn checkpoint(&mut self) -> Checkpoint<'_, (&Cursor, &TranscriptFacts)> {
         self.unsaved = None;
         let files = |root: &Path| {
             let files = self.files.iter().filter(|(_, it)| it.root == root);
@@ -53,8 +58,7 @@ impl State {
                 Some(SavedFile {
                     path: path.to_str()?.into(),
                     stamp: it.stamp,
-                    cursor: Cow::Borrowed(it.cursor.as_ref()?),
-                    facts: Cow::Borrowed(&it.facts),
+                    found: (it.cursor.as_ref()?, &it.facts),
                 })
             });
             saved.collect()
@@ -75,7 +79,7 @@ impl State {
     }
 
     /// Goes on from what an earlier process kept. To be called before anything was read.
-    pub fn restore(&mut self, checkpoint: Checkpoint<'_>, now: Now) -> Vec<Effect> {
+    pub fn restore(&mut self, checkpoint: Checkpoint<'_, Found>, now: Now) -> Vec<Effect> {
         if checkpoint.prices == fingerprint(&self.settings.prices) {
             for saved in checkpoint.roots {
                 self.restore_root(saved, now);
@@ -85,7 +89,7 @@ impl State {
         std::mem::take(&mut self.effects)
     }
 
-    fn restore_root(&mut self, saved: SavedRoot<'_>, now: Now) {
+    fn restore_root(&mut self, saved: SavedRoot<'_, Found>, now: Now) {
         let path = Path::new(&*saved.path);
         let Some(root) = self.roots.get_mut(path) else { return };
         root.ledger = saved.ledger.into_owned().restored(self.settings.prices.clone());
@@ -103,16 +107,16 @@ impl State {
         }
     }
 
-    fn restore_file(&mut self, root_path: &Path, saved: SavedFile<'_>, now: Now) {
+    fn restore_file(&mut self, root_path: &Path, saved: SavedFile<'_, Found>, now: Now) {
         let path = Path::new(&*saved.path);
         let Some(place) = claude::place(root_path, path) else { return };
         let Some(root) = self.roots.get_mut(root_path) else { return };
-        let facts = saved.facts.into_owned();
+        let (cursor, facts) = saved.found;
         let mut file = File::new(&mut root.ledger, root_path, path, place);
         root.skipped_lines += facts.skipped_lines;
         file.session = file.session.or_else(|| session_of(&facts));
         file.stamp = saved.stamp;
-        file.cursor = Some(saved.cursor.into_owned());
+        file.cursor = Some(cursor);
         file.facts = facts;
         let grew_ms = file.stamp.map_or(0, |it| it.modified_ms);
         let grew_ms = grew_ms.min(file.facts.last_line_ms.unwrap_or(i64::MAX)).min(now.wall_ms);

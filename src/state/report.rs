@@ -121,7 +121,7 @@ impl State {
         now: Now,
     ) -> schema::Session {
         let facts = self.transcript_facts(session);
-        let told = session.told.as_ref().filter(|_| self.is_current(session));
+        let told = session.told.as_deref().filter(|_| self.is_current(session));
         let totals = self.roots.get(&key.0).and_then(|it| it.ledger.session(&key.1));
         let replied_ms = facts.and_then(|it| it.last_reply_ms);
         let cost = match told.and_then(|it| Some((it.at_ms, it.facts.cost_usd?))) {
@@ -289,7 +289,7 @@ impl State {
                 client_version: before.client_version.clone(),
                 ..ClientFacts::default()
             };
-            session.told = Some(Told { facts, at_ms });
+            session.told = Some(Box::new(Told { facts, at_ms }));
         }
     }
 }

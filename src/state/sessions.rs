@@ -26,8 +26,9 @@ const MAX_ROOTS: usize = 16;
 pub(super) struct Session {
     pub(super) transcript: Option<PathBuf>,
     pub(super) agents: BTreeSet<PathBuf>,
-    pub(super) process: Option<SessionFile>,
-    pub(super) told: Option<Told>,
+    pub(super) process: Option<Box<SessionFile>>,
+    /// Large, and of thousands of sessions a few have one.
+    pub(super) told: Option<Box<Told>>,
     pub(super) grew_ms: i64,
     pub(super) asked_ms: i64,
     /// Its process ended: earlier signs of life count no more.
@@ -81,8 +82,8 @@ impl State {
         let Some((key, found)) = found else { return };
         if found.lives {
             let session = self.sessions.entry(key.clone()).or_default();
-            if session.process.as_ref() != Some(&found.file) {
-                session.process = Some(found.file);
+            if session.process.as_deref() != Some(&found.file) {
+                session.process = Some(Box::new(found.file));
                 self.is_dirty = true;
             }
             self.refresh_session(&key, now);
@@ -96,7 +97,7 @@ impl State {
     /// One process of a session ended. It may be open in another.
     fn end_session(&mut self, key: &SessionKey, now: Now) {
         let other = self.processes.values().find(|(it, process)| it == key && process.lives);
-        let other = other.map(|(_, it)| it.file.clone());
+        let other = other.map(|(_, it)| Box::new(it.file.clone()));
         if let Some(it) = self.sessions.get_mut(key) {
             it.process = other;
             it.ended_ms = now.wall_ms;
@@ -151,7 +152,7 @@ impl State {
         let is_news =
             is_told && session.told.as_ref().is_none_or(|it| !says_the_same(&it.facts, &facts));
         if is_told {
-            session.told = Some(Told { facts, at_ms: now.wall_ms });
+            session.told = Some(Box::new(Told { facts, at_ms: now.wall_ms }));
         }
         session.asked_ms = now.wall_ms;
         if is_news {

@@ -44,8 +44,8 @@ impl SlotKey {
 pub struct Slot {
     /// In sum.
     pub sums: Sums,
-    /// How many entries are how many milliseconds into the quarter-hour.
-    times: BTreeMap<u32, u32>,
+    /// How many entries are how many milliseconds into the quarter-hour, in order.
+    times: Vec<(u32, u32)>,
 }
 
 /// What was used, slot by slot; empty slots are not there.
@@ -55,7 +55,10 @@ pub type Slots = BTreeMap<SlotKey, Slot>;
 pub fn insert(slots: &mut Slots, at_ms: i64, sums: &Sums) {
     let slot = slots.entry(SlotKey::of(at_ms)).or_default();
     slot.sums += sums;
-    *slot.times.entry(into_quarter(at_ms)).or_default() += 1;
+    match slot.find(at_ms) {
+        Ok(index) => slot.times[index].1 += 1,
+        Err(index) => slot.times.insert(index, (into_quarter(at_ms), 1)),
+    }
 }
 
 /// Takes an entry back that was counted before.
@@ -63,11 +66,10 @@ pub fn remove(slots: &mut Slots, at_ms: i64, sums: &Sums) {
     let key = SlotKey::of(at_ms);
     let Some(slot) = slots.get_mut(&key) else { return };
     slot.sums -= sums;
-    let time = into_quarter(at_ms);
-    if let Some(n) = slot.times.get_mut(&time) {
-        *n -= 1;
-        if *n == 0 {
-            slot.times.remove(&time);
+    if let Ok(index) = slot.find(at_ms) {
+        slot.times[index].1 -= 1;
+        if slot.times[index].1 == 0 {
+            slot.times.remove(index);
         }
     }
     if slot.times.is_empty() {
@@ -146,13 +148,17 @@ fn sum_up(slots: &Slots, start_ms: i64, keys: &[SlotKey], now_ms: i64) -> Option
 }
 
 impl Slot {
+    fn find(&self, at_ms: i64) -> Result<usize, usize> {
+        self.times.binary_search_by_key(&into_quarter(at_ms), |(time, _)| *time)
+    }
+
     fn first_ms(&self, key: SlotKey) -> i64 {
-        let (time, _) = self.times.first_key_value().expect("empty slots are removed");
+        let (time, _) = self.times.first().expect("empty slots are removed");
         key.quarter_ms() + i64::from(*time)
     }
 
     fn last_ms(&self, key: SlotKey) -> i64 {
-        let (time, _) = self.times.last_key_value().expect("empty slots are removed");
+        let (time, _) = self.times.last().expect("empty slots are removed");
         key.quarter_ms() + i64::from(*time)
     }
 }
