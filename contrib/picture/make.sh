@@ -1,15 +1,21 @@
 #!/usr/bin/env bash
-# Makes docs/demo.svg, the picture in the README: the screen of contrib/demo.sh after 20 seconds,
-# as tmux has it. Nothing in it is drawn by hand.
+# Makes the pictures in the README, of a screen as tmux has it. Nothing in them is drawn by hand.
 #
-#   contrib/picture/make.sh [FILE]      needs tmux, and what demo.sh needs
+#   contrib/picture/make.sh demo [FILE]     docs/demo.svg: contrib/demo.sh after 20 seconds
+#   contrib/picture/make.sh themes [FILE]   docs/themes.svg: `ccstatusd show --preview`
+#
+# Needs tmux, and what demo.sh needs.
 
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-picture=${1:-$here/../../docs/demo.svg}
-columns=${COLUMNS_OF_PICTURE:-118}
-seconds=20
+which=${1:-}
+picture=${2:-$here/../../docs/$which.svg}
+case $which in
+    demo) columns=118 rows=20 seconds=20 ;;
+    themes) columns=118 rows=42 seconds=2 ;;
+    *) sed -n '2,/^$/s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+esac
 
 # A server of its own: the caller's tmux, its configuration and its sessions stay out of it.
 socket=ccstatusd-picture-$$
@@ -29,7 +35,9 @@ trap stop EXIT
 # Built first, so that the picture is not one of a compiler.
 if [ -z "${CCSTATUSD:-}" ]; then
     (cd "$here/../.." && cargo build --release)
+    CCSTATUSD=$here/../../target/release/ccstatusd
 fi
+export CCSTATUSD
 
 # Full colours inside tmux, or the capture would hold the nearest of 256.
 cat >"$work/tmux.conf" <<'CONF'
@@ -38,8 +46,14 @@ set -as terminal-features ",*:RGB"
 set -g status off
 CONF
 unset NO_COLOR TMUX
+case $which in
+    demo) screen="exec '$here/../demo.sh' --seconds 60" ;;
+    # With nothing configured, and without what is there twice then.
+    themes) screen="HOME='$work' COLUMNS=$((columns - 2)) '$CCSTATUSD' show --preview |
+        sed -n '/preset default/,/palette terminal/{/palette/!p}'; exec sleep 60" ;;
+esac
 LC_ALL=C.UTF-8 COLORTERM=truecolor tmux -L "$socket" -f "$work/tmux.conf" \
-    new-session -d -s demo -x "$columns" -y 20 "exec '$here/../demo.sh' --seconds 60"
+    new-session -d -s demo -x "$columns" -y "$rows" "$screen"
 sleep "$seconds"
 tmux -L "$socket" capture-pane -t demo -ep >"$work/screen"
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Turns a terminal screen into a picture: `tmux capture-pane -ep` on stdin, SVG on stdout.
 
-    screen_to_svg.py [--title TEXT] [--columns N] < screen > picture.svg
+    screen_to_svg.py [--title TEXT] [--columns N] [--light] < screen > picture.svg
 
 Every run of characters is put at its own place in the grid, and wide characters stand alone, so
 the columns stay straight whatever font the viewer has.
@@ -23,6 +23,14 @@ THEME = [
     "#3b3d4f", "#f0768b", "#8fce72", "#e3b866", "#74a2f4", "#bb96f5", "#6ecdea", "#bfc3d6",
     "#6b7089", "#ff8f9f", "#a9e28c", "#f4cf85", "#93b8ff", "#d0b0ff", "#93e0f5", "#ffffff",
 ]
+# The same on white paper.
+LIGHT = {
+    "FOREGROUND": "#24292f", "BACKGROUND": "#ffffff", "FRAME": "#e4e6eb",
+    "THEME": [
+        "#24292f", "#b3261e", "#1a7331", "#7d5200", "#0b57d0", "#8430a8", "#006a79", "#6e7781",
+        "#57606a", "#c4302b", "#2a8a44", "#9a6700", "#2f6fe0", "#a04cc8", "#1a8a9a", "#8c959f",
+    ],
+}
 # What the alternate character set (between SO and SI) stands for.
 LINE_DRAWING = str.maketrans("jklmnqtuvwxa~", "┘┐┌└┼─├┤┴┬│▒·")
 
@@ -42,6 +50,8 @@ TOKEN = re.compile(
 BLOCKS = {chr(0x2588 + at): ((8 - at) / 8, 1.0) for at in range(8)}
 BLOCKS |= {"░": (1, 0.25), "▒": (1, 0.5), "▓": (1, 0.75)}
 FULL_WIDTH = [char for char, (share, _) in BLOCKS.items() if share == 1]
+# Few fonts have powerline's arrow.
+ARROW = "\ue0b0"
 
 
 @dataclass(frozen=True)
@@ -220,7 +230,8 @@ def draw_run(run, top):
     x, width = number(PADDING + run.column * CELL_WIDTH), number(run.cells * CELL_WIDTH)
     front, back = run.style.colours()
     if back != BACKGROUND:
-        yield f'<rect x="{x}" y="{top}" width="{width}" height="{CELL_HEIGHT}" fill="{back}"/>'
+        yield (f'<rect x="{x}" y="{top}" width="{width}" height="{CELL_HEIGHT}" fill="{back}" '
+               f'shape-rendering="crispEdges"/>')
     decoration = " ".join(name for name, on in (
         ("underline", run.style.underline), ("line-through", run.style.strike)) if on)
     if not decoration:
@@ -232,6 +243,11 @@ def draw_run(run, top):
         cells = run.cells - (len(run.text) - len(bare))
         run = Run(column, run.style, bare, cells)
         x, width = number(PADDING + run.column * CELL_WIDTH), number(run.cells * CELL_WIDTH)
+    if run.text[0] == ARROW:
+        left, right = PADDING + run.column * CELL_WIDTH, PADDING + (run.column + 1) * CELL_WIDTH
+        yield (f'<path d="M{number(left)} {top}L{number(right)} {number(top + CELL_HEIGHT / 2)}'
+               f'L{number(left)} {top + CELL_HEIGHT}z" fill="{front}"/>')
+        return
     if run.text[0] in BLOCKS:
         share, strength = BLOCKS[run.text[0]]
         yield (f'<rect x="{x}" y="{top + 2}" width="{number(CELL_WIDTH * run.cells * share)}" '
@@ -257,7 +273,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--title", default="ccstatusd")
     parser.add_argument("--columns", type=int, help="width of the terminal (default: the longest row)")
+    parser.add_argument("--light", action="store_true", help="a light terminal")
     options = parser.parse_args()
+    if options.light:
+        globals().update(LIGHT)
     sys.stdin.reconfigure(encoding="utf-8", errors="replace", newline="\n")
     sys.stdout.reconfigure(encoding="utf-8")
     for line in draw(parse(sys.stdin.read()), options.title, options.columns):

@@ -522,3 +522,66 @@ pub(crate) fn describe_ink(ink: Ink) -> String {
     words.extend(ink.bg.map(|it| format!("bg:{}", color(it))));
     if words.is_empty() { "none".to_owned() } else { words.join(" ") }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As the Web Content Accessibility Guidelines compute it: from 1 to 21.
+    fn contrast(one: Color, other: Color) -> f64 {
+        let luminance = |it: Color| {
+            let linear = components(it).map(|it| {
+                let it = f64::from(it) / 255.0;
+                if it <= 0.04045 { it / 12.92 } else { ((it + 0.055) / 1.055).powf(2.4) }
+            });
+            0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+        };
+        let (one, other) = (luminance(one) + 0.05, luminance(other) + 0.05);
+        one.max(other) / one.min(other)
+    }
+
+    #[test]
+    fn every_palette_can_be_read_on_what_it_is_made_for() {
+        for palette in &PALETTES {
+            let Some(background) = palette.background else { continue };
+            for ((name, _), ink) in MEANINGS.iter().zip(palette.inks) {
+                let Some(fg) = ink.fg else { panic!("{} {name} has no colour", palette.name) };
+                // The guidelines want 4.5 of text.
+                let contrast_on = |ground| contrast(fg, ground);
+                assert!(contrast_on(background) >= 4.5, "{} {name}", palette.name);
+                for ground in palette.grounds {
+                    let contrast = contrast_on(ground);
+                    assert!(contrast >= 4.0, "{} {name}: {contrast} as powerline", palette.name);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_style_is_read_as_it_is_described() {
+        for text in ["none", "bold", "dim italic underline 208", "bright-red bg:black", "#0a0B0c"] {
+            let ink = parse_ink(text).unwrap();
+            assert_eq!(describe_ink(ink), text.to_lowercase());
+            assert_eq!(parse_ink(&describe_ink(ink)).unwrap(), ink);
+        }
+        for text in ["256", "#12345", "#12345g", "#+12345", "blak", "bright-", "bg:", "-1"] {
+            assert!(parse_ink(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn colours_are_reduced_to_the_nearest() {
+        let orange = Color::Rgb(255, 135, 0);
+        assert_eq!(reduce(orange, Depth::True), orange);
+        assert_eq!(reduce(orange, Depth::Indexed), Color::Index(208));
+        assert_eq!(reduce(Color::Rgb(250, 10, 10), Depth::Ansi), Color::Index(9));
+        assert_eq!(reduce(Color::Index(208), Depth::Ansi), Color::Index(3));
+        assert_eq!(reduce(Color::Index(13), Depth::Ansi), Color::Index(13));
+    }
+
+    #[test]
+    fn a_line_without_colour_has_no_escape_sequence_at_all() {
+        let painted = "\x1b]8;;https://x/\x1b\\a\x1b]8;;\x1b\\ \x1b[1;38;5;3mb\x1b[0m c\x1b[0m";
+        assert_eq!(plain(painted), "a b c");
+    }
+}

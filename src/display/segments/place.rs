@@ -45,7 +45,7 @@ pub(super) const ROWS: &[Row] = &[
         ],
         format: "{branch}( {bare})( in {worktree})( {ahead}{behind})( {stashes})( {operation})\
                  ( {conflicts})( {staged})( {unstaged})( {untracked})",
-        short: "{branch}( {operation})( {conflicts})",
+        short: "{branch}( {operation})( {conflicts})( {ahead}{behind}{staged}{unstaged}{untracked})",
         priority: 90,
         max_width: 100,
         symbols: &[
