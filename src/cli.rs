@@ -61,7 +61,7 @@ Environment:
   CLAUDE_CONFIG_DIR  config roots, separated by commas [~/.claude, ~/.config/claude]
   CCSTATUSD_DIR      the state directory [$XDG_STATE_HOME/ccstatusd, ~/.local/state/ccstatusd]
   CCSTATUSD_LOG      what to log: error, warn, info, debug [info]
-  NO_COLOR, COLUMNS  heeded by show
+  NO_COLOR, FORCE_COLOR, COLUMNS  heeded by show
 
 Files:
   ~/.config/ccstatusd/config.toml   the configuration; all of it is optional

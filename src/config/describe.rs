@@ -38,8 +38,8 @@ pub fn describe(config: &Config, path: Option<&Path>) -> String {
     out.gap();
     out.comment(
         "Settings of single segments. `format` is made of the parts that are listed, as above; \
-         `short` is the same where there is no room for that, and of priority 80 and more shown \
-         rather than nothing; of `priority` the highest gets columns first; what takes more than \
+         `short` is the same where there is no room for that; a format of your own has none but \
+         your own. Of `priority` the highest gets columns first; what takes more than \
          `max_width` is cut. `colors.PART` is the colour of a part, and `colors.label` that of the \
          text around them. What wants a look, by `warning` and `alarm`, keeps its colour.",
     );
@@ -179,7 +179,8 @@ fn segment(row: &Row, config: &Config, out: &mut Page) {
         let table = format!("segments.{path}");
         out.table(&table, *own != usual);
         out.value("format", own.format.as_deref().map(quoted), &quoted(row.format));
-        out.value("short", own.short.as_deref().map(quoted), &quoted(row.short));
+        let short = if own.format.is_none() { row.short } else { "" };
+        out.value("short", own.short.as_deref().map(quoted), &quoted(short));
         out.value("priority", own.priority.map(|it| it.to_string()), &row.priority.to_string());
         out.value("max_width", own.max_width.map(|it| it.to_string()), &row.max_width.to_string());
         if let Some((warning, alarm)) = row.thresholds {

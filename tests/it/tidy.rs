@@ -73,3 +73,16 @@ fn the_readme_and_the_help_agree_on_exit_codes() {
         assert!(readme.contains(&format!("\n| {code} | ")), "README.md lacks {code}");
     }
 }
+
+#[test]
+fn the_configurations_in_the_readme_make_sense() {
+    let readme = read("README.md");
+    let blocks: Vec<_> = readme.split("```toml\n").skip(1).collect();
+    assert!(blocks.len() >= 2);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    for block in blocks {
+        let (text, _) = block.split_once("```").unwrap();
+        fs_err::write(file.path(), text).unwrap();
+        ccstatusd::config::Config::load(Some(file.path())).unwrap();
+    }
+}

@@ -113,7 +113,10 @@ pub(super) fn draw(
     let chosen = view.display().segments.get(name);
     let pen = Pen { view, scope, row, argument, chosen, look };
     let format = chosen.and_then(|it| it.format.as_deref()).unwrap_or(row.format);
-    let short = chosen.and_then(|it| it.short.as_deref()).unwrap_or(row.short);
+    // The usual short form is one of the usual format.
+    let is_usual = chosen.is_none_or(|it| it.format.is_none());
+    let usual = if is_usual { row.short } else { "" };
+    let short = chosen.and_then(|it| it.short.as_deref()).unwrap_or(usual);
     let full = pen.draw(format)?;
     let least = match &full {
         it if it.has(Alarm) => ALARM_PRIORITY,
