@@ -4,7 +4,7 @@
 //! around them. **Invariant:** a line is never wider than it may be, and never ends in blanks.
 
 use super::template::{Token, Tokens};
-use super::text::{Text, width};
+use super::text::Text;
 use super::theme::{Look, Paint};
 use crate::store::schema::display::Color;
 
@@ -21,14 +21,14 @@ pub(super) struct Cell {
 
 /// A format's line, with what its segments say.
 #[derive(Debug)]
-pub(super) struct Line<'a> {
-    items: Vec<Item<'a>>,
+pub(super) struct Line {
+    items: Vec<Item>,
     cells: Vec<Cell>,
 }
 
 #[derive(Debug)]
-enum Item<'a> {
-    Text(&'a str),
+enum Item {
+    Text(Text),
     Segment(usize),
     Open,
     Close,
@@ -48,9 +48,9 @@ enum Form {
     Gone,
 }
 
-impl<'a> Line<'a> {
+impl Line {
     /// Walks a format; `draw` says what a segment has to say, if anything.
-    pub(super) fn of(format: &'a str, mut draw: impl FnMut(&'a str) -> Option<Cell>) -> Line<'a> {
+    pub(super) fn of(format: &str, mut draw: impl FnMut(&str) -> Option<Cell>) -> Line {
         let (mut items, mut cells) = (vec![Item::Open], Vec::new());
         let mut depth = 0;
         for token in Tokens::of(format) {
@@ -67,11 +67,11 @@ impl<'a> Line<'a> {
                             items.extend([Item::Close, Item::Open]);
                         }
                         if !word.is_empty() {
-                            items.push(Item::Text(word));
+                            items.push(Item::Text(Text::of(Paint::Dim, word)));
                         }
                     }
                 }
-                Token::Text(text) => items.push(Item::Text(text)),
+                Token::Text(text) => items.push(Item::Text(Text::of(Paint::Dim, text))),
                 Token::Open => {
                     depth += 1;
                     items.push(Item::Open);
@@ -161,7 +161,7 @@ impl<'a> Line<'a> {
         self.visit(forms, |it| {
             columns += match it {
                 Visible::Break => look.between,
-                Visible::Text(text) => width(text),
+                Visible::Text(text) => text.width(),
                 Visible::Cell(cell, Form::Short) => cell.short.as_ref().map_or(0, Text::width),
                 Visible::Cell(cell, _) => cell.full.width(),
             }
@@ -177,9 +177,9 @@ impl<'a> Line<'a> {
             let piece = match it {
                 Visible::Break => {
                     nth_cell += 1;
-                    look.separator(nth_cell)
+                    look.between_cells(nth_cell)
                 }
-                Visible::Text(text) => Text::of(Paint::Dim, text),
+                Visible::Text(text) => text.clone(),
                 Visible::Cell(cell, Form::Short) => cell.short.clone().unwrap_or_default(),
                 Visible::Cell(cell, _) => cell.full.clone(),
             };
@@ -253,7 +253,7 @@ impl<'a> Line<'a> {
 enum Visible<'a> {
     /// Between two cells.
     Break,
-    Text(&'a str),
+    Text(&'a Text),
     Cell(&'a Cell, Form),
 }
 

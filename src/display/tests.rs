@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use unicode_segmentation::UnicodeSegmentation;
 use unicode_width::UnicodeWidthStr;
 
-use crate::store::schema::display::Depth;
+use crate::store::schema::display::{self, Depth, Display};
 use crate::store::schema::{
     Block, BlockSource, ClientFacts, Context, Cost, CostSource, Degraded, Limit, Limits, Model,
     Repo, RepoKey, Root, RootKey, Session, SessionId, Snapshot, Totals, Usage,
@@ -468,7 +468,83 @@ fn what_others_wrote_cannot_steer_the_terminal() {
     check_git(|it| it.error = Some("\x07".to_owned()), "main 0s ago · git: �");
 }
 
+/// Formats, broken ones among them.
+fn format() -> impl Strategy<Value = String> {
+    let piece = prop::sample::select(vec![
+        "{git}",
+        "{model}",
+        "{context}",
+        "{pr}",
+        "{x}",
+        "{}",
+        "{",
+        "}",
+        "(",
+        ")",
+        " ",
+        "  ",
+        "\\",
+        "\n",
+        "日",
+        "text",
+        "\u{200d}",
+        "\x1b[2J",
+    ]);
+    prop::collection::vec(piece, 0..20).prop_map(|it| it.concat())
+}
+
+/// What a snapshot could say of it, whoever wrote that.
+fn displays() -> impl Strategy<Value = Display> {
+    let preset = prop::sample::select(vec!["default", "ascii", "powerline", "compact", "?"]);
+    let segment = (format(), format(), any::<[u16; 2]>(), any::<[f64; 3]>(), any::<String>());
+    (format(), format(), preset, any::<String>(), 0..9_u16, segment).prop_map(
+        |(format, part, preset, separator, padding, (full, short, widths, shares, symbol))| {
+            let segment = display::Segment {
+                format: Some(full.replace("{git}", "{branch}").replace("{model}", "{percent}")),
+                short: Some(short.replace("{git}", "{name}").replace("{model}", "{bar}")),
+                max_width: Some(widths[0] % 99),
+                bar_width: Some(widths[1] % 99),
+                warning: Some(shares[0]),
+                alarm: Some(shares[1]),
+                mark: Some(shares[2]),
+                symbols: ["full", "ahead"].map(|it| (it.to_owned(), symbol.clone())).into(),
+                ..display::Segment::default()
+            };
+            let theme = display::Theme {
+                preset: Some(preset.to_owned()),
+                palette: Some(part),
+                separator: Some(separator),
+                padding,
+                ..display::Theme::default()
+            };
+            let segments = ["git", "context", "model", "five_hour"];
+            let segments = segments.map(|it| (it.to_owned(), segment.clone())).into();
+            Display { format: Some(format), theme, segments }
+        },
+    )
+}
+
 proptest! {
+    #[test]
+    fn no_display_breaks_a_line(display in displays(), columns in 0_usize..80) {
+        let mut snapshot = snapshot();
+        let padding = usize::from(display.theme.padding);
+        snapshot.display = display;
+        let source = Source::Snapshot(&snapshot);
+        let style = Style { columns: Some(columns), depth: Depth::None };
+        let drawn = show(source, Watcher::Gone, &ClientFacts::default(), &style);
+        let coloured = Style { depth: Depth::True, ..style };
+        let coloured = show(source, Watcher::Gone, &ClientFacts::default(), &coloured);
+        let usable = columns.saturating_sub(3 + 2 * padding).max(1);
+        for line in drawn.split('\n') {
+            check_shape(line, usable);
+        }
+        // Powerline's edges are blanks on a background.
+        for line in super::without_colour(&coloured).split('\n') {
+            prop_assert!(super::text::width(line) <= usable, "{line:?} in {usable}");
+        }
+    }
+
     #[test]
     fn nothing_breaks_the_line(
         text in any::<String>(),

@@ -7,7 +7,7 @@
 
 use std::fmt::Write;
 
-use super::text::{Text, width};
+use super::text::Text;
 use crate::store::schema::display::{Color, Depth, Ink, Theme};
 
 /// What a piece of text means; colours follow from it.
@@ -233,14 +233,15 @@ pub(super) struct Look<'a> {
     theme: &'a Theme,
     /// Whether cells stand on backgrounds.
     is_framed: bool,
+    separator: &'a str,
     /// Columns between two cells.
     pub(super) between: usize,
     /// Columns around all of them.
     pub(super) around: usize,
 }
 
-/// Below this, backgrounds and arrows would leave nothing of the line.
-const LEAST_FRAMED: usize = 16;
+/// Where there is less room than this between the edges, cells stand on no backgrounds.
+const LEAST_FRAMED: usize = 12;
 
 impl<'a> Look<'a> {
     /// `depth` is what the terminal can show, `usable` how many columns there are.
@@ -255,22 +256,28 @@ impl<'a> Look<'a> {
         // Colours made for a background would not survive sixteen that are made for another.
         let name = theme.palette.as_deref().unwrap_or(preset.palette);
         let palette = find(&PALETTES, |it| depth > Depth::Ansi && it.name == name);
-        let is_framed = preset.has_grounds && usable.is_none_or(|it| it >= LEAST_FRAMED);
-        let separator = theme.separator.as_deref().unwrap_or(preset.separator);
-        let between = width(separator) + if is_framed { 2 } else { 0 };
+        let arrow = theme.separator.as_deref().unwrap_or(preset.separator);
+        let least = Text::of(Paint::Dim, arrow).width() + 2 + LEAST_FRAMED;
+        // Without colours there is nothing to stand on.
+        let is_framed =
+            preset.has_grounds && depth > Depth::None && usable.is_none_or(|it| it >= least);
+        let unframed = if preset.has_grounds { DEFAULT.separator } else { preset.separator };
+        let separator = match &theme.separator {
+            Some(own) => own,
+            None if is_framed => preset.separator,
+            None => unframed,
+        };
+        let columns = Text::of(Paint::Dim, separator).width();
         Look {
             preset,
             palette: palette.unwrap_or(&PALETTES[0]),
             depth,
             theme,
             is_framed,
-            between,
-            around: if is_framed { 2 + width(separator) } else { 0 },
+            separator,
+            between: columns + if is_framed { 2 } else { 0 },
+            around: if is_framed { columns + 2 } else { 0 },
         }
-    }
-
-    fn separator_text(&self) -> &'a str {
-        self.theme.separator.as_deref().unwrap_or(self.preset.separator)
     }
 
     fn ground(&self, nth: usize) -> Color {
@@ -278,14 +285,14 @@ impl<'a> Look<'a> {
     }
 
     /// What stands before the `nth` cell.
-    pub(super) fn separator(&self, nth: usize) -> Text {
+    pub(super) fn between_cells(&self, nth: usize) -> Text {
         if !self.is_framed {
-            return Text::of(Paint::Dim, self.separator_text());
+            return Text::of(Paint::Dim, self.separator);
         }
         let (before, after) = (self.ground(nth + 1), self.ground(nth));
         let mut text = Text::of(Paint::Own(Ink { bg: Some(before), ..NO_INK }), " ");
         let arrow = Ink { fg: Some(before), bg: Some(after), ..NO_INK };
-        text.put(Paint::Own(arrow), self.separator_text());
+        text.put(Paint::Own(arrow), self.separator);
         text.put(Paint::Own(Ink { bg: Some(after), ..NO_INK }), " ");
         text
     }
@@ -298,7 +305,7 @@ impl<'a> Look<'a> {
         let last = self.ground(cells[pieces.len() - 1]);
         let edge = |ground| Text::of(Paint::Own(Ink { bg: Some(ground), ..NO_INK }), " ");
         let mut end = edge(last);
-        end.put(Paint::Own(Ink { fg: Some(last), ..NO_INK }), self.separator_text());
+        end.put(Paint::Own(Ink { fg: Some(last), ..NO_INK }), self.separator);
         let pieces = pieces.into_iter().zip(cells).map(|(it, nth)| (it, Some(self.ground(*nth))));
         let start = std::iter::once((edge(self.ground(0)), None));
         start.chain(pieces).chain([(end, None)]).collect()

@@ -195,6 +195,62 @@ fn the_environment_names_the_session_where_the_input_does_not() {
 }
 
 #[test]
+fn colours_are_those_that_the_terminal_has_and_the_user_wants() {
+    let mut snapshot = snapshot();
+    snapshot.display.theme.palette = Some("dark".to_owned());
+    let json = serde_json::to_vec(&snapshot).unwrap();
+    let check = |vars: &[(&'static str, &str)], expected: &str| {
+        let mut sandbox = Sandbox::new();
+        sandbox.publish(&json);
+        sandbox.env.remove("NO_COLOR");
+        for (name, value) in vars {
+            sandbox.set(name, value);
+        }
+        let shown = sandbox.show(br#"{"session_id":"one"}"#);
+        let start = shown.split("/w/p").next().unwrap();
+        assert_eq!(start, expected, "{vars:?}");
+        assert_eq!(shown.contains('\x1b'), !expected.is_empty(), "{shown}");
+    };
+    let (ansi, indexed, rgb) = ("\x1b[36m", "\x1b[38;5;80m", "\x1b[38;2;111;211;216m");
+    check(&[], ansi);
+    check(&[("TERM", "xterm")], ansi);
+    check(&[("TERM", "xterm-256color")], indexed);
+    check(&[("TERM", "xterm-256color"), ("COLORTERM", "truecolor")], rgb);
+    check(&[("TERM", "dumb")], "");
+    check(&[("TERM", "dumb"), ("FORCE_COLOR", "1")], ansi);
+    check(&[("FORCE_COLOR", "true")], ansi);
+    check(&[("FORCE_COLOR", "2")], indexed);
+    check(&[("FORCE_COLOR", "3"), ("TERM", "dumb")], rgb);
+    check(&[("FORCE_COLOR", "0"), ("COLORTERM", "truecolor")], "");
+    check(&[("NO_COLOR", "1"), ("FORCE_COLOR", "3"), ("COLORTERM", "truecolor")], "");
+    check(&[("NO_COLOR", "")], ansi);
+}
+
+#[test]
+fn a_link_leads_to_the_web_or_nowhere() {
+    let mut sandbox = Sandbox::new();
+    sandbox.env.remove("NO_COLOR");
+    let shown = |url: &str| {
+        let document = serde_json::json!({"pr": {"number": 7, "url": url}});
+        sandbox.show(document.to_string().as_bytes())
+    };
+    let linked = shown("https://forge.example/p/7");
+    assert!(linked.starts_with("\x1b]8;;https://forge.example/p/7\x1b\\#7"), "{linked:?}");
+    for url in [
+        "file:///etc/passwd",
+        "javascript:alert(1)",
+        "https://x/\x1b]0;owned\x07",
+        "https://x/ y",
+        "https://x/\u{202e}",
+        &format!("https://x/{}", "y".repeat(2000)),
+        "",
+    ] {
+        let shown = shown(url);
+        assert!(shown.starts_with("#7") && !shown.contains("]8;"), "{url:?}: {shown:?}");
+    }
+}
+
+#[test]
 fn what_is_no_snapshot_says_so() {
     let sandbox = Sandbox::new();
     let path = sandbox.dir.join("snapshot.json");
