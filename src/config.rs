@@ -564,7 +564,7 @@ mod tests {
             &segment("format = '{brnch}'"),
             "there is no part brnch; did you mean branch?",
         );
-        check_refused(&segment("format = '{}'"), "there is no part ");
+        check_refused(&segment("format = '{}'"), "a part's name is missing here");
         check_refused(
             &segment("short = '('"),
             "line 2, column 9: segments.git.short: at character 1",
@@ -589,7 +589,15 @@ mod tests {
         check_refused("[segments.context]\nwarning = nan", "from 0 to 1000");
         check_refused("[theme]\npreset = 'asci'", "no preset asci; did you mean ascii?");
         check_refused("[theme]\npalette = 'drak'", "no palette drak; did you mean dark?");
-        check_refused("[theme]\ndepth = '8'", "expected one of");
+        check_refused("[theme]\ndepth = '8'", "line 2, column 9: there is no depth 8; there are");
+        check_refused("[theme]\ndepth = 25", "there is no depth 25; did you mean 256?");
+        let depth = |it| Config::parse(format!("[theme]\ndepth = {it}").as_bytes()).unwrap();
+        assert_eq!(depth("256"), depth("'256'"));
+        assert_eq!(depth("true"), depth("'true'"));
+        check_refused("[segments]\ngit = 3", "integer `3`, expected a table");
+        check_refused("[[segments]]", "expected a table");
+        check_refused("segments.git.priority = -1", "expected a whole number from 0 to 255");
+        check_refused("format = \"\"\"\n{git}\n{model\"\"\"", "in row 2, at character 1");
         check_refused("[theme]\npadding = 101", "from 0 to 100");
         check_refused("[theme]\ncolumns = 19", "from 20 to 1000");
         check_refused(&format!("[theme]\nseparator = '{}'", "x".repeat(33)), "32 characters");

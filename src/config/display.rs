@@ -35,20 +35,45 @@ pub struct ThemeConfig {
 
 /// How many colours are used.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq)]
+#[serde(try_from = "DepthValue")]
 #[expect(missing_docs, reason = "the names say it")]
 pub enum DepthConfig {
     /// As many as the terminal says it has.
     #[default]
-    #[serde(rename = "auto")]
     Auto,
-    #[serde(rename = "none")]
     None,
-    #[serde(rename = "16")]
     Ansi,
-    #[serde(rename = "256")]
     Indexed,
-    #[serde(rename = "true")]
     True,
+}
+
+/// A number of colours may be written as one.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum DepthValue {
+    Word(String),
+    Number(i64),
+    Flag(bool),
+}
+
+impl TryFrom<DepthValue> for DepthConfig {
+    type Error = String;
+
+    fn try_from(value: DepthValue) -> Result<DepthConfig, String> {
+        let word = match value {
+            DepthValue::Word(it) => it,
+            DepthValue::Number(it) => it.to_string(),
+            DepthValue::Flag(it) => it.to_string(),
+        };
+        match word.as_str() {
+            "auto" => Ok(DepthConfig::Auto),
+            "none" => Ok(DepthConfig::None),
+            "16" => Ok(DepthConfig::Ansi),
+            "256" => Ok(DepthConfig::Indexed),
+            "true" => Ok(DepthConfig::True),
+            it => Err(unknown("depth", it, ["auto", "none", "16", "256", "true"])),
+        }
+    }
 }
 
 /// `[segments.NAME]`.
@@ -118,7 +143,10 @@ fn check_format(format: &str, commands: &[&str]) -> Checked<()> {
         if nth == MAX_LINES {
             return Err(flaw(format!("it may have {MAX_LINES} lines at most")));
         }
-        template::check(line, known).map_err(|it| flaw(at(line, &it)))?;
+        template::check(line, known).map_err(|it| {
+            let row = if nth > 0 { format!("in row {}, ", nth + 1) } else { String::new() };
+            flaw(row + &at(line, &it))
+        })?;
     }
     match count.get() {
         0 => Err(flaw("it names no segment, as in \"{directory} {git}\"".to_owned())),

@@ -33,11 +33,28 @@ pub(super) fn describe(err: &toml::de::Error, text: &str) -> String {
         ["unknown field ", field, _, ref known @ ..] => {
             unknown("key", field, known.iter().copied().step_by(2))
         }
-        _ => message,
+        _ => plainly(&message),
     };
     match err.span() {
         Some(it) => format!("{}: {what}", place(text, it.start)),
         None => what,
+    }
+}
+
+/// The same in words for people who know no Rust.
+fn plainly(message: &str) -> String {
+    let words = [
+        ("expected u8", "expected a whole number from 0 to 255"),
+        ("expected u16", "expected a whole number from 0 to 65535"),
+        ("expected u64", "expected a whole number"),
+        ("expected a map", "expected a table"),
+        ("a sequence", "a list"),
+        ("type: sequence", "type: list"),
+    ];
+    let message = words.iter().fold(message.to_owned(), |it, (from, to)| it.replace(from, to));
+    match message.split_once("expected struct ") {
+        Some((before, _)) => format!("{before}expected a table"),
+        None => message,
     }
 }
 
@@ -55,6 +72,7 @@ pub(super) fn unknown<'a>(
         .min();
     let name: String = name.chars().filter(|it| !it.is_control()).take(MAX_NAME).collect();
     match near {
+        _ if name.is_empty() => format!("a {kind}'s name is missing here"),
         Some((_, near)) => format!("there is no {kind} {name}; did you mean {near}?"),
         None if known.is_empty() => format!("there is no {kind} {name}, nor any other"),
         None => format!("there is no {kind} {name}; there are {}", known.join(", ")),

@@ -34,6 +34,9 @@ enum Item {
     Close,
 }
 
+/// More than any screen has room for. What gives way is found by trying.
+const MAX_CELLS: usize = 128;
+
 /// From this priority on, what has been served makes room, and is shown in short.
 const ESSENTIAL: u8 = 80;
 
@@ -55,6 +58,7 @@ impl Line {
         let mut depth = 0;
         for token in Tokens::of(format) {
             match token {
+                Token::Name(_) if cells.len() == MAX_CELLS => {}
                 Token::Name(name) => {
                     let cell = draw(name).unwrap_or_default();
                     items.push(Item::Segment(cells.len()));

@@ -41,7 +41,17 @@ pub(super) fn known(value: Option<f64>) -> Option<f64> {
 }
 
 pub(super) fn money(usd: f64) -> String {
-    if usd < 99.995 { format!("${usd:.2}") } else { format!("${usd:.0}") }
+    match usd {
+        ..99.995 => format!("${usd:.2}"),
+        ..1e7 => format!("${usd:.0}"),
+        _ => format!("${usd:.1e}"),
+    }
+}
+
+/// A share in whole percent, always as wide as two digits. What is far above all of it is no
+/// share of anything.
+pub(super) fn percent(share: f64) -> String {
+    if share < 999.5 { format!("{share:>2.0}%") } else { ">999%".to_owned() }
 }
 
 pub(super) fn tokens(count: u64) -> String {
@@ -70,6 +80,8 @@ mod tests {
             [0.0, 9.994, 99.994, 99.996, 1234.5].map(money),
             ["$0.00", "$9.99", "$99.99", "$100", "$1234"]
         );
+        assert_eq!([0.0, 9.4, 99.6, 1e300].map(percent), [" 0%", " 9%", "100%", ">999%"]);
+        assert_eq!(money(1e300), "$1.0e300");
         let counts = [999, 1000, 212_345, 1_000_000, 1_099_999, 1_250_000, 20_000_000];
         assert_eq!(counts.map(tokens), ["999", "1k", "212k", "1M", "1M", "1.2M", "20M"]);
         assert_eq!([59 * SECOND_MS, HOUR_MS, 3 * DAY_MS].map(units), ["59s", "1h", "3d"]);

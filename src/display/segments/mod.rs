@@ -12,7 +12,7 @@ use crate::time::MINUTE_MS;
 
 use super::View;
 use super::layout::Cell;
-use super::numbers::units;
+use super::numbers::{percent, units};
 use super::scope::Scope;
 use super::template::{Token, Tokens};
 use super::text::Text;
@@ -218,9 +218,8 @@ impl Pen<'_> {
         }
     }
 
-    /// A share in whole percent, always as wide as two digits.
     fn percent(&self, out: &mut Text, share: f64) {
-        self.graded(out, share, &format!("{share:>2.0}%"));
+        self.graded(out, share, &percent(share));
     }
 
     /// A share as a bar, with a mark on it.
