@@ -224,11 +224,15 @@ fn what_lies_in_the_place_of_a_file_of_ours_is_replaced_or_refused() {
     sandbox.session("s1", &sandbox.home).reply("one");
     drop(sandbox.start_watcher());
     let precious = sandbox.path("precious");
+    // What would be taken over, were it read.
+    let mut valuable = sandbox.snapshot().unwrap();
+    valuable.seq = 5000;
+    let valuable = serde_json::to_vec(&valuable).unwrap();
     let mut n_tried = 0;
     for name in ["snapshot.json", "checkpoint", "lines/s1", "lines/latest"] {
         let path = sandbox.state.join(name);
         for (what, lay) in hostile(&path, &precious) {
-            fs_err::write(&precious, "precious").unwrap();
+            fs_err::write(&precious, &valuable).unwrap();
             clear(&path);
             lay();
             let shown = sandbox.ccstatusd().arg("show").stdin(Stdio::null()).output().unwrap();
@@ -245,7 +249,7 @@ fn what_lies_in_the_place_of_a_file_of_ours_is_replaced_or_refused() {
                 assert_eq!(n_replies(&snapshot, &sandbox.root()), 1, "{name} is {what}");
                 assert!(snapshot.seq < 1000, "{name} is {what}: {}", snapshot.seq);
             }
-            assert_eq!(fs_err::read(&precious).unwrap(), b"precious", "{name} is {what}");
+            assert_eq!(fs_err::read(&precious).unwrap(), valuable, "{name} is {what}");
             n_tried += 1;
         }
         clear(&path);
