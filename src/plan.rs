@@ -7,7 +7,7 @@
 //! source that keeps failing is asked less and less often, but is never given up. A source that
 //! waits longer goes first, so a slow one delays nobody but itself.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::RangeBounds;
 use std::time::{Duration, Instant};
 
@@ -52,6 +52,8 @@ pub struct Plan<K> {
     queue: BTreeSet<(Instant, K)>,
     /// The running tasks, and since when.
     running: BTreeMap<K, Instant>,
+    /// Tasks that came to rest, and when nothing is left to know of each.
+    resting: VecDeque<(Instant, K)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -85,7 +87,13 @@ enum Slot {
 impl<K: Ord + Clone> Plan<K> {
     /// An empty plan.
     pub fn new(policy: Policy) -> Plan<K> {
-        Plan { policy, tasks: BTreeMap::new(), queue: BTreeSet::new(), running: BTreeMap::new() }
+        Plan {
+            policy,
+            tasks: BTreeMap::new(),
+            queue: BTreeSet::new(),
+            running: BTreeMap::new(),
+            resting: VecDeque::new(),
+        }
     }
 
     /// Remembers that `key` changed. Returns whether a fetch that starts after `now` will come of
@@ -154,6 +162,7 @@ impl<K: Ord + Clone> Plan<K> {
 
     /// Takes what is due and has a slot; the caller starts it.
     pub fn take_due(&mut self, now: Instant) -> Vec<K> {
+        self.tidy(now);
         let mut taken = Vec::new();
         let mut n_free = self.policy.slots.saturating_sub(self.n_busy(now));
         while n_free > 0 {
@@ -201,6 +210,21 @@ impl<K: Ord + Clone> Plan<K> {
             };
             task.slot = Slot::Wanted { window, due, repeats: false };
             self.queue.insert((due, key.clone()));
+        } else {
+            self.resting.push_back((not_before, key.clone()));
+        }
+    }
+
+    /// Of a source that rested long enough there is nothing to know that is not so of any.
+    fn tidy(&mut self, now: Instant) {
+        while self.resting.front().is_some_and(|(until, _)| *until <= now) {
+            let Some((_, key)) = self.resting.pop_front() else { return };
+            let is_any = |it: &Task| {
+                matches!(it.slot, Slot::Idle) && it.failures == 0 && it.not_before <= Some(now)
+            };
+            if self.tasks.get(&key).is_some_and(is_any) {
+                self.tasks.remove(&key);
+            }
         }
     }
 
@@ -590,6 +614,22 @@ mod tests {
         sim.done("changed", true, 1170);
         assert_eq!(sim.take(1170), ["changed"]);
         assert!(sim.plan.is_idle(&"runs"), "nothing changed since it began");
+    }
+
+    #[test]
+    fn of_a_source_that_rested_nothing_is_kept() {
+        let mut sim = Sim::new();
+        for key in ["good", "fails"] {
+            sim.want(key, 0);
+        }
+        sim.take(150);
+        sim.done("good", true, 160);
+        sim.done("fails", false, 160);
+        let known = |it: &Sim| it.plan.tasks.keys().copied().collect::<Vec<_>>();
+        sim.take(249);
+        assert_eq!(known(&sim), ["fails", "good"], "it rests nine times as long as it took");
+        sim.take(250);
+        assert_eq!(known(&sim), ["fails"]);
     }
 
     #[test]
