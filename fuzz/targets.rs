@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use ccstatusd::config::Config;
+use ccstatusd::config::{self, Config};
 use ccstatusd::display::{self, Source, Style, View, Watcher};
 use ccstatusd::fetch::claude::client;
 use ccstatusd::fetch::claude::transcript::{Fold, TranscriptFacts};
@@ -65,6 +65,12 @@ pub(crate) fn stdin_document(bytes: &[u8]) {
     assert!(kept < KEPT, "{kept} bytes are kept");
     draw(&empty(), &clipped);
     client::parse_session_file(bytes);
+    let (columns, tasks) = client::parse_subagents(bytes);
+    let display = empty().display;
+    let columns = columns.map(|it| it.clamp(1, 300));
+    for row in display::subagents::rows(&tasks, columns, 0, &display, Depth::None) {
+        check_harmless(&row);
+    }
 }
 
 /// What git prints.
@@ -87,8 +93,15 @@ pub(crate) fn configuration(bytes: &[u8]) {
         Ok(it) => {
             it.prices();
             assert!(it.git.timeout().as_millis() >= 10);
+            let described = config::describe::describe(&it, None);
+            assert_eq!(Config::parse(described.as_bytes()).as_ref(), Ok(&it), "{described}");
+            let snapshot = Snapshot { display: it.display(), ..empty() };
+            draw(&snapshot, &ClientFacts::default());
         }
-        Err(it) => assert!(!it.is_empty()),
+        Err(it) => {
+            assert!(!it.is_empty());
+            check_harmless(&it);
+        }
     }
 }
 

@@ -361,8 +361,9 @@ impl Config {
     /// Reads what stands in the file, or says what is wrong with it.
     pub fn parse(bytes: &[u8]) -> std::result::Result<Config, String> {
         let text = str::from_utf8(bytes).map_err(|it| it.to_string())?;
-        let config: Config = toml::from_str(text).map_err(|it| flaw::describe(&it, text))?;
-        config.check().map_err(|it| it.describe(text))?;
+        let config: Config =
+            toml::from_str(text).map_err(|it| flaw::harmless(&flaw::describe(&it, text)))?;
+        config.check().map_err(|it| flaw::harmless(&it.describe(text)))?;
         Ok(config)
     }
 

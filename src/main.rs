@@ -116,7 +116,7 @@ fn answer(snapshot: &Snapshot, json: bool, env: &Environment) -> Result<String> 
         now_ms: Now::read().wall_ms,
         home: env.text("HOME"),
         drawn_at: None,
-        clock: None,
+        clock: show::clock(&snapshot.display, Now::read()),
     };
     let mut style = show::style(env);
     if !io::stdout().is_terminal() {

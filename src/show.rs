@@ -17,7 +17,7 @@ use crate::cli::Environment;
 use crate::display::{self, Source, Style, View, Watcher};
 use crate::fetch::claude;
 use crate::hints;
-use crate::store::schema::display::Depth;
+use crate::store::schema::display::{Depth, Display};
 use crate::store::schema::{ClientFacts, SessionId, Task};
 use crate::store::{SNAPSHOT, Unusable, snapshot};
 use crate::time::{self, Now};
@@ -69,13 +69,18 @@ fn draw(stdin: impl AsFd + IsTerminal, env: &Environment, now: impl Fn() -> Now)
         now_ms: now().wall_ms,
         home: env.home().and_then(Path::to_str),
         drawn_at: None,
-        clock: snapshot.as_ref().ok().filter(|it| display::wants_clock(&it.display)).map(|_| {
-            let now = jiff::Timestamp::from_millisecond(now().wall_ms).unwrap_or_default();
-            let it = now.to_zoned_datetime(jiff::tz::TimeZone::system());
-            (it.hour(), it.minute(), it.second())
-        }),
+        clock: snapshot.as_ref().ok().and_then(|it| clock(&it.display, now())),
     };
     display::line(&view, &style(env))
+}
+
+/// The local time in hours, minutes and seconds, where it is shown.
+pub fn clock(display: &Display, now: Now) -> Option<(i8, i8, i8)> {
+    display::wants_clock(display).then(|| {
+        let now = jiff::Timestamp::from_millisecond(now.wall_ms).unwrap_or_default();
+        let it = now.to_zoned_datetime(jiff::tz::TimeZone::system());
+        (it.hour(), it.minute(), it.second())
+    })
 }
 
 /// The rows of subagents, each as a line of JSON. A subagent that is not among them keeps the row

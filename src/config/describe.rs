@@ -9,7 +9,7 @@ use std::path::Path;
 use super::Config;
 use super::display::{DepthConfig, SegmentConfig};
 use crate::display::segments::{COMMAND, FORMAT, ROWS, Row};
-use crate::display::theme::{MEANINGS, PALETTES, PRESETS, describe_ink, parse_ink};
+use crate::display::theme::{MEANINGS, PALETTES, PRESETS, describe_ink};
 
 /// Columns that a comment may take.
 const WIDTH: usize = 96;
@@ -93,7 +93,7 @@ fn theme(config: &Config, out: &mut Page) {
     let palette = PALETTES.iter().find(|it| it.name == palette).unwrap_or(&PALETTES[0]);
     for ((name, about), ink) in MEANINGS.iter().zip(palette.inks) {
         out.comment(about);
-        let own = theme.colors.get(*name).map(|it| style(it));
+        let own = theme.colors.get(*name).map(|it| quoted(it));
         out.value(name, own, &quoted(&describe_ink(ink)));
     }
 }
@@ -201,14 +201,9 @@ fn segment(row: &Row, config: &Config, out: &mut Page) {
             out.value(&format!("symbols.{name}"), own, &quoted(usual));
         }
         for (part, color) in &own.colors {
-            out.value(&format!("colors.{part}"), Some(style(color)), "");
+            out.value(&format!("colors.{part}"), Some(quoted(color)), "");
         }
     }
-}
-
-/// As it is read, so that every way to write one comes out alike.
-fn style(text: &str) -> String {
-    quoted(&parse_ink(text).map_or_else(|_| text.to_owned(), describe_ink))
 }
 
 fn float(it: f64) -> String {

@@ -79,6 +79,16 @@ pub(super) fn unknown<'a>(
     }
 }
 
+/// What is quoted of a file must not steer the terminal that it is shown on.
+pub(super) fn harmless(text: &str) -> String {
+    let is_harmful = |it: char| {
+        it.is_control()
+            || matches!(it, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
+            || matches!(it, '\u{2060}'..='\u{206f}')
+    };
+    text.chars().map(|it| if is_harmful(it) { char::REPLACEMENT_CHARACTER } else { it }).collect()
+}
+
 /// More of a wrong name helps nobody.
 const MAX_NAME: usize = 64;
 
