@@ -1,9 +1,8 @@
 //! PURE. What the client says of itself: the document it hands to its status line, and the file of
 //! each process.
 
-use serde::de::{Deserialize, MapAccess};
-
-use super::lenient::{Field, Fits, Moment, Object, Word};
+use super::scan::{Scan, read_object};
+use super::transcript::Usage;
 use crate::store::schema::{
     ClientFacts, Limit, Limits, Lines, Model, PromptCache, PullRequest, SessionId, Status, Task,
 };
@@ -28,281 +27,213 @@ pub struct SessionFile {
     pub status: Option<Status>,
 }
 
-#[derive(Default, serde::Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct SessionDocument {
-    pid: Field<u64>,
-    session_id: Field<String>,
-    cwd: Field<String>,
-    proc_start: Field<Word>,
-    started_at: Field<u64>,
-    name: Field<String>,
-    status: Field<String>,
-}
-
 /// Reads `sessions/<pid>.json`; none without a pid.
 pub fn parse_session_file(bytes: &[u8]) -> Option<SessionFile> {
-    let document: SessionDocument = parse(bytes)?;
-    Some(SessionFile {
-        pid: u32::try_from(document.pid.0?).ok()?,
-        session_id: SessionId::checked(document.session_id.as_str()),
-        cwd: document.cwd.0,
-        proc_start: document.proc_start.0.map(|it| it.0),
-        started_at_ms: document.started_at.0.and_then(|it| i64::try_from(it).ok()),
-        name: document.name.0,
-        status: match document.status.as_str() {
-            "busy" => Some(Status::Busy),
-            "idle" => Some(Status::Idle),
-            _ => None,
-        },
-    })
-}
-
-#[derive(Default, serde::Deserialize)]
-#[serde(default)]
-struct StdinDocument {
-    session_id: Field<String>,
-    transcript_path: Field<String>,
-    cwd: Field<String>,
-    session_name: Field<String>,
-    model: Field<Object<StdinModel>>,
-    workspace: Field<Object<Workspace>>,
-    cost: Field<Object<StdinCost>>,
-    context_window: Field<Object<ContextWindow>>,
-    rate_limits: Field<Object<RateLimits>>,
-    exceeds_200k_tokens: Field<bool>,
-    effort: Field<Effort>,
-    thinking: Field<Object<Thinking>>,
-    fast_mode: Field<bool>,
-    pr: Field<Object<Pr>>,
-    output_style: Field<Object<Named>>,
-    vim: Field<Object<Vim>>,
-    agent: Field<Object<Named>>,
-    worktree: Field<Object<Named>>,
-    version: Field<String>,
-    prompt_cache: Field<Object<StdinCache>>,
-}
-
-/// A word, or an object with one.
-struct Effort(String);
-
-#[derive(Default, serde::Deserialize)]
-#[serde(default)]
-struct EffortObject {
-    level: Field<Word>,
-}
-
-impl<'de> Fits<'de> for Effort {
-    fn text(text: &str) -> Option<Effort> {
-        Word::text(text).map(|it| Effort(it.0))
-    }
-
-    fn object<A: MapAccess<'de>>(fields: A) -> Result<Option<Effort>, A::Error> {
-        let object = Object::<EffortObject>::object(fields)?;
-        Ok(object.and_then(|it| it.0.level.0).map(|it| Effort(it.0)))
-    }
-}
-
-#[derive(Default, serde::Deserialize)]
-#[serde(default)]
-struct Thinking {
-    enabled: Field<bool>,
-}
-
-#[derive(Default, serde::Deserialize)]
-#[serde(default)]
-struct Named {
-    name: Field<String>,
-}
-
-#[derive(Default, serde::Deserialize)]
-#[serde(default)]
-struct Vim {
-    mode: Field<String>,
-}
-
-#[derive(Default, serde::Deserialize)]
-#[serde(default)]
-struct Pr {
-    number: Field<u64>,
-    url: Field<String>,
-    review_state: Field<String>,
-    kind: Field<String>,
-}
-
-#[derive(Default, serde::Deserialize)]
-#[serde(default)]
-struct StdinCache {
-    warm: Field<bool>,
-    expires_at: Field<Moment>,
-    hit_ratio: Field<f64>,
-    misses: Field<u64>,
-    last_miss_at: Field<Moment>,
-    last_miss_cause: Field<Object<MissCause>>,
-}
-
-#[derive(Default, serde::Deserialize)]
-#[serde(default)]
-struct MissCause {
-    causes: Field<Vec<String>>,
-}
-
-#[derive(Default, serde::Deserialize)]
-#[serde(default)]
-struct StdinModel {
-    id: Field<String>,
-    display_name: Field<String>,
-}
-
-#[derive(Default, serde::Deserialize)]
-#[serde(default)]
-struct Workspace {
-    current_dir: Field<String>,
-    git_worktree: Field<String>,
-}
-
-#[derive(Default, serde::Deserialize)]
-#[serde(default)]
-struct StdinCost {
-    total_cost_usd: Field<f64>,
-    total_duration_ms: Field<u64>,
-    total_api_duration_ms: Field<u64>,
-    total_lines_added: Field<u64>,
-    total_lines_removed: Field<u64>,
-}
-
-#[derive(Default, serde::Deserialize)]
-#[serde(default)]
-struct ContextWindow {
-    context_window_size: Field<u64>,
-    used_percentage: Field<f64>,
-    current_usage: Field<Object<CurrentUsage>>,
-}
-
-#[derive(Default, serde::Deserialize)]
-#[serde(default)]
-struct CurrentUsage {
-    input_tokens: Field<u64>,
-    cache_creation_input_tokens: Field<u64>,
-    cache_read_input_tokens: Field<u64>,
-}
-
-impl CurrentUsage {
-    fn context(&self) -> u64 {
-        [&self.input_tokens, &self.cache_creation_input_tokens, &self.cache_read_input_tokens]
-            .iter()
-            .fold(0, |sum, it| sum.saturating_add(it.0.unwrap_or(0)))
-    }
-}
-
-#[derive(Default, serde::Deserialize)]
-#[serde(default)]
-struct RateLimits {
-    five_hour: Field<Object<RateLimit>>,
-    seven_day: Field<Object<RateLimit>>,
-    spend_limit: Field<Object<RateLimit>>,
-}
-
-#[derive(Default, serde::Deserialize)]
-#[serde(default)]
-struct RateLimit {
-    used_percentage: Field<f64>,
-    resets_at: Field<f64>,
+    let mut file = SessionFile::default();
+    let mut pid = None;
+    read_object(bytes, |scan, key| {
+        match key {
+            b"pid" => pid = scan.count()?,
+            b"sessionId" => file.session_id = scan.text()?.and_then(|it| SessionId::checked(&it)),
+            b"cwd" => file.cwd = scan.name()?,
+            b"procStart" => file.proc_start = scan.word()?,
+            b"startedAt" => {
+                file.started_at_ms = scan.count()?.and_then(|it| i64::try_from(it).ok())
+            }
+            b"name" => file.name = scan.name()?,
+            b"status" => {
+                file.status = match scan.text()?.as_deref() {
+                    Some("busy") => Some(Status::Busy),
+                    Some("idle") => Some(Status::Idle),
+                    _ => None,
+                }
+            }
+            _ => scan.skip()?,
+        }
+        Some(())
+    })?;
+    Some(SessionFile { pid: u32::try_from(pid?).ok()?, ..file })
 }
 
 /// Reads the document that the client hands to its status line; none where it is no JSON object.
 pub fn parse_stdin(bytes: &[u8]) -> Option<ClientFacts> {
-    let document: StdinDocument = parse(bytes)?;
-    let window = document.context_window.0.map(|it| it.0).unwrap_or_default();
-    let limits = document.rate_limits.0.map(|it| it.0).unwrap_or_default();
-    let model = document.model.0.and_then(|Object(it)| {
-        let display_name = it.display_name.0;
-        it.id.0.map(|id| Model { id, display_name })
-    });
-    let workspace = document.workspace.0.map(|it| it.0).unwrap_or_default();
-    let cost = document.cost.0.map(|it| it.0).unwrap_or_default();
-    let worktree = document.worktree.0.and_then(|it| it.0.name.0);
-    Some(ClientFacts {
-        session_id: document.session_id.0,
-        transcript_path: document.transcript_path.0,
-        cwd: document.cwd.0.or(workspace.current_dir.0),
-        session_name: document.session_name.0,
-        model,
-        context_tokens: window.current_usage.0.map(|it| it.0.context()),
-        context_window: window.context_window_size.0,
-        context_used_percentage: window.used_percentage.0.filter(is_amount),
-        cost_usd: cost.total_cost_usd.0.filter(is_amount),
-        limits: Limits {
-            five_hour: limits.five_hour.0.and_then(|it| it.0.limit()),
-            seven_day: limits.seven_day.0.and_then(|it| it.0.limit()),
-            spend_limit: limits.spend_limit.0.and_then(|it| it.0.limit()),
-        },
-        exceeds_200k: document.exceeds_200k_tokens.0,
-        effort: document.effort.0.map(|it| it.0),
-        thinking: document.thinking.0.and_then(|it| it.0.enabled.0),
-        fast: document.fast_mode.0,
-        pr: document.pr.0.and_then(|Object(it)| {
-            Some(PullRequest {
-                number: it.number.0?,
-                url: it.url.0,
-                review_state: it.review_state.0,
-                kind: it.kind.0,
-            })
-        }),
-        lines: match (cost.total_lines_added.0, cost.total_lines_removed.0) {
-            (None, None) => None,
-            (added, removed) => {
-                Some(Lines { added: added.unwrap_or(0), removed: removed.unwrap_or(0) })
-            }
-        },
-        duration_ms: cost.total_duration_ms.0,
-        api_duration_ms: cost.total_api_duration_ms.0,
-        output_style: document.output_style.0.and_then(|it| it.0.name.0),
-        vim_mode: document.vim.0.and_then(|it| it.0.mode.0),
-        agent: document.agent.0.and_then(|it| it.0.name.0),
-        client_version: document.version.0,
-        worktree: worktree.or(workspace.git_worktree.0),
-        prompt_cache: document.prompt_cache.0.map(|Object(it)| PromptCache {
-            warm: it.warm.0,
-            expires_at_ms: it.expires_at.0.map(|it| it.0),
-            hit_ratio: it.hit_ratio.0.filter(is_amount),
-            misses: it.misses.0,
-            last_miss_at_ms: it.last_miss_at.0.map(|it| it.0),
-            last_miss_cause: it.last_miss_cause.0.and_then(|it| it.0.causes.0).and_then(|it| {
-                let causes = it.into_iter().take(MAX_CAUSES).collect::<Vec<_>>().join(", ");
-                Some(causes).filter(|it| !it.is_empty())
-            }),
-        }),
+    let mut facts = ClientFacts::default();
+    let (mut current_dir, mut git_worktree) = (None, None);
+    read_object(bytes, |scan, key| {
+        match key {
+            b"session_id" => facts.session_id = scan.name()?,
+            b"transcript_path" => facts.transcript_path = scan.name()?,
+            b"cwd" => facts.cwd = scan.name()?,
+            b"session_name" => facts.session_name = scan.name()?,
+            b"model" => facts.model = model(scan)?,
+            b"workspace" => scan.fields(|scan, key| {
+                match key {
+                    b"current_dir" => current_dir = scan.name()?,
+                    b"git_worktree" => git_worktree = scan.name()?,
+                    _ => scan.skip()?,
+                }
+                Some(())
+            })?,
+            b"cost" => cost(scan, &mut facts)?,
+            b"context_window" => context_window(scan, &mut facts)?,
+            b"rate_limits" => rate_limits(scan, &mut facts.limits)?,
+            b"exceeds_200k_tokens" => facts.exceeds_200k = scan.flag()?,
+            b"effort" => facts.effort = effort(scan)?,
+            b"thinking" => scan.field(b"enabled", |scan| {
+                facts.thinking = scan.flag()?;
+                Some(())
+            })?,
+            b"fast_mode" => facts.fast = scan.flag()?,
+            b"pr" => facts.pr = pull_request(scan)?,
+            b"output_style" => facts.output_style = named(scan, b"name")?,
+            b"vim" => facts.vim_mode = named(scan, b"mode")?,
+            b"agent" => facts.agent = named(scan, b"name")?,
+            b"worktree" => facts.worktree = named(scan, b"name")?,
+            b"version" => facts.client_version = scan.name()?,
+            b"prompt_cache" => facts.prompt_cache = prompt_cache(scan)?,
+            _ => scan.skip()?,
+        }
+        Some(())
+    })?;
+    facts.cwd = facts.cwd.or(current_dir);
+    facts.worktree = facts.worktree.or(git_worktree);
+    Some(facts)
+}
+
+fn model(scan: &mut Scan<'_>) -> Option<Option<Model>> {
+    let (mut id, mut display_name) = (None, None);
+    scan.fields(|scan, key| {
+        match key {
+            b"id" => id = scan.name()?,
+            b"display_name" => display_name = scan.name()?,
+            _ => scan.skip()?,
+        }
+        Some(())
+    })?;
+    Some(id.map(|id| Model { id, display_name }))
+}
+
+fn cost(scan: &mut Scan<'_>, facts: &mut ClientFacts) -> Option<()> {
+    let (mut added, mut removed) = (None, None);
+    scan.fields(|scan, key| {
+        match key {
+            b"total_cost_usd" => facts.cost_usd = scan.real()?.filter(is_amount),
+            b"total_duration_ms" => facts.duration_ms = scan.count()?,
+            b"total_api_duration_ms" => facts.api_duration_ms = scan.count()?,
+            b"total_lines_added" => added = scan.count()?,
+            b"total_lines_removed" => removed = scan.count()?,
+            _ => scan.skip()?,
+        }
+        Some(())
+    })?;
+    facts.lines = match (added, removed) {
+        (None, None) => None,
+        _ => Some(Lines { added: added.unwrap_or(0), removed: removed.unwrap_or(0) }),
+    };
+    Some(())
+}
+
+fn context_window(scan: &mut Scan<'_>, facts: &mut ClientFacts) -> Option<()> {
+    scan.fields(|scan, key| {
+        match key {
+            b"context_window_size" => facts.context_window = scan.count()?,
+            b"used_percentage" => facts.context_used_percentage = scan.real()?.filter(is_amount),
+            b"current_usage" => facts.context_tokens = Usage::read(scan)?.map(|it| it.context()),
+            _ => scan.skip()?,
+        }
+        Some(())
     })
+}
+
+fn rate_limits(scan: &mut Scan<'_>, limits: &mut Limits) -> Option<()> {
+    scan.fields(|scan, key| {
+        match key {
+            b"five_hour" => limits.five_hour = rate_limit(scan)?,
+            b"seven_day" => limits.seven_day = rate_limit(scan)?,
+            b"spend_limit" => limits.spend_limit = rate_limit(scan)?,
+            _ => scan.skip()?,
+        }
+        Some(())
+    })
+}
+
+fn rate_limit(scan: &mut Scan<'_>) -> Option<Option<Limit>> {
+    let (mut used, mut resets_at) = (None, None);
+    scan.fields(|scan, key| {
+        match key {
+            b"used_percentage" => used = scan.real()?.filter(is_amount),
+            b"resets_at" => resets_at = scan.real()?.filter(is_amount),
+            _ => scan.skip()?,
+        }
+        Some(())
+    })?;
+    Some(used.zip(resets_at).map(|(used_percentage, resets_at)| Limit {
+        used_percentage,
+        resets_at_ms: (resets_at * SECOND_MS as f64) as i64,
+        ..Limit::default()
+    }))
+}
+
+/// A word, or an object with one.
+fn effort(scan: &mut Scan<'_>) -> Option<Option<String>> {
+    let mut word = scan.clone().word()?;
+    scan.field(b"level", |scan| {
+        word = scan.word()?;
+        Some(())
+    })?;
+    Some(word)
+}
+
+fn pull_request(scan: &mut Scan<'_>) -> Option<Option<PullRequest>> {
+    let (mut number, mut pr) = (None, PullRequest::default());
+    scan.fields(|scan, key| {
+        match key {
+            b"number" => number = scan.count()?,
+            b"url" => pr.url = scan.name()?,
+            b"review_state" => pr.review_state = scan.name()?,
+            b"kind" => pr.kind = scan.name()?,
+            _ => scan.skip()?,
+        }
+        Some(())
+    })?;
+    Some(number.map(|number| PullRequest { number, ..pr }))
+}
+
+fn named(scan: &mut Scan<'_>, wanted: &[u8]) -> Option<Option<String>> {
+    let mut name = None;
+    scan.field(wanted, |scan| {
+        name = scan.name()?;
+        Some(())
+    })?;
+    Some(name)
+}
+
+fn prompt_cache(scan: &mut Scan<'_>) -> Option<Option<PromptCache>> {
+    let mut cache = PromptCache::default();
+    let mut causes = Vec::new();
+    let is_object = scan.object(|scan, key| {
+        match key {
+            b"warm" => cache.warm = scan.flag()?,
+            b"expires_at" => cache.expires_at_ms = scan.moment_ms()?,
+            b"hit_ratio" => cache.hit_ratio = scan.real()?.filter(is_amount),
+            b"misses" => cache.misses = scan.count()?,
+            b"last_miss_at" => cache.last_miss_at_ms = scan.moment_ms()?,
+            b"last_miss_cause" => scan.field(b"causes", |scan| {
+                scan.list(|scan| {
+                    causes.extend(scan.name()?.filter(|_| causes.len() < MAX_CAUSES));
+                    Some(())
+                })
+            })?,
+            _ => scan.skip()?,
+        }
+        Some(())
+    })?;
+    cache.last_miss_cause = Some(causes.join(", ")).filter(|it| !it.is_empty());
+    Some(is_object.then_some(cache))
 }
 
 /// A line has room for no more.
 const MAX_CAUSES: usize = 3;
-
-#[derive(Default, serde::Deserialize)]
-#[serde(default)]
-struct SubagentsDocument {
-    columns: Field<u64>,
-    tasks: Field<Vec<Object<StdinTask>>>,
-}
-
-#[derive(Default, serde::Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct StdinTask {
-    id: Field<String>,
-    name: Field<String>,
-    #[serde(rename = "type")]
-    kind: Field<String>,
-    status: Field<String>,
-    description: Field<String>,
-    label: Field<String>,
-    start_time: Field<Moment>,
-    model: Field<String>,
-    effort: Field<Effort>,
-    context_window_size: Field<u64>,
-    token_count: Field<u64>,
-    token_samples: Field<Vec<f64>>,
-}
 
 /// More subagents than a screen has rows for.
 const MAX_TASKS: usize = 256;
@@ -310,45 +241,52 @@ const MAX_TASKS: usize = 256;
 /// Reads the document that the client hands to whoever draws the rows of its subagents: how wide
 /// they may be, and which there are. Those without an id have no row.
 pub fn parse_subagents(bytes: &[u8]) -> (Option<usize>, Vec<Task>) {
-    let document: SubagentsDocument = parse(bytes).unwrap_or_default();
-    let task = |Object(it): Object<StdinTask>| {
-        Some(Task {
-            id: it.id.0?,
-            name: it.name.0,
-            kind: it.kind.0,
-            status: it.status.0,
-            description: it.description.0,
-            label: it.label.0,
-            started_at_ms: it.start_time.0.map(|it| it.0),
-            model: it.model.0,
-            effort: it.effort.0.map(|it| it.0),
-            context_window: it.context_window_size.0,
-            tokens: it.token_count.0,
-            samples: it.token_samples.0.unwrap_or_default().into_iter().filter(is_amount).collect(),
-        })
-    };
-    let tasks = document.tasks.0.unwrap_or_default().into_iter().filter_map(task);
-    let columns = document.columns.0.and_then(|it| usize::try_from(it).ok());
-    (columns, tasks.take(MAX_TASKS).collect())
+    let (mut columns, mut tasks) = (None, Vec::new());
+    let read = read_object(bytes, |scan, key| {
+        match key {
+            b"columns" => columns = scan.count()?,
+            b"tasks" => scan.list(|scan| {
+                tasks.extend(task(scan)?.filter(|_| tasks.len() < MAX_TASKS));
+                Some(())
+            })?,
+            _ => scan.skip()?,
+        }
+        Some(())
+    });
+    if read.is_none() {
+        return (None, Vec::new());
+    }
+    (columns.and_then(|it| usize::try_from(it).ok()), tasks)
 }
 
-impl RateLimit {
-    fn limit(&self) -> Option<Limit> {
-        let used_percentage = self.used_percentage.0.filter(is_amount)?;
-        let resets_at_ms = self.resets_at.0.filter(is_amount)? * SECOND_MS as f64;
-        let resets_at_ms = resets_at_ms as i64;
-        Some(Limit { used_percentage, resets_at_ms, ..Limit::default() })
-    }
+fn task(scan: &mut Scan<'_>) -> Option<Option<Task>> {
+    let (mut id, mut task) = (None, Task::default());
+    scan.fields(|scan, key| {
+        match key {
+            b"id" => id = scan.name()?,
+            b"name" => task.name = scan.name()?,
+            b"type" => task.kind = scan.name()?,
+            b"status" => task.status = scan.name()?,
+            b"description" => task.description = scan.name()?,
+            b"label" => task.label = scan.name()?,
+            b"startTime" => task.started_at_ms = scan.moment_ms()?,
+            b"model" => task.model = scan.name()?,
+            b"effort" => task.effort = effort(scan)?,
+            b"contextWindowSize" => task.context_window = scan.count()?,
+            b"tokenCount" => task.tokens = scan.count()?,
+            b"tokenSamples" => scan.list(|scan| {
+                task.samples.extend(scan.real()?.filter(is_amount));
+                Some(())
+            })?,
+            _ => scan.skip()?,
+        }
+        Some(())
+    })?;
+    Some(id.map(|id| Task { id, ..task }))
 }
 
 fn is_amount(it: &f64) -> bool {
-    it.is_finite() && *it >= 0.0
-}
-
-/// The first document in `bytes`; what follows it is not ours to judge.
-fn parse<'de, T: Deserialize<'de>>(bytes: &'de [u8]) -> Option<T> {
-    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    Field::<Object<T>>::deserialize(&mut deserializer).ok()?.0.map(|it| it.0)
+    *it >= 0.0
 }
 
 /// Finds where a JSON document ends while it is still arriving: the client may never close the

@@ -7,7 +7,6 @@
 //! **Invariant:** no input panics, and what is kept of a line is bounded however long the line is.
 
 pub mod client;
-mod lenient;
 mod scan;
 #[cfg(test)]
 mod tests;

@@ -11,6 +11,7 @@
 
 use std::borrow::Cow;
 
+use jiff::Timestamp;
 use memchr::memchr;
 
 /// Text that mostly lies in the input itself, and is copied only where it has escapes.
@@ -56,6 +57,23 @@ impl<'a> Scan<'a> {
                 return Some(true);
             }
         }
+    }
+
+    /// The same, where it does not matter whether it was one.
+    pub(super) fn fields(
+        &mut self,
+        field: impl FnMut(&mut Scan<'a>, &'a [u8]) -> Option<()>,
+    ) -> Option<()> {
+        self.object(field).map(drop)
+    }
+
+    /// The same for the one field that is wanted.
+    pub(super) fn field(
+        &mut self,
+        wanted: &[u8],
+        mut field: impl FnMut(&mut Scan<'a>) -> Option<()>,
+    ) -> Option<()> {
+        self.fields(|scan, key| if key == wanted { field(scan) } else { scan.skip() })
     }
 
     /// Walks through a list. `item` has to walk past each. What is no list has no items.
@@ -106,12 +124,41 @@ impl<'a> Scan<'a> {
         Some(self.string()?.filter(|it| it.len() <= 4096))
     }
 
+    /// The same, to be kept.
+    pub(super) fn name(&mut self) -> Option<Option<String>> {
+        Some(self.text()?.map(Text::into_owned))
+    }
+
+    /// A name that some writers write as a number.
+    pub(super) fn word(&mut self) -> Option<Option<String>> {
+        let mut number = self.clone();
+        match self.name()? {
+            Some(it) => Some(Some(it)),
+            None => Some(number.count()?.map(|it| it.to_string())),
+        }
+    }
+
+    /// An instant, in Unix milliseconds.
+    pub(super) fn instant_ms(&mut self) -> Option<Option<i64>> {
+        let instant = self.text()?.and_then(|it| it.parse::<Timestamp>().ok());
+        Some(instant.map(|it| it.as_millisecond()))
+    }
+
+    /// The same of writers that write seconds, milliseconds or text.
+    pub(super) fn moment_ms(&mut self) -> Option<Option<i64>> {
+        // As seconds this is the year 5138; as milliseconds, 1973.
+        const MILLISECONDS_FROM: f64 = 1e11;
+        let instant = self.clone().instant_ms()?;
+        let number = self.real()?.filter(|it| *it > 0.0);
+        let factor = |it: f64| if it < MILLISECONDS_FROM { 1000.0 } else { 1.0 };
+        Some(instant.or(number.map(|it| (it * factor(it)) as i64)))
+    }
+
     /// A number of things.
     pub(super) fn count(&mut self) -> Option<Option<u64>> {
         let scalar = self.raw()?;
-        let digits = scalar.len() <= 19 && scalar.iter().all(u8::is_ascii_digit);
-        if digits && !scalar.is_empty() {
-            return Some(Some(scalar.iter().fold(0, |sum, it| sum * 10 + u64::from(it - b'0'))));
+        if let Some(it) = str::from_utf8(scalar).ok().and_then(|it| it.parse().ok()) {
+            return Some(Some(it));
         }
         // Some writers have it as `21000.0`.
         let real = real(scalar).filter(|it| *it >= 0.0 && it.fract() == 0.0);
@@ -220,6 +267,15 @@ impl<'a> Scan<'a> {
     fn bump(&mut self) {
         self.rest = &self.rest[1..];
     }
+}
+
+/// Walks through the object that `json` begins with; what follows it is not ours to judge. None
+/// where there is none.
+pub(super) fn read_object<'a>(
+    json: &'a [u8],
+    field: impl FnMut(&mut Scan<'a>, &'a [u8]) -> Option<()>,
+) -> Option<()> {
+    Scan::new(json).object(field)?.then_some(())
 }
 
 fn real(scalar: &[u8]) -> Option<f64> {

@@ -3,6 +3,7 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use super::client::*;
+use super::scan::Scan;
 use super::transcript::*;
 use super::*;
 use crate::store::schema::{
@@ -453,6 +454,30 @@ proptest! {
         parse_session_file(&noise);
     }
 
+    /// What the walk takes out of a document is what a parser that checks everything finds there.
+    #[test]
+    fn a_walk_finds_what_a_parser_finds(values in prop::collection::vec(any_json(), 0..5), pretty in any::<bool>()) {
+        let fields = values.iter().enumerate().map(|(n, it)| format!("\"k{n}\\\"\":{it}"));
+        let text = format!("{{{}}}", fields.collect::<Vec<_>>().join(","));
+        let parsed: serde_json::Value = serde_json::from_str(&text).expect("is JSON");
+        let text = if pretty { format!(" {parsed:#} ") } else { text };
+        let mut walked = serde_json::Map::new();
+        let mut scan = Scan::new(text.as_bytes());
+        let is_object = scan.object(|scan, key| {
+            let value = scan.clone();
+            let raw: serde_json::Value = serde_json::from_slice(scan.raw()?).expect("is JSON");
+            prop_assert_scalars(&value, &raw);
+            walked.insert(format!("{}\"", str::from_utf8(&key[..key.len() - 2]).expect("is text")), raw);
+            Some(())
+        });
+        prop_assert_eq!(is_object, Some(true));
+        prop_assert_eq!(serde_json::Value::Object(walked), parsed);
+        prop_assert!(scan.rest().trim_ascii().is_empty());
+        // A document that is cut anywhere is none.
+        let cut = text.trim_end().len() - 1;
+        prop_assert_eq!(Scan::new(&text.as_bytes()[..cut]).skip(), None);
+    }
+
     #[test]
     fn no_value_loses_another_field(value in any_json()) {
         let line = REPLY.replace("\"req_1\"", &value);
@@ -460,6 +485,16 @@ proptest! {
         let (facts, entries) = fold(&[&line]);
         prop_assert_eq!(facts.skipped_lines, 0);
         prop_assert_eq!(entries.len(), 1);
+    }
+}
+
+fn prop_assert_scalars(value: &Scan<'_>, parsed: &serde_json::Value) {
+    let string = value.clone().string().expect("is JSON");
+    assert_eq!(string.as_deref(), parsed.as_str());
+    assert_eq!(value.clone().flag().expect("is JSON"), parsed.as_bool());
+    assert_eq!(value.clone().real().expect("is JSON"), parsed.as_f64());
+    if let Some(it) = parsed.as_u64() {
+        assert_eq!(value.clone().count().expect("is JSON"), Some(it));
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::sync::{Arc, LazyLock};
 
-use jiff::Timestamp;
 use memchr::memmem::Finder;
 use unicode_segmentation::UnicodeSegmentation;
 
@@ -206,7 +205,7 @@ impl<'a> Line<'a> {
             match key {
                 b"type" => line.kind = scan.text()?.unwrap_or_default(),
                 b"subtype" => line.subtype = scan.text()?.unwrap_or_default(),
-                b"timestamp" => line.at_ms = scan.text()?.and_then(|it| instant_ms(&it)),
+                b"timestamp" => line.at_ms = scan.instant_ms()?,
                 b"sessionId" => line.session_id = scan.text()?,
                 b"cwd" => line.cwd = scan.text()?,
                 b"isSidechain" => line.is_sidechain = scan.flag()?,
@@ -229,7 +228,7 @@ impl<'a> Line<'a> {
 impl<'a> LineMessage<'a> {
     fn read(scan: &mut Scan<'a>) -> Option<LineMessage<'a>> {
         let mut message = LineMessage::default();
-        scan.object(|scan, key| {
+        scan.fields(|scan, key| {
             match key {
                 b"id" => message.id = scan.text()?,
                 b"model" => message.model = scan.text()?,
@@ -245,7 +244,7 @@ impl<'a> LineMessage<'a> {
 }
 
 impl<'a> Usage<'a> {
-    fn read(scan: &mut Scan<'a>) -> Option<Option<Usage<'a>>> {
+    pub(super) fn read(scan: &mut Scan<'a>) -> Option<Option<Usage<'a>>> {
         let mut usage = Usage::default();
         let is_object = scan.object(|scan, key| {
             match key {
@@ -263,7 +262,7 @@ impl<'a> Usage<'a> {
         let mut n = 0;
         scan.list(|scan| {
             let mut usage = Usage::default();
-            scan.object(|scan, key| usage.read_field(scan, key))?;
+            scan.fields(|scan, key| usage.read_field(scan, key))?;
             if usage.kind == "advisor_message" {
                 advice.push((n, usage));
             }
@@ -294,7 +293,7 @@ impl<'a> Usage<'a> {
                 self.cache_creation = is_object.then_some((for_5m, for_1h));
             }
             b"server_tool_use" => {
-                scan.object(|scan, key| {
+                scan.fields(|scan, key| {
                     match key {
                         b"web_search_requests" => self.web_searches = scan.count()?.unwrap_or(0),
                         _ => scan.skip()?,
@@ -308,10 +307,6 @@ impl<'a> Usage<'a> {
         }
         Some(())
     }
-}
-
-fn instant_ms(text: &str) -> Option<i64> {
-    text.parse::<Timestamp>().ok().map(|it| it.as_millisecond())
 }
 
 /// What a message says, as far as we want to know.
@@ -502,7 +497,7 @@ impl Usage<'_> {
     }
 
     /// As the client counts it: all input, and no output.
-    fn context(&self) -> u64 {
+    pub(super) fn context(&self) -> u64 {
         [self.input_tokens, self.cache_creation_input_tokens, self.cache_read_input_tokens]
             .into_iter()
             .fold(0, |sum, it| sum.saturating_add(it.unwrap_or(0)))
@@ -593,7 +588,7 @@ impl<'a> Content<'a> {
     fn read_block(&mut self, scan: &mut Scan<'a>) -> Option<()> {
         let mut kind = Text::default();
         let mut text = None;
-        scan.object(|scan, key| {
+        scan.fields(|scan, key| {
             match key {
                 b"type" => kind = scan.text()?.unwrap_or_default(),
                 b"text" => text = scan.string()?.map(head),
