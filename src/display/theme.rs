@@ -101,7 +101,7 @@ pub(crate) const PRESETS: [Preset; 5] = [
     },
     Preset {
         name: "powerline",
-        about: "arrows between backgrounds; needs a font that has them",
+        about: "arrows between backgrounds; needs a font that has them, and 256 colours",
         separator: "\u{e0b0}",
         has_grounds: true,
         palette: "dark",
@@ -256,11 +256,12 @@ impl<'a> Look<'a> {
         // Colours made for a background would not survive sixteen that are made for another.
         let name = theme.palette.as_deref().unwrap_or(preset.palette);
         let palette = find(&PALETTES, |it| depth > Depth::Ansi && it.name == name);
+        let palette = palette.unwrap_or(&PALETTES[0]);
         let arrow = theme.separator.as_deref().unwrap_or(preset.separator);
         let least = Text::of(Paint::Dim, arrow).width() + 2 + LEAST_FRAMED;
-        // Without colours there is nothing to stand on.
-        let is_framed =
-            preset.has_grounds && depth > Depth::None && usable.is_none_or(|it| it >= least);
+        // Nobody knows what the terminal's own colours look like on each other.
+        let has_grounds = preset.has_grounds && palette.background.is_some();
+        let is_framed = has_grounds && usable.is_none_or(|it| it >= least);
         let unframed = if preset.has_grounds { DEFAULT.separator } else { preset.separator };
         let separator = match &theme.separator {
             Some(own) => own,
@@ -270,7 +271,7 @@ impl<'a> Look<'a> {
         let columns = Text::of(Paint::Dim, separator).width();
         Look {
             preset,
-            palette: palette.unwrap_or(&PALETTES[0]),
+            palette,
             depth,
             theme,
             is_framed,
