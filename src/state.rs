@@ -570,7 +570,10 @@ impl State {
     /// Another process fetches, as a rule for a moment. Where it is for longer, it shows, and
     /// nobody waits for it.
     fn busy(&mut self, source: &Source, reason: &str, now: Now) {
-        if self.plan_of(source).postpone(source, now.mono) >= PATIENT_TRIES {
+        let n_tries = self.plan_of(source).postpone(source, now.mono);
+        // It did not begin, so one fetch answers who came since, too.
+        self.release(source, true);
+        if n_tries >= PATIENT_TRIES {
             self.release(source, false);
             self.fails(source, reason, now);
         }
@@ -606,6 +609,7 @@ impl State {
         let failure = failure.filter(|_| is_wanted);
         self.plan_of(source).done(source, failure.is_none(), now.mono);
         let has_more = matches!(&fetched, Fetched::Transcript(Ok(it)) if it.more);
+        let has_failed = failure.is_some();
         match failure {
             None => {
                 self.is_dirty |= self.failing.remove(source).is_some();
@@ -641,6 +645,10 @@ impl State {
             (source, fetched) => unreachable!("{source:?} answered {fetched:?}"),
         }
         self.passed(source, has_more);
+        if has_failed {
+            // Who came while it ran would wait for its next try, which may be minutes away.
+            self.release(source, false);
+        }
     }
 
     // ---- Time

@@ -30,7 +30,10 @@ impl State {
     pub(super) fn cookies_listed(&mut self, there: &BTreeSet<PathBuf>, now: Now) {
         self.answered.retain(|it| there.contains(it));
         for path in there {
-            if !self.answered.contains(path) {
+            if self.answered.contains(path) {
+                // Whoever had the answer and was killed did not remove it: so the next one does.
+                self.effects.push(Effect::Acknowledge(path.clone()));
+            } else {
                 self.cookie(path, now);
             }
         }

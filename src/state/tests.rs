@@ -1051,3 +1051,50 @@ fn a_clock_that_jumps_makes_everything_be_looked_at() {
         assert_eq!(is_thorough, jump_ms != 0, "after {jump_ms} ms: {:?}", sim.looks());
     }
 }
+
+/// It came while the fetch ran, so its answer is that of the next; which, as the first has failed,
+/// may be minutes away.
+#[test]
+fn a_cookie_that_came_during_a_fetch_does_not_wait_for_more_than_its_failure() {
+    let is_answered = |it: &Effect| matches!(it, Effect::Acknowledge(_));
+    let mut sim = settled();
+    sim.changed("/w/.git/HEAD");
+    sim.pass_ms(200);
+    assert_eq!(sim.fetches(), [Source::Repo("/w".into())]);
+    sim.changed("/state/sync/77");
+    assert!(!sim.effects.iter().any(is_answered));
+    sim.git_failed("/w");
+    sim.fetched(Source::Tree("/w".into()), Fetched::Tree(None));
+    sim.list("/w", &[]);
+    assert!(sim.effects.iter().any(is_answered), "{:?}", sim.state.barriers);
+}
+
+#[test]
+fn a_cookie_that_came_before_a_fetch_could_begin_waits_for_that_one() {
+    let is_answered = |it: &Effect| matches!(it, Effect::Acknowledge(_));
+    let mut sim = settled();
+    sim.changed("/w/.git/HEAD");
+    sim.pass_ms(200);
+    assert_eq!(sim.fetches(), [Source::Repo("/w".into())]);
+    sim.changed("/state/sync/77");
+    sim.event(Event::Busy(Source::Repo("/w".into()), "busy".to_owned()));
+    sim.pass_ms(50);
+    assert_eq!(sim.fetches(), [Source::Repo("/w".into())]);
+    assert!(!sim.effects.iter().any(is_answered));
+    sim.asked_git("/w", "main");
+    assert!(sim.effects.iter().any(is_answered), "{:?}", sim.state.barriers);
+}
+
+#[test]
+fn a_cookie_that_outlives_its_answer_is_answered_again() {
+    let n_answers =
+        |sim: &Sim| sim.effects.iter().filter(|it| matches!(it, Effect::Acknowledge(_))).count();
+    let mut sim = settled();
+    sim.changed("/state/sync/77");
+    sim.pass_ms(200);
+    sim.asked_git("/w", "main");
+    assert_eq!(n_answers(&sim), 1);
+    sim.list("/state/sync", &[("77", Some(EntryKind::Other))]);
+    assert_eq!(n_answers(&sim), 2);
+    assert!(sim.state.barriers.is_empty(), "and git is not asked again for it");
+}
