@@ -1064,8 +1064,8 @@ fn a_cookie_that_came_during_a_fetch_does_not_wait_for_more_than_its_failure() {
     sim.changed("/state/sync/77");
     assert!(!sim.effects.iter().any(is_answered));
     sim.git_failed("/w");
-    sim.fetched(Source::Tree("/w".into()), Fetched::Tree(None));
-    sim.list("/w", &[]);
+    sim.pass_ms(200);
+    sim.found_tree("/w", "/w");
     assert!(sim.effects.iter().any(is_answered), "{:?}", sim.state.barriers);
 }
 
