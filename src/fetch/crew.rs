@@ -95,10 +95,13 @@ impl<J: Send + 'static> Crew<J> {
     pub fn send(&self, path: &Path, job: J) {
         let mut board = self.0.board();
         board.waiting.push_back((path.to_owned(), job));
-        if board.n_free > 0 {
+        let is_free = board.n_free > 0;
+        let is_unseen = board.is_unseen();
+        drop(board);
+        if is_free {
             self.0.work.notify_one();
-        } else {
-            self.0.look_out_for(&board);
+        } else if is_unseen {
+            self.0.crowded.notify_one();
         }
     }
 }
@@ -115,13 +118,6 @@ impl<J> Shared<J> {
     fn board(&self) -> MutexGuard<'_, Board<J>> {
         // What is on it is whole between any two statements.
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Wakes whoever looks out for hung jobs, where another job waits for their place.
-    fn look_out_for(&self, board: &Board<J>) {
-        if board.is_calm && !board.waiting.is_empty() {
-            self.crowded.notify_one();
-        }
     }
 
     /// Does jobs until there will be none.
@@ -141,8 +137,11 @@ impl<J> Shared<J> {
             let number = board.n_jobs;
             let running = Running { path, since: Now::read().mono, hangs_on: None };
             board.running.insert(number, running);
-            self.look_out_for(&board);
+            let is_unseen = board.is_unseen();
             drop(board);
+            if is_unseen {
+                self.crowded.notify_one();
+            }
             perform(job);
             board = self.board();
             if board.running.remove(&number).is_some_and(|it| it.hangs_on.is_some()) {
@@ -175,6 +174,11 @@ impl<J> Shared<J> {
 }
 
 impl<J> Board<J> {
+    /// Whether a job waits, and nobody looks out for one that keeps it waiting.
+    fn is_unseen(&self) -> bool {
+        self.is_calm && !self.waiting.is_empty()
+    }
+
     /// When the next job hangs; of no interest while none waits that could be done instead.
     fn next_to_hang(&self) -> Option<Instant> {
         if self.waiting.is_empty() || self.n_free > 0 || self.n_hung() >= MAX_HUNG {

@@ -166,8 +166,10 @@ impl Reader {
         let Reader { limits, chunk, line } = self;
         let end = line_end.max(tail.cursor.offset.saturating_add(limits.bytes));
         let mut at = tail.cursor.offset;
-        // What the read before left there was not a whole line.
+        // What the read before left there was not a whole line. Long ones are rare, and the next
+        // may come in an hour.
         line.clear();
+        line.bytes.shrink_to(limits.chunk);
         loop {
             tail.cursor.scanned = at;
             if at >= end {
@@ -201,6 +203,11 @@ impl Reader {
             }
             line.push(&chunk[rest..n]);
             at += n as u64;
+            if at >= tail.size && n < chunk.len() {
+                // Its end. What was written since makes itself known.
+                tail.cursor.scanned = at;
+                return Ok(());
+            }
         }
     }
 }
@@ -256,9 +263,7 @@ impl Line {
     }
 
     fn clear(&mut self) {
-        // Long lines are rare, and the next one may come in an hour.
         self.bytes.clear();
-        self.bytes.shrink_to(self.limits.chunk);
         self.elision = None;
     }
 }
