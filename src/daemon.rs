@@ -275,10 +275,7 @@ impl Engine {
         let previous = dir.read_snapshot();
         let publisher = Publisher::new(dir.clone(), previous.as_ref());
         let (identity, lock) = watcher.unzip();
-        let (mut state, mut effects) = State::new(settings, identity, previous.as_ref(), now);
-        if let Some(it) = checkpoint::load(&dir) {
-            effects.extend(state.restore(it, now));
-        }
+        let (state, effects) = State::new(settings, identity, previous.as_ref(), now);
         let mut engine = Engine {
             state,
             results,
@@ -299,6 +296,12 @@ impl Engine {
             back,
         };
         engine.perform(effects, now)?;
+        if let Some(it) = checkpoint::load(&engine.dir) {
+            let looks = engine.state.foresee(&it);
+            engine.perform(looks, now)?;
+            let effects = engine.state.restore(it, now);
+            engine.perform(effects, now)?;
+        }
         Ok(engine)
     }
 

@@ -78,6 +78,26 @@ impl State {
         self.unsaved.is_some()
     }
 
+    /// The first looks that follow from what an earlier process kept; they take about as long as
+    /// taking over the rest.
+    pub fn foresee(&mut self, checkpoint: &Checkpoint<'_, Found>) -> Vec<Effect> {
+        for saved in &checkpoint.roots {
+            let root = Path::new(&*saved.path);
+            if !self.roots.contains_key(root) {
+                continue;
+            }
+            let folders = saved.files.iter().filter_map(|it| {
+                let mut folders = Path::new(&*it.path).ancestors();
+                folders.find(|it| it.parent().and_then(Path::parent) == Some(root))
+            });
+            // One of them may be gone meanwhile, and no listing of another one says so.
+            for folder in folders.map(Path::as_os_str).collect::<BTreeSet<_>>() {
+                self.observe(Path::new(folder), Purpose::Project { root: root.to_owned() });
+            }
+        }
+        std::mem::take(&mut self.effects)
+    }
+
     /// Goes on from what an earlier process kept. To be called before anything was read.
     pub fn restore(&mut self, checkpoint: Checkpoint<'_, Found>, now: Now) -> Vec<Effect> {
         if checkpoint.prices == fingerprint(&self.settings.prices) {
@@ -94,16 +114,8 @@ impl State {
         let Some(root) = self.roots.get_mut(path) else { return };
         root.ledger = saved.ledger.into_owned().restored(self.settings.prices.clone());
         root.ledger.forget_before(now.wall_ms - REACH_MS);
-        let mut projects = BTreeSet::new();
         for file in saved.files {
-            let mut folders = Path::new(&*file.path).ancestors();
-            let project = folders.find(|it| it.parent().and_then(Path::parent) == Some(path));
-            projects.extend(project.map(Path::to_owned));
             self.restore_file(path, file, now);
-        }
-        // One of them may be gone meanwhile, and no listing of another one says so.
-        for project in projects {
-            self.observe(&project, Purpose::Project { root: path.to_owned() });
         }
     }
 

@@ -65,11 +65,13 @@ impl State {
 
     /// Files that a listing lacks are read once more; that they are missing is found there.
     pub(super) fn check_vanished(&mut self, dir: &Path, entries: &[Entry], now: Now) {
-        let listed: BTreeSet<_> = entries.iter().map(|it| it.path.as_path()).collect();
+        let listed: BTreeSet<_> = entries.iter().map(|it| it.path.as_os_str()).collect();
         // With the slash: `a-b` stands between `a` and `a/b`.
-        let below = self.files.range(dir.join("").into_os_string()..).map(|(it, _)| Path::new(it));
-        let below = below.take_while(|it| it.starts_with(dir));
-        let gone: Vec<_> = below.filter(|it| !listed.contains(it)).map(Path::to_owned).collect();
+        let dir = dir.join("").into_os_string();
+        let below = self.files.range(dir.clone()..).map(|(it, _)| it.as_os_str());
+        let below =
+            below.take_while(|it| it.as_encoded_bytes().starts_with(dir.as_encoded_bytes()));
+        let gone: Vec<_> = below.filter(|it| !listed.contains(it)).map(PathBuf::from).collect();
         for path in gone {
             self.reads.want(&Source::Transcript(path), Urgency::Settled, now.mono);
         }
