@@ -1098,3 +1098,57 @@ fn a_cookie_that_outlives_its_answer_is_answered_again() {
     assert_eq!(n_answers(&sim), 2);
     assert!(sim.state.barriers.is_empty(), "and git is not asked again for it");
 }
+
+/// The times that the configuration was wanted since the last call.
+fn n_configured(sim: &mut Sim) -> usize {
+    let before = sim.effects.len();
+    sim.effects.retain(|it| !matches!(it, Effect::Configure));
+    before - sim.effects.len()
+}
+
+#[test]
+fn a_configuration_is_read_once_for_a_storm_and_a_broken_one_changes_nothing() {
+    let mut usual = settings(&["/r"]);
+    usual.config = vec!["/c/config.toml".into(), "/dotfiles/c.toml".into()];
+    let mut sim = Sim::configured(usual.clone(), None);
+    assert!(["/c", "/dotfiles"].iter().all(|it| sim.looks().iter().any(|look| look == it)));
+    sim.list_root("/r", &[]);
+    sim.pass_ms(6000);
+    n_configured(&mut sim);
+
+    // What else lies there is nobody's business.
+    sim.changed("/c/config.toml.swp");
+    sim.pass_ms(1000);
+    assert_eq!(n_configured(&mut sim), 0);
+    for _ in 0..20 {
+        sim.changed("/dotfiles/c.toml");
+        sim.pass_ms(30);
+    }
+    sim.pass_ms(200);
+    assert_eq!(n_configured(&mut sim), 1);
+    // While it is read it is not asked for again, and what changed meanwhile is read next.
+    sim.changed("/c/config.toml");
+    sim.pass_ms(1000);
+    assert_eq!(n_configured(&mut sim), 0);
+    sim.event(Event::Configured(Err("line 1".to_owned())));
+    sim.pass_ms(1000);
+    assert_eq!(n_configured(&mut sim), 1);
+    let degraded = sim.snapshot().degraded;
+    assert_eq!(degraded[0].source, "config:/c/config.toml");
+    assert_eq!(degraded[0].reason, "line 1");
+
+    // It says what it said before it was broken.
+    sim.event(Event::Configured(Ok(usual.clone())));
+    assert_eq!(sim.snapshot().degraded, []);
+    sim.pass_ms(1000);
+    sim.n_published();
+    sim.event(Event::Configured(Ok(usual.clone())));
+    sim.pass_ms(1000);
+    assert_eq!(sim.n_published(), 0, "nothing has changed");
+    usual.display.format = Some("{git}".to_owned());
+    usual.config.truncate(1);
+    sim.event(Event::Configured(Ok(usual)));
+    assert_eq!(sim.snapshot().display.format.as_deref(), Some("{git}"));
+    let left = |it: &Effect| matches!(it, Effect::Leave(dir) if dir.ends_with("dotfiles"));
+    assert!(sim.effects.iter().any(left));
+}
