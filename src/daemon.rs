@@ -166,7 +166,7 @@ fn reload(engine: &mut Engine, env: &Environment) -> Result<()> {
             info!("the configuration was read again");
             engine.handle(Event::Reload(settings))?;
         }
-        Err(it) => engine.handle(Event::Configured(Err(it)))?,
+        Err(it) => engine.handle(Event::Configured(None, Err(it)))?,
     }
     notify(&[NotifyState::Ready]);
     Ok(())
@@ -342,7 +342,7 @@ impl Engine {
                 Effect::Publish if self.lock.is_none() => {}
                 Effect::Publish => self.publish(now)?,
                 Effect::Save => self.save(),
-                Effect::Configure => self.configure(),
+                Effect::Configure(nth) => self.configure(nth),
                 Effect::Acknowledge(cookie) => {
                     hints::acknowledge(&cookie, !self.told.contains_key("store"));
                 }
@@ -410,14 +410,14 @@ impl Engine {
     }
 
     /// Reads the configuration, in a thread: it may lie on a disk that does not answer.
-    fn configure(&mut self) {
+    fn configure(&mut self, nth: u64) {
         let (env, cookies, back) = (self.env.clone(), self.cookies(), self.back.clone());
         let run = move || {
-            back.send(Event::Configured(configuration(&env, cookies))).ok();
+            back.send(Event::Configured(Some(nth), configuration(&env, cookies))).ok();
         };
         let thread = std::thread::Builder::new().name("configuration".to_owned()).spawn(run);
         if let Err(it) = thread {
-            self.back.send(Event::Configured(Err(it.to_string()))).ok();
+            self.back.send(Event::Configured(Some(nth), Err(it.to_string()))).ok();
         }
     }
 

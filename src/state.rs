@@ -139,8 +139,9 @@ pub enum Event {
     Deadline,
     /// The user asked to go by the configuration as it is now.
     Reload(Settings),
-    /// The configuration was read: what it says, or what is wrong with it.
-    Configured(Result<Settings, String>),
+    /// The configuration was read for this [`Effect::Configure`], or since the user asked: what it
+    /// says, or what is wrong with it.
+    Configured(Option<u64>, Result<Settings, String>),
 }
 
 /// What to do about it.
@@ -157,7 +158,7 @@ pub enum Effect {
     /// Publish [`State::snapshot`].
     Publish,
     /// Read the configuration; an [`Event::Configured`] will follow.
-    Configure,
+    Configure(u64),
     /// Keep [`State::checkpoint`].
     Save,
     /// Tell whoever left this cookie that everything before it is published.
@@ -445,7 +446,7 @@ impl State {
             Event::Hint(facts) => self.hinted(*facts, now),
             Event::Deadline => {}
             Event::Reload(settings) => self.reload(settings, now),
-            Event::Configured(read) => self.configured(read, now),
+            Event::Configured(nth, read) => self.configured(nth, read, now),
         }
         self.looking_since =
             (self.places.outstanding > 0).then(|| self.looking_since.unwrap_or(now.mono));

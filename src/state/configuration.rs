@@ -22,6 +22,8 @@ pub(super) struct Configuration {
     changed: Option<Window>,
     /// It is being read. Whoever hangs on it is not asked again.
     is_read: bool,
+    /// Grows with each reading that makes answers to earlier ones old.
+    nth: u64,
     /// Since when and why it makes no sense.
     broken: Option<(i64, String)>,
 }
@@ -56,13 +58,23 @@ impl State {
         if self.configuration.deadline().is_some_and(|it| it <= now.mono) {
             self.configuration.changed = None;
             self.configuration.is_read = true;
-            self.effects.push(Effect::Configure);
+            self.configuration.nth += 1;
+            self.effects.push(Effect::Configure(self.configuration.nth));
         }
     }
 
-    /// It was read: what it says, or what is wrong with it.
-    pub(super) fn configured(&mut self, read: Result<Settings, String>, now: Now) {
-        self.configuration.is_read = false;
+    /// It was read: what it says, or what is wrong with it. Whoever read it before somebody else
+    /// did says nothing new.
+    pub(super) fn configured(
+        &mut self,
+        nth: Option<u64>,
+        read: Result<Settings, String>,
+        now: Now,
+    ) {
+        if nth.is_some_and(|it| it != self.configuration.nth) {
+            return;
+        }
+        self.configuration_read();
         match read {
             // It is looked at now and then, and says what it said.
             Ok(settings) if self.configuration.broken.is_none() && settings == self.settings => {}
@@ -77,7 +89,14 @@ impl State {
         }
     }
 
+    /// What is being read now is old.
+    fn configuration_read(&mut self) {
+        self.configuration.nth += 1;
+        self.configuration.is_read = false;
+    }
+
     pub(super) fn configuration_works(&mut self) {
+        self.configuration_read();
         self.configuration.broken = None;
     }
 

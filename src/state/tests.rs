@@ -1099,11 +1099,17 @@ fn a_cookie_that_outlives_its_answer_is_answered_again() {
     assert!(sim.state.barriers.is_empty(), "and git is not asked again for it");
 }
 
-/// The times that the configuration was wanted since the last call.
-fn n_configured(sim: &mut Sim) -> usize {
-    let before = sim.effects.len();
-    sim.effects.retain(|it| !matches!(it, Effect::Configure));
-    before - sim.effects.len()
+/// Which readings of the configuration were wanted since the last call.
+fn configures(sim: &mut Sim) -> Vec<u64> {
+    let mut found = Vec::new();
+    sim.effects.retain(|it| match it {
+        Effect::Configure(nth) => {
+            found.push(*nth);
+            false
+        }
+        _ => true,
+    });
+    found
 }
 
 #[test]
@@ -1114,40 +1120,42 @@ fn a_configuration_is_read_once_for_a_storm_and_a_broken_one_changes_nothing() {
     assert!(["/c", "/dotfiles"].iter().all(|it| sim.looks().iter().any(|look| look == it)));
     sim.list_root("/r", &[]);
     sim.pass_ms(6000);
-    n_configured(&mut sim);
+    configures(&mut sim);
+    sim.event(Event::Configured(None, Ok(usual.clone())));
 
     // What else lies there is nobody's business.
     sim.changed("/c/config.toml.swp");
     sim.pass_ms(1000);
-    assert_eq!(n_configured(&mut sim), 0);
+    assert_eq!(configures(&mut sim), [0; 0]);
     for _ in 0..20 {
         sim.changed("/dotfiles/c.toml");
         sim.pass_ms(30);
     }
     sim.pass_ms(200);
-    assert_eq!(n_configured(&mut sim), 1);
+    let [nth] = configures(&mut sim)[..] else { panic!("it is read once") };
     // While it is read it is not asked for again, and what changed meanwhile is read next.
     sim.changed("/c/config.toml");
     sim.pass_ms(1000);
-    assert_eq!(n_configured(&mut sim), 0);
-    sim.event(Event::Configured(Err("line 1".to_owned())));
+    assert_eq!(configures(&mut sim), [0; 0]);
+    sim.event(Event::Configured(Some(nth), Err("line 1".to_owned())));
     sim.pass_ms(1000);
-    assert_eq!(n_configured(&mut sim), 1);
+    let [nth] = configures(&mut sim)[..] else { panic!("it is read once more") };
     let degraded = sim.snapshot().degraded;
     assert_eq!(degraded[0].source, "config:/c/config.toml");
     assert_eq!(degraded[0].reason, "line 1");
 
-    // It says what it said before it was broken.
-    sim.event(Event::Configured(Ok(usual.clone())));
+    // It says what it said before it was broken. Who read it before that is not believed.
+    sim.event(Event::Configured(None, Ok(usual.clone())));
+    sim.event(Event::Configured(Some(nth), Err("line 1".to_owned())));
     assert_eq!(sim.snapshot().degraded, []);
     sim.pass_ms(1000);
     sim.n_published();
-    sim.event(Event::Configured(Ok(usual.clone())));
+    sim.event(Event::Configured(None, Ok(usual.clone())));
     sim.pass_ms(1000);
     assert_eq!(sim.n_published(), 0, "nothing has changed");
     usual.display.format = Some("{git}".to_owned());
     usual.config.truncate(1);
-    sim.event(Event::Configured(Ok(usual)));
+    sim.event(Event::Configured(None, Ok(usual)));
     assert_eq!(sim.snapshot().display.format.as_deref(), Some("{git}"));
     let left = |it: &Effect| matches!(it, Effect::Leave(dir) if dir.ends_with("dotfiles"));
     assert!(sim.effects.iter().any(left));
