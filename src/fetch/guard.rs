@@ -144,11 +144,12 @@ impl Order {
             Ok(it) => it,
             Err(err) => return Verdict::NotStarted(errno(&err)),
         };
+        let give_up_at = started_at + self.deadline;
         let verdict = match watch_leader(leader, tell) {
-            Ok(()) => self.wait(leader, &events, started_at + self.deadline),
+            Ok(()) => self.wait(leader, &events, give_up_at),
             Err(err) => Verdict::NotStarted(errno(&err)),
         };
-        if end_everything(leader) { verdict } else { Verdict::Stuck }
+        if end_everything(leader, give_up_at) { verdict } else { Verdict::Stuck }
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the guard, which bounds it")]
@@ -293,9 +294,9 @@ fn wait_for_exit(leader: Pid) -> nix::Result<WaitStatus> {
     }
 }
 
-/// Kills and reaps until nobody is left. `false`: somebody is.
-fn end_everything(leader: Pid) -> bool {
-    let until = Now::read().mono + KILL_TAKES;
+/// Kills and reaps until nobody is left. `false`: somebody is. Who ended early leaves time to do so.
+fn end_everything(leader: Pid, give_up_at: Instant) -> bool {
+    let until = (Now::read().mono + KILL_TAKES).max(give_up_at);
     killpg(leader, Signal::SIGKILL).ok();
     while Now::read().mono < until {
         match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
