@@ -351,7 +351,13 @@ pub struct State {
 }
 
 /// A session belongs to a root: two accounts may hold copies of one transcript.
-type SessionKey = (PathBuf, SessionId);
+///
+/// Compared by their ids first: paths compare slowly, and those of two roots begin alike.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct SessionKey {
+    id: SessionId,
+    root: PathBuf,
+}
 
 #[derive(Debug)]
 struct Root {
@@ -797,8 +803,8 @@ impl State {
             self.roots.remove(&root);
             self.files.retain(|_, it| it.root != root);
             self.session_folders.retain(|it| !it.starts_with(&root));
-            self.sessions.retain(|(it, _), _| *it != root);
-            self.processes.retain(|_, ((it, _), _)| *it != root);
+            self.sessions.retain(|it, _| it.root != root);
+            self.processes.retain(|_, (it, _)| it.root != root);
             let leave = self.places.leave(|dir, purpose| {
                 dir.starts_with(&root) || matches!(purpose, Purpose::Await(it) if *it == root)
             });

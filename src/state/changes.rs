@@ -6,7 +6,7 @@ use std::path::Path;
 use super::limits::Limits;
 use super::places::Purpose;
 use super::tools::BlockTool;
-use super::{Effect, RESCAN_SPACING, Root, State};
+use super::{Effect, RESCAN_SPACING, Root, SessionKey, State};
 use crate::fetch::claude;
 use crate::plan::Urgency;
 use crate::store::schema::SessionId;
@@ -231,9 +231,9 @@ impl State {
         let name = path.file_name().and_then(|it| it.to_str());
         let Some(session) = name.and_then(SessionId::checked) else { return };
         self.session_folders.insert(path.to_owned());
-        let key = (root.to_owned(), session);
+        let key = SessionKey { id: session, root: root.to_owned() };
         if self.sessions.get(&key).is_some_and(|it| it.is_live) {
-            let (root, session) = key;
+            let SessionKey { root, id: session } = key;
             self.observe(path, Purpose::Agents { root, session });
         }
     }

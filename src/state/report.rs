@@ -51,14 +51,14 @@ impl State {
             if let Some((top, facts)) = facts {
                 snapshot.repos.insert(RepoKey(text(top)), facts.clone());
             }
-            snapshot.sessions.insert(key.1.clone(), self.report(key, session, &snapshot, now));
+            snapshot.sessions.insert(key.id.clone(), self.report(key, session, &snapshot, now));
         }
         snapshot
     }
 
     /// The session whose line stands for all.
     pub fn latest(&self, now: Now) -> Option<&SessionId> {
-        self.shown_sessions(now).first().map(|((_, id), _)| id)
+        self.shown_sessions(now).first().map(|(key, _)| &key.id)
     }
 
     /// Live ones first, then by their last sign of life. Where two roots hold the same session
@@ -71,7 +71,7 @@ impl State {
             std::cmp::Reverse((it.is_live, has_process, last_activity_ms(it)))
         });
         let mut ids = std::collections::BTreeSet::new();
-        shown.retain(|((_, id), _)| ids.insert(id));
+        shown.retain(|(key, _)| ids.insert(&key.id));
         let n_live = shown.iter().take_while(|(_, it)| it.is_live).count();
         shown.truncate(MAX_SESSIONS.min(n_live + MAX_RECENT));
         shown
@@ -122,7 +122,7 @@ impl State {
     ) -> schema::Session {
         let facts = self.transcript_facts(session);
         let told = session.told.as_deref().filter(|_| self.is_current(session));
-        let totals = self.roots.get(&key.0).and_then(|it| it.ledger.session(&key.1));
+        let totals = self.roots.get(&key.root).and_then(|it| it.ledger.session(&key.id));
         let replied_ms = facts.and_then(|it| it.last_reply_ms);
         let cost = match told.and_then(|it| Some((it.at_ms, it.facts.cost_usd?))) {
             Some((as_of_ms, usd)) => Some(Cost { as_of_ms, usd, source: CostSource::Client }),
@@ -147,7 +147,7 @@ impl State {
             total: sum.total + 1,
         });
         let mut report = schema::Session {
-            root: text(&key.0),
+            root: text(&key.root),
             cwd: session.cwd.as_deref().map(text),
             repo: session.repo.as_deref().map(text),
             transcript: session.transcript.as_deref().map(text),
@@ -266,7 +266,7 @@ impl State {
             if !self.roots.contains_key(&root) || SessionId::checked(&id.0).is_none() {
                 continue;
             }
-            let session = self.sessions.entry((root, id.clone())).or_default();
+            let session = self.sessions.entry(SessionKey { id: id.clone(), root }).or_default();
             session.repo = before.repo.as_ref().map(Into::into);
             let client_cost = before.cost.as_ref().filter(|it| it.source == CostSource::Client);
             let told = client_cost.map(|it| it.as_of_ms);

@@ -66,7 +66,7 @@ impl State {
         let root = path.parent().and_then(Path::parent).map(Path::to_owned);
         let found = root.zip(found).and_then(|(root, it)| {
             let id = it.file.session_id.clone()?;
-            Some(((root, id), it))
+            Some((SessionKey { id, root }, it))
         });
         let before = match &found {
             Some(it) => self.processes.insert(path.to_owned(), it.clone()),
@@ -120,8 +120,8 @@ impl State {
         let transcript = transcript.filter(|it| it.is_absolute());
         let root = match transcript.as_deref().and_then(claude::root_of) {
             Some(root) => root.to_owned(),
-            None => match self.sessions.keys().find(|(_, it)| *it == id) {
-                Some((root, _)) => root.clone(),
+            None => match self.sessions.keys().find(|it| it.id == id) {
+                Some(it) => it.root.clone(),
                 None => return,
             },
         };
@@ -139,9 +139,9 @@ impl State {
             // Where events do not work, somebody who looks is as good as one.
             self.want_transcript(path, &root, place, now);
         }
-        let key = (root, id);
+        let key = SessionKey { id, root };
         let as_of_ms = self.last_reply_ms(&key).unwrap_or(now.wall_ms).min(now.wall_ms);
-        if let Some(root) = self.roots.get_mut(&key.0) {
+        if let Some(root) = self.roots.get_mut(&key.root) {
             root.limits.merge(&facts.limits, as_of_ms, now);
         }
         self.confirm_usage(now);
@@ -193,13 +193,13 @@ impl State {
             let folder = transcript.as_deref().map(claude::session_folder);
             // Most have none, and each look would cost.
             if let Some(folder) = folder.filter(|it| self.session_folders.contains(it)) {
-                let (root, session) = key.clone();
+                let SessionKey { root, id: session } = key.clone();
                 self.observe(&folder, Purpose::Agents { root, session });
             }
         } else if was_live && !is_live {
             let leave = self.places.leave(|_, purpose| {
                 matches!(purpose, Purpose::Agents { root, session }
-                    if (root, session) == (&key.0, &key.1))
+                    if (root, session) == (&key.root, &key.id))
             });
             self.effects.extend(leave);
             self.leave_repos();

@@ -106,7 +106,8 @@ impl State {
         if file.place == claude::Place::OldSubagent {
             let before = std::mem::replace(&mut file.session, session_of(&tail.facts));
             let gone = before.filter(|it| file.session.as_ref() != Some(it));
-            if let Some(it) = gone.and_then(|it| self.sessions.get_mut(&(file.root.clone(), it))) {
+            let gone = gone.map(|id| SessionKey { id, root: file.root.clone() });
+            if let Some(it) = gone.and_then(|it| self.sessions.get_mut(&it)) {
                 it.agents.remove(path);
             }
         }
@@ -146,7 +147,7 @@ impl State {
     /// Whose transcript this is, if it says so; the session has a sign of life at `grew_ms`.
     pub(super) fn join_session(&mut self, path: &Path, grew_ms: i64) -> Option<SessionKey> {
         let file = self.files.get(path.as_os_str())?;
-        let key = (file.root.clone(), file.session.clone()?);
+        let key = SessionKey { id: file.session.clone()?, root: file.root.clone() };
         let it = self.sessions.entry(key.clone()).or_default();
         if matches!(file.place, claude::Place::Transcript(_)) {
             it.transcript = Some(path.to_owned());
@@ -200,8 +201,8 @@ impl State {
             root.skipped_lines -= file.facts.skipped_lines;
         }
         self.want_block(&file.root, now);
-        let Some(session) = file.session else { return };
-        let key = (file.root, session);
+        let Some(id) = file.session else { return };
+        let key = SessionKey { id, root: file.root };
         if let Some(it) = self.sessions.get_mut(&key) {
             it.agents.remove(path);
             it.transcript.take_if(|it| it == path);
