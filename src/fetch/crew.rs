@@ -5,8 +5,8 @@
 //! ends when it comes back. What it found then still counts.
 //!
 //! **Invariants:** every job is answered at most once, and one that hangs delays only those on its
-//! own file system. The threads are bounded: of one file system at most [`MAX_HUNG_ON_MOUNT`] jobs
-//! hang at once, and [`MAX_HUNG`] in all; the rest of its jobs wait.
+//! own file system. The threads are bounded: once [`MAX_HUNG_ON_MOUNT`] jobs hang on one file system,
+//! the rest of its jobs wait, and at most [`MAX_HUNG`] hang in all.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -147,6 +147,8 @@ impl<J> Shared<J> {
             if board.running.remove(&number).is_some_and(|it| it.hangs_on.is_some()) {
                 // Our place is taken, and the others on our file system need wait no longer.
                 self.work.notify_all();
+                // And another thread may hang in our place.
+                self.crowded.notify_one();
                 return;
             }
         }

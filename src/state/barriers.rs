@@ -124,9 +124,11 @@ impl State {
                 barrier.waiting = awaited.map(|(it, n)| (it.clone(), n)).collect();
             }
         }
-        let (passed, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut self.barriers)
-            .into_iter()
-            .partition(|it| !it.looking && it.waiting.is_empty());
+        let (passed, rest): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.barriers).into_iter().partition(|it| {
+                let is_configured = it.cookie.is_none() || !self.configuration.is_awaited(now);
+                !it.looking && it.waiting.is_empty() && is_configured
+            });
         self.barriers = rest;
         for barrier in passed {
             match barrier.cookie {

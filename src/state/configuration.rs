@@ -3,10 +3,10 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::places::Purpose;
-use super::{Effect, Settings, State};
+use super::{Effect, STUCK, Settings, State};
 use crate::store::schema::Degraded;
 use crate::time::Now;
 use crate::watch::debounce::{Debounce, Window};
@@ -20,8 +20,8 @@ const SETTLES: Debounce =
 pub(super) struct Configuration {
     /// It changed, and is not read yet.
     changed: Option<Window>,
-    /// It is being read. Whoever hangs on it is not asked again.
-    is_read: bool,
+    /// It is being read, since then. Whoever hangs on it is not asked again.
+    reading: Option<Instant>,
     /// Grows with each reading that makes answers to earlier ones old.
     nth: u64,
     /// Since when and why it makes no sense.
@@ -29,8 +29,13 @@ pub(super) struct Configuration {
 }
 
 impl Configuration {
-    pub(super) fn deadline(&self) -> Option<std::time::Instant> {
-        self.changed.filter(|_| !self.is_read).map(|it| it.deadline(SETTLES))
+    /// Whether what it says now will be known soon.
+    pub(super) fn is_awaited(&self, now: Now) -> bool {
+        self.changed.is_some() || self.reading.is_some_and(|since| now.mono - since < STUCK)
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.changed.filter(|_| self.reading.is_none()).map(|it| it.deadline(SETTLES))
     }
 }
 
@@ -57,7 +62,7 @@ impl State {
     pub(super) fn read_configuration(&mut self, now: Now) {
         if self.configuration.deadline().is_some_and(|it| it <= now.mono) {
             self.configuration.changed = None;
-            self.configuration.is_read = true;
+            self.configuration.reading = Some(now.mono);
             self.configuration.nth += 1;
             self.effects.push(Effect::Configure(self.configuration.nth));
         }
@@ -92,7 +97,7 @@ impl State {
     /// What is being read now is old.
     fn configuration_read(&mut self) {
         self.configuration.nth += 1;
-        self.configuration.is_read = false;
+        self.configuration.reading = None;
     }
 
     pub(super) fn configuration_works(&mut self) {

@@ -270,8 +270,10 @@ fn limit(
         }
         "full" => {
             let same = kept.filter(|it| (it.resets_at_ms - limit.resets_at_ms).abs() < MINUTE_MS);
-            let full_at_ms = same?.full_at_ms.filter(|it| *it < limit.resets_at_ms)?;
-            let left = countdown(pen.left(full_at_ms).max(0));
+            // A forecast whose time has come has proved false.
+            let to_come = now_ms + 1..limit.resets_at_ms;
+            let full_at_ms = same?.full_at_ms.filter(|it| to_come.contains(it))?;
+            let left = countdown(pen.left(full_at_ms));
             out.write(Warning, format_args!("{}{left}", pen.symbol("full_in")));
         }
         super::OLD if !is_stated => return pen.old(out, limit.as_of_ms, LIMITS_FRESH_MS),

@@ -160,7 +160,9 @@ fn command(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
         }
         "error" => put(out, Warning, command.error.as_deref()?),
         // Only one that failed is older than it should be: how often it runs is its own business.
-        super::OLD if command.error.is_some() => pen.old(out, command.as_of_ms, GIT_FRESH_MS),
+        super::OLD if command.error.is_some() && command.as_of_ms > 0 => {
+            pen.old(out, command.as_of_ms, GIT_FRESH_MS)
+        }
         _ => None,
     }
 }
