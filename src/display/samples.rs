@@ -73,7 +73,7 @@ fn at_work(about: &'static str, now_ms: i64) -> Sample {
         seven_day: limit(38.0, 3 * DAY_MS + 4 * HOUR_MS),
         spend_limit: limit(12.0, 20 * DAY_MS),
     };
-    let totals = |cost_usd| Totals { cost_usd, tokens };
+    let totals = |cost_usd| Totals { cost_usd, tokens, unpriced: 0 };
     let block = Block {
         start_ms: now_ms - 171 * MINUTE_MS,
         end_ms: now_ms + 129 * MINUTE_MS,
@@ -113,7 +113,7 @@ fn at_work(about: &'static str, now_ms: i64) -> Sample {
         cwd: Some(CWD.to_owned()),
         repo: Some(CWD.to_owned()),
         live: true,
-        cost: Some(Cost { as_of_ms: now_ms, usd: 4.34, source: CostSource::Client }),
+        cost: Some(Cost { as_of_ms: now_ms, usd: 4.34, source: CostSource::Client, unpriced: 0 }),
         tokens,
         cache_hit_ratio: Some(0.97),
         turns: 7,
@@ -200,10 +200,13 @@ fn in_trouble(it: &mut Sample) {
         }
         if let Some(usage) = &mut root.usage {
             usage.unpriced_models = vec!["new-model".to_owned()];
+            (usage.today.unpriced, usage.week.unpriced, usage.month.unpriced) = (1, 1, 1);
+            usage.block.iter_mut().for_each(|it| it.unpriced = 1);
         }
     }
     for session in it.snapshot.sessions.values_mut() {
-        session.cost = Some(Cost { as_of_ms: now_ms, usd: 4.34, source: CostSource::Transcript });
+        let source = CostSource::Transcript;
+        session.cost = Some(Cost { as_of_ms: now_ms, usd: 4.34, source, unpriced: 1 });
         session.context = Some(Context { as_of_ms: now_ms, ..Context::default() });
         session.health = Health {
             status: HealthStatus::Critical,

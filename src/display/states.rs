@@ -90,7 +90,7 @@ fn snapshot() -> Snapshot {
             window: Some(1_000_000),
             used_percentage: Some(23.0),
         }),
-        cost: Some(Cost { as_of_ms: NOW, usd: 4.3421, source: CostSource::Client }),
+        cost: Some(Cost { as_of_ms: NOW, usd: 4.3421, source: CostSource::Client, unpriced: 0 }),
         turns: 7,
         last_message: Some(Message { at_ms: NOW - 20 * SECOND_MS, preview: None }),
         lines: Some(Lines { added: 156, removed: 23 }),

@@ -50,7 +50,7 @@ fn add_session(it: &mut Snapshot, id: &str, root: &str, repo: &str, branch: &str
         transcript: Some(format!("{root}/projects/p/{id}.jsonl")),
         model: Some(Model { id: format!("model-{id}"), display_name: None }),
         context: Some(used),
-        cost: Some(Cost { as_of_ms: NOW, usd, source: CostSource::Transcript }),
+        cost: Some(Cost { as_of_ms: NOW, usd, source: CostSource::Transcript, unpriced: 0 }),
         ..Session::default()
     };
     it.sessions.insert(SessionId(id.to_owned()), session);
@@ -200,11 +200,11 @@ fn usage_ages_and_yesterday_s_is_gone() {
 fn another_tool_s_block_has_an_age_and_prices_of_its_own() {
     check(
         |it| {
-            usage(it).unpriced_models = vec!["house-model".to_owned()];
+            usage(it).today.unpriced = 1;
             let block = usage(it).block.as_mut().unwrap();
             (block.source, block.as_of_ms) = (BlockSource::Ccusage, NOW - 7 * MINUTE_MS);
         },
-        "~/w/p · main · model-one · ctx 42% · ≥$1.00 · block $10.00 2h13m left 7m ago · \
+        "~/w/p · main · model-one · ctx 42% · $1.00 · block $10.00 2h13m left 7m ago · \
          today ≥$30.00 · 5h 34% ↻2h00m",
     );
 }
@@ -241,7 +241,11 @@ fn limits_have_a_countdown_and_an_age() {
 #[test]
 fn what_has_no_price_makes_costs_lower_bounds() {
     check(
-        |it| usage(it).unpriced_models = vec!["new".to_owned()],
+        |it| {
+            session(it).cost.as_mut().unwrap().unpriced = 1;
+            usage(it).block.as_mut().unwrap().unpriced = 1;
+            usage(it).today.unpriced = 1;
+        },
         "~/w/p · main · model-one · ctx 42% · ≥$1.00 · block ≥$10.00 2h13m left · \
          today ≥$30.00 · 5h 34% ↻2h00m",
     );

@@ -32,6 +32,8 @@ fn block(said: &Value) -> Option<Block> {
     let (start_ms, end_ms) = (time(said, "startTime")?, time(said, "endTime")?);
     let tokens = said.get("tokenCounts").unwrap_or(&Value::Null);
     Some(Block {
+        // It has prices of its own.
+        unpriced: 0,
         start_ms,
         end_ms: (end_ms > start_ms).then_some(end_ms)?,
         last_entry_ms: time(said, "actualEndTime").unwrap_or(start_ms),
@@ -109,6 +111,7 @@ mod tests {
 
     fn expected() -> Block {
         Block {
+            unpriced: 0,
             start_ms: 1_795_435_200_000,
             end_ms: 1_795_453_200_000,
             last_entry_ms: 1_795_436_642_089,

@@ -125,11 +125,14 @@ impl State {
         let totals = self.roots.get(&key.root).and_then(|it| it.ledger.session(&key.id));
         let replied_ms = facts.and_then(|it| it.last_reply_ms);
         let cost = match told.and_then(|it| Some((it.at_ms, it.facts.cost_usd?))) {
-            Some((as_of_ms, usd)) => Some(Cost { as_of_ms, usd, source: CostSource::Client }),
+            Some((as_of_ms, usd)) => {
+                Some(Cost { as_of_ms, usd, source: CostSource::Client, unpriced: 0 })
+            }
             None => totals.as_ref().map(|it| Cost {
                 as_of_ms: replied_ms.unwrap_or(session.grew_ms),
                 usd: it.totals.cost_usd,
                 source: CostSource::Transcript,
+                unpriced: it.totals.unpriced,
             }),
         };
         let said = session.told.as_ref().map(|it| &it.facts);

@@ -118,8 +118,8 @@ pub struct Usage {
     pub week: Totals,
     /// Since the first day of the local month.
     pub month: Totals,
-    /// Models without a price, whose tokens count and whose cost is missing above: where this is
-    /// not empty, costs are lower bounds.
+    /// Models without a price that were used this month or week: their tokens count, and their cost
+    /// is missing above.
     pub unpriced_models: Vec<String>,
     /// Transcript lines that could not be read.
     pub skipped_lines: u64,
@@ -129,8 +129,10 @@ pub struct Usage {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Totals {
-    /// US dollars.
+    /// US dollars; a lower bound where some replies are unpriced.
     pub cost_usd: f64,
+    /// Replies whose model has no price.
+    pub unpriced: u64,
     /// By kind.
     pub tokens: Tokens,
 }
@@ -163,8 +165,10 @@ pub struct Block {
     pub entries: u64,
     /// What they used.
     pub tokens: Tokens,
-    /// What they cost, in US dollars.
+    /// What they cost, in US dollars; a lower bound where some are unpriced.
     pub cost_usd: f64,
+    /// Those whose model has no price.
+    pub unpriced: u64,
     /// How fast it is used; `null` while it is too young to tell.
     pub burn: Option<Burn>,
     /// Where it ends at this rate.
@@ -377,6 +381,9 @@ pub struct Cost {
     pub usd: f64,
     /// Who says so.
     pub source: CostSource,
+    /// Replies whose model has no price: where there are any, it is a lower bound.
+    #[serde(default)]
+    pub unpriced: u64,
 }
 
 /// Who says what a session cost.

@@ -141,6 +141,7 @@ fn sum_up(slots: &Slots, start_ms: i64, keys: &[SlotKey], now_ms: i64) -> Option
         entries: sums.entries,
         tokens: totals.tokens,
         cost_usd: totals.cost_usd,
+        unpriced: totals.unpriced,
         burn,
         projection,
         ..Block::default()

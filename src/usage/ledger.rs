@@ -431,6 +431,7 @@ impl Candidate {
     fn sums(&self) -> Sums {
         Sums {
             entries: 1,
+            unpriced: (self.unpriced > 0).into(),
             input: self.input.into(),
             output: self.output.into(),
             cache_write: self.cache_write.into(),
@@ -625,6 +626,9 @@ mod tests {
         ]);
         let usage = |it: &Ledger| it.usage(NOON, &TimeZone::UTC, Weekday::Monday);
         assert_eq!(usage(&ledger).unpriced_models, ["house-model", "unknown"]);
+        assert_eq!(usage(&ledger).today.unpriced, 2);
+        let session = |it: &Ledger| it.session(&session("s")).map(|it| it.totals.unpriced);
+        assert_eq!(session(&ledger), Some(2));
         assert_eq!(usage(&ledger).today.cost_usd, 0.0001);
         let file = ledger.file("a");
         ledger.remove_file(file);

@@ -107,6 +107,8 @@ impl EntryTokens {
 pub struct Sums {
     /// How many there are.
     pub entries: u64,
+    /// How many of them have no price, so that their cost is missing.
+    pub unpriced: u64,
     /// Their input that was neither written to nor read from the cache.
     pub input: u64,
     /// Their output.
@@ -129,13 +131,14 @@ impl Sums {
     pub fn totals(&self) -> Totals {
         let Sums { input, output, cache_write, cache_read, .. } = *self;
         let tokens = Tokens { input, output, cache_write, cache_read };
-        Totals { cost_usd: self.picodollars as f64 / 1e12, tokens }
+        Totals { cost_usd: self.picodollars as f64 / 1e12, unpriced: self.unpriced, tokens }
     }
 }
 
 impl AddAssign<&Sums> for Sums {
     fn add_assign(&mut self, other: &Sums) {
         self.entries += other.entries;
+        self.unpriced += other.unpriced;
         self.input += other.input;
         self.output += other.output;
         self.cache_write += other.cache_write;
@@ -147,6 +150,7 @@ impl AddAssign<&Sums> for Sums {
 impl SubAssign<&Sums> for Sums {
     fn sub_assign(&mut self, other: &Sums) {
         self.entries -= other.entries;
+        self.unpriced -= other.unpriced;
         self.input -= other.input;
         self.output -= other.output;
         self.cache_write -= other.cache_write;

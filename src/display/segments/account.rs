@@ -157,7 +157,7 @@ fn usage<'a>(pen: &Pen<'a>) -> Option<&'a Usage> {
 
 fn totals(pen: &Pen<'_>, part: &str, out: &mut Text, usage: &Usage, totals: &Totals) -> Option<()> {
     match part {
-        "cost" => cost(pen, out, is_bound(usage), totals.cost_usd),
+        "cost" => cost(pen, out, totals.unpriced, totals.cost_usd),
         "tokens" => put(out, Plain, &tokens(sum(totals.tokens))),
         super::OLD => pen.old(out, usage.as_of_ms, USAGE_FRESH_MS),
         _ => None,
@@ -168,43 +168,31 @@ fn sum(it: Tokens) -> u64 {
     [it.input, it.output, it.cache_write, it.cache_read].into_iter().fold(0, u64::saturating_add)
 }
 
-/// Money of an account in which something has no price is a lower bound.
-fn is_bound(usage: &Usage) -> bool {
-    !usage.unpriced_models.is_empty()
-}
-
-fn cost(pen: &Pen<'_>, out: &mut Text, is_bound: bool, usd: f64) -> Option<()> {
+/// Money in which something is missing is a lower bound.
+fn cost(pen: &Pen<'_>, out: &mut Text, unpriced: u64, usd: f64) -> Option<()> {
     let usd = known(Some(usd))?;
-    if is_bound {
+    if unpriced > 0 {
         out.put(Plain, pen.symbol("at_least"));
     }
     put(out, Plain, &money(usd))
 }
 
-/// A block, whether its money is a lower bound, and when it was so.
-struct Told<'a> {
-    block: &'a Block,
-    is_bound: bool,
-    as_of_ms: i64,
-}
-
-/// A block that ended is not shown.
-fn block<'a>(pen: &Pen<'a>) -> Option<Told<'a>> {
+/// A block that ended is not shown; and when it was so.
+fn block<'a>(pen: &Pen<'a>) -> Option<(&'a Block, i64)> {
     let usage = usage(pen)?;
     let block = usage.block.as_ref().filter(|it| pen.view.now_ms < it.end_ms)?;
-    Some(match block.source {
-        BlockSource::Transcripts => {
-            Told { block, is_bound: is_bound(usage), as_of_ms: usage.as_of_ms }
-        }
-        // It has prices of its own, and answers when it can.
-        BlockSource::Ccusage => Told { block, is_bound: false, as_of_ms: block.as_of_ms },
-    })
+    let as_of_ms = match block.source {
+        BlockSource::Transcripts => usage.as_of_ms,
+        // It answers when it can.
+        BlockSource::Ccusage => block.as_of_ms,
+    };
+    Some((block, as_of_ms))
 }
 
 fn block_part(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
-    let Told { block, is_bound, as_of_ms } = block(pen)?;
+    let (block, as_of_ms) = block(pen)?;
     match part {
-        "cost" => cost(pen, out, is_bound, block.cost_usd),
+        "cost" => cost(pen, out, block.unpriced, block.cost_usd),
         "tokens" => put(out, Plain, &tokens(sum(block.tokens))),
         "bar" => {
             pen.bar(out, elapsed(pen, block.end_ms, 5 * HOUR_MS), None);
@@ -217,10 +205,10 @@ fn block_part(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
 }
 
 fn burn(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
-    let Told { block, is_bound, as_of_ms } = block(pen)?;
+    let (block, as_of_ms) = block(pen)?;
     let burn = block.burn.as_ref()?;
     match part {
-        "cost" => cost(pen, out, is_bound, burn.cost_per_hour),
+        "cost" => cost(pen, out, block.unpriced, burn.cost_per_hour),
         "tokens" => put(out, Plain, &tokens(known(Some(burn.tokens_per_minute))? as u64)),
         super::OLD => pen.old(out, as_of_ms, USAGE_FRESH_MS),
         _ => None,
@@ -228,10 +216,10 @@ fn burn(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
 }
 
 fn projection(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
-    let Told { block, is_bound, as_of_ms } = block(pen)?;
+    let (block, as_of_ms) = block(pen)?;
     let projection = block.projection.as_ref()?;
     match part {
-        "cost" => cost(pen, out, is_bound, projection.cost_usd),
+        "cost" => cost(pen, out, block.unpriced, projection.cost_usd),
         "tokens" => put(out, Plain, &tokens(projection.tokens)),
         super::OLD => pen.old(out, as_of_ms, USAGE_FRESH_MS),
         _ => None,

@@ -3,7 +3,7 @@
 use super::{BAR, Dim, Pen, ROW, Row, Symbol, Text, Warning, counted, put};
 use crate::display::numbers::{countdown, known, money, tokens, units};
 use crate::display::theme::Paint::{Good, Plain, Removed};
-use crate::store::schema::{CostSource, PromptCache, Session, Tokens};
+use crate::store::schema::{PromptCache, Session, Tokens};
 
 pub(super) const ROWS: &[Row] = &[
     Row {
@@ -245,11 +245,8 @@ fn cost(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
     }
     let cost = session(pen)?.cost.as_ref()?;
     let usd = known(Some(cost.usd))?;
-    let usage = pen.scope.root.and_then(|it| it.usage.as_ref());
     // Our own accounting misses what has no price; the client's estimate is its own business.
-    let is_least = cost.source == CostSource::Transcript
-        && usage.is_some_and(|it| !it.unpriced_models.is_empty());
-    if is_least {
+    if cost.unpriced > 0 {
         out.put(Plain, pen.symbol("at_least"));
     }
     put(out, Plain, &money(usd))
