@@ -92,9 +92,9 @@ impl<J: Send + 'static> Crew<J> {
     }
 
     /// Hands over a job on a file at `path`.
-    pub fn send(&self, path: &Path, job: J) {
+    pub fn send(&self, path: PathBuf, job: J) {
         let mut board = self.0.board();
-        board.waiting.push_back((path.to_owned(), job));
+        board.waiting.push_back((path, job));
         let is_free = board.n_free > 0;
         let is_unseen = board.is_unseen();
         drop(board);
@@ -250,11 +250,11 @@ mod tests {
         let (crew, answers) = crew();
         let (release, hung) = unbounded();
         for n in 0..2 {
-            crew.send(Path::new("/a"), Job(n, hung.clone()));
+            crew.send("/a".into(), Job(n, hung.clone()));
         }
-        crew.send(Path::new("/a"), Job(2, never()));
+        crew.send("/a".into(), Job(2, never()));
         for n in 3..6 {
-            crew.send(Path::new("/a"), Job(n, closed()));
+            crew.send("/a".into(), Job(n, closed()));
         }
         let quick: Vec<_> = (0..3).map(|_| answers.recv_timeout(CAP)).collect();
         assert_eq!(quick, [Ok(3), Ok(4), Ok(5)]);
@@ -268,12 +268,12 @@ mod tests {
     fn of_one_file_system_only_a_few_hang() {
         let (crew, answers) = crew();
         for n in 0..20 {
-            crew.send(Path::new("/a"), Job(n, never()));
+            crew.send("/a".into(), Job(n, never()));
         }
         // The first two make room after two seconds, the second two after four more.
-        crew.send(Path::new("/proc/b"), Job(99, closed()));
+        crew.send("/proc/b".into(), Job(99, closed()));
         assert_eq!(answers.recv_timeout(CAP), Ok(99), "another file system is not held up");
-        crew.send(Path::new("/a"), Job(100, closed()));
+        crew.send("/a".into(), Job(100, closed()));
         let held = answers.recv_timeout(PATIENCE * 2);
         assert_eq!(held, Err(RecvTimeoutError::Timeout), "it would be the fifth to hang");
     }

@@ -89,9 +89,9 @@ impl Workers {
     pub fn read(&self, source: Source, job: Job) {
         match &job {
             Job::Transcript(path, _) | Job::Process(path) => {
-                self.reads.send(&path.clone(), (source, job));
+                self.reads.send(path.clone(), (source, job));
             }
-            Job::Tree(cwd) => self.finds.send(&cwd.clone(), (source, job)),
+            Job::Tree(cwd) => self.finds.send(cwd.clone(), (source, job)),
             it => unreachable!("programs are run: {it:?}"),
         }
     }

@@ -58,18 +58,23 @@ impl State {
 
     /// The session whose line stands for all.
     pub fn latest(&self, now: Now) -> Option<&SessionId> {
-        self.shown_sessions(now).first().map(|(key, _)| &key.id)
+        self.latest_key(now).map(|it| &it.id)
+    }
+
+    pub(super) fn latest_key(&self, now: Now) -> Option<&SessionKey> {
+        self.worth_showing(now).min_by_key(|(_, it)| rank(it)).map(|(key, _)| key)
+    }
+
+    fn worth_showing(&self, now: Now) -> impl Iterator<Item = (&SessionKey, &Session)> {
+        let known = self.shown.iter().filter_map(|it| self.sessions.get_key_value(it));
+        known.filter(move |(_, it)| is_shown(it, now))
     }
 
     /// Live ones first, then by their last sign of life. Where two roots hold the same session
     /// (their `projects` may be one directory), the first of those shows.
-    pub(super) fn shown_sessions(&self, now: Now) -> Vec<(&SessionKey, &Session)> {
-        let shown = self.shown.iter().filter_map(|it| self.sessions.get_key_value(it));
-        let mut shown: Vec<_> = shown.filter(|(_, it)| is_shown(it, now)).collect();
-        shown.sort_by_key(|(_, it)| {
-            let has_process = it.process.is_some();
-            std::cmp::Reverse((it.is_live, has_process, last_activity_ms(it)))
-        });
+    fn shown_sessions(&self, now: Now) -> Vec<(&SessionKey, &Session)> {
+        let mut shown: Vec<_> = self.worth_showing(now).collect();
+        shown.sort_by_key(|(_, it)| rank(it));
         let mut ids = std::collections::BTreeSet::new();
         shown.retain(|(key, _)| ids.insert(&key.id));
         let n_live = shown.iter().take_while(|(_, it)| it.is_live).count();
@@ -299,6 +304,12 @@ impl State {
 
 pub(super) fn is_shown(session: &Session, now: Now) -> bool {
     session.is_live || now.wall_ms - last_activity_ms(session) < SHOWN_MS
+}
+
+/// The lowest is shown first.
+fn rank(session: &Session) -> impl Ord + use<> {
+    let has_process = session.process.is_some();
+    std::cmp::Reverse((session.is_live, has_process, last_activity_ms(session)))
 }
 
 fn last_activity_ms(session: &Session) -> i64 {
