@@ -45,26 +45,26 @@ impl Limits {
 
     /// Takes in what a client said, which it was told at `as_of_ms`.
     pub(super) fn merge(&mut self, told: &schema::Limits, as_of_ms: i64, now: Now) {
-        let merge = |window: &mut Window, told: Option<Limit>| {
-            if let Some(told) = told {
-                window.merge(Limit { as_of_ms, ..told }, now);
-            }
+        let dated = |it: Option<Limit>| it.map(|it| Limit { as_of_ms, ..it });
+        let told = schema::Limits {
+            five_hour: dated(told.five_hour),
+            seven_day: dated(told.seven_day),
+            spend_limit: dated(told.spend_limit),
         };
-        merge(&mut self.five_hour, told.five_hour);
-        merge(&mut self.seven_day, told.seven_day);
-        merge(&mut self.spend_limit, told.spend_limit);
+        self.recall(&told, now);
     }
 
     /// Takes over what an earlier process knew.
     pub(super) fn recall(&mut self, before: &schema::Limits, now: Now) {
-        let recall = |window: &mut Window, before: Option<Limit>| {
-            if let Some(it) = before {
+        for (window, told) in [
+            (&mut self.five_hour, before.five_hour),
+            (&mut self.seven_day, before.seven_day),
+            (&mut self.spend_limit, before.spend_limit),
+        ] {
+            if let Some(it) = told {
                 window.merge(it, now);
             }
-        };
-        recall(&mut self.five_hour, before.five_hour);
-        recall(&mut self.seven_day, before.seven_day);
-        recall(&mut self.spend_limit, before.spend_limit);
+        }
     }
 
     /// What still holds.
