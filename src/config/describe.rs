@@ -174,10 +174,11 @@ fn segment(row: &Row, config: &Config, out: &mut Page) {
     let usual = SegmentConfig::default();
     let is_ascii = config.theme.preset.as_deref() == Some("ascii");
     for name in names {
-        let own = config.segments.get(&name).unwrap_or(&usual);
+        let chosen = config.segments.get(&name);
+        let own = chosen.unwrap_or(&usual);
         let path = if name.contains('.') { quoted(&name) } else { name };
         let table = format!("segments.{path}");
-        out.table(&table, *own != usual);
+        out.table(&table, chosen.is_some());
         out.value("format", own.format.as_deref().map(quoted), &quoted(row.format));
         let short = if own.format.is_none() { row.short } else { "" };
         out.value("short", own.short.as_deref().map(quoted), &quoted(short));
