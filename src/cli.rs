@@ -60,7 +60,7 @@ Exit codes:
 Environment:
   CLAUDE_CONFIG_DIR  config roots, separated by commas [~/.claude, ~/.config/claude]
   CCSTATUSD_DIR      the state directory [$XDG_STATE_HOME/ccstatusd, ~/.local/state/ccstatusd]
-  CCSTATUSD_LOG      what to log: error, warn, info, debug [info]
+  CCSTATUSD_LOG      what to log: off, error, warn, info, debug or trace [info]
   NO_COLOR, FORCE_COLOR, COLUMNS  heeded by show
 
 Files:

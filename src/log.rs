@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crossbeam_channel::{Sender, TrySendError, bounded};
-use tracing_subscriber::filter::EnvFilter;
+use tracing::level_filters::LevelFilter;
 
 use crate::error::{Error, Result};
 
@@ -20,10 +20,11 @@ const QUEUE: usize = 1024;
 /// How long the end of the program waits for one.
 const PATIENCE: Duration = Duration::from_millis(200);
 
-/// Starts logging, to standard error or to `file`. `filter` is in the syntax of `RUST_LOG`.
-pub fn start(file: Option<&Path>, filter: Option<&str>) -> Result<Outlet> {
-    let filter = EnvFilter::try_new(filter.unwrap_or("info")).map_err(|it| {
-        Error::new("cannot understand CCSTATUSD_LOG").because(it).hint("for instance: debug")
+/// Starts logging what is of this level or graver, to standard error or to `file`.
+pub fn start(file: Option<&Path>, level: &str) -> Result<Outlet> {
+    let level: LevelFilter = level.parse().map_err(|_| {
+        Error::new(format!("CCSTATUSD_LOG is {level}, which is no level"))
+            .hint("set it to off, error, warn, info, debug or trace")
     })?;
     let outlet = match file {
         None => Outlet::start(io::stderr()),
@@ -33,7 +34,7 @@ pub fn start(file: Option<&Path>, filter: Option<&str>) -> Result<Outlet> {
     let outlet = outlet.map_err(|it| Error::new(format!("cannot log to {to}")).because(it))?;
     let writer = outlet.clone();
     tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_max_level(level)
         .with_target(false)
         // It would tell of a log that cannot be written on standard error, and panic where that
         // is it.

@@ -63,7 +63,7 @@ fn run(cli: &Cli, env: &Environment) -> Result<Exit> {
             Ok(Exit::Success)
         }
         None if cli.oneshot => {
-            let mut log = log::start(None, Some(env.text("CCSTATUSD_LOG").unwrap_or("warn")))?;
+            let mut log = log::start(None, env.text("CCSTATUSD_LOG").unwrap_or("warn"))?;
             let res = oneshot::run(env);
             log.flush().ok();
             let snapshot = res?;
@@ -71,7 +71,8 @@ fn run(cli: &Cli, env: &Environment) -> Result<Exit> {
             Ok(if snapshot.degraded.is_empty() { Exit::Success } else { Exit::Degraded })
         }
         None => {
-            let mut log = log::start(cli.log_file.as_deref(), env.text("CCSTATUSD_LOG"))?;
+            let level = env.text("CCSTATUSD_LOG").unwrap_or("info");
+            let mut log = log::start(cli.log_file.as_deref(), level)?;
             let res = watch(cli.print, env);
             log.flush().ok();
             res.map(|()| Exit::Success)

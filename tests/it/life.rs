@@ -338,6 +338,18 @@ fn the_log_file_s_directory_is_made() {
     assert_eq!(watcher.log(), "", "it is on standard error, too");
 }
 
+#[test]
+fn a_log_level_that_is_none_is_refused() {
+    let mut sandbox = sandbox();
+    sandbox.set_env("CCSTATUSD_LOG", "loud");
+    for args in [&[][..], &["--oneshot"]] {
+        let out = sandbox.ccstatusd().args(args).output().unwrap();
+        let err = String::from_utf8_lossy(&out.stderr);
+        assert_eq!(out.status.code(), Some(2), "{err}");
+        assert!(err.contains("CCSTATUSD_LOG is loud") && err.contains("debug"), "{err}");
+    }
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn a_log_that_cannot_be_written_is_no_reason_to_end() {
