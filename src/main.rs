@@ -12,6 +12,11 @@ use ccstatusd::store::schema::{ClientFacts, SessionId, Snapshot};
 use ccstatusd::time::Now;
 use ccstatusd::{daemon, display, harmless, log, oneshot, price_list, show};
 
+/// musl's own maps and unmaps memory a page at a time: a sixth of a `show`, a third of a cold scan.
+#[cfg(target_env = "musl")]
+#[global_allocator]
+static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
+
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
     if args.next().is_some_and(|it| it == guard::SUBCOMMAND) {
