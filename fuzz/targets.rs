@@ -4,6 +4,7 @@
 //! functions are driven by `cargo fuzz` and, on every machine, by `tests/it/faults/input.rs`.
 
 use std::collections::BTreeMap;
+use std::io;
 
 use ccstatusd::config::{self, Config};
 use ccstatusd::display::{self, Source, Style, View, Watcher};
@@ -107,7 +108,8 @@ pub(crate) fn configuration(bytes: &[u8]) {
 
 /// The snapshot, which displays read, and a watcher that starts.
 pub(crate) fn snapshot(bytes: &[u8]) {
-    let part = snapshot::part(bytes, Some(&SessionId("s".to_owned())), Some("/w/p"));
+    let (file, size) = (io::Cursor::new(bytes), bytes.len() as u64);
+    let part = snapshot::part(file, size, Some(&SessionId("s".to_owned())), Some("/w/p"));
     let part = part.expect("bytes in memory can be read");
     if let Ok(it) = snapshot::parse(&part) {
         draw(&it, &ClientFacts::default());

@@ -58,15 +58,15 @@ pub struct Snapshot {
     pub display: Display,
     /// Usage and limits, by account.
     pub roots: BTreeMap<RootKey, Root>,
+    /// Output of the user's own commands, by name.
+    pub commands: BTreeMap<String, Command>,
+    /// Sources that fail now. Their last good facts stay, with their age.
+    pub degraded: Vec<Degraded>,
     /// Sessions that live, and the latest of those that were active in the last day; at most
     /// [`MAX_SESSIONS`].
     pub sessions: BTreeMap<SessionId, Session>,
     /// Git facts, by working tree.
     pub repos: BTreeMap<RepoKey, Repo>,
-    /// Output of the user's own commands, by name.
-    pub commands: BTreeMap<String, Command>,
-    /// Sources that fail now. Their last good facts stay above, with their age.
-    pub degraded: Vec<Degraded>,
 }
 
 /// All of a [`Snapshot`] that every version can read.

@@ -1,13 +1,14 @@
 //! How a snapshot lies in its file: each entry of its maps is a line.
 //!
 //! To whoever wants all of it, it is JSON like any other. A display wants one session's part, of
-//! up to [`MAX_SESSIONS`](super::schema::MAX_SESSIONS), at every render: it leaves out the lines of
-//! the others before it parses.
+//! up to [`MAX_SESSIONS`](super::schema::MAX_SESSIONS), at every render: since the lines of the
+//! sessions, and then of the working trees, come last and in order, it finds the few that it wants
+//! as one finds a word in a dictionary, and parses no others.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
-use std::io::{self, BufRead, BufReader};
-use std::path::Path;
+use std::io::{self, BufRead, BufReader, Read, Seek};
+use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde_json::ser::{Formatter, Serializer};
@@ -23,15 +24,15 @@ pub fn read(path: &Path) -> Result<Snapshot, Unusable> {
     parse(&read_bounded(path, MAX_SNAPSHOT).map_err(|it| unusable(&it))?)
 }
 
-/// Reads what concerns one session: all but the other sessions, and the working trees that neither
-/// it is in nor `cwd`.
+/// Reads what concerns one session: of all sessions only that one, and of the working trees only
+/// its own and the one around `cwd`, where it went elsewhere since.
 pub fn read_part(
     path: &Path,
     session: Option<&SessionId>,
     cwd: Option<&str>,
 ) -> Result<Snapshot, Unusable> {
     let bytes = open_bounded(path, MAX_SNAPSHOT)
-        .and_then(|(file, _)| part(BufReader::with_capacity(32 << 10, file), session, cwd));
+        .and_then(|(file, size)| part(file.into_inner(), size, session, cwd));
     parse(&bytes.map_err(|it| unusable(&it))?)
 }
 
@@ -44,12 +45,16 @@ fn unusable(err: &io::Error) -> Unusable {
 
 /// What stands in a snapshot of our version.
 pub fn parse(bytes: &[u8]) -> Result<Snapshot, Unusable> {
-    // Nothing but its version may be known of it before that is.
-    let Header { version } = serde_json::from_slice(bytes).map_err(|_| Unusable::Unreadable)?;
-    match version.cmp(&schema::VERSION) {
-        Ordering::Equal => serde_json::from_slice(bytes).map_err(|_| Unusable::Unreadable),
-        Ordering::Greater => Err(Unusable::Newer),
-        Ordering::Less => Err(Unusable::Unreadable),
+    let snapshot = serde_json::from_slice::<Snapshot>(bytes);
+    if let Ok(it) = snapshot.as_ref()
+        && it.version == schema::VERSION
+    {
+        return snapshot.map_err(|_| Unusable::Unreadable);
+    }
+    // Of another version, only that may be known.
+    match serde_json::from_slice(bytes) {
+        Ok(Header { version }) if version > schema::VERSION => Err(Unusable::Newer),
+        _ => Err(Unusable::Unreadable),
     }
 }
 
@@ -97,117 +102,132 @@ impl Formatter for Lines {
     }
 }
 
-/// A snapshot without the lines that do not concern one session. What does not lie in lines stays
-/// as it is.
+/// A snapshot with no other sessions and working trees than those that concern one session. What
+/// does not lie in lines stays as it is.
+///
+/// Of `size` bytes it reads some dozen blocks: the lines are sorted, so it searches by halves.
 pub fn part(
-    mut file: impl BufRead,
+    file: impl Read + Seek,
+    size: u64,
     session: Option<&SessionId>,
     cwd: Option<&str>,
 ) -> io::Result<Vec<u8>> {
-    // An id has nothing that would be escaped.
-    let session = session.map(|it| format!("\"{}\":", it.0));
-    let mut part = Part { session, cwd, repo: None, section: None, bytes: Vec::new() };
-    // The beginning of a line that goes on in the next piece.
-    let mut line = Vec::new();
-    let newline = newline();
-    loop {
-        let mut piece = file.fill_buf()?;
-        let n_bytes = piece.len();
-        if n_bytes == 0 {
-            part.add(&line);
-            return Ok(part.bytes);
+    let mut file = BufReader::with_capacity(BLOCK, file);
+    let mut bytes = Vec::with_capacity(BLOCK);
+    // What stands before the sessions concerns everybody.
+    let mut start = 0;
+    while bytes[start..] != *SESSIONS {
+        start = bytes.len();
+        if file.read_until(b'\n', &mut bytes)? == 0 {
+            return Ok(bytes);
         }
-        while let Some(end) = newline.find(piece) {
-            if line.is_empty() {
-                part.add(&piece[..end]);
-            } else {
-                line.extend_from_slice(&piece[..end]);
-                part.add(&line);
-                line.clear();
-            }
-            piece = &piece[end + 1..];
-        }
-        line.extend_from_slice(piece);
-        file.consume(n_bytes);
     }
+    let at = bytes.len() as u64;
+    let mut entries = Entries { file, at, start: at, end: size };
+
+    let mut place = Place::default();
+    if let Some(it) = session
+        && let Some(entry) = entries.find(Section::Sessions, &it.0)?
+    {
+        // An id has nothing that would be escaped.
+        place = serde_json::from_slice(&entry[it.0.len() + 3..]).unwrap_or_default();
+        bytes.extend(entry);
+    }
+    bytes.extend(b"},\"repos\":{");
+    // As the display looks it up: its own, but where the session went, what is around that.
+    let elsewhere = cwd.filter(|it| place.cwd.as_deref() != Some(it));
+    let elsewhere = elsewhere.map(|it| Path::new(it).components().collect::<PathBuf>());
+    let around = elsewhere.iter().flat_map(|it| it.ancestors()).filter_map(Path::to_str);
+    let own = place.repo.as_deref().filter(|_| elsewhere.is_none());
+    for top in own.into_iter().chain(around) {
+        if let Some(entry) = entries.find(Section::Repos, top)? {
+            bytes.extend(entry);
+            break;
+        }
+    }
+    bytes.extend(b"}}");
+    Ok(bytes)
 }
 
-/// Searches for a newline as every processor of this kind can: to find out whether this one can do
-/// better takes longer than the search.
-#[cfg(target_arch = "x86_64")]
-fn newline() -> memchr::arch::x86_64::sse2::memchr::One {
-    memchr::arch::x86_64::sse2::memchr::One::new(b'\n').expect("every x86-64 has SSE2")
-}
+/// What is read at once.
+const BLOCK: usize = 8 << 10;
+/// The line behind which the sessions stand, then the working trees, and nothing else.
+const SESSIONS: &[u8] = b"\"sessions\":{\n";
 
-#[cfg(not(target_arch = "x86_64"))]
-fn newline() -> memchr::arch::all::memchr::One {
-    memchr::arch::all::memchr::One::new(b'\n')
-}
-
-struct Part<'a> {
-    /// The wanted session as it stands at the beginning of its line.
-    session: Option<String>,
-    cwd: Option<&'a str>,
-    /// The working tree that it names.
+/// Where a session works.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Place {
+    cwd: Option<String>,
     repo: Option<String>,
-    section: Option<Section>,
-    bytes: Vec<u8>,
 }
 
-#[derive(Clone, Copy)]
+/// What a line behind [`SESSIONS`] is, in the order in which they stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Section {
     Sessions,
-    /// They come after the sessions, one of which names one of them.
+    Between,
     Repos,
+    End,
 }
 
-impl Part<'_> {
-    fn add(&mut self, line: &[u8]) {
-        let entry = line.strip_suffix(b",").unwrap_or(line);
-        let is_wanted = match self.section {
-            None => {
-                self.section = match line {
-                    br#""sessions":{"# => Some(Section::Sessions),
-                    br#""repos":{"# => Some(Section::Repos),
-                    _ => None,
-                };
-                self.bytes.extend_from_slice(line);
-                return;
+/// The lines behind [`SESSIONS`].
+struct Entries<F> {
+    file: BufReader<F>,
+    /// Where in the file we are, where the first of them begins, and where the last one ends.
+    at: u64,
+    start: u64,
+    end: u64,
+}
+
+impl<F: Read + Seek> Entries<F> {
+    /// The entry of this key, without what separates it from others.
+    fn find(&mut self, section: Section, key: &str) -> io::Result<Option<Vec<u8>>> {
+        // It begins in `start..end`, if it is there; and a line does begin at `start`.
+        let (mut start, mut end) = (self.start, self.end);
+        while start < end {
+            let middle = start + (end - start) / 2;
+            // Whether a line begins at the middle, the byte before says.
+            self.seek(middle.saturating_sub(1).max(start))?;
+            if middle > start {
+                self.at += self.file.by_ref().take(end - self.at).skip_until(b'\n')? as u64;
             }
-            Some(_) if line.starts_with(b"}") => {
-                self.section = None;
-                if self.bytes.ends_with(b",") {
-                    self.bytes.pop();
+            let line_start = self.at;
+            let mut line = Vec::new();
+            self.at +=
+                self.file.by_ref().take(self.end - self.at).read_until(b'\n', &mut line)? as u64;
+            let line = line.trim_ascii_end();
+            match place(line).cmp(&(section, key.into())) {
+                Ordering::Equal => {
+                    return Ok(Some(line.strip_suffix(b",").unwrap_or(line).to_owned()));
                 }
-                self.bytes.extend_from_slice(line);
-                return;
+                Ordering::Less if line_start < end => start = self.at,
+                Ordering::Less | Ordering::Greater => end = middle,
             }
-            Some(Section::Sessions) => self.is_session(entry),
-            Some(Section::Repos) => self.is_repo(entry),
-        };
-        if is_wanted {
-            self.bytes.extend_from_slice(entry);
-            self.bytes.push(b',');
         }
+        Ok(None)
     }
 
-    fn is_session(&mut self, entry: &[u8]) -> bool {
-        #[derive(Default, Deserialize)]
-        #[serde(default)]
-        struct Place {
-            repo: Option<String>,
-        }
-        let session = self.session.as_ref().and_then(|it| entry.strip_prefix(it.as_bytes()));
-        let Some(session) = session else { return false };
-        self.repo = serde_json::from_slice::<Place>(session).unwrap_or_default().repo;
-        true
+    fn seek(&mut self, to: u64) -> io::Result<()> {
+        // No further than a few MiB.
+        self.file.seek_relative(to as i64 - self.at as i64)?;
+        self.at = to;
+        Ok(())
     }
+}
 
-    fn is_repo(&self, entry: &[u8]) -> bool {
-        let top = key(entry).unwrap_or_default();
-        // Comparing by components is dear, and seldom of use.
-        let is_around = |it: &str| it.starts_with(&*top) && Path::new(it).starts_with(&*top);
-        self.repo.as_deref() == Some(&*top) || !top.is_empty() && self.cwd.is_some_and(is_around)
+/// Where a line stands among the others.
+fn place(line: &[u8]) -> (Section, Cow<'_, str>) {
+    let section = match line {
+        // Working trees have absolute paths, and no id has a slash.
+        [b'"', b'/', ..] => Section::Repos,
+        b"}," | b"\"repos\":{" => Section::Between,
+        [b'}', ..] => Section::End,
+        _ => Section::Sessions,
+    };
+    match section {
+        Section::Sessions | Section::Repos => (section, key(line).unwrap_or_default()),
+        Section::Between | Section::End => (section, Cow::default()),
     }
 }
 
@@ -234,10 +254,11 @@ mod tests {
 
     /// Each session works in the tree of this number; every name has what JSON escapes.
     fn snapshot(trees: &[usize]) -> Snapshot {
-        let top = |n: usize| format!("/w\"\n/{}", "é/".repeat(n));
+        let top = |n: usize| "/w\"\n".to_owned() + &"/é".repeat(n);
         let sessions = trees.iter().enumerate().map(|(n, tree)| {
             let name = Some("}\n\"sessions\":{".to_owned());
-            (id(n), Session { repo: Some(top(*tree)), name, ..Session::default() })
+            let cwd = Some(top(*tree) + "/x");
+            (id(n), Session { repo: Some(top(*tree)), cwd, name, ..Session::default() })
         });
         let branch = Some("\"s-1\":{".to_owned());
         let repo = Repo { branch, ..Repo::default() };
@@ -252,32 +273,44 @@ mod tests {
         }
     }
 
+    fn part_of(bytes: &[u8], session: Option<&SessionId>, cwd: Option<&str>) -> Vec<u8> {
+        part(io::Cursor::new(bytes), bytes.len() as u64, session, cwd).unwrap()
+    }
+
     proptest! {
         #[test]
         fn a_part_is_all_that_concerns_a_session(
-            trees in prop::collection::vec(0..5_usize, 0..8),
-            session in prop::option::of(0..9_usize),
-            cwd in prop::option::of(0..5_usize),
+            trees in prop::collection::vec(0..9_usize, 0..80),
+            session in prop::option::of(0..90_usize),
+            cwd in prop::option::of(0..9_usize),
         ) {
             let whole = snapshot(&trees);
             let bytes = to_bytes(&whole).unwrap();
             prop_assert_eq!(parse(&bytes), Ok(whole.clone()));
             let session = session.map(id);
-            let cwd = cwd.map(|it| format!("/w\"\n/{}x", "é/".repeat(it)));
-            let part = part(&*bytes, session.as_ref(), cwd.as_deref()).unwrap();
+            let cwd = cwd.map(|it| "/w\"\n".to_owned() + &"/é".repeat(it) + "/x");
+            let part = part_of(&bytes, session.as_ref(), cwd.as_deref());
             let found = parse(&part).unwrap();
 
             let mut expected = whole;
             expected.sessions.retain(|it, _| Some(it) == session.as_ref());
-            let own: Vec<_> = expected.sessions.values().filter_map(|it| it.repo.clone()).collect();
-            let is_around = |it: &str| cwd.as_ref().is_some_and(|cwd| cwd.starts_with(it));
-            expected.repos.retain(|it, _| own.contains(&it.0) || is_around(&it.0));
+            let session = expected.sessions.values().next();
+            let own = session.and_then(|it| it.repo.clone());
+            let is_around = |it: &&str| Path::new(cwd.as_ref().unwrap()).starts_with(it);
+            let around = expected.repos.keys().map(|it| it.0.as_str());
+            let repo = match &cwd {
+                Some(it) if session.is_none_or(|session| session.cwd.as_ref() != Some(it)) => {
+                    around.filter(is_around).max().map(str::to_owned)
+                }
+                _ => own,
+            };
+            expected.repos.retain(|it, _| Some(&it.0) == repo.as_ref());
             prop_assert_eq!(found, expected);
         }
 
         #[test]
-        fn no_file_panics(bytes in "(\"(sessions|repos)\":\\{|\"s-1\":|[{}\",:\n]){0,40}") {
-            part(bytes.as_bytes(), Some(&id(1)), Some("/")).unwrap();
+        fn no_file_panics(bytes in "(\"(sessions|repos)\":\\{|\"s-1\":|\"/w|[{}\",:\n]){0,40}") {
+            part_of(bytes.as_bytes(), Some(&id(1)), Some("/w"));
         }
     }
 
@@ -285,7 +318,33 @@ mod tests {
     fn what_does_not_lie_in_lines_is_read_whole() {
         let whole = snapshot(&[1, 2]);
         let bytes = serde_json::to_vec(&whole).unwrap();
-        assert_eq!(parse(&part(&*bytes, Some(&id(0)), None).unwrap()), Ok(whole));
+        assert_eq!(parse(&part_of(&bytes, Some(&id(0)), None)), Ok(whole));
+    }
+
+    #[test]
+    fn the_size_of_the_rest_does_not_count() {
+        struct Counted<'a>(io::Cursor<&'a [u8]>, usize);
+        impl Read for Counted<'_> {
+            fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+                self.1 += 1;
+                self.0.read(to)
+            }
+        }
+        impl Seek for Counted<'_> {
+            fn seek(&mut self, to: io::SeekFrom) -> io::Result<u64> {
+                self.0.seek(to)
+            }
+        }
+        let n_reads = |n_sessions: usize| {
+            let trees: Vec<_> = (0..n_sessions).collect();
+            let bytes = to_bytes(&snapshot(&trees)).unwrap();
+            let mut file = Counted(io::Cursor::new(&bytes), 0);
+            let part = part(&mut file, bytes.len() as u64, Some(&id(1)), None).unwrap();
+            assert_eq!(parse(&part).unwrap().sessions.len(), 1);
+            (file.1, bytes.len() / BLOCK)
+        };
+        let (few, many) = (n_reads(2), n_reads(256));
+        assert!(few.0 <= 2 && many.0 <= 16 && many.1 > 30, "{few:?} {many:?}");
     }
 
     #[test]
