@@ -102,22 +102,19 @@ impl Line {
     /// served before makes room. The first one served is always there, if need be cut.
     pub(super) fn fit(self, usable: Option<usize>, look: &Look<'_>) -> Pieces {
         let usable = usable.unwrap_or(usize::MAX);
-        let mut forms: Vec<_> = self.cells.iter().map(|_| Form::Gone).collect();
-        let says = |it: &usize| !self.cells[*it].full.is_blank();
-        let mut by_priority: Vec<_> = (0..self.cells.len()).filter(says).collect();
-        by_priority.sort_by_key(|&it| std::cmp::Reverse(self.cells[it].priority));
-        let prefers_short = look.preset.prefers_short;
-        let best = |index: usize| {
-            let has_short = self.cells[index].short.is_some();
-            if prefers_short && has_short { Form::Short } else { Form::Full }
+        let best = |it: &Cell| match it {
+            _ if it.full.is_blank() => Form::Gone,
+            _ if look.preset.prefers_short && it.short.is_some() => Form::Short,
+            _ => Form::Full,
         };
-        for &index in &by_priority {
-            forms[index] = best(index);
-        }
+        let mut forms: Vec<_> = self.cells.iter().map(best).collect();
         if self.width(&forms, look) > usable {
+            let says = |it: &usize| !self.cells[*it].full.is_blank();
+            let mut by_priority: Vec<_> = (0..self.cells.len()).filter(says).collect();
+            by_priority.sort_by_key(|&it| std::cmp::Reverse(self.cells[it].priority));
             forms.fill(Form::Gone);
             for (nth, &index) in by_priority.iter().enumerate() {
-                forms[index] = best(index);
+                forms[index] = best(&self.cells[index]);
                 let has_short = self.cells[index].short.is_some();
                 if has_short && self.width(&forms, look) > usable {
                     forms[index] = Form::Short;

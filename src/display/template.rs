@@ -58,7 +58,7 @@ impl<'a> Iterator for Tokens<'a> {
                 let n_bytes = self.rest.chars().next().map_or(0, char::len_utf8);
                 Some(Token::Text(self.take(n_bytes)))
             }
-            '{' => match self.rest.find('}') {
+            '{' => match self.rest.bytes().position(|it| it == b'}') {
                 Some(end) => Some(Token::Name(&self.take(end + 1)[1..end])),
                 None => Some(Token::Text(self.take(1))),
             },
@@ -73,8 +73,9 @@ impl<'a> Iterator for Tokens<'a> {
                 Some(Token::Close)
             }
             _ => {
-                let end = self.rest[first.len_utf8()..].find(['\\', '{', '(', ')']);
-                let n_bytes = end.map_or(self.rest.len(), |it| it + first.len_utf8());
+                let special = |it| matches!(it, b'\\' | b'{' | b'(' | b')');
+                let end = self.rest.bytes().skip(1).position(special);
+                let n_bytes = end.map_or(self.rest.len(), |it| it + 1);
                 Some(Token::Text(self.take(n_bytes)))
             }
         }

@@ -216,12 +216,34 @@ fn prefix(text: &str, columns: usize) -> &str {
     text
 }
 
-/// Columns that a terminal gives a text: grapheme by grapheme, since terminals do not join what
-/// shaping would.
+/// Columns that a terminal gives a clean text: grapheme by grapheme, since terminals do not join
+/// what shaping would.
 pub(super) fn width(text: &str) -> usize {
-    if text.is_ascii() {
-        text.len()
+    if text.chars().all(|it| it < NARROW) {
+        text.chars().count()
     } else {
         text.graphemes(true).map(UnicodeWidthStr::width).sum()
+    }
+}
+
+/// Below are Latin letters and their like: each, once cleaned, is a grapheme of one column. To
+/// look that up takes as long as to draw a segment.
+const NARROW: char = '\u{300}';
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn latin_is_as_wide_as_it_has_characters() {
+        let mut latin = String::new();
+        clean(&('\0'..NARROW).collect::<String>(), &mut latin);
+        assert!(latin.contains('ÿ') && latin.chars().all(|it| it < NARROW || it == '\u{fffd}'));
+        let pairs =
+            latin.chars().flat_map(|a| latin.chars().map(move |b| String::from_iter([a, b])));
+        for pair in pairs {
+            let widths: Vec<_> = pair.graphemes(true).map(UnicodeWidthStr::width).collect();
+            assert_eq!(widths, [1, 1], "{pair:?}");
+        }
     }
 }

@@ -130,7 +130,9 @@ pub(super) fn draw(
 
 /// The segments that a format leaves out, and may not.
 pub(super) fn missing(format: &str) -> impl Iterator<Item = &'static str> {
-    let has = |name| Tokens::of(format).any(|it| it == Token::Name(name));
+    let name = |it| if let Token::Name(it) = it { Some(it) } else { None };
+    let names: Vec<_> = Tokens::of(format).filter_map(name).collect();
+    let has = move |name: &str| names.contains(&name);
     HONEST.into_iter().filter(move |&it| !has(it) && (it != "drawn_at" || !has("clock")))
 }
 
