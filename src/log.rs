@@ -101,6 +101,8 @@ struct CappedFile {
 
 impl CappedFile {
     fn open(path: &Path) -> io::Result<CappedFile> {
+        // The watcher works in another directory than it was started in.
+        let path = &std::path::absolute(path)?;
         // Private, like everything in the state directory, which it may be the first to make.
         if let Some(dir) = path.parent() {
             std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
@@ -116,7 +118,11 @@ impl CappedFile {
         let path = self.file.path().to_owned();
         let mut predecessor = path.clone().into_os_string();
         predecessor.push(".1");
-        fs_err::rename(&path, PathBuf::from(predecessor))?;
+        match fs_err::rename(&path, PathBuf::from(predecessor)) {
+            // Somebody cleaned up.
+            Err(it) if it.kind() == io::ErrorKind::NotFound => {}
+            moved => moved?,
+        }
         *self = CappedFile::open(&path)?;
         Ok(())
     }
@@ -196,5 +202,16 @@ mod tests {
         let mut again = CappedFile::open(&path).unwrap();
         again.write_all(b"more").unwrap();
         assert_eq!(again.size, sizes[0].1 + 4, "a restart appends");
+    }
+
+    #[test]
+    fn a_log_that_somebody_removed_is_begun_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("log");
+        let mut log = CappedFile::open(&path).unwrap();
+        log.write_all(&[b'x'; MAX_FILE as usize]).unwrap();
+        fs_err::remove_file(&path).unwrap();
+        log.write_all(b"more").unwrap();
+        assert_eq!(fs_err::read(&path).unwrap(), b"more");
     }
 }

@@ -24,7 +24,7 @@ fn main() -> ExitCode {
     }
     let env = Environment::read();
     let exit = run(&Cli::read(), &env).unwrap_or_else(|err| {
-        print(io::stderr(), &harmless::text(&format!("ccstatusd: {err}\n")));
+        write(io::stderr(), &harmless::text(&format!("ccstatusd: {err}\n"))).ok();
         err.exit
     });
     ExitCode::from(exit as u8)
@@ -36,19 +36,18 @@ fn run(cli: &Cli, env: &Environment) -> Result<Exit> {
             let config = Config::load(env.config_file().as_deref())?;
             let style = show::style(env);
             let now_ms = Now::read().wall_ms;
-            let text = display::preview::preview(&config.display(), now_ms, &style);
-            print(io::stdout(), &text);
-            Ok(Exit::Success)
+            print(&display::preview::preview(&config.display(), now_ms, &style))
         }
         Some(Command::Show { preview: false }) => {
             let line = show::run(io::stdin(), env, Now::read);
             // The client would take the newline for one more row; a person's prompt needs it.
             let end = if io::stdout().is_terminal() { "\n" } else { "" };
-            print(io::stdout(), &(line + end));
+            // Whatever happens: a status line that fails is blanked.
+            write(io::stdout(), &(line + end)).ok();
             Ok(Exit::Success)
         }
         Some(Command::Subagents) => {
-            print(io::stdout(), &show::subagents(io::stdin(), env, Now::read));
+            write(io::stdout(), &show::subagents(io::stdin(), env, Now::read)).ok();
             Ok(Exit::Success)
         }
         Some(Command::Config { check }) => {
@@ -59,20 +58,18 @@ fn run(cli: &Cli, env: &Environment) -> Result<Exit> {
                 (true, Some(it)) if it.exists() => format!("{} makes sense\n", it.display()),
                 (true, _) => "there is no configuration: everything is as usual\n".to_owned(),
             };
-            print(io::stdout(), &text);
-            Ok(Exit::Success)
+            print(&text)
         }
         Some(Command::Prices { model }) => {
             let config = Config::load(env.config_file().as_deref())?;
-            print(io::stdout(), &price_list::describe(&config, model.as_deref())?);
-            Ok(Exit::Success)
+            print(&price_list::describe(&config, model.as_deref())?)
         }
         None if cli.oneshot => {
             let mut log = log::start(None, env.text("CCSTATUSD_LOG").unwrap_or("warn"))?;
             let res = oneshot::run(env);
             log.flush().ok();
             let snapshot = res?;
-            print(io::stdout(), &answer(&snapshot, cli.json, env)?);
+            print(&answer(&snapshot, cli.json, env)?)?;
             Ok(if snapshot.degraded.is_empty() { Exit::Success } else { Exit::Degraded })
         }
         None => {
@@ -131,7 +128,17 @@ fn answer(snapshot: &Snapshot, json: bool, env: &Environment) -> Result<String> 
     Ok(display::line(&view, &style) + "\n")
 }
 
-/// Whoever reads us may have gone, and that is no error of ours.
-fn print(mut to: impl Write, text: &str) {
-    to.write_all(text.as_bytes()).and_then(|()| to.flush()).ok();
+/// Prints what was asked for.
+fn print(text: &str) -> Result<Exit> {
+    match write(io::stdout(), text) {
+        // Whoever reads us may have seen enough.
+        Err(it) if it.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Error::new("cannot write to standard output").because(it))
+        }
+        _ => Ok(Exit::Success),
+    }
+}
+
+fn write(mut to: impl Write, text: &str) -> io::Result<()> {
+    to.write_all(text.as_bytes()).and_then(|()| to.flush())
 }

@@ -339,6 +339,21 @@ fn the_log_file_s_directory_is_made() {
 }
 
 #[test]
+fn a_log_is_where_its_path_led_at_the_start() {
+    let sandbox = sandbox();
+    let dir = sandbox.path("elsewhere");
+    fs_err::create_dir(&dir).unwrap();
+    fs_err::write(dir.join("log"), [b'x'; 1 << 20]).unwrap();
+    let mut command = sandbox.ccstatusd();
+    command.current_dir(&dir).args(["--log-file", "log"]);
+    let _watcher = sandbox.spawn_watcher(command);
+    let says =
+        |what: &str| fs_err::read_to_string(dir.join("log")).is_ok_and(|it| it.contains(what));
+    assert!(is_met_within(Duration::from_secs(10), || says("watching")));
+    assert_eq!(fs_err::metadata(dir.join("log.1")).unwrap().len(), 1 << 20);
+}
+
+#[test]
 fn a_log_level_that_is_none_is_refused() {
     let mut sandbox = sandbox();
     sandbox.set_env("CCSTATUSD_LOG", "loud");

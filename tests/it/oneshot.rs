@@ -302,3 +302,21 @@ fn a_watcher_that_starts_asks_git_once() {
     ccstatusd::time::pause(Duration::from_millis(1500));
     assert_eq!(sandbox.n_git_calls(), 1, "{:#?}", sandbox.git_log());
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_answer_that_cannot_be_printed_is_an_error_but_not_a_reader_who_has_seen_enough() {
+    let sandbox = sandbox();
+    let run = |stdout: Stdio| {
+        let mut command = sandbox.ccstatusd();
+        command.args(["--oneshot", "--json"]).stdout(stdout).output().unwrap()
+    };
+    let full = fs_err::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let full = run(full.into_parts().0.into());
+    let err = String::from_utf8_lossy(&full.stderr);
+    assert!(full.status.code() == Some(2) && err.contains("standard output"), "{full:?}");
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let gone = run(writer.into());
+    assert!(gone.status.success() && gone.stderr.is_empty(), "{gone:?}");
+}
