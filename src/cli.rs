@@ -19,7 +19,8 @@ pub struct Cli {
     #[command(subcommand)]
     pub command: Option<Command>,
 
-    /// Bring everything up to date once, publish, print the latest session's line, and exit:
+    /// Bring everything up to date once, publish, print the line of the session it is
+    /// called from, or else of the latest, and exit:
     /// 0 all fresh, 1 some source is degraded, 2 it could not be done.
     #[arg(long)]
     pub oneshot: bool,
@@ -61,6 +62,7 @@ Environment:
   CLAUDE_CONFIG_DIR  config roots, separated by commas [~/.claude, ~/.config/claude]
   CCSTATUSD_DIR      the state directory [$XDG_STATE_HOME/ccstatusd, ~/.local/state/ccstatusd]
   CCSTATUSD_LOG      what to log: off, error, warn, info, debug or trace [info]
+  CLAUDE_CODE_SESSION_ID  whose line it is, where nothing else says so: Claude Code sets it
   NO_COLOR, FORCE_COLOR, COLUMNS  heeded by show
 
 Files:

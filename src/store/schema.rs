@@ -43,6 +43,9 @@ impl SessionId {
 }
 
 /// The one file that displays read.
+///
+/// The sessions come last, and then the working trees: a display searches for its own there (see
+/// [`snapshot::part`](super::snapshot::part)). What concerns everybody goes before them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Snapshot {
@@ -485,7 +488,9 @@ pub enum HealthStatus {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Degraded {
-    /// What: `git:/w/p`, `transcript:/…`, `usage:/root`, `command:name`, `watch:/…`, `store`.
+    /// What kind, and what: `git:`, `tree:` (which working tree a directory is in), `transcript:`,
+    /// `process:` (a session's process), `usage:`, `watch:` and `config:` with a path, `command:`
+    /// with a name, and by themselves `store` (the state directory) and `watch` (all events).
     pub source: String,
     /// Since when.
     pub since_ms: i64,

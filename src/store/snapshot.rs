@@ -348,11 +348,14 @@ mod tests {
     }
 
     #[test]
-    fn each_entry_is_a_line() {
-        let bytes = to_bytes(&snapshot(&[1, 2])).unwrap();
+    fn behind_the_sessions_is_nothing_but_entries_in_order() {
+        let bytes = to_bytes(&snapshot(&[2, 1, 3])).unwrap();
         let text = String::from_utf8(bytes).unwrap();
-        let starts = |it: &str| text.lines().filter(|line| line.starts_with(it)).count();
-        assert_eq!(starts("\"s-"), 2, "{text}");
-        assert_eq!(starts("\"/w"), 2, "{text}");
+        let (_, entries) = text.split_once(str::from_utf8(SESSIONS).unwrap()).unwrap();
+        let places: Vec<_> = entries.lines().map(|it| place(it.as_bytes())).collect();
+        assert!(places.is_sorted(), "{text}");
+        let count = |section| places.iter().filter(|it| it.0 == section).count();
+        use Section::{Between, End, Repos, Sessions};
+        assert_eq!([Sessions, Between, Repos, End].map(count), [3, 2, 3, 2], "{text}");
     }
 }
