@@ -1,4 +1,5 @@
-//! The contract: the shapes that leave this process. The snapshot, and the hint that `show` sends.
+//! PURE. The contract: the shapes that leave this process. The snapshot, and the hint that `show`
+//! sends.
 //!
 //! Times are Unix milliseconds, money US dollars, tokens counts. Absent is `null`, and keys are
 //! always there. **Invariant:** fields are added, never repurposed. Reading is tolerant: a missing

@@ -1,4 +1,4 @@
-//! Reads `git status --porcelain=v2 -z --branch --show-stash`. PURE.
+//! PURE. Reads `git status --porcelain=v2 -z --branch --show-stash`.
 //!
 //! Tolerant of what it does not know: headers and entries of a later git are skipped.
 

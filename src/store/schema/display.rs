@@ -1,5 +1,5 @@
-//! What the user chose to see. `config.rs` checks it, the watcher publishes it, `display/` draws
-//! by it, so that no display reads a configuration.
+//! PURE. What the user chose to see. `config.rs` checks it, the watcher publishes it, `display/`
+//! draws by it, so that no display reads a configuration.
 //!
 //! Unlike in the rest of the snapshot, what is as usual is not written: every display reads this
 //! every time. **Invariant:** nothing here can make drawing fail: what a display does not know, a
