@@ -22,10 +22,11 @@ pub fn json(text: &str) -> String {
     escaped
 }
 
-fn is_harmful(it: char) -> bool {
+/// Whether a character steers a terminal, turns text around, breaks lines, or hides.
+pub(crate) fn is_harmful(it: char) -> bool {
     it.is_control()
-        || matches!(it, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}')
-        || matches!(it, '\u{2066}'..='\u{2069}')
+        || matches!(it, '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{feff}')
+        || matches!(it, '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
 }
 
 #[cfg(test)]

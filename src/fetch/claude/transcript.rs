@@ -6,6 +6,7 @@ use memchr::memmem::Finder;
 use unicode_segmentation::UnicodeSegmentation;
 
 use super::scan::{Scan, Text};
+use crate::harmless::is_harmful;
 use crate::store::schema::Message;
 use crate::usage::{Entry, EntryTokens, Id};
 
@@ -563,13 +564,7 @@ fn has_visible(text: &str) -> bool {
 }
 
 fn is_visible(it: char) -> bool {
-    !it.is_whitespace() && !it.is_control() && !turns_text_around(it)
-}
-
-/// Marks that reorder or hide what stands beside them.
-fn turns_text_around(it: char) -> bool {
-    matches!(it, '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{feff}')
-        || matches!(it, '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}')
+    !it.is_whitespace() && !is_harmful(it)
 }
 
 impl<'a> Content<'a> {
