@@ -387,7 +387,7 @@ impl Engine {
             self.lines.insert(id.clone(), line);
         }
         self.tell_degraded(&snapshot.degraded);
-        let latest = self.state.latest(now).cloned();
+        let latest = snapshot.latest.clone();
         let snapshot = self.publisher.snapshot(snapshot, now.wall_ms);
         self.has_published |= snapshot.is_ok();
         let lines = self.lines.clone();

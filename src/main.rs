@@ -104,10 +104,8 @@ fn answer(snapshot: &Snapshot, json: bool, env: &Environment) -> Result<String> 
         return Ok(harmless::json(&text) + "\n");
     }
     let own = env.text("CLAUDE_CODE_SESSION_ID").and_then(SessionId::checked);
-    let session = own.filter(|it| snapshot.sessions.contains_key(it)).or_else(|| {
-        let latest = snapshot.sessions.iter().max_by_key(|(_, it)| (it.live, it.last_activity_ms));
-        latest.map(|(id, _)| id.clone())
-    });
+    let own = own.filter(|it| snapshot.sessions.contains_key(it));
+    let session = own.as_ref().or(snapshot.latest.as_ref());
     if session.is_none() {
         return Ok("no session of Claude Code's was active in the last day\n".to_owned());
     }
@@ -115,7 +113,7 @@ fn answer(snapshot: &Snapshot, json: bool, env: &Environment) -> Result<String> 
         source: display::Source::Snapshot(snapshot),
         watcher: display::Watcher::Unknown,
         client: &ClientFacts::default(),
-        session: session.as_ref(),
+        session,
         now_ms: Now::read().wall_ms,
         home: env.text("HOME"),
         drawn_at: None,

@@ -39,6 +39,7 @@ impl State {
             }),
             display: self.settings.display.clone(),
             roots: self.report_roots(now),
+            latest: self.latest(now).map(|it| it.id.clone()),
             commands: self.report_commands(),
             degraded: self.degraded(now),
             ..Snapshot::default()
@@ -57,11 +58,7 @@ impl State {
     }
 
     /// The session whose line stands for all.
-    pub fn latest(&self, now: Now) -> Option<&SessionId> {
-        self.latest_key(now).map(|it| &it.id)
-    }
-
-    pub(super) fn latest_key(&self, now: Now) -> Option<&SessionKey> {
+    pub(super) fn latest(&self, now: Now) -> Option<&SessionKey> {
         self.worth_showing(now).min_by_key(|(_, it)| rank(it)).map(|(key, _)| key)
     }
 

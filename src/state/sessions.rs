@@ -215,7 +215,7 @@ impl State {
 
     /// `--oneshot` prints the line of the session that was active last, alive or not.
     pub(super) fn print_latest(&mut self, now: Now) {
-        let latest = self.latest_key(now).cloned();
+        let latest = self.latest(now).cloned();
         let Some(session) = latest.and_then(|it| self.sessions.get_mut(&it)) else { return };
         session.is_printed = true;
         if let Some(cwd) = session.cwd.clone().filter(|_| !session.is_live) {

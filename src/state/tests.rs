@@ -449,6 +449,9 @@ fn a_session_lives_as_long_as_its_process() {
     sim.fetched(source, process("other", true));
     assert!(!sim.session("s").live, "after /clear the process has another session");
     assert!(sim.session("other").live);
+    sim.pass_ms(1);
+    sim.hint("/r", "s", ClientFacts::default());
+    assert_eq!(sim.snapshot().latest, SessionId::checked("other"), "the other may be over");
 }
 
 #[test]

@@ -62,6 +62,9 @@ pub struct Snapshot {
     pub display: Display,
     /// Usage and limits, by account.
     pub roots: BTreeMap<RootKey, Root>,
+    /// The session whose line stands for all, as in `lines/latest`: one that lives, if any does,
+    /// with a process that is known, and active last.
+    pub latest: Option<SessionId>,
     /// Output of the user's own commands, by name.
     pub commands: BTreeMap<String, Command>,
     /// Sources that fail now. Their last good facts stay, with their age.
