@@ -454,7 +454,10 @@ mod tests {
         };
         let expected = Price { rates, above: None, fast_multiplier: None, us_multiplier: None };
         assert_eq!(*price, expected);
-        check_refused("[prices.x]\ninput = 1", "missing field `output`");
+        check_refused(
+            "[prices.x]\ninput = 1",
+            "line 1, column 1: prices.x: it lacks the key output",
+        );
         check_refused("[prices.x]\ninput = 1\noutput = 1\nread = 1", "line 4");
         check_refused(
             "[prices.x]\ninput = -1\noutput = 1",
@@ -500,7 +503,7 @@ mod tests {
 
     #[test]
     fn a_command_that_makes_no_sense_is_refused() {
-        check_refused("[commands.x]\nevery_s = 1", "missing field `command`");
+        check_refused("[commands.x]\nevery_s = 1", "commands.x: it lacks the key command");
         check_refused("[commands.x]\ncommand = []", "commands.x.command: it must name a program");
         check_refused("[commands.x]\ncommand = ['']", "commands.x.command: it must name");
         check_refused("[commands.x]\ncommand = ['a']\nevery_s = 0", "commands.x.every_s: it must");
@@ -524,13 +527,42 @@ mod tests {
         check_refused("roots = ['r']", "r is not an absolute path");
         check_refused(
             "\n[usage]\nweek_start = 'sunday'",
-            "line 3, column 1: there is no key week_start; did you mean week_starts?",
+            "line 3, column 1: usage: there is no key week_start; did you mean week_starts?",
         );
         check_refused("[usage]\nweek_starts = 'Caturday'", "expected one of");
         check_refused("[git]\ntimeout_ms = 0", "from 10 to 600000");
         check_refused("[git", "line 1");
         check_refused("rots = 1", "line 1, column 1: there is no key rots; did you mean roots?");
         check_refused("\n [thme]", "line 2, column 3: there is no key thme; did you mean theme?");
+    }
+
+    #[test]
+    fn a_value_of_another_kind_is_refused_in_plain_words() {
+        check_refused("roots = '~/x'", "line 1, column 9: roots: it must be a list of texts, as");
+        check_refused("roots = [3]", "line 1, column 10: roots: it must be text in quotes");
+        check_refused("format = 3", "format: it must be text in quotes");
+        check_refused("[usage]\nsource = 3", "usage.source: it must be text in quotes");
+        check_refused("[privacy]\npreview = 'no'", "privacy.preview: it must be true or false");
+        check_refused("git = { timeout_ms = 1.5 }", "git.timeout_ms: it must be a whole number");
+        check_refused("[theme]\npadding = -1", "a whole number from 0 to 65535");
+        check_refused("segments.git.priority = 'x'", "a whole number from 0 to 255");
+        check_refused("[theme]\ndepth = []", "theme.depth: it must be auto, none, 16, 256 or true");
+        check_refused(
+            "[segments.context]\nalarm = 3\nwarning = 'x'",
+            "line 3, column 11: segments.context.warning: it must be a number",
+        );
+        check_refused(
+            "[segments]\ngit = 3",
+            "segments.git: it must be a table, as in [segments.git]",
+        );
+        check_refused("theme = 'x'", "theme: it must be a table, as in [theme]");
+        check_refused("git = ['x']", "git: it must be a table");
+        for key in ["[[segments]]", "[[theme]]\npreset = 'x'", "[[commands.x]]\ncommand = ['x']"] {
+            check_refused(key, "it must be a table, as in [");
+        }
+        let commands = "[commands]\ncommand = ['x']";
+        check_refused(commands, "commands.command: it must be a table, as in [commands.command]");
+        check_refused("[theme]\npreset = ascii", "line 2, column 10: text must stand in quotes");
     }
 
     #[test]
@@ -572,7 +604,7 @@ mod tests {
         );
         check_refused(
             &segment("priorty = 1"),
-            "line 2, column 1: there is no key priorty; did you mean",
+            "line 2, column 1: segments.git: there is no key priorty; did you mean",
         );
         check_refused(&segment("priority = 101"), "from 0 to 100");
         check_refused(&segment("priority = 300"), "line 2");
@@ -590,14 +622,11 @@ mod tests {
         check_refused("[segments.context]\nwarning = nan", "from 0 to 1000");
         check_refused("[theme]\npreset = 'asci'", "no preset asci; did you mean ascii?");
         check_refused("[theme]\npalette = 'drak'", "no palette drak; did you mean dark?");
-        check_refused("[theme]\ndepth = '8'", "line 2, column 9: there is no depth 8; there are");
+        check_refused("[theme]\ndepth = '8'", "theme.depth: there is no depth 8; there are");
         check_refused("[theme]\ndepth = 25", "there is no depth 25; did you mean 256?");
         let depth = |it| Config::parse(format!("[theme]\ndepth = {it}").as_bytes()).unwrap();
         assert_eq!(depth("256"), depth("'256'"));
         assert_eq!(depth("true"), depth("'true'"));
-        check_refused("[segments]\ngit = 3", "integer `3`, expected a table");
-        check_refused("[[segments]]", "expected a table");
-        check_refused("segments.git.priority = -1", "expected a whole number from 0 to 255");
         check_refused("format = \"\"\"\n{git}\n{model\"\"\"", "in row 2, at character 1");
         check_refused("[theme]\npadding = 101", "from 0 to 100");
         check_refused("[theme]\ncolumns = 19", "from 20 to 1000");

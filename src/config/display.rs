@@ -49,7 +49,7 @@ pub enum DepthConfig {
 
 /// A number of colours may be written as one.
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "it must be auto, none, 16, 256 or true")]
 enum DepthValue {
     Word(String),
     Number(i64),

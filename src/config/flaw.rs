@@ -1,6 +1,9 @@
 //! PURE. What is wrong with a configuration, said so that it can be found and mended: line, column
 //! and what was probably meant.
 
+use std::ops::Range;
+
+use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 /// What is wrong with the value at a path of keys, or with the last key itself where there is no
@@ -26,36 +29,66 @@ impl Flaw {
     }
 }
 
-/// What the parser says, with a suggestion where it does not know a name.
+/// What the parser says, in words for people who know neither it nor Rust, with the table or key
+/// that it is about, and a suggestion where a name is none.
 pub(super) fn describe(err: &toml::de::Error, text: &str) -> String {
     let message = err.message().trim_end().replace('\n', ", ");
+    let span = err.span().unwrap_or_default();
+    let parsed = DeTable::parse(text).ok();
+    let Some((mut path, value)) = parsed.as_ref().and_then(|it| owner(it.get_ref(), &span)) else {
+        return format!("{}: {}", place(text, span.start), plainly(&message));
+    };
     let what = match message.split('`').collect::<Vec<_>>()[..] {
         ["unknown field ", field, _, ref known @ ..] => {
+            path.pop();
             unknown("key", field, known.iter().copied().step_by(2))
         }
-        _ => plainly(&message),
+        ["missing field ", field, _] => format!("it lacks the key {field}"),
+        _ => match message.rsplit_once(", expected ") {
+            Some((found, it)) if found.starts_with("invalid ") => {
+                must_be(it, &path, value.get_ref(), value.span() != span)
+            }
+            _ => message.replace("wanted string or table", "it must be text in quotes"),
+        },
     };
-    match err.span() {
-        Some(it) => format!("{}: {what}", place(text, it.start)),
-        None => what,
-    }
+    let path = if path.is_empty() { String::new() } else { path.join(".") + ": " };
+    format!("{}: {path}{what}", place(text, span.start))
 }
 
-/// The same in words for people who know no Rust.
+/// What a value must be that is something else.
+fn must_be(expected: &str, path: &[String], value: &DeValue<'_>, is_inside: bool) -> String {
+    let is_text = matches!(expected, "a string" | "path string");
+    let is_table = match value {
+        // The parser takes a list for a table, and misses something in it. Ours hold texts alone.
+        DeValue::Array(it) => {
+            (is_inside && !is_text) || it.iter().any(|it| it.get_ref().is_table())
+        }
+        _ => expected == "a map" || expected.starts_with("struct "),
+    };
+    let it = match expected {
+        _ if is_table => return format!("it must be a table, as in [{}]", path.join(".")),
+        _ if is_text => "text in quotes",
+        "a boolean" => "true or false",
+        "a sequence" => "a list of texts, as in [\"one\", \"two\"]",
+        "f64" => "a number",
+        "u8" => "a whole number from 0 to 255",
+        "u16" => "a whole number from 0 to 65535",
+        "u64" => "a whole number, 0 or more",
+        it => it,
+    };
+    format!("it must be {it}")
+}
+
+/// What is wrong with a text that is not even TOML.
 fn plainly(message: &str) -> String {
     let words = [
-        ("expected u8", "expected a whole number from 0 to 255"),
-        ("expected u16", "expected a whole number from 0 to 65535"),
-        ("expected u64", "expected a whole number"),
-        ("expected a map", "expected a table"),
-        ("a sequence", "a list"),
-        ("type: sequence", "type: list"),
+        ("string values must be quoted, expected literal string", "text must stand in quotes"),
+        ("duplicate key", "this stands here for the second time"),
+        ("basic string", "text"),
+        ("literal string", "text"),
+        ("array", "list"),
     ];
-    let message = words.iter().fold(message.to_owned(), |it, (from, to)| it.replace(from, to));
-    match message.split_once("expected struct ") {
-        Some((before, _)) => format!("{before}expected a table"),
-        None => message,
-    }
+    words.iter().fold(message.to_owned(), |it, (from, to)| it.replace(from, to))
 }
 
 /// `there is no key colour; did you mean color?`
@@ -113,4 +146,23 @@ fn locate(table: &DeTable<'_>, path: &[String]) -> Option<usize> {
         DeValue::Table(it) => locate(it, rest).or(Some(key.span().start)),
         _ => Some(value.span().start),
     }
+}
+
+/// What the parser speaks of: the keys that lead to it, and its value.
+fn owner<'t, 'a>(
+    table: &'t DeTable<'a>,
+    at: &Range<usize>,
+) -> Option<(Vec<String>, &'t Spanned<DeValue<'a>>)> {
+    table.iter().find_map(|(key, value)| {
+        let is_it = match value.get_ref() {
+            DeValue::Array(_) => value.span().contains(&at.start),
+            _ => value.span() == *at,
+        };
+        // A table without a header of its own has the span of one below it: that first.
+        let below = value.get_ref().as_table().and_then(|it| owner(it, at));
+        let own = || (is_it || key.span() == *at).then(|| (Vec::new(), value));
+        let (mut path, value) = below.or_else(own)?;
+        path.insert(0, key.get_ref().to_string());
+        Some((path, value))
+    })
 }
