@@ -482,7 +482,12 @@ mod tests {
         assert_eq!(ccusage.limits.max_output, 1 << 20);
         let own = tool("[usage]\nsource = 'ccusage'\ncommand = ['~/bin/cc', '~/x']").unwrap();
         assert_eq!((own.what.program, own.what.args), ("/h/bin/cc".into(), vec!["~/x".into()]));
-        check_refused("[usage]\nsource = 'guess'", "expected `transcripts` or `ccusage`");
+        check_refused(
+            "[usage]\nsource = 'ccusag'",
+            "there is no value ccusag; did you mean ccusage?",
+        );
+        let names = "usage.source: there is no value guess; there are transcripts, ccusage";
+        check_refused("[usage]\nsource = 'guess'", names);
         check_refused("[usage]\ncommand = []", "usage.command: it must name a program");
         check_refused("[usage]\ncommand = 'ccusage'", "line 2");
     }
@@ -529,7 +534,10 @@ mod tests {
             "\n[usage]\nweek_start = 'sunday'",
             "line 3, column 1: usage: there is no key week_start; did you mean week_starts?",
         );
-        check_refused("[usage]\nweek_starts = 'Caturday'", "expected one of");
+        check_refused(
+            "[usage]\nweek_starts = 'Caturday'",
+            "usage.week_starts: there is no value Caturday; did you mean saturday?",
+        );
         check_refused("[git]\ntimeout_ms = 0", "from 10 to 600000");
         check_refused("[git", "line 1");
         check_refused("rots = 1", "line 1, column 1: there is no key rots; did you mean roots?");

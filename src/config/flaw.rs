@@ -43,6 +43,9 @@ pub(super) fn describe(err: &toml::de::Error, text: &str) -> String {
             path.pop();
             unknown("key", field, known.iter().copied().step_by(2))
         }
+        ["unknown variant ", name, _, ref known @ ..] => {
+            unknown("value", name, known.iter().copied().step_by(2))
+        }
         ["missing field ", field, _] => format!("it lacks the key {field}"),
         _ => match message.rsplit_once(", expected ") {
             Some((found, it)) if found.starts_with("invalid ") => {
