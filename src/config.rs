@@ -545,6 +545,23 @@ mod tests {
     }
 
     #[test]
+    fn what_belongs_above_the_first_table_is_told_so() {
+        check_refused(
+            "[theme]\npreset = 'ascii'\nformat = '{git}'",
+            "line 3, column 1: theme: there is no key format; it belongs above the first table, or",
+        );
+        check_refused("[commands.x]\ncommand = ['a']\nroots = []", "it belongs above the first");
+        check_refused("[segments.git]\nroots = []", "there is no key roots; it belongs above");
+        check_refused("[theme.colors]\nformat = '{git}'", "no colour format; it belongs above");
+        check_refused("[segments.git.symbols]\nroots = '/'", "no symbol roots; it belongs above");
+        check_refused(
+            "[commands]\nformat = '{git}'",
+            "[commands.format], or above the first table",
+        );
+        check_refused("[commands]\nroots = ['/r']", "[commands.roots], or above the first table");
+    }
+
+    #[test]
     fn a_value_of_another_kind_is_refused_in_plain_words() {
         check_refused("roots = '~/x'", "line 1, column 9: roots: it must be a list of texts, as");
         check_refused("roots = [3]", "line 1, column 10: roots: it must be text in quotes");

@@ -69,7 +69,11 @@ fn must_be(expected: &str, path: &[String], value: &DeValue<'_>, is_inside: bool
         _ => expected == "a map" || expected.starts_with("struct "),
     };
     let it = match expected {
-        _ if is_table => return format!("it must be a table, as in [{}]", path.join(".")),
+        _ if is_table => {
+            let or = path.last().and_then(|it| place_of(it));
+            let or = or.map_or(String::new(), |it| format!(", or {it}"));
+            return format!("it must be a table, as in [{}]{or}", path.join("."));
+        }
         _ if is_text => "text in quotes",
         "a boolean" => "true or false",
         "a sequence" => "a list of texts, as in [\"one\", \"two\"]",
@@ -107,11 +111,23 @@ pub(super) fn unknown<'a>(
         .filter(|(distance, it)| *distance <= 1 + it.chars().count() / 3)
         .min();
     let name: String = name.chars().filter(|it| !it.is_control()).take(MAX_NAME).collect();
+    if let Some(it) = place_of(&name).filter(|_| ["key", "colour", "symbol"].contains(&kind)) {
+        return format!("there is no {kind} {name}; it belongs {it}");
+    }
     match near {
         _ if name.is_empty() => format!("a {kind}'s name is missing here"),
         Some((_, near)) => format!("there is no {kind} {name}; did you mean {near}?"),
         None if known.is_empty() => format!("there is no {kind} {name}, nor any other"),
         None => format!("there is no {kind} {name}; there are {}", known.join(", ")),
+    }
+}
+
+/// Where the keys of the whole belong: below a table's header, everything is that table's.
+fn place_of(key: &str) -> Option<&'static str> {
+    match key {
+        "format" => Some("above the first table, or in [segments.NAME]"),
+        "roots" => Some("above the first table"),
+        _ => None,
     }
 }
 
