@@ -612,7 +612,12 @@ mod tests {
             "there is no command laod; did you mean load?",
         );
         check_refused("[segments.'command.x']", "there is no command x, nor any other");
-        check_refused("format = '{git.x}'", "there is no segment git.x");
+        check_refused(
+            "format = '{git.branch}'",
+            "branch is a part of git: write {git} here, and format = \"{branch}\" in [segments.git]",
+        );
+        check_refused("format = '{git.brnch}'", "no part brnch; did you mean branch?");
+        check_refused("format = '{x.branch}'", "there is no segment x.branch");
         check_refused("format = 'hello'", "it names no segment");
         check_refused(&format!("format = '{}'", "{git} ".repeat(65)), "65 segments");
         check_refused(&format!("format = '{}'", "{git} ".repeat(1000)), "6000 characters");

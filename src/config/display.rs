@@ -178,6 +178,15 @@ fn find(name: &str, commands: &[&str]) -> Result<&'static Row, String> {
             Err(format!("{name} lacks the command's name, as in {{command.NAME}}"))
         }
         None => {
+            if let Some((segment, part)) = name.split_once('.')
+                && let Some((row, _)) = segments::find(segment)
+            {
+                check_part(row, part)?;
+                return Err(format!(
+                    "{part} is a part of {segment}: write {{{segment}}} here, and \
+                     format = \"{{{part}}}\" in [segments.{segment}]"
+                ));
+            }
             let names = ROWS.iter().copied().flatten().map(|it| it.name);
             Err(unknown("segment", name, names.filter(|it| *it != COMMAND)))
         }
