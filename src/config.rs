@@ -649,7 +649,15 @@ mod tests {
             &segment("colors.staged = 'rde'"),
             "line 2, column 17: segments.git.colors.staged: rde is",
         );
-        check_refused("[segments.context]\nwarning = nan", "from 0 to 1000");
+        check_refused("[segments.context]\nwarning = nan", "from 0 to 100");
+        check_refused(
+            "[segments.context]\nwarning = 160",
+            "line 2, column 11: segments.context.warning: it must be from 0 to 100",
+        );
+        check_refused("[segments.seven_day]\nalarm = 100.5", "from 0 to 100");
+        check_refused("[segments.context]\nmark = -1", "from 0 to 100");
+        assert!(Config::parse(b"[segments.spend_limit]\nalarm = 160").is_ok());
+        check_refused("[segments.spend_limit]\nalarm = 1001", "from 0 to 1000");
         check_refused("[theme]\npreset = 'asci'", "no preset asci; did you mean ascii?");
         check_refused("[theme]\npalette = 'drak'", "no palette drak; did you mean dark?");
         check_refused("[theme]\ndepth = '8'", "theme.depth: there is no depth 8; there are");

@@ -41,7 +41,8 @@ pub fn describe(config: &Config, path: Option<&Path>) -> String {
          `short` is the same where there is no room for that; a format of your own has none but \
          your own. Of `priority` the highest gets columns first; what takes more than \
          `max_width` is cut. `colors.PART` is the colour of a part, and `colors.label` that of the \
-         text around them. What wants a look, by `warning` and `alarm`, keeps its colour.",
+         text around them. What wants a look, by `warning` and `alarm`, keeps its colour; where \
+         `alarm` is the lower of the two, all is alarm from there on.",
     );
     for row in ROWS.iter().copied().flatten() {
         segment(row, config, &mut out);

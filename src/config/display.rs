@@ -276,12 +276,16 @@ fn segment(name: &str, row: &Row, segment: &SegmentConfig) -> Checked<schema::Se
     needs("alarm", segment.alarm.is_some(), row.thresholds.is_some(), "thresholds")?;
     needs("bar_width", segment.bar_width.is_some(), row.bar_width > 0, "bar")?;
     needs("mark", segment.mark.is_some(), row.mark.is_some(), "mark of its own")?;
-    let is_share = |it: Option<f64>| it.is_none_or(|it| (0.0..=1000.0).contains(&it));
-    for (key, it) in
-        [("warning", segment.warning), ("alarm", segment.alarm), ("mark", segment.mark)]
-    {
-        if !is_share(it) {
-            return Err(flaw(key, "it must be from 0 to 1000".to_owned()));
+    // Only of what may be spent, more than everything can be used.
+    let is_share = name != "spend_limit" && row.parts.iter().any(|it| it.0 == "percent");
+    let most = if is_share { 100.0 } else { 1000.0 };
+    for (key, it, most) in [
+        ("warning", segment.warning, most),
+        ("alarm", segment.alarm, most),
+        ("mark", segment.mark, 100.0),
+    ] {
+        if it.is_some_and(|it| !(0.0..=most).contains(&it)) {
+            return Err(flaw(key, format!("it must be from 0 to {most}")));
         }
     }
     if segment.priority.is_some_and(|it| it > 100) {

@@ -146,6 +146,14 @@ fn every_setting_of_a_segment_changes_what_is_drawn() {
     check_complete("[segments.git]", &tested);
 }
 
+/// So who wants none of the warning need not set both.
+#[test]
+fn an_alarm_below_the_warning_leaves_no_warning() {
+    let at = |thresholds: &str| draw(&only("context", thresholds));
+    assert_eq!(at("alarm = 1"), at("warning = 1\nalarm = 1"));
+    assert_ne!(at("alarm = 1"), at("warning = 1"));
+}
+
 #[test]
 fn every_setting_of_the_theme_changes_what_is_drawn() {
     let usual = "";
