@@ -6,8 +6,8 @@ use unicode_width::UnicodeWidthStr;
 
 use crate::store::schema::display::{self, Depth, Display};
 use crate::store::schema::{
-    Block, BlockSource, ClientFacts, Context, Cost, CostSource, Degraded, Limit, Limits, Model,
-    Repo, RepoKey, Root, RootKey, Session, SessionId, Snapshot, Totals, Usage,
+    Block, BlockSource, ClientFacts, Command, Context, Cost, CostSource, Degraded, Limit, Limits,
+    Model, Repo, RepoKey, Root, RootKey, Session, SessionId, Snapshot, Totals, Usage,
 };
 use crate::time::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS};
 
@@ -275,6 +275,7 @@ fn failing_sources_are_named_where_they_have_a_part() {
         ("watch:/h/.claude", "watch"),
         ("watch:/h", "watch"),
         ("store", "store"),
+        ("command:load", "command.load"),
     ] {
         let expected = format!("~/w/p · main · model-one · {REST} · {shown}: timed out after 5 s");
         check(|it| it.degraded.push(failing(source)), &expected);
@@ -285,6 +286,26 @@ fn failing_sources_are_named_where_they_have_a_part() {
         let expected = format!("~/w/p · main · model-one · {REST}");
         check(|it| it.degraded.push(failing(source)), &expected);
     }
+}
+
+#[test]
+fn a_command_that_fails_is_named_once_with_the_reason() {
+    let check = |output: &str, expected: &str| {
+        let change = |it: &mut Snapshot| {
+            it.display.format = Some("{directory} {command.load} {cost}".to_owned());
+            let error = Some("exit code 1".to_owned());
+            let command = Command { as_of_ms: NOW, output: output.to_owned(), error };
+            it.commands.insert("load".to_owned(), command);
+            it.degraded.push(Degraded {
+                source: "command:load".to_owned(),
+                reason: "exit code 1".to_owned(),
+                ..Degraded::default()
+            });
+        };
+        check(change, expected);
+    };
+    check("0.42", "~/w/p · 0.42 · $1.00 · command.load: exit code 1");
+    check("", "~/w/p · $1.00 · command.load: exit code 1");
 }
 
 #[test]

@@ -68,9 +68,11 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         name: super::COMMAND,
         about: "The output of a command of your own: `{command.NAME}` is that of [commands.NAME].",
-        parts: &[("output", "the first line that it printed"), ("error", "why it is old")],
-        format: "{output}( {error})",
-        short: "{output}",
+        parts: &[
+            ("output", "the first line that it printed"),
+            ("error", "why it is old, which {degraded} says, too"),
+        ],
+        format: "{output}",
         draw: command,
         ..ROW
     },
@@ -82,13 +84,18 @@ fn degraded(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
     let mut left =
         pen.scope.degraded.iter().filter(|it| !(said_by_git && it.source.starts_with("git:")));
     let first = left.next()?;
-    let kind = first.source.split_once(':').map_or(first.source.as_str(), |(kind, _)| kind);
+    let source = match first.source.split_once(':') {
+        // As formats call it.
+        Some(("command", name)) => &format!("command.{name}"),
+        Some((kind, _)) => kind,
+        None => &first.source,
+    };
     match part {
         "reason" => {}
-        "source" => return put(out, Warning, kind),
+        "source" => return put(out, Warning, source),
         _ => return None,
     }
-    let reason = format!("{kind}: {}", first.reason);
+    let reason = format!("{source}: {}", first.reason);
     out.put_cut(Warning, &reason, 72, pen.look.preset.ellipsis);
     more(out, left.count());
     Some(())
