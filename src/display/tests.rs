@@ -7,7 +7,7 @@ use unicode_width::UnicodeWidthStr;
 use crate::store::schema::display::{self, Depth, Display};
 use crate::store::schema::{
     Block, BlockSource, ClientFacts, Command, Context, Cost, CostSource, Degraded, Limit, Limits,
-    Model, Repo, RepoKey, Root, RootKey, Session, SessionId, Snapshot, Totals, Usage,
+    Lines, Model, Repo, RepoKey, Root, RootKey, Session, SessionId, Snapshot, Totals, Usage,
 };
 use crate::time::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS};
 
@@ -306,6 +306,15 @@ fn a_command_that_fails_is_named_once_with_the_reason() {
     };
     check("0.42", "~/w/p · 0.42 · $1.00 · command.load: exit code 1");
     check("", "~/w/p · $1.00 · command.load: exit code 1");
+}
+
+#[test]
+fn a_group_that_comes_first_begins_without_a_blank() {
+    let change = |it: &mut Snapshot| {
+        it.display.format = Some("{model} {lines}".to_owned());
+        session(it).lines = Some(Lines { added: 0, removed: 3 });
+    };
+    check(change, "model-one · −3");
 }
 
 #[test]

@@ -151,7 +151,7 @@ impl Pen<'_> {
     fn draw(&self, format: &str) -> Option<Text> {
         let mut text = Text::default();
         let mut tokens = Tokens::of(format);
-        if !self.group(&mut tokens, &mut text) || text.is_blank() {
+        if !self.group(&mut tokens, &mut text, false) || text.is_blank() {
             return None;
         }
         (self.row.draw)(self, OLD, &mut text);
@@ -161,12 +161,14 @@ impl Pen<'_> {
     }
 
     /// Draws to the end of a group. Says whether one of its parts said something.
-    fn group(&self, tokens: &mut Tokens<'_>, out: &mut Text) -> bool {
+    fn group(&self, tokens: &mut Tokens<'_>, out: &mut Text, is_inner: bool) -> bool {
         let mut says = false;
         while let Some(token) = tokens.next() {
             let mark = out.mark();
             match token {
                 Token::Text(text) => {
+                    // A group's space parts it from what is before it, which may say nothing.
+                    let text = if is_inner && out.is_blank() { text.trim_start() } else { text };
                     out.paint_with(self.color("label"));
                     out.put(Dim, text);
                     out.paint_with(None);
@@ -180,7 +182,7 @@ impl Pen<'_> {
                         _ => out.rewind(mark),
                     }
                 }
-                Token::Open if self.group(tokens, out) => says = true,
+                Token::Open if self.group(tokens, out, true) => says = true,
                 Token::Open => out.rewind(mark),
                 Token::Close => break,
             }
