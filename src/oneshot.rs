@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::RecvTimeoutError;
+use tracing::warn;
 
 use crate::cli::Environment;
 use crate::daemon::Engine;
@@ -23,6 +24,8 @@ use crate::time::{Now, pause};
 /// chain of bounded fetches takes on a machine that is not broken: two calls of a tool that takes
 /// as long as it may, since the first may have begun too early.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+/// How long we wait for another process before we say so.
+const SILENCE: Duration = Duration::from_secs(2);
 /// How often to see whether the watcher that we wait for still lives.
 const CHECK: Duration = Duration::from_millis(500);
 /// How often to try the fetch lock.
@@ -33,12 +36,13 @@ pub fn run(env: &Environment) -> Result<Snapshot> {
     let mut began = Now::read();
     let mut has_waited = false;
     let give_up_at = began.mono + PATIENCE;
+    let mut wait = Wait { give_up_at, say_at: Some(began.mono + SILENCE) };
     let dir = StateDir::open(&env.state_dir()?)?;
     hints::enter(dir.path())
         .map_err(|it| Error::new("cannot work in the state directory").because(it))?;
     loop {
         if hints::is_watched() {
-            if ask_watcher(give_up_at)? {
+            if ask_watcher(&mut wait)? {
                 return read(&dir);
             }
             // It has published, perhaps, but not what we asked for.
@@ -61,7 +65,7 @@ pub fn run(env: &Environment) -> Result<Snapshot> {
                 None => look_once(env, dir, lock, give_up_at),
             };
         }
-        if Now::read().mono >= give_up_at {
+        if wait.is_over("another process, which fetches right now") {
             return Err(Error::new(format!("another process has been fetching for {PATIENCE:?}"))
                 .hint("see who holds fetch.lock in the state directory"));
         }
@@ -70,8 +74,25 @@ pub fn run(env: &Environment) -> Result<Snapshot> {
     }
 }
 
+/// How long we wait for another process.
+struct Wait {
+    give_up_at: Instant,
+    say_at: Option<Instant>,
+}
+
+impl Wait {
+    /// Says once what for, where it takes long.
+    fn is_over(&mut self, what: &str) -> bool {
+        let now = Now::read().mono;
+        if self.say_at.take_if(|it| now >= *it).is_some() {
+            warn!("waiting for {what}, {PATIENCE:?} at most");
+        }
+        now >= self.give_up_at
+    }
+}
+
 /// Whether the watcher answered; it may end while we wait.
-fn ask_watcher(give_up_at: Instant) -> Result<bool> {
+fn ask_watcher(wait: &mut Wait) -> Result<bool> {
     let asking = || Error::new("cannot ask the watcher");
     let cookie = Cookie::leave().map_err(|it| asking().because(it))?;
     loop {
@@ -81,7 +102,7 @@ fn ask_watcher(give_up_at: Instant) -> Result<bool> {
         if !hints::is_watched() {
             return Ok(false);
         }
-        if Now::read().mono >= give_up_at {
+        if wait.is_over("the watcher to answer") {
             return Err(asking()
                 .because(format!("it did not answer in {PATIENCE:?}"))
                 .hint("restart ccstatusd"));

@@ -101,6 +101,22 @@ fn beside_a_watcher_it_includes_what_happened_right_before() {
 }
 
 #[test]
+fn beside_a_watcher_that_is_stopped_it_says_once_what_it_waits_for() {
+    let sandbox = sandbox();
+    let watcher = sandbox.start_watcher();
+    watcher.signal(Signal::SIGSTOP);
+    let log = sandbox.path("oneshot.log");
+    let stderr = fs_err::File::create(&log).unwrap().into_parts().0;
+    let mut command = sandbox.ccstatusd();
+    let mut child = command.arg("--oneshot").stdout(Stdio::null()).stderr(stderr).spawn().unwrap();
+    let said = || fs_err::read_to_string(&log).unwrap();
+    sandbox.wait_until("a word", || said().contains("waiting for the watcher to answer"));
+    watcher.signal(Signal::SIGCONT);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(said().lines().count(), 1, "{}", said());
+}
+
+#[test]
 fn beside_a_watcher_it_asks_git_once() {
     let sandbox = sandbox();
     let _watcher = sandbox.start_watcher();
