@@ -160,6 +160,18 @@ impl Environment {
         Ok(base.join("ccstatusd"))
     }
 
+    /// The same for who publishes there: where the user's choice does not count, it says so. A
+    /// display has no place for that.
+    pub fn own_state_dir(&self) -> Result<PathBuf> {
+        match self.get("CCSTATUSD_DIR").map(Path::new).filter(|it| it.is_relative()) {
+            Some(it) => {
+                let what = format!("CCSTATUSD_DIR is {}, which is not absolute", it.display());
+                Err(Error::new(what).hint("give the whole path, to displays as well"))
+            }
+            None => self.state_dir(),
+        }
+    }
+
     /// The configuration file: `${XDG_CONFIG_HOME:-~/.config}/ccstatusd/config.toml`.
     pub fn config_file(&self) -> Option<PathBuf> {
         Some(self.config_home()?.join("ccstatusd/config.toml"))
@@ -215,7 +227,10 @@ mod tests {
         check_state_dir(&[home, ("CCSTATUSD_DIR", "/c"), ("XDG_STATE_HOME", "/x")], "/c");
         check_state_dir(&[home, ("CCSTATUSD_DIR", "c")], "/h/.local/state/ccstatusd");
         check_state_dir(&[home, ("CCSTATUSD_DIR", "")], "/h/.local/state/ccstatusd");
-        let err = environment(&[]).state_dir().unwrap_err().to_string();
+        let relative = environment(&[home, ("CCSTATUSD_DIR", "~/c")]).own_state_dir();
+        let err = relative.unwrap_err().to_string();
+        assert!(err.contains("CCSTATUSD_DIR is ~/c, which is not absolute"), "{err}");
+        let err = environment(&[]).own_state_dir().unwrap_err().to_string();
         assert!(err.contains("HOME"), "{err}");
     }
 

@@ -76,6 +76,25 @@ fn what_fails_keeps_its_last_facts_and_the_exit_code_says_so() {
 }
 
 #[test]
+fn a_relative_state_directory_is_refused_by_all_but_displays() {
+    let sandbox = sandbox();
+    let output = |args: &[&str]| {
+        let mut command = sandbox.ccstatusd();
+        command.env("CCSTATUSD_DIR", "state").current_dir(&sandbox.home).args(args);
+        command.output().unwrap()
+    };
+    for args in [&[][..], &["--oneshot"]] {
+        let refused = output(args);
+        assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+        assert!(text(&refused).contains("CCSTATUSD_DIR is state, which is not"), "{refused:?}");
+    }
+    let shown = output(&["show"]);
+    assert_eq!(shown.status.code(), Some(0));
+    assert!(text(&shown).contains("no data yet: start ccstatusd"), "{shown:?}");
+    assert!(!sandbox.state.exists());
+}
+
+#[test]
 fn a_state_directory_that_others_may_use_is_refused() {
     let sandbox = sandbox();
     fs_err::create_dir(&sandbox.state).unwrap();

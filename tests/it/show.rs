@@ -330,7 +330,7 @@ fn the_script_prints_the_line_of_its_session() {
     fs_err::write(sandbox.dir.join("lines/one"), "the line · 14:32").unwrap();
     sandbox.check_script("the line · 14:32");
 
-    // A relative path is ignored, as the watcher ignores it.
+    // A relative path is ignored: it would mean another place to others.
     sandbox.set("CCSTATUSD_DIR", "state");
     sandbox.check_script("no data yet: start ccstatusd");
     let lines = sandbox.home.path().join(".local/state/ccstatusd/lines");
