@@ -6,6 +6,8 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use crate::harmless::is_harmful;
+
 /// What is wrong with the value at a path of keys, or with the last key itself where there is no
 /// such key.
 #[derive(Clone, Debug, PartialEq)]
@@ -133,11 +135,6 @@ fn place_of(key: &str) -> Option<&'static str> {
 
 /// What is quoted of a file must not steer the terminal that it is shown on.
 pub(super) fn harmless(text: &str) -> String {
-    let is_harmful = |it: char| {
-        it.is_control()
-            || matches!(it, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
-            || matches!(it, '\u{2060}'..='\u{206f}')
-    };
     text.chars().map(|it| if is_harmful(it) { char::REPLACEMENT_CHARACTER } else { it }).collect()
 }
 
