@@ -35,6 +35,10 @@ pub fn describe(config: &Config, path: Option<&Path>) -> String {
     out.value("roots", (!roots.is_empty()).then(|| list(&roots)), "[]");
     theme(config, &mut out);
     usage(config, &mut out);
+    git(config, &mut out);
+    privacy(config, &mut out);
+    commands(config, &mut out);
+    prices(config, &mut out);
     out.gap();
     out.comment(
         "Settings of single segments. `format` is made of the parts that are listed, as above; \
@@ -115,14 +119,25 @@ fn usage(config: &Config, out: &mut Page) {
     out.value("source", own, &source(&usual));
     let own = (config.usage.command != usual.usage.command).then(|| list(&config.usage.command));
     out.value("command", own, &list(&usual.usage.command));
+}
+
+fn git(config: &Config, out: &mut Page) {
+    let usual = Config::default();
     out.table("git", config.git != usual.git);
     out.comment("How long `git status` may take, in milliseconds.");
     let own = (config.git != usual.git).then(|| config.git.timeout_ms.to_string());
     out.value("timeout_ms", own, &usual.git.timeout_ms.to_string());
+}
+
+fn privacy(config: &Config, out: &mut Page) {
+    let usual = Config::default();
     out.table("privacy", config.privacy != usual.privacy);
     out.comment("Whether the beginning of each session's last message is kept and published.");
     let own = (config.privacy != usual.privacy).then(|| config.privacy.preview.to_string());
     out.value("preview", own, "true");
+}
+
+fn commands(config: &Config, out: &mut Page) {
     out.gap();
     out.comment(
         "Commands of your own, whose first line is shown by {command.NAME}: a program and its \
@@ -138,6 +153,9 @@ fn usage(config: &Config, out: &mut Page) {
     out.value("command", None, &list(&["date".to_owned(), "+%A".to_owned()]));
     out.value("every_s", None, "60");
     out.value("timeout_ms", None, "2000");
+}
+
+fn prices(config: &Config, out: &mut Page) {
     out.gap();
     out.comment(
         "What models cost, in US dollars per million tokens; `ccstatusd prices` says what is known.",
