@@ -72,13 +72,9 @@ impl State {
     }
 
     pub(super) fn listed(&mut self, listing: Listing, now: Now) {
-        let (purposes, is_replaced) = self.places.listed(&listing);
+        let (purposes, looks) = self.places.listed(&listing);
+        self.effects.extend(looks);
         let dir = listing.dir;
-        if is_replaced {
-            // What was below went with it, and its watches still tell of it by the old names.
-            let looks = self.places.look_below(&dir);
-            self.effects.extend(looks);
-        }
         match listing.found {
             Found::Dir { entries, .. } => {
                 for purpose in purposes {

@@ -1,7 +1,7 @@
 //! PURE. Which directories are observed, and what for.
 //!
 //! **Invariant:** a directory is watched while it has a purpose, and one that was removed or
-//! replaced is looked at again.
+//! replaced, or lost one of its names, is looked at again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -41,7 +41,7 @@ pub(super) enum Purpose {
 pub(super) struct Places {
     dirs: BTreeMap<PathBuf, Place>,
     /// The kernel reports one directory under one name, whichever was watched last, however many
-    /// names lead there.
+    /// names lead there. When any of them is left or lost, it reports nothing any more.
     by_identity: BTreeMap<(u64, u64), BTreeSet<PathBuf>>,
     /// Looks whose listing has not come back.
     pub(super) outstanding: usize,
@@ -87,11 +87,17 @@ impl Places {
     }
 
     /// Looks at every observed directory below `dir`.
-    pub(super) fn look_below(&mut self, dir: &Path) -> Vec<Effect> {
+    fn look_below(&mut self, dir: &Path) -> Vec<Effect> {
         let below = self.dirs.range(dir.to_owned()..).map(|it| it.0);
         let below: Vec<_> =
             below.take_while(|it| it.starts_with(dir)).filter(|it| *it != dir).cloned().collect();
         below.iter().map(|it| self.look(it)).collect()
+    }
+
+    /// Looks at a directory under every name that it is observed by.
+    fn look_at_names(&mut self, identity: (u64, u64)) -> Vec<Effect> {
+        let names = self.by_identity.get(&identity).cloned().unwrap_or_default();
+        names.iter().map(|it| self.look(it)).collect()
     }
 
     /// Whether a look at an observed directory has not come back, so that what is known is old.
@@ -118,26 +124,38 @@ impl Places {
             }
             keep
         });
-        for (identity, dir) in identities {
-            self.forget_identity(identity, &dir);
+        for (identity, dir) in &identities {
+            self.forget_identity(*identity, dir);
+        }
+        for identity in identities.into_iter().map(|it| it.0).collect::<BTreeSet<_>>() {
+            effects.extend(self.look_at_names(identity));
         }
         effects
     }
 
     /// Stops watching one directory.
-    pub(super) fn leave_dir(&mut self, dir: &Path) -> Option<Effect> {
-        let place = self.dirs.remove(dir)?;
+    pub(super) fn leave_dir(&mut self, dir: &Path) -> Vec<Effect> {
+        let Some(place) = self.dirs.remove(dir) else { return Vec::new() };
+        let mut effects = vec![Effect::Leave(dir.to_owned())];
         if let Some(it) = place.identity {
             self.forget_identity(it, dir);
+            effects.extend(self.look_at_names(it));
         }
-        Some(Effect::Leave(dir.to_owned()))
+        effects
     }
 
     /// Takes in a listing. Returns what the directory is observed for, or nothing where it is not
-    /// observed any more; and whether it is gone, or another one than before.
-    pub(super) fn listed(&mut self, listing: &Listing) -> (Vec<Purpose>, bool) {
+    /// observed any more; and looks at what is not watched any more, for what it said.
+    pub(super) fn listed(&mut self, listing: &Listing) -> (Vec<Purpose>, Vec<Effect>) {
         self.outstanding = self.outstanding.saturating_sub(1);
-        let Some(place) = self.dirs.get_mut(&listing.dir) else { return (Vec::new(), false) };
+        let Some(place) = self.dirs.get_mut(&listing.dir) else {
+            // It was left before it was known which one it is.
+            let looks = match &listing.found {
+                Found::Dir { identity, .. } => self.look_at_names(*identity),
+                _ => Vec::new(),
+            };
+            return (Vec::new(), looks);
+        };
         place.looks = place.looks.saturating_sub(1);
         let before = place.identity;
         (place.identity, place.unarmed, place.unreadable) = match &listing.found {
@@ -146,15 +164,19 @@ impl Places {
             Found::Missing { .. } | Found::NotADirectory => (None, None, None),
         };
         let (now, purposes) = (place.identity, place.purposes.iter().cloned().collect());
+        let mut looks = Vec::new();
         if before != now {
             if let Some(it) = before {
                 self.forget_identity(it, &listing.dir);
+                looks = self.look_at_names(it);
+                // What was below went with it, and its watches still tell of it by the old names.
+                looks.extend(self.look_below(&listing.dir));
             }
             if let Some(it) = now {
                 self.by_identity.entry(it).or_default().insert(listing.dir.clone());
             }
         }
-        (purposes, before.is_some() && before != now)
+        (purposes, looks)
     }
 
     fn forget_identity(&mut self, identity: (u64, u64), dir: &Path) {

@@ -876,6 +876,28 @@ fn one_directory_under_two_names_concerns_both() {
 }
 
 #[test]
+fn one_directory_that_is_left_under_one_name_is_looked_at_under_the_other() {
+    let mut sim = settled();
+    let found = || Found::Dir { identity: (9, 9), unarmed: None, entries: Vec::new() };
+    let folder = "/r/projects/p/s";
+    let listed = |dir: &str| Event::Listed(Listing { dir: dir.into(), found: found() });
+    sim.event(listed("/r/projects/p"));
+    sim.changed(folder);
+    sim.event(listed(folder));
+    sim.effects.clear();
+    end(&mut sim, "s");
+    let is_left = |it: &Effect| matches!(it, Effect::Leave(dir) if dir == Path::new(folder));
+    let left = sim.effects.iter().position(is_left).unwrap();
+    let after = sim.effects.split_off(left);
+    sim.effects = after;
+    assert_eq!(sim.looks(), ["/r/projects/p"]);
+    // A look that was under way may have armed it after all.
+    sim.effects.clear();
+    sim.event(listed(folder));
+    assert_eq!(sim.looks(), ["/r/projects/p"]);
+}
+
+#[test]
 fn a_polled_directory_is_named_and_listed_again() {
     let mut sim = settled();
     let found = Found::Dir {

@@ -561,6 +561,23 @@ fn a_process_that_goes_on_with_another_session_ends_the_first() {
     sandbox.wait_for("s2", |it| !session(it, "s1").live && session(it, "s2").live);
 }
 
+/// The kernel knows a directory, and not its names.
+#[test]
+fn a_directory_that_loses_one_of_its_names_is_watched_by_the_other() {
+    let sandbox = Sandbox::with_root();
+    let mut session = sandbox.session("s1", &sandbox.home);
+    session.reply("one");
+    let link = sandbox.root().join("projects/-link");
+    fs_err::os::unix::fs::symlink("-project", &link).unwrap();
+    let _watcher = sandbox.start_watcher();
+    sandbox.wait_for("one reply", |it| n_replies(it, &sandbox.root()) == 1);
+    fs_err::remove_file(&link).unwrap();
+    // Whoever asks is answered when that was seen.
+    sandbox.oneshot();
+    session.reply("two");
+    sandbox.wait_for("an append", |it| n_replies(it, &sandbox.root()) == 2);
+}
+
 /// Nothing that it reads may wake it, and nothing that it cannot understand may stop it.
 #[test]
 fn strange_things_in_a_root_do_no_harm() {
