@@ -4,17 +4,20 @@
 //! The thread that does it is given up for as long as it hangs: another takes its place, and it
 //! ends when it comes back. What it found then still counts.
 //!
+//! Which file system a job is on is known once a thread has followed the links on its way, and not
+//! before: that may hang, too.
+//!
 //! **Invariants:** every job is answered at most once, and one that hangs delays only those on its
 //! own file system. The threads are bounded: once [`MAX_HUNG_ON_MOUNT`] jobs hang on one file system,
 //! the rest of its jobs wait, and at most [`MAX_HUNG`] hang in all.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::mounts::mount_of;
+use crate::mounts::{Mounts, Trail};
 use crate::time::Now;
 
 /// What takes longer than this hangs, as far as others are concerned.
@@ -40,7 +43,7 @@ struct Shared<J> {
 /// What is to be done, and who does it. Nobody holds it while doing a job.
 #[derive(Debug)]
 struct Board<J> {
-    waiting: VecDeque<(PathBuf, J)>,
+    waiting: VecDeque<Waiting<J>>,
     running: BTreeMap<u64, Running>,
     n_jobs: u64,
     /// Threads that have nothing to do.
@@ -51,8 +54,16 @@ struct Board<J> {
 }
 
 #[derive(Debug)]
-struct Running {
+struct Waiting<J> {
     path: PathBuf,
+    /// The file system before which a thread turned back.
+    barred_by: Option<PathBuf>,
+    job: J,
+}
+
+#[derive(Debug)]
+struct Running {
+    trail: Trail,
     since: Instant,
     /// Another thread has taken the place of the one that does it: on this file system.
     hangs_on: Option<PathBuf>,
@@ -94,7 +105,7 @@ impl<J: Send + 'static> Crew<J> {
     /// Hands over a job on a file at `path`.
     pub fn send(&self, path: PathBuf, job: J) {
         let mut board = self.0.board();
-        board.waiting.push_back((path, job));
+        board.waiting.push_back(Waiting { path, barred_by: None, job });
         let is_free = board.n_free > 0;
         let is_unseen = board.is_unseen();
         drop(board);
@@ -124,7 +135,7 @@ impl<J> Shared<J> {
     fn work(&self, mut perform: impl FnMut(J)) {
         let mut board = self.board();
         loop {
-            let Some((path, job)) = board.next() else {
+            let Some((Waiting { path, job, .. }, barred)) = board.next() else {
                 if board.is_closed {
                     return;
                 }
@@ -135,15 +146,24 @@ impl<J> Shared<J> {
             };
             board.n_jobs += 1;
             let number = board.n_jobs;
-            let running = Running { path, since: Now::read().mono, hangs_on: None };
+            let trail = Trail::default();
+            let running = Running { trail: trail.clone(), since: Now::read().mono, hangs_on: None };
             board.running.insert(number, running);
             let is_unseen = board.is_unseen();
             drop(board);
             if is_unseen {
                 self.crowded.notify_one();
             }
-            perform(job);
-            board = self.board();
+            match trail.follow(&path, &barred) {
+                Ok(()) => {
+                    perform(job);
+                    board = self.board();
+                }
+                Err(mount) => {
+                    board = self.board();
+                    board.waiting.push_back(Waiting { path, barred_by: Some(mount), job });
+                }
+            }
             if board.running.remove(&number).is_some_and(|it| it.hangs_on.is_some()) {
                 // Our place is taken, and the others on our file system need wait no longer.
                 self.work.notify_all();
@@ -198,28 +218,28 @@ impl<J> Board<J> {
         let n_more = MAX_HUNG - self.n_hung();
         let running = self.running.values_mut();
         let hung = running.filter(|it| it.hangs_on.is_none() && it.since + PATIENCE <= now);
+        let mounts = Mounts::read();
         for it in hung.take(n_more) {
             // Without another thread the job keeps its own, and is tried again later.
             match hire() {
-                Ok(()) => it.hangs_on = Some(mount_of(&it.path)),
+                Ok(()) => it.hangs_on = Some(mounts.of(&it.trail.at())),
                 Err(_) => it.since = now,
             }
         }
     }
 
-    /// The first that is not on a file system which hangs.
-    fn next(&mut self) -> Option<(PathBuf, J)> {
-        let mut hung: BTreeMap<&Path, usize> = BTreeMap::new();
-        for it in self.running.values().filter_map(|it| it.hangs_on.as_deref()) {
+    /// The first that is not known to be on a file system which hangs, and those which do.
+    fn next(&mut self) -> Option<(Waiting<J>, BTreeSet<PathBuf>)> {
+        let mut hung: BTreeMap<&PathBuf, usize> = BTreeMap::new();
+        for it in self.running.values().filter_map(|it| it.hangs_on.as_ref()) {
             *hung.entry(it).or_default() += 1;
         }
         hung.retain(|_, it| *it >= MAX_HUNG_ON_MOUNT);
-        if hung.is_empty() {
-            return self.waiting.pop_front();
-        }
-        let is_free = |path: &Path| !hung.contains_key(mount_of(path).as_path());
-        let at = self.waiting.iter().position(|(path, _)| is_free(path))?;
-        self.waiting.remove(at)
+        let is_free =
+            |it: &Waiting<J>| it.barred_by.as_ref().is_none_or(|it| !hung.contains_key(it));
+        let at = self.waiting.iter().position(is_free)?;
+        let barred = hung.into_keys().cloned().collect();
+        Some((self.waiting.remove(at)?, barred))
     }
 }
 
@@ -264,16 +284,20 @@ mod tests {
         assert_eq!(late, [0, 1], "what came back late counts");
     }
 
+    #[cfg(target_os = "linux")]
     #[test]
     fn of_one_file_system_only_a_few_hang() {
+        let tmp = tempfile::tempdir().unwrap();
+        let link = tmp.path().join("link");
+        fs_err::os::unix::fs::symlink("/proc", &link).unwrap();
         let (crew, answers) = crew();
         for n in 0..20 {
-            crew.send("/a".into(), Job(n, never()));
+            crew.send(link.join("a"), Job(n, never()));
         }
         // The first two make room after two seconds, the second two after four more.
-        crew.send("/proc/b".into(), Job(99, closed()));
+        crew.send(tmp.path().join("b"), Job(99, closed()));
         assert_eq!(answers.recv_timeout(CAP), Ok(99), "another file system is not held up");
-        crew.send("/a".into(), Job(100, closed()));
+        crew.send("/proc/c".into(), Job(100, closed()));
         let held = answers.recv_timeout(PATIENCE * 2);
         assert_eq!(held, Err(RecvTimeoutError::Timeout), "it would be the fifth to hang");
     }

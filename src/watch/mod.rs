@@ -10,7 +10,7 @@
 //!
 //! **Invariants:** the callback never waits and never panics. A change that finds the queue full
 //! raises [`Changes::take_lost`]. No file is opened here. A file system that does not answer keeps
-//! us from none of the others.
+//! us from none of the others, whatever links lead there.
 
 pub mod debounce;
 pub mod probe;
@@ -232,7 +232,8 @@ impl Thread {
             Err(it) => return Found::Unreadable(it.to_string()),
         };
         let mut entries = Vec::new();
-        match list(&look.dir, if look.deep { MAX_DEPTH } else { 0 }, &mut entries) {
+        let depth = if look.deep { MAX_DEPTH } else { 0 };
+        match list(&look.dir, depth, &mut self.probe, &mut entries) {
             Ok(()) => Found::Dir { identity, unarmed, entries },
             Err(it) if is_missing(&it) => Found::Missing { nearest: nearest_existing(&look.dir) },
             Err(it) => Found::Unreadable(it.to_string()),
@@ -319,7 +320,7 @@ fn raise(changed: &Sender<Changed>, lost: &AtomicBool) {
     changed.try_send(Changed(PathBuf::new())).ok();
 }
 
-fn list(dir: &Path, depth: usize, entries: &mut Vec<Entry>) -> io::Result<()> {
+fn list(dir: &Path, depth: usize, probe: &mut Probe, entries: &mut Vec<Entry>) -> io::Result<()> {
     for entry in fs_err::read_dir(dir)? {
         let Ok(entry) = entry else { continue };
         let path = entry.path();
@@ -329,15 +330,21 @@ fn list(dir: &Path, depth: usize, entries: &mut Vec<Entry>) -> io::Result<()> {
         let kind = if found.is_dir() {
             if depth > 0 {
                 // Gone or unreadable: as good as empty, and the next look may find more.
-                list(&path, depth - 1, entries).ok();
+                list(&path, depth - 1, probe, entries).ok();
             }
             EntryKind::Dir
         } else if found.is_symlink() || (found.is_file() && is_json) {
             // A link is followed here, once: to a file, or to a directory that is not walked.
-            match fs_err::metadata(&path) {
-                Ok(meta) if meta.is_dir() => EntryKind::Dir,
-                Ok(meta) if meta.is_file() => EntryKind::File(Stamp::of(&meta)),
-                Ok(_) | Err(_) => continue,
+            let meta = match found.is_symlink() {
+                true => probe.metadata(&path),
+                false => Some(fs_err::metadata(&path)),
+            };
+            match meta {
+                // Nobody knows. Whoever wants a directory there looks, and it is said.
+                None => EntryKind::Dir,
+                Some(Ok(meta)) if meta.is_dir() => EntryKind::Dir,
+                Some(Ok(meta)) if meta.is_file() => EntryKind::File(Stamp::of(&meta)),
+                Some(Ok(_) | Err(_)) => continue,
             }
         } else if found.is_file() {
             continue;

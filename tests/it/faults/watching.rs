@@ -192,6 +192,17 @@ fn a_directory_that_hangs_stops_no_events_from_elsewhere() {
     check_hangs_alone(&sandbox, other.path(), "-p");
 }
 
+/// It is not on the file system that the link is on, with everything else.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_link_to_what_hangs_stops_no_events_from_where_it_is() {
+    let sandbox = sandbox();
+    let Some(other) = elsewhere(&sandbox) else { return };
+    let link = sandbox.root().join("projects/-link");
+    fs_err::os::unix::fs::symlink(other.path(), link).unwrap();
+    check_hangs_alone(&sandbox, &sandbox.root(), "-link");
+}
+
 #[test]
 fn whatever_happens_while_it_is_stopped_is_found() {
     let sandbox = sandbox();
