@@ -60,8 +60,9 @@ impl Trail {
                 return Err(it);
             }
             // No link, or none that can be read: then that is the end, which the caller will find.
+            // With fs_err each of the many that are no link would cost an error with a path.
             if n_links < MAX_LINKS
-                && let Ok(target) = fs_err::read_link(&at)
+                && let Ok(target) = std::fs::read_link(&at)
             {
                 n_links += 1;
                 at.pop();
