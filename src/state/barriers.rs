@@ -126,7 +126,7 @@ impl State {
         }
         let (passed, rest): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.barriers).into_iter().partition(|it| {
-                let is_configured = it.cookie.is_none() || !self.configuration.is_awaited(now);
+                let is_configured = it.cookie.is_none() || !self.configuration.is_awaited();
                 !it.looking && it.waiting.is_empty() && is_configured
             });
         self.barriers = rest;

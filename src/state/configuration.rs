@@ -9,6 +9,7 @@ use super::places::Purpose;
 use super::{Effect, STUCK, Settings, State};
 use crate::store::schema::Degraded;
 use crate::time::Now;
+use crate::watch::SILENT;
 use crate::watch::debounce::{Debounce, Window};
 
 /// Some editors empty a file before they write it, and some write another and rename it.
@@ -20,8 +21,10 @@ const SETTLES: Debounce =
 pub(super) struct Configuration {
     /// It changed, and is not read yet.
     changed: Option<Window>,
-    /// It is being read, since then. Whoever hangs on it is not asked again.
-    reading: Option<Instant>,
+    /// It is being read. Whoever hangs on it is not asked again.
+    is_read: bool,
+    /// Until then that is waited for.
+    give_up_at: Option<Instant>,
     /// Grows with each reading that makes answers to earlier ones old.
     nth: u64,
     /// Since when and why it makes no sense.
@@ -30,12 +33,13 @@ pub(super) struct Configuration {
 
 impl Configuration {
     /// Whether what it says now will be known soon.
-    pub(super) fn is_awaited(&self, now: Now) -> bool {
-        self.changed.is_some() || self.reading.is_some_and(|since| now.mono - since < STUCK)
+    pub(super) fn is_awaited(&self) -> bool {
+        self.deadline().is_some()
     }
 
+    /// When it is to be read, or else is not waited for any more.
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.changed.filter(|_| self.reading.is_none()).map(|it| it.deadline(SETTLES))
+        if self.is_read { self.give_up_at } else { self.changed.map(|it| it.deadline(SETTLES)) }
     }
 }
 
@@ -60,9 +64,16 @@ impl State {
     }
 
     pub(super) fn read_configuration(&mut self, now: Now) {
-        if self.configuration.deadline().is_some_and(|it| it <= now.mono) {
+        if self.configuration.deadline().is_none_or(|it| it > now.mono) {
+            return;
+        }
+        if self.configuration.is_read {
+            self.configuration.give_up_at = None;
+            self.configuration_fails(SILENT.to_owned(), now);
+        } else {
             self.configuration.changed = None;
-            self.configuration.reading = Some(now.mono);
+            self.configuration.is_read = true;
+            self.configuration.give_up_at = Some(now.mono + STUCK);
             self.configuration.nth += 1;
             self.effects.push(Effect::Configure(self.configuration.nth));
         }
@@ -84,20 +95,22 @@ impl State {
             // It is looked at now and then, and says what it said.
             Ok(settings) if self.configuration.broken.is_none() && settings == self.settings => {}
             Ok(settings) => self.reload(settings, now),
-            Err(reason) => {
-                let broken = self.configuration.broken.get_or_insert((now.wall_ms, String::new()));
-                if broken.1 != reason {
-                    broken.1 = reason;
-                    self.is_dirty = true;
-                }
-            }
+            Err(reason) => self.configuration_fails(reason, now),
+        }
+    }
+
+    fn configuration_fails(&mut self, reason: String, now: Now) {
+        let broken = self.configuration.broken.get_or_insert((now.wall_ms, String::new()));
+        if broken.1 != reason {
+            broken.1 = reason;
+            self.is_dirty = true;
         }
     }
 
     /// What is being read now is old.
     fn configuration_read(&mut self) {
         self.configuration.nth += 1;
-        self.configuration.reading = None;
+        (self.configuration.is_read, self.configuration.give_up_at) = (false, None);
     }
 
     pub(super) fn configuration_works(&mut self) {

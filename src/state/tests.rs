@@ -1138,6 +1138,40 @@ fn configures(sim: &mut Sim) -> Vec<u64> {
 }
 
 #[test]
+fn a_configuration_that_hangs_is_not_waited_for() {
+    let mut usual = settings(&["/r"]);
+    usual.config = vec!["/c/config.toml".into()];
+    let mut sim = settle(Sim::configured(usual.clone(), None));
+    sim.changed("/c/config.toml");
+    sim.pass_ms(200);
+    let [nth] = configures(&mut sim)[..] else { panic!("it is read") };
+    sim.changed("/c/config.toml");
+    sim.changed("/state/sync/77");
+    sim.asked_git("/w", "main");
+    let is_answered = |sim: &Sim| sim.effects.iter().any(|it| matches!(it, Effect::Acknowledge(_)));
+    assert!(!is_answered(&sim));
+    for _ in 0..20 {
+        let wakes_at = sim.state.deadline().unwrap();
+        assert!(wakes_at > sim.now.mono, "it does not sleep");
+        let ms = (wakes_at - sim.now.mono).as_millis();
+        sim.pass_ms(i64::try_from(ms).unwrap() + 1);
+        if is_answered(&sim) {
+            break;
+        }
+    }
+    assert!(is_answered(&sim), "{:?}", sim.state.barriers);
+    let degraded = sim.snapshot().degraded;
+    assert_eq!(degraded[0].source, "config:/c/config.toml");
+    assert_eq!(degraded[0].reason, crate::watch::SILENT);
+    sim.pass_ms(MINUTE_MS);
+    assert_eq!(configures(&mut sim), [0; 0], "whoever would read it would hang, too");
+    sim.event(Event::Configured(Some(nth), Ok(usual)));
+    assert_eq!(sim.snapshot().degraded, []);
+    sim.pass_ms(200);
+    assert_eq!(configures(&mut sim).len(), 1, "it may have changed since");
+}
+
+#[test]
 fn a_configuration_is_read_once_for_a_storm_and_a_broken_one_changes_nothing() {
     let mut usual = settings(&["/r"]);
     usual.config = vec!["/c/config.toml".into(), "/dotfiles/c.toml".into()];
