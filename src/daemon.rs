@@ -1,6 +1,7 @@
 //! The loop: one select, one owner of the state, effects performed in order.
 //!
-//! **Invariant:** nothing here waits but the select. Files are read, directories listed and
+//! **Invariant:** once it runs, nothing here waits but the select, and what is done in the state
+//! directory: locks, publishing, the checkpoint. Other files are read, directories listed and
 //! programs run in other threads, whose answers are events.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -66,12 +67,18 @@ pub fn run(env: &Environment, mut print: impl FnMut(&SessionId, &str)) -> Result
     let mut engine = Engine::start(env, dir, Some((watcher, lock)), now)?;
     engine.hints = Some(hint_sender);
     info!(pid = std::process::id(), dir = %engine.dir.path().display(), "watching");
-    let mut is_ready = false;
+    let (mut is_ready, mut is_reloading) = (false, false);
     loop {
         let deadline = engine.state.deadline();
         match next(&engine, &signals, &hints, deadline) {
             Input::Event(event) => engine.handle(event)?,
-            Input::Signal(SIGHUP) => reload(&mut engine, env)?,
+            Input::Signal(SIGHUP) => {
+                if let Ok(it) = NotifyState::monotonic_usec_now() {
+                    notify(&[NotifyState::Reloading, it]);
+                }
+                is_reloading = true;
+                engine.handle(Event::Reload)?;
+            }
             Input::Signal(signal) => {
                 info!(signal, "ending");
                 notify(&[NotifyState::Stopping]);
@@ -88,6 +95,11 @@ pub fn run(env: &Environment, mut print: impl FnMut(&SessionId, &str)) -> Result
         }
         if !is_ready && engine.has_published {
             is_ready = true;
+            notify(&[NotifyState::Ready]);
+        }
+        if is_reloading && !engine.state.is_configuring() {
+            is_reloading = false;
+            info!("reloaded");
             notify(&[NotifyState::Ready]);
         }
     }
@@ -157,21 +169,6 @@ fn wait_for_oneshots(dir: &StateDir, signals: &Receiver<i32>) -> Option<Option<F
     Some(None)
 }
 
-fn reload(engine: &mut Engine, env: &Environment) -> Result<()> {
-    if let Ok(it) = NotifyState::monotonic_usec_now() {
-        notify(&[NotifyState::Reloading, it]);
-    }
-    match configuration(env, engine.cookies()) {
-        Ok(settings) => {
-            info!("the configuration was read again");
-            engine.handle(Event::Reload(settings))?;
-        }
-        Err(it) => engine.handle(Event::Configured(None, Err(it)))?,
-    }
-    notify(&[NotifyState::Ready]);
-    Ok(())
-}
-
 /// Without a supervisor that listens, this does nothing.
 fn notify(states: &[NotifyState<'_>]) {
     if let Err(it) = sd_notify::notify(states) {
@@ -183,9 +180,10 @@ fn notify(states: &[NotifyState<'_>]) {
 fn configuration(
     env: &Environment,
     cookies: Option<PathBuf>,
-) -> std::result::Result<Settings, String> {
+) -> std::result::Result<Box<Settings>, String> {
     let read = Config::load(env.config_file().as_deref());
-    read.and_then(|it| settings(env, &it, cookies)).map_err(|it| match it.source {
+    let settings = read.and_then(|it| settings(env, &it, cookies));
+    settings.map(Box::new).map_err(|it| match it.source {
         Some(source) => source.to_string(),
         None => it.doing,
     })
@@ -342,7 +340,7 @@ impl Engine {
                 Effect::Publish if self.lock.is_none() => {}
                 Effect::Publish => self.publish(now)?,
                 Effect::Save => self.save(),
-                Effect::Configure(nth) => self.configure(nth),
+                Effect::Configure => self.configure(),
                 Effect::Acknowledge(cookie) => {
                     hints::acknowledge(&cookie, !self.told.contains_key("store"));
                 }
@@ -410,14 +408,14 @@ impl Engine {
     }
 
     /// Reads the configuration, in a thread: it may lie on a disk that does not answer.
-    fn configure(&mut self, nth: u64) {
+    fn configure(&mut self) {
         let (env, cookies, back) = (self.env.clone(), self.cookies(), self.back.clone());
         let run = move || {
-            back.send(Event::Configured(Some(nth), configuration(&env, cookies))).ok();
+            back.send(Event::Configured(configuration(&env, cookies))).ok();
         };
         let thread = std::thread::Builder::new().name("configuration".to_owned()).spawn(run);
         if let Err(it) = thread {
-            self.back.send(Event::Configured(Some(nth), Err(it.to_string()))).ok();
+            self.back.send(Event::Configured(Err(it.to_string()))).ok();
         }
     }
 

@@ -137,11 +137,10 @@ pub enum Event {
     Hint(Box<ClientFacts>),
     /// [`State::deadline`] has come.
     Deadline,
-    /// The user asked to go by the configuration as it is now.
-    Reload(Settings),
-    /// The configuration was read for this [`Effect::Configure`], or since the user asked: what it
-    /// says, or what is wrong with it.
-    Configured(Option<u64>, Result<Settings, String>),
+    /// The user asked to look at everything again, and at the configuration first of all.
+    Reload,
+    /// The configuration was read: what it says, or what is wrong with it.
+    Configured(Result<Box<Settings>, String>),
 }
 
 /// What to do about it.
@@ -158,7 +157,7 @@ pub enum Effect {
     /// Publish [`State::snapshot`].
     Publish,
     /// Read the configuration; an [`Event::Configured`] will follow.
-    Configure(u64),
+    Configure,
     /// Keep [`State::checkpoint`].
     Save,
     /// Tell whoever left this cookie that everything before it is published.
@@ -451,8 +450,12 @@ impl State {
             Event::Busy(source, reason) => self.busy(&source, &reason, now),
             Event::Hint(facts) => self.hinted(*facts, now),
             Event::Deadline => {}
-            Event::Reload(settings) => self.reload(settings, now),
-            Event::Configured(nth, read) => self.configured(nth, read, now),
+            Event::Reload => {
+                self.configuration_changed(now);
+                let looks = self.places.look_at_all(|_| true);
+                self.effects.extend(looks);
+            }
+            Event::Configured(read) => self.configured(read, now),
         }
         self.looking_since =
             (self.places.outstanding > 0).then(|| self.looking_since.unwrap_or(now.mono));
@@ -821,7 +824,6 @@ impl State {
 
     fn reload(&mut self, settings: Settings, now: Now) {
         let before = std::mem::replace(&mut self.settings, settings);
-        self.configuration_works();
         self.observe_configuration();
         self.reload_tools(&before, now);
         self.forget_messages();
@@ -833,8 +835,6 @@ impl State {
                 self.add_root(&root, now);
             }
         }
-        let looks = self.places.look_at_all(|_| true);
-        self.effects.extend(looks);
         self.is_dirty = true;
     }
 }

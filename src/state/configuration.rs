@@ -25,8 +25,6 @@ pub(super) struct Configuration {
     is_read: bool,
     /// Until then that is waited for.
     give_up_at: Option<Instant>,
-    /// Grows with each reading that makes answers to earlier ones old.
-    nth: u64,
     /// Since when and why it makes no sense.
     broken: Option<(i64, String)>,
 }
@@ -56,6 +54,11 @@ impl State {
         }
     }
 
+    /// Whether what the configuration says now will be known soon.
+    pub fn is_configuring(&self) -> bool {
+        self.configuration.is_awaited()
+    }
+
     pub(super) fn configuration_changed(&mut self, now: Now) {
         match &mut self.configuration.changed {
             Some(it) => it.add(now.mono),
@@ -74,27 +77,20 @@ impl State {
             self.configuration.changed = None;
             self.configuration.is_read = true;
             self.configuration.give_up_at = Some(now.mono + STUCK);
-            self.configuration.nth += 1;
-            self.effects.push(Effect::Configure(self.configuration.nth));
+            self.effects.push(Effect::Configure);
         }
     }
 
-    /// It was read: what it says, or what is wrong with it. Whoever read it before somebody else
-    /// did says nothing new.
-    pub(super) fn configured(
-        &mut self,
-        nth: Option<u64>,
-        read: Result<Settings, String>,
-        now: Now,
-    ) {
-        if nth.is_some_and(|it| it != self.configuration.nth) {
-            return;
-        }
-        self.configuration_read();
+    /// It was read: what it says, or what is wrong with it.
+    pub(super) fn configured(&mut self, read: Result<Box<Settings>, String>, now: Now) {
+        (self.configuration.is_read, self.configuration.give_up_at) = (false, None);
         match read {
             // It is looked at now and then, and says what it said.
-            Ok(settings) if self.configuration.broken.is_none() && settings == self.settings => {}
-            Ok(settings) => self.reload(settings, now),
+            Ok(settings) if self.configuration.broken.is_none() && *settings == self.settings => {}
+            Ok(settings) => {
+                self.configuration.broken = None;
+                self.reload(*settings, now);
+            }
             Err(reason) => self.configuration_fails(reason, now),
         }
     }
@@ -105,17 +101,6 @@ impl State {
             broken.1 = reason;
             self.is_dirty = true;
         }
-    }
-
-    /// What is being read now is old.
-    fn configuration_read(&mut self) {
-        self.configuration.nth += 1;
-        (self.configuration.is_read, self.configuration.give_up_at) = (false, None);
-    }
-
-    pub(super) fn configuration_works(&mut self) {
-        self.configuration_read();
-        self.configuration.broken = None;
     }
 
     pub(super) fn broken_configuration(&self) -> Option<Degraded> {

@@ -928,19 +928,14 @@ fn new_prices_are_those_of_everything_that_was_used() {
 
     let price = Prices::builtin().find("claude-opus-4-8").unwrap().1.clone();
     let prices = Prices::builtin().with([("house-model".to_owned(), price)]);
-    sim.event(Event::Reload(Settings { prices, ..settings(&["/r"]) }));
+    sim.event(Event::Configured(Ok(Box::new(Settings { prices, ..settings(&["/r"]) }))));
     assert_eq!(sim.fetches(), [Source::Transcript(path.into())]);
     assert_eq!(usage(&sim), (0.0, 1), "what was known before shows until all is read");
-    sim.list_root("/r", &["s"]);
     while sim.state.places.outstanding > 0 {
         sim.list("/state/sync", &[]);
     }
-    for _ in 0..2 {
-        // The second read is for what the listing said while the first one ran.
-        sim.reply(path, "nowhere", "house-model");
-        sim.pass_ms(1000);
-    }
-    assert_eq!(usage(&sim), (10.0, 0));
+    sim.reply(path, "nowhere", "house-model");
+    assert_eq!(usage(&sim), (5.0, 0));
 }
 
 #[test]
@@ -1019,7 +1014,7 @@ fn no_text_of_a_message_is_kept_where_the_user_does_not_want_it() {
     assert_eq!(said(&sim).as_deref(), Some("secret"));
     let private = Settings { preview: false, ..settings(&["/r"]) };
     sim.effects.clear();
-    sim.event(Event::Reload(private));
+    sim.event(Event::Configured(Ok(Box::new(private))));
     assert_eq!(said(&sim), None);
     let saves = |it: &Effect| matches!(it, Effect::Save);
     assert!(sim.effects.iter().any(saves), "the checkpoint has it still");
@@ -1124,17 +1119,11 @@ fn a_cookie_that_outlives_its_answer_is_answered_again() {
     assert!(sim.state.barriers.is_empty(), "and git is not asked again for it");
 }
 
-/// Which readings of the configuration were wanted since the last call.
-fn configures(sim: &mut Sim) -> Vec<u64> {
-    let mut found = Vec::new();
-    sim.effects.retain(|it| match it {
-        Effect::Configure(nth) => {
-            found.push(*nth);
-            false
-        }
-        _ => true,
-    });
-    found
+/// How often the configuration was to be read since the last call.
+fn n_configured(sim: &mut Sim) -> usize {
+    let before = sim.effects.len();
+    sim.effects.retain(|it| !matches!(it, Effect::Configure));
+    before - sim.effects.len()
 }
 
 #[test]
@@ -1144,7 +1133,7 @@ fn a_configuration_that_hangs_is_not_waited_for() {
     let mut sim = settle(Sim::configured(usual.clone(), None));
     sim.changed("/c/config.toml");
     sim.pass_ms(200);
-    let [nth] = configures(&mut sim)[..] else { panic!("it is read") };
+    assert_eq!(n_configured(&mut sim), 1);
     sim.changed("/c/config.toml");
     sim.changed("/state/sync/77");
     sim.asked_git("/w", "main");
@@ -1164,11 +1153,11 @@ fn a_configuration_that_hangs_is_not_waited_for() {
     assert_eq!(degraded[0].source, "config:/c/config.toml");
     assert_eq!(degraded[0].reason, crate::watch::SILENT);
     sim.pass_ms(MINUTE_MS);
-    assert_eq!(configures(&mut sim), [0; 0], "whoever would read it would hang, too");
-    sim.event(Event::Configured(Some(nth), Ok(usual)));
+    assert_eq!(n_configured(&mut sim), 0, "whoever would read it would hang, too");
+    sim.event(Event::Configured(Ok(Box::new(usual))));
     assert_eq!(sim.snapshot().degraded, []);
     sim.pass_ms(200);
-    assert_eq!(configures(&mut sim).len(), 1, "it may have changed since");
+    assert_eq!(n_configured(&mut sim), 1, "it may have changed since");
 }
 
 #[test]
@@ -1179,42 +1168,47 @@ fn a_configuration_is_read_once_for_a_storm_and_a_broken_one_changes_nothing() {
     assert!(["/c", "/dotfiles"].iter().all(|it| sim.looks().iter().any(|look| look == it)));
     sim.list_root("/r", &[]);
     sim.pass_ms(6000);
-    configures(&mut sim);
-    sim.event(Event::Configured(None, Ok(usual.clone())));
+    n_configured(&mut sim);
+    sim.event(Event::Configured(Ok(Box::new(usual.clone()))));
 
     // What else lies there is nobody's business.
     sim.changed("/c/config.toml.swp");
     sim.pass_ms(1000);
-    assert_eq!(configures(&mut sim), [0; 0]);
+    assert_eq!(n_configured(&mut sim), 0);
     for _ in 0..20 {
         sim.changed("/dotfiles/c.toml");
         sim.pass_ms(30);
     }
     sim.pass_ms(200);
-    let [nth] = configures(&mut sim)[..] else { panic!("it is read once") };
+    assert_eq!(n_configured(&mut sim), 1, "it is read once");
     // While it is read it is not asked for again, and what changed meanwhile is read next.
     sim.changed("/c/config.toml");
     sim.pass_ms(1000);
-    assert_eq!(configures(&mut sim), [0; 0]);
-    sim.event(Event::Configured(Some(nth), Err("line 1".to_owned())));
+    assert_eq!(n_configured(&mut sim), 0);
+    sim.event(Event::Configured(Err("line 1".to_owned())));
     sim.pass_ms(1000);
-    let [nth] = configures(&mut sim)[..] else { panic!("it is read once more") };
+    assert_eq!(n_configured(&mut sim), 1, "it is read once more");
     let degraded = sim.snapshot().degraded;
     assert_eq!(degraded[0].source, "config:/c/config.toml");
     assert_eq!(degraded[0].reason, "line 1");
 
-    // It says what it said before it was broken. Who read it before that is not believed.
-    sim.event(Event::Configured(None, Ok(usual.clone())));
-    sim.event(Event::Configured(Some(nth), Err("line 1".to_owned())));
+    // It says what it said before it was broken.
+    sim.event(Event::Configured(Ok(Box::new(usual.clone()))));
     assert_eq!(sim.snapshot().degraded, []);
     sim.pass_ms(1000);
     sim.n_published();
-    sim.event(Event::Configured(None, Ok(usual.clone())));
+    sim.event(Event::Configured(Ok(Box::new(usual.clone()))));
     sim.pass_ms(1000);
     assert_eq!(sim.n_published(), 0, "nothing has changed");
+    // The user may ask, too.
+    sim.effects.clear();
+    sim.event(Event::Reload);
+    assert!(sim.state.is_configuring() && sim.looks().contains(&"/r".to_owned()));
+    sim.pass_ms(200);
+    assert_eq!(n_configured(&mut sim), 1);
     usual.display.format = Some("{git}".to_owned());
     usual.config.truncate(1);
-    sim.event(Event::Configured(None, Ok(usual)));
+    sim.event(Event::Configured(Ok(Box::new(usual))));
     assert_eq!(sim.snapshot().display.format.as_deref(), Some("{git}"));
     let left = |it: &Effect| matches!(it, Effect::Leave(dir) if dir.ends_with("dotfiles"));
     assert!(sim.effects.iter().any(left));

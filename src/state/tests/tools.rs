@@ -419,13 +419,13 @@ fn a_cookie_waits_for_what_the_tool_has_not_counted_and_not_for_the_next_round()
 #[test]
 fn a_reload_changes_the_tools_and_takes_no_answer_of_those_before() {
     let mut sim = settled();
-    sim.event(Event::Reload(with_ccusage()));
+    sim.event(Event::Configured(Ok(Box::new(with_ccusage()))));
     assert_eq!(sim.account().block, None);
     sim.pass_ms(150);
     assert!(sim.fetches().contains(&usage()));
 
     let both = Settings { block_tool: Some(tool("other", 0)), ..with_command(60) };
-    sim.event(Event::Reload(both.clone()));
+    sim.event(Event::Configured(Ok(Box::new(both.clone()))));
     assert!(sim.fetches().contains(&command()));
     sim.said(1.0, 0);
     assert_eq!(sim.account().block, None, "that was the one before");
@@ -436,19 +436,19 @@ fn a_reload_changes_the_tools_and_takes_no_answer_of_those_before() {
     sim.ran("1");
 
     let changed = Settings { commands: with_command(30).commands, ..both.clone() };
-    sim.event(Event::Reload(changed));
+    sim.event(Event::Configured(Ok(Box::new(changed))));
     assert_eq!(sim.load(), None);
     sim.pass_ms(1);
     assert!(sim.fetches().contains(&command()), "{:?}", sim.effects);
 
     let again = Settings { commands: with_command(20).commands, ..both };
-    sim.event(Event::Reload(again));
+    sim.event(Event::Configured(Ok(Box::new(again))));
     sim.ran("of the command before");
     assert_eq!(sim.load(), None);
     sim.pass_ms(SECOND_MS);
     assert!(sim.fetches().contains(&command()), "{:?}", sim.effects);
 
-    sim.event(Event::Reload(settings(&["/r"])));
+    sim.event(Event::Configured(Ok(Box::new(settings(&["/r"])))));
     sim.ran("of a command that is gone");
     assert_eq!(sim.load(), None);
     assert_eq!(sim.account().block.unwrap().source, BlockSource::Transcripts);

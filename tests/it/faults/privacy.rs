@@ -59,7 +59,7 @@ fn without_previews_no_text_of_any_message_is_in_any_file() {
     assert_eq!(files_with(&sandbox.state, SECRET), [""; 0]);
     with_config(&sandbox, "");
     watcher.signal(Signal::SIGHUP);
-    sandbox.wait_until("the configuration", || watcher.log().contains("was read again"));
+    sandbox.wait_until("the configuration", || watcher.log().contains("reloaded"));
     transcript.prompt(SECRET);
     sandbox.oneshot();
     assert_ne!(files_with(&sandbox.state, SECRET), [""; 0]);

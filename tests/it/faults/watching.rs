@@ -203,6 +203,29 @@ fn a_link_to_what_hangs_stops_no_events_from_where_it_is() {
     check_hangs_alone(&sandbox, &sandbox.root(), "-link");
 }
 
+/// On a disk that is gone, that of the dotfiles, say.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_configuration_that_hangs_holds_up_nothing_else() {
+    let sandbox = sandbox();
+    let config = sandbox.path(".config/ccstatusd/config.toml");
+    fs_err::create_dir_all(config.parent().unwrap()).unwrap();
+    fs_err::write(&config, "").unwrap();
+    let watcher = sandbox.start_watcher();
+    sandbox.oneshot();
+    let faults = ["trace=openat,open", "inject=openat,open:delay_enter=60000000"];
+    let Some(_tracer) = inject(&sandbox, watcher.id(), &[&config], &faults) else { return };
+    watcher.signal(Signal::SIGHUP);
+    sandbox.session("s2", &sandbox.home).reply("one");
+    sandbox.wait_for("an append", |it| n_replies(it, &sandbox.root()) == 2);
+    let output = sandbox.ccstatusd().args(["--oneshot", "--json"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "some source is degraded");
+    let snapshot: Snapshot = serde_json::from_slice(&output.stdout).unwrap();
+    let said = &snapshot.degraded[0];
+    assert_eq!(said.source, format!("config:{}", config.display()));
+    assert!(said.reason.contains("does not answer"), "{said:?}");
+}
+
 #[test]
 fn whatever_happens_while_it_is_stopped_is_found() {
     let sandbox = sandbox();
