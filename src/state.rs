@@ -614,7 +614,9 @@ impl State {
             // Where no session lives any more, nobody wants a next try.
             Source::Repo(top) => self.is_used(top),
             Source::Usage(_) | Source::Command(_) => self.is_expected(source),
-            Source::Transcript(_) | Source::Process(_) | Source::Tree(_) => true,
+            // Its root may have been dropped while it was read.
+            Source::Transcript(path) => self.files.contains_key(path.as_os_str()),
+            Source::Process(_) | Source::Tree(_) => true,
         };
         let failure = failure.filter(|_| is_wanted);
         self.plan_of(source).done(source, failure.is_none(), now.mono);
@@ -784,7 +786,11 @@ impl State {
     }
 
     fn forget_old(&mut self, now: Now) {
-        self.forget_roots();
+        // Those that a client brought and that are gone.
+        let is_gone = |it: &PathBuf| !self.settings.roots.contains(it) && !self.places.is_there(it);
+        for root in self.roots.keys().filter(|it| is_gone(it)).cloned().collect::<Vec<_>>() {
+            self.drop_root(&root);
+        }
         for root in self.roots.values_mut() {
             root.ledger.forget_before(now.wall_ms - REACH_MS);
         }
@@ -797,22 +803,36 @@ impl State {
         self.recalled_repos.retain(|top, _| used.contains(top));
     }
 
-    /// Drops roots that a client brought and that are gone.
-    fn forget_roots(&mut self) {
-        let is_gone = |it: &PathBuf| !self.settings.roots.contains(it) && !self.places.is_there(it);
-        let gone: Vec<_> = self.roots.keys().filter(|it| is_gone(it)).cloned().collect();
-        for root in gone {
-            self.forget(&Source::Usage(root.clone()));
-            self.roots.remove(&root);
-            self.files.retain(|_, it| it.root != root);
-            self.session_folders.retain(|it| !it.starts_with(&root));
-            self.sessions.retain(|it, _| it.root != root);
-            self.processes.retain(|_, (it, _)| it.root != root);
-            let leave = self.places.leave(|dir, purpose| {
-                dir.starts_with(&root) || matches!(purpose, Purpose::Await(it) if *it == root)
-            });
-            self.effects.extend(leave);
+    /// Drops a root, and all that is known only by it.
+    fn drop_root(&mut self, root: &Path) {
+        self.forget(&Source::Usage(root.to_owned()));
+        self.roots.remove(root);
+        let files = self.files.iter().filter(|(_, it)| it.root == root);
+        let files = files.map(|(path, _)| Source::Transcript(path.into()));
+        let processes = self.processes.iter().filter(|(_, (it, _))| it.root == root);
+        let processes = processes.map(|(path, _)| Source::Process(path.clone()));
+        for source in files.chain(processes).collect::<Vec<_>>() {
+            self.forget(&source);
         }
+        self.files.retain(|_, it| it.root != root);
+        self.processes.retain(|_, (it, _)| it.root != root);
+        self.session_folders.retain(|it| !it.starts_with(root));
+        self.sessions.retain(|it, _| it.root != root);
+        let leave = self.places.leave(|dir, purpose| match purpose {
+            Purpose::Root => dir == root,
+            Purpose::Await(it) => it == root,
+            Purpose::Projects { root: it }
+            | Purpose::Project { root: it }
+            | Purpose::Agents { root: it, .. }
+            | Purpose::Processes { root: it } => it == root,
+            // What others use may lie in it.
+            Purpose::Git { .. } | Purpose::NoRepo { .. } | Purpose::Cookies | Purpose::Config => {
+                false
+            }
+        });
+        self.effects.extend(leave);
+        self.leave_repos();
+        self.leave_tools();
     }
 
     fn schedule_poll(&mut self, now: Now) {
@@ -829,6 +849,16 @@ impl State {
         self.forget_messages();
         if before.prices != self.settings.prices {
             self.count_anew(now);
+        }
+        for root in before.roots {
+            // The next display of a session that lives there would bring it again.
+            let has_display = |(key, it): (&SessionKey, &Session)| {
+                key.root == root && it.is_live && it.asked_ms > 0
+            };
+            let is_wanted = self.settings.roots.contains(&root);
+            if !is_wanted && !self.sessions.iter().any(has_display) {
+                self.drop_root(&root);
+            }
         }
         for root in self.settings.roots.clone() {
             if !self.roots.contains_key(&root) {

@@ -64,6 +64,8 @@ impl State {
     /// What a process's file says; `None` where it is gone.
     pub(super) fn process(&mut self, path: &Path, found: Option<Process>, now: Now) {
         let root = path.parent().and_then(Path::parent).map(Path::to_owned);
+        // It may have been dropped while this was read.
+        let root = root.filter(|it| self.roots.contains_key(it));
         let found = root.zip(found).and_then(|(root, it)| {
             let id = it.file.session_id.clone()?;
             Some((SessionKey { id, root }, it))

@@ -638,6 +638,51 @@ fn roots_that_clients_bring_are_few_and_forgotten_when_they_are_gone() {
 }
 
 #[test]
+fn a_root_that_is_taken_out_of_the_configuration_is_dropped_unless_somebody_looks() {
+    let mut sim = settle(Sim::new(&["/r", "/q"]));
+    sim.list_root("/q", &["t", "u"]);
+    sim.reply("/q/projects/p/t.jsonl", "/v", "claude-opus-4-8");
+    sim.found_tree("/v", "/v");
+    sim.asked_git("/v", "main");
+    let denied = Fetched::Transcript(Err(io::ErrorKind::PermissionDenied.into()));
+    sim.fetched(transcript("/q/projects/p/u.jsonl"), denied);
+    let roots = |it: &Sim| it.snapshot().roots.keys().map(|it| it.0.clone()).collect::<Vec<_>>();
+    assert_eq!((roots(&sim).len(), sim.snapshot().degraded.len()), (2, 1));
+    sim.changed("/q/projects/p/t.jsonl");
+    sim.changed("/q/projects/p/u.jsonl");
+    sim.effects.clear();
+
+    let alone = || Event::Configured(Ok(Box::new(settings(&["/r"]))));
+    let both = || Event::Configured(Ok(Box::new(settings(&["/r", "/q"]))));
+    sim.event(alone());
+    assert_eq!(roots(&sim), ["/r"]);
+    let snapshot = sim.snapshot();
+    assert_eq!((snapshot.sessions.len(), snapshot.repos.len()), (1, 1));
+    assert_eq!(snapshot.degraded, []);
+    for dir in ["/q", "/q/projects", "/q/projects/p", "/v/.git"] {
+        let is_left = |it: &Effect| matches!(it, Effect::Leave(it) if it == Path::new(dir));
+        assert!(sim.effects.iter().any(is_left), "{dir}: {:?}", sim.effects);
+    }
+    sim.fetches();
+    // Of what was read meanwhile, and what is written from now on, nothing follows.
+    let file = SessionFile { session_id: SessionId::checked("t"), ..SessionFile::default() };
+    let process = Process { file, lives: true };
+    sim.fetched(Source::Process("/q/sessions/1.json".into()), Fetched::Process(Ok(process)));
+    let denied = Fetched::Transcript(Err(io::ErrorKind::PermissionDenied.into()));
+    sim.fetched(transcript("/q/projects/p/t.jsonl"), denied);
+    assert_eq!((sim.snapshot().sessions.len(), sim.snapshot().degraded.len()), (1, 0));
+    sim.changed("/q/projects/p/t.jsonl");
+    sim.pass_ms(10_000);
+    let left = sim.fetches().into_iter().filter(|it| matches!(it, Source::Transcript(_)));
+    assert_eq!(left.collect::<Vec<_>>(), []);
+
+    sim.event(both());
+    sim.hint("/q", "t", ClientFacts::default());
+    sim.event(alone());
+    assert_eq!(roots(&sim), ["/q", "/r"]);
+}
+
+#[test]
 fn an_unknown_root_is_adopted_from_the_client() {
     let mut sim = settled();
     sim.hint("/elsewhere", "x", ClientFacts::default());

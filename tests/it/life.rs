@@ -145,6 +145,10 @@ fn sighup_reads_a_good_configuration_and_survives_a_bad_one() {
     fs_err::write(&config, format!("roots = ['{}']", other.display())).unwrap();
     watcher.signal(Signal::SIGHUP);
     sandbox.wait_for("the new root", |it| n_replies(it, &other) == 1);
+    fs_err::write(&config, "").unwrap();
+    watcher.signal(Signal::SIGHUP);
+    let is_gone = |it: &Snapshot| it.roots.keys().all(|it| other.as_os_str() != it.0.as_str());
+    sandbox.wait_for("no such root", |it| is_gone(it) && it.sessions.len() == 2);
 }
 
 /// Without a session that lives, nothing may wake it.
