@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, at, bounded, never, select_biased, unbounded};
+use crossbeam_channel::{Receiver, Sender, at, never, select_biased, unbounded};
 use jiff::tz::TimeZone;
 use sd_notify::NotifyState;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -31,9 +31,6 @@ use crate::time::Now;
 use crate::watch::probe::Probe;
 use crate::watch::{Changes, Found, Watch};
 
-/// Hints that may wait. A display whose hint finds no room comes again.
-const HINTS: usize = 64;
-
 /// Runs the watcher until a signal ends it. `print` gets each line that changed.
 pub fn run(env: &Environment, mut print: impl FnMut(&SessionId, &str)) -> Result<()> {
     let dir = StateDir::open(&env.own_state_dir()?)?;
@@ -47,16 +44,14 @@ pub fn run(env: &Environment, mut print: impl FnMut(&SessionId, &str)) -> Result
     hints::enter(dir.path())
         .map_err(|it| Error::new("cannot work in the state directory").because(it))?;
     let signals = signals()?;
-    let (hint_sender, hints) = bounded(HINTS);
-    {
+    let hints = {
         // A `--oneshot` that began without a watcher publishes, too. It holds the fetch lock, and
         // the next one finds our socket.
         let Some(_no_oneshot) = wait_for_oneshots(&dir, &signals) else { return Ok(()) };
         dir.sweep();
         hints::sweep();
-        hints::listen(hint_sender.clone())
-            .map_err(|it| Error::new("cannot listen on notify.sock").because(it))?;
-    }
+        hints::listen().map_err(|it| Error::new("cannot listen on notify.sock").because(it))?
+    };
     let now = Now::read();
     let watcher = schema::Watcher {
         pid: std::process::id(),
@@ -65,12 +60,12 @@ pub fn run(env: &Environment, mut print: impl FnMut(&SessionId, &str)) -> Result
         ..schema::Watcher::default()
     };
     let mut engine = Engine::start(env, dir, Some((watcher, lock)), now)?;
-    engine.hints = Some(hint_sender);
+    engine.hints = hints;
     info!(pid = std::process::id(), dir = %engine.dir.path().display(), "watching");
     let (mut is_ready, mut is_reloading) = (false, false);
     loop {
         let deadline = engine.state.deadline();
-        match next(&engine, &signals, &hints, deadline) {
+        match next(&engine, &signals, deadline) {
             Input::Event(event) => engine.handle(event)?,
             Input::Signal(SIGHUP) => {
                 if let Ok(it) = NotifyState::monotonic_usec_now() {
@@ -84,6 +79,11 @@ pub fn run(env: &Environment, mut print: impl FnMut(&SessionId, &str)) -> Result
                 notify(&[NotifyState::Stopping]);
                 engine.retire();
                 return Ok(());
+            }
+            Input::Ended(thread) => {
+                engine.retire();
+                return Err(Error::new(format!("cannot go on without the thread for {thread}"))
+                    .hint("start ccstatusd again; the log says what ended it"));
             }
         }
         if engine.changes.take_lost() {
@@ -109,26 +109,25 @@ pub fn run(env: &Environment, mut print: impl FnMut(&SessionId, &str)) -> Result
 enum Input {
     Event(Event),
     Signal(i32),
+    /// The thread for this ended, since nothing else does away with its channel. A watcher that is
+    /// deaf looks alive, so the supervisor had better start it anew.
+    Ended(&'static str),
 }
 
-fn next(
-    engine: &Engine,
-    signals: &Receiver<i32>,
-    hints: &Receiver<ClientFacts>,
-    deadline: Option<Instant>,
-) -> Input {
+fn next(engine: &Engine, signals: &Receiver<i32>, deadline: Option<Instant>) -> Input {
     let timer = deadline.map_or_else(never, at);
-    let event = select_biased! {
-        recv(signals) -> it => return Input::Signal(it.unwrap_or(SIGTERM)),
+    let or_ended = |event: Option<Event>, thread| event.map_or(Input::Ended(thread), Input::Event);
+    select_biased! {
+        recv(signals) -> it => it.map_or(Input::Ended("signals"), Input::Signal),
         // Results before changes: finishing a fetch frees a slot that the change may need.
-        recv(engine.results) -> it => it.ok(),
+        recv(engine.results) -> it => or_ended(it.ok(), "results"),
         // Changes before hints: what a display shows next should include them.
-        recv(engine.changes.queue) -> it => it.ok().map(|it| Event::Changed(it.0)),
-        recv(hints) -> it => it.ok().map(|it| Event::Hint(Box::new(it))),
-        recv(timer) -> _ => Some(Event::Deadline),
-    };
-    // The senders live in threads of this process. Where one ended, the supervisor starts anew.
-    event.map_or(Input::Signal(SIGTERM), Input::Event)
+        recv(engine.changes.queue) -> it => {
+            or_ended(it.ok().map(|it| Event::Changed(it.0)), "changes")
+        }
+        recv(engine.hints) -> it => or_ended(it.ok().map(|it| Event::Hint(Box::new(it))), "hints"),
+        recv(timer) -> _ => Input::Event(Event::Deadline),
+    }
 }
 
 fn signals() -> Result<Receiver<i32>> {
@@ -234,8 +233,8 @@ pub(crate) struct Engine {
     workers: Workers,
     publisher: Publisher,
     lock: Option<WatchLock>,
-    /// Where the socket's thread puts hints; `None` for who listens to none.
-    hints: Option<Sender<ClientFacts>>,
+    /// What displays say; nothing to who looks once.
+    hints: Receiver<ClientFacts>,
     /// Held by the jobs that run; they share one, and the last lets it go.
     fetching: Weak<FetchLock>,
     lines: BTreeMap<SessionId, String>,
@@ -287,7 +286,7 @@ impl Engine {
             workers,
             publisher,
             lock,
-            hints: None,
+            hints: never(),
             fetching: Weak::new(),
             lines: BTreeMap::new(),
             told: BTreeMap::new(),
@@ -429,10 +428,15 @@ impl Engine {
     /// Listens anew where the socket was removed. Meanwhile a `--oneshot` may have taken us for
     /// dead, and published.
     fn stay_reachable(&mut self) {
-        let Some(hints) = self.hints.as_ref().filter(|_| !hints::is_reachable()) else { return };
-        warn!("notify.sock is gone; listening on a new one");
-        if let Err(it) = hints::listen(hints.clone()) {
-            self.tell("notify.sock", &it.to_string());
+        if self.lock.is_none() || hints::is_reachable() {
+            return;
+        }
+        match hints::listen() {
+            Ok(it) => {
+                warn!("notify.sock was gone; listening on a new one");
+                self.hints = it;
+            }
+            Err(it) => self.tell("notify.sock", &it.to_string()),
         }
         self.publisher.catch_up();
     }

@@ -9,7 +9,8 @@ use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Receiver, bounded};
+use tracing::error;
 
 use crate::store::schema::ClientFacts;
 use crate::store::{SOCKET, SYNC};
@@ -19,6 +20,9 @@ use crate::watch::probe::Probe;
 const DONE: &[u8] = b"done";
 const FAILED: &[u8] = b"failed";
 
+/// Hints that may wait. A display whose hint finds no room comes again.
+const HINTS: usize = 64;
+
 /// A hint has a handful of short fields.
 const MAX_HINT: usize = 64 << 10;
 
@@ -27,10 +31,11 @@ pub fn enter(dir: &Path) -> io::Result<()> {
     std::env::set_current_dir(dir)
 }
 
-/// Takes hints until the process ends, in a thread. Call [`enter`] first.
+/// Takes hints, in a thread. That it ended, and nobody reaches us any more, disconnects the channel.
+/// Call [`enter`] first.
 ///
 /// Only the holder of the watch lock may: the socket that is there is then nobody's.
-pub fn listen(hints: Sender<ClientFacts>) -> io::Result<()> {
+pub fn listen() -> io::Result<Receiver<ClientFacts>> {
     match fs_err::remove_file(SOCKET) {
         Err(it) if it.kind() != io::ErrorKind::NotFound => return Err(it),
         Ok(()) | Err(_) => {}
@@ -38,10 +43,15 @@ pub fn listen(hints: Sender<ClientFacts>) -> io::Result<()> {
     let socket = UnixDatagram::bind(SOCKET)?;
     // Whatever the umask is: everything in the state directory is for its owner alone.
     fs_err::set_permissions(SOCKET, PermissionsExt::from_mode(0o600))?;
+    let (sender, hints) = bounded(HINTS);
     let run = move || {
         let mut buffer = vec![0; MAX_HINT];
         let mut probe = Probe::new(|| ());
-        while let Ok(n_bytes) = socket.recv(&mut buffer) {
+        loop {
+            let n_bytes = match socket.recv(&mut buffer) {
+                Ok(it) => it,
+                Err(it) => return error!("cannot listen on notify.sock any more: {it}"),
+            };
             // Displays come and go by themselves: what one says wrongly, or while the queue is
             // full, the next says again.
             let Ok(hint) = serde_json::from_slice::<ClientFacts>(&buffer[..n_bytes]) else {
@@ -53,12 +63,13 @@ pub fn listen(hints: Sender<ClientFacts>) -> io::Result<()> {
                 Some(it) if !probe.answers(Path::new(&it)) => continue,
                 it => it.map(|it| real_path(it.into())),
             };
-            if hints.try_send(hint).is_err_and(|it| it.is_disconnected()) {
-                break;
+            if sender.try_send(hint).is_err_and(|it| it.is_disconnected()) {
+                return;
             }
         }
     };
-    std::thread::Builder::new().name("hints".to_owned()).spawn(run).map(drop)
+    std::thread::Builder::new().name("hints".to_owned()).spawn(run)?;
+    Ok(hints)
 }
 
 /// The path without links, as far as it exists: the client may know a root by another name.

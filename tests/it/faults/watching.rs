@@ -2,7 +2,7 @@
 //! the watcher knows what one knows who looks at everything for the first time.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use ccstatusd::store::schema::Snapshot;
@@ -224,6 +224,29 @@ fn a_configuration_that_hangs_holds_up_nothing_else() {
     let said = &snapshot.degraded[0];
     assert_eq!(said.source, format!("config:{}", config.display()));
     assert!(said.reason.contains("does not answer"), "{said:?}");
+}
+
+/// Nobody would learn of it: to displays it would be no watcher, and others would publish, too.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_watcher_that_cannot_be_reached_any_more_ends() {
+    let sandbox = sandbox();
+    let mut watcher = sandbox.start_watcher();
+    // The signals' thread receives, too, and must go on.
+    let bound = fs_err::read_to_string("/proc/net/unix").unwrap();
+    let bound = bound.lines().filter(|it| it.ends_with(" notify.sock"));
+    let bound: Vec<_> = bound
+        .map(|it| format!("socket:[{}]", it.split_whitespace().nth(6).unwrap()))
+        .map(PathBuf::from)
+        .collect();
+    let fds = fs_err::read_dir(format!("/proc/{}/fd", watcher.id())).unwrap().flatten();
+    let mut fds = fds.filter_map(|it| fs_err::read_link(it.path()).ok());
+    let socket = fds.find(|it| bound.contains(it)).expect("its socket");
+    let fault = ["inject=recvfrom:error=ENOMEM"];
+    let Some(_tracer) = inject(&sandbox, watcher.id(), &[&socket], &fault) else { return };
+    assert_eq!(watcher.wait(Duration::from_secs(10)).code(), Some(2));
+    assert!(watcher.log().contains("Cannot allocate memory"), "{}", watcher.log());
+    assert_eq!(sandbox.snapshot().unwrap().watcher, None);
 }
 
 #[test]
