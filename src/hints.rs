@@ -123,17 +123,20 @@ impl Cookie {
         Ok(cookie)
     }
 
-    /// Waits for the answer, up to `timeout`. Says whether it came.
+    /// Waits for the answer, up to `timeout`, or less where we were stopped meanwhile. Says whether
+    /// it came.
     pub fn wait(&self, timeout: Duration) -> io::Result<bool> {
         self.socket.set_read_timeout(Some(timeout))?;
         let mut answer = [0; 16];
         match self.socket.recv(&mut answer) {
             Ok(n_bytes) if answer[..n_bytes] == *DONE => Ok(true),
             Ok(_) => Err(io::Error::other("it cannot publish; its log says why")),
-            Err(it) if matches!(it.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
-                Ok(false)
-            }
-            Err(it) => Err(it),
+            Err(it) => match it.kind() {
+                io::ErrorKind::WouldBlock
+                | io::ErrorKind::TimedOut
+                | io::ErrorKind::Interrupted => Ok(false),
+                _ => Err(it),
+            },
         }
     }
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use ccstatusd::store::schema::Snapshot;
 use ccstatusd::time::Now;
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 use crate::sandbox::{Sandbox, n_replies, processes_with, repo_of, session, text};
 
@@ -215,6 +216,31 @@ fn one_that_is_killed_while_it_waits_leaves_no_trouble() {
     sandbox.wait_until("its cookie is gone", || {
         fs_err::read_dir(sandbox.state.join("sync")).unwrap().count() == 0
     });
+}
+
+/// As with Ctrl-Z and `fg`: the kernel then interrupts who waits for an answer.
+#[cfg(target_os = "linux")]
+#[test]
+fn one_that_is_stopped_while_it_waits_goes_on_waiting() {
+    let sandbox = sandbox();
+    let _watcher = sandbox.start_watcher();
+    sandbox.oneshot();
+    sandbox.slow_git("2");
+    let n_before = sandbox.n_git_calls();
+    let waiting = start_many(&sandbox, 1);
+    sandbox.wait_until("a slow git", || sandbox.n_git_calls() > n_before);
+    let pid = Pid::from_raw(waiting[0].id().cast_signed());
+    let status = format!("/proc/{pid}/status");
+    for _ in 0..3 {
+        for (signal, state) in [(Signal::SIGSTOP, "\tT ("), (Signal::SIGCONT, "\tS (")] {
+            kill(pid, signal).unwrap();
+            sandbox.wait_until("it has the signal", || {
+                let status = fs_err::read_to_string(&status).unwrap();
+                status.contains(state) || status.contains("\tZ (")
+            });
+        }
+    }
+    finish(waiting);
 }
 
 /// Its git dies with it, and its lock with both.
