@@ -372,6 +372,8 @@ impl Engine {
                 .hint("the state directory was removed or replaced; start ccstatusd again"));
         }
         self.stay_reachable();
+        // Looked up every five minutes at most.
+        self.state.travel(TimeZone::system());
         let snapshot = self.state.snapshot(now);
         let clock = jiff::Timestamp::from_millisecond(now.wall_ms).unwrap_or_default();
         let clock =

@@ -503,6 +503,11 @@ impl State {
         &self.settings.zone
     }
 
+    /// From now on days begin there: whoever carries the machine travels.
+    pub fn travel(&mut self, zone: TimeZone) {
+        self.settings.zone = zone;
+    }
+
     /// Whether a directory is a config root.
     pub fn is_root(&self, dir: &Path) -> bool {
         self.roots.contains_key(dir)

@@ -958,6 +958,23 @@ fn a_polled_directory_is_named_and_listed_again() {
 }
 
 #[test]
+fn days_begin_where_the_machine_is() {
+    let mut sim = settled();
+    let ends_ms = |it: &Sim| {
+        let usage = it.snapshot().roots[&RootKey("/r".into())].usage.clone().unwrap();
+        (usage.day_ends_ms, usage.today.cost_usd)
+    };
+    let there = TimeZone::fixed(jiff::tz::offset(-11));
+    // Here a new day has begun; there it will in eleven hours.
+    let midnight_ms = ends_ms(&sim).0;
+    let ms = midnight_ms - sim.now.wall_ms + MINUTE_MS;
+    sim.now.wall_ms += ms;
+    assert_eq!(ends_ms(&sim), (midnight_ms + 24 * HOUR_MS, 0.0));
+    sim.state.travel(there);
+    assert_eq!(ends_ms(&sim), (midnight_ms + 11 * HOUR_MS, 5.0));
+}
+
+#[test]
 fn new_prices_are_those_of_everything_that_was_used() {
     let mut sim = Sim::with_sessions("/r", &["s"]);
     let path = "/r/projects/p/s.jsonl";
