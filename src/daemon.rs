@@ -93,7 +93,7 @@ pub fn run(env: &Environment, mut print: impl FnMut(&SessionId, &str)) -> Result
         for (id, line) in engine.changed_lines.drain(..) {
             print(&id, &line);
         }
-        if !is_ready && engine.has_published {
+        if !is_ready && engine.published == Some(Ok(())) {
             is_ready = true;
             notify(&[NotifyState::Ready]);
         }
@@ -224,7 +224,8 @@ pub(crate) struct Engine {
     pub(crate) state: State,
     pub(crate) results: Receiver<Event>,
     pub(crate) dir: StateDir,
-    pub(crate) has_published: bool,
+    /// Whether the snapshot on disk says what is known, or else why not; `None` before the first.
+    pub(crate) published: Option<std::result::Result<(), String>>,
     changes: Changes,
     changed_lines: Vec<(SessionId, String)>,
     env: Environment,
@@ -238,7 +239,8 @@ pub(crate) struct Engine {
     /// Held by the jobs that run; they share one, and the last lets it go.
     fetching: Weak<FetchLock>,
     lines: BTreeMap<SessionId, String>,
-    /// What was said of sources that fail, so that the log tells each once.
+    /// What was said of sources that fail, so that the log tells each once. Nothing else is
+    /// decided by it.
     told: BTreeMap<String, String>,
     back: Sender<Event>,
 }
@@ -277,7 +279,7 @@ impl Engine {
             state,
             results,
             dir,
-            has_published: false,
+            published: None,
             changes,
             changed_lines: Vec::new(),
             env: env.clone(),
@@ -323,7 +325,10 @@ impl Engine {
             }
             match effect {
                 Effect::Look(look) => self.watch.look(look),
-                Effect::Leave(dir) => self.watch.leave(dir),
+                Effect::Leave(dir) => {
+                    self.told.remove(&format!("root:{}", dir.display()));
+                    self.watch.leave(dir);
+                }
                 Effect::Rebuild => self.watch.rebuild(),
                 Effect::Fetch(source, job) if source.is_program() => match self.fetch_lock() {
                     Ok(alone) => {
@@ -341,7 +346,7 @@ impl Engine {
                 Effect::Save => self.save(),
                 Effect::Configure => self.configure(),
                 Effect::Acknowledge(cookie) => {
-                    hints::acknowledge(&cookie, !self.told.contains_key("store"));
+                    hints::acknowledge(&cookie, self.published == Some(Ok(())));
                 }
             }
         }
@@ -388,14 +393,14 @@ impl Engine {
         self.tell_degraded(&snapshot.degraded);
         let latest = snapshot.latest.clone();
         let snapshot = self.publisher.snapshot(snapshot, now.wall_ms);
-        self.has_published |= snapshot.is_ok();
+        self.published = Some(snapshot.as_ref().map(drop).map_err(ToString::to_string));
         let lines = self.lines.clone();
         match snapshot.and_then(|_| self.publisher.lines(lines, latest.as_ref())) {
             Ok(changed) => {
                 self.changed_lines.extend(changed);
+                self.state.publish_worked();
                 if self.told.remove("store").is_some() {
                     info!("publishing again");
-                    self.state.publish_worked();
                 }
             }
             Err(it) => {
@@ -422,8 +427,11 @@ impl Engine {
 
     /// Keeps what the next process need not read again.
     pub(crate) fn save(&mut self) {
-        if let Err(it) = checkpoint::save(&self.dir, &self.state.checkpoint()) {
-            self.tell("checkpoint", &it.to_string());
+        match checkpoint::save(&self.dir, &self.state.checkpoint()) {
+            Ok(()) => {
+                self.told.remove("checkpoint");
+            }
+            Err(it) => self.tell("checkpoint", &it.to_string()),
         }
     }
 
@@ -437,6 +445,7 @@ impl Engine {
             Ok(it) => {
                 warn!("notify.sock was gone; listening on a new one");
                 self.hints = it;
+                self.told.remove("notify.sock");
             }
             Err(it) => self.tell("notify.sock", &it.to_string()),
         }

@@ -137,11 +137,12 @@ fn look_once(
     if engine.state.is_unsaved() {
         engine.save();
     }
-    if !engine.has_published {
-        return Err(Error::new("cannot publish the snapshot")
-            .hint("is the disk full? The log above has the reason"));
+    match engine.published {
+        Some(Err(reason)) => {
+            Err(Error::new("cannot publish the snapshot").because(reason).hint("is the disk full?"))
+        }
+        _ => read(&engine.dir),
     }
-    read(&engine.dir)
 }
 
 fn read(dir: &StateDir) -> Result<Snapshot> {

@@ -526,10 +526,9 @@ impl State {
         self.next_publish = self.next_publish.max(Some(rested));
     }
 
-    /// It could be published after all.
+    /// It could be published, after all maybe.
     pub fn publish_worked(&mut self) {
-        self.store_error = None;
-        self.is_dirty = true;
+        self.is_dirty |= self.store_error.take().is_some();
     }
 
     /// From now on snapshots say that nobody watches.

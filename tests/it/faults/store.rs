@@ -133,6 +133,9 @@ fn check_refused((errno, message): (&str, &str), (step, fault): (&str, &str)) ->
     if step == "mkdir" {
         let is_said = |it: &Snapshot| it.degraded.iter().any(|it| it.reason.contains(message));
         sandbox.wait_for("lines are not published, and it is said", is_said);
+        // The snapshot is, and says the same.
+        let output = sandbox.ccstatusd().args(["--oneshot"]).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{}", text(&output));
     } else {
         assert_eq!(fs_err::read(&path).unwrap(), before, "{errno} at {step}");
         let left = temporaries(&sandbox.state);

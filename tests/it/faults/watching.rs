@@ -249,6 +249,25 @@ fn a_watcher_that_cannot_be_reached_any_more_ends() {
     assert_eq!(sandbox.snapshot().unwrap().watcher, None);
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn each_time_that_no_socket_can_be_made_is_said() {
+    let sandbox = sandbox();
+    let mut transcript = sandbox.session("s1", &sandbox.path("p"));
+    let watcher = sandbox.start_watcher();
+    for n in 1..=2 {
+        let fault = ["inject=bind:error=ENOSPC"];
+        let Some(tracer) = inject(&sandbox, watcher.id(), &[], &fault) else { return };
+        fs_err::remove_file(sandbox.state.join("notify.sock")).unwrap();
+        transcript.reply("more");
+        let n_said = || watcher.log().matches("notify.sock: No space left").count();
+        sandbox.wait_until("it is said", || n_said() == n);
+        drop(tracer);
+        transcript.reply("more");
+        sandbox.wait_until("a new one", || sandbox.state.join("notify.sock").exists());
+    }
+}
+
 #[test]
 fn whatever_happens_while_it_is_stopped_is_found() {
     let sandbox = sandbox();
