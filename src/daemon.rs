@@ -62,7 +62,7 @@ pub fn run(env: &Environment, mut print: impl FnMut(&SessionId, &str)) -> Result
     let mut engine = Engine::start(env, dir, Some((watcher, lock)), now)?;
     engine.hints = hints;
     info!(pid = std::process::id(), dir = %engine.dir.path().display(), "watching");
-    let (mut is_ready, mut is_reloading) = (false, false);
+    let (mut published, mut is_reloading) = (None, false);
     loop {
         let deadline = engine.state.deadline();
         match next(&engine, &signals, deadline) {
@@ -93,9 +93,14 @@ pub fn run(env: &Environment, mut print: impl FnMut(&SessionId, &str)) -> Result
         for (id, line) in engine.changed_lines.drain(..) {
             print(&id, &line);
         }
-        if !is_ready && engine.published == Some(Ok(())) {
-            is_ready = true;
-            notify(&[NotifyState::Ready]);
+        if engine.published != published {
+            published.clone_from(&engine.published);
+            // Also where that failed: it is tried again, and who starts anew gets no further.
+            let status = match &published {
+                Some(Err(reason)) => format!("cannot publish: {reason}"),
+                _ => "watching".to_owned(),
+            };
+            notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
         }
         if is_reloading && !engine.state.is_configuring() {
             is_reloading = false;

@@ -1,6 +1,8 @@
 //! The watcher as a process: how it starts and ends, and what it survives.
 
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
 use ccstatusd::store::schema::{ClientFacts, Snapshot};
@@ -149,6 +151,33 @@ fn sighup_reads_a_good_configuration_and_survives_a_bad_one() {
     watcher.signal(Signal::SIGHUP);
     let is_gone = |it: &Snapshot| it.roots.keys().all(|it| other.as_os_str() != it.0.as_str());
     sandbox.wait_for("no such root", |it| is_gone(it) && it.sessions.len() == 2);
+}
+
+#[test]
+fn to_a_supervisor_it_is_ready_though_it_cannot_publish() {
+    let mut sandbox = sandbox();
+    let path = sandbox.path("supervisor");
+    let supervisor = UnixDatagram::bind(&path).unwrap();
+    supervisor.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    sandbox.set_env("NOTIFY_SOCKET", path);
+    let snapshot = sandbox.state.join("snapshot.json");
+    fs_err::create_dir_all(snapshot.join("in-the-way")).unwrap();
+    let mode = PermissionsExt::from_mode(0o700);
+    fs_err::set_permissions(&sandbox.state, mode).unwrap();
+    let watcher = sandbox.spawn_watcher(sandbox.ccstatusd());
+    let said = || {
+        let mut buffer = [0; 4096];
+        let n_bytes = supervisor.recv(&mut buffer).unwrap();
+        String::from_utf8_lossy(&buffer[..n_bytes]).into_owned()
+    };
+    let first = said();
+    assert!(first.contains("READY=1\n") && first.contains("STATUS=cannot publish: "), "{first}");
+    assert!(first.contains("snapshot.json"), "{first}");
+    fs_err::remove_dir_all(&snapshot).unwrap();
+    assert!(said().contains("STATUS=watching"));
+    watcher.signal(Signal::SIGHUP);
+    assert!(said().contains("RELOADING=1"));
+    assert!(said().contains("READY=1"));
 }
 
 /// Without a session that lives, nothing may wake it.
