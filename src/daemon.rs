@@ -391,8 +391,14 @@ impl Engine {
         let style = display::lines_style(&snapshot.display);
         let home = self.home.as_deref();
         self.lines.retain(|id, _| snapshot.sessions.contains_key(id));
+        // From the last publication on nobody draws them anew.
+        let watcher = match snapshot.watcher {
+            Some(_) => display::Watcher::Alive,
+            None => display::Watcher::Gone,
+        };
         for id in snapshot.sessions.iter().filter(|(_, it)| it.live).map(|(id, _)| id) {
-            let line = display::session_line(&snapshot, id, now.wall_ms, &clock, home, &style);
+            let now_ms = now.wall_ms;
+            let line = display::session_line(&snapshot, watcher, id, now_ms, &clock, home, &style);
             self.lines.insert(id.clone(), line);
         }
         self.tell_degraded(&snapshot.degraded);

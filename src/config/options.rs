@@ -210,7 +210,7 @@ fn no_format_hides_that_something_is_old() {
         draw("format = '{cost}'").iter().map(|it| display::without_colour(it)).collect();
     let trouble = "≥$4.34 · git: timed out after 5 s · store: no space left on device · 14:32";
     assert_eq!(drawn[1], trouble);
-    assert_eq!(drawn[2], "$0.00 · data 3h old, no watcher · 14:32");
+    assert_eq!(drawn[2], "$0.00 · no watcher · 14:32");
     let old = draw("format = '{git}'\n[segments.git]\nformat = '{branch}'").remove(1);
     assert!(display::without_colour(&old).starts_with("@1a2b3c4 4m ago"), "{old}");
 }

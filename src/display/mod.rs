@@ -181,6 +181,7 @@ pub fn lines_style(display: &Display) -> Style {
 /// with the local time at which it was drawn, which the caller gives as `HH:MM`.
 pub fn session_line(
     snapshot: &Snapshot,
+    watcher: Watcher,
     session: &SessionId,
     now_ms: i64,
     drawn_at: &str,
@@ -189,8 +190,7 @@ pub fn session_line(
 ) -> String {
     let view = View {
         source: Source::Snapshot(snapshot),
-        // Whoever draws this keeps the snapshot true at this moment.
-        watcher: Watcher::Alive,
+        watcher,
         client: &ClientFacts::default(),
         session: Some(session),
         now_ms,

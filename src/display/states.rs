@@ -139,7 +139,7 @@ fn check(name: &str, about: &str, document: &str, source: Source<'_>, watcher: W
     }
     if let Source::Snapshot(snapshot) = source {
         let style = Style { columns: Some(120), depth: Depth::None };
-        let drawn = session_line(snapshot, &session, NOW, "14:32", Some("/h"), &style);
+        let drawn = session_line(snapshot, watcher, &session, NOW, "14:32", Some("/h"), &style);
         text += &format!(" cat | {drawn}\n");
     }
     insta::with_settings!({

@@ -369,7 +369,7 @@ fn facts_of_one_session_never_appear_in_another_s() {
     add_session(&mut snapshot, "two", "/h/.claude2", "/h/work/q", "topic", 2.0);
     let drawn = |id: &str| {
         let id = SessionId(id.to_owned());
-        session_line(&snapshot, &id, NOW, "14:32", Some("/h"), &PLAIN)
+        session_line(&snapshot, Watcher::Alive, &id, NOW, "14:32", Some("/h"), &PLAIN)
     };
     assert_eq!(drawn("one"), format!("~/w/p · main · model-one · {REST} · 14:32"));
     assert_eq!(

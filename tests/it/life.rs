@@ -114,6 +114,8 @@ fn check_ends(signal: Signal) {
     assert_eq!(watcher.wait(Duration::from_secs(2)).code(), Some(0));
     let snapshot = sandbox.snapshot().unwrap();
     assert_eq!(snapshot.watcher, None);
+    let line = fs_err::read_to_string(sandbox.state.join("lines/s1")).unwrap();
+    assert!(line.contains("no watcher"), "to `cat` it would look fresh each day: {line}");
     assert_eq!(session(&snapshot, "s1").turns, 1, "what was known is still there");
     let marker = format!("HOME={}", sandbox.home.display());
     sandbox.wait_until("nothing is left", || processes_with(&marker).is_empty());

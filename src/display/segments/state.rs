@@ -120,6 +120,8 @@ fn watcher(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
         Source::Unreadable => put(out, Warning, "snapshot is unreadable"),
         Source::Newer => put(out, Warning, "snapshot is from a newer ccstatusd"),
         Source::Snapshot(_) if pen.view.watcher != Watcher::Gone => None,
+        // Whoever reads it later cannot be told how old it is by then.
+        Source::Snapshot(_) if pen.view.drawn_at.is_some() => put(out, Warning, "no watcher"),
         Source::Snapshot(_) => {
             let age = units(pen.age(pen.scope.published_at_ms?));
             put(out, Warning, &format!("data {age} old, no watcher"))
