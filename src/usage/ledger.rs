@@ -12,7 +12,7 @@
 //! candidates alone.
 
 use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -53,6 +53,10 @@ pub struct Ledger {
     #[serde(skip)]
     file_ids: BTreeMap<Arc<str>, FileId>,
     candidates: BTreeMap<Key, Candidate>,
+    /// By group and session. Only where a message id names more than one reply, as few do: some
+    /// gateways give all the same.
+    #[serde(skip)]
+    rivals: BTreeMap<(u64, u32), Rivals>,
     #[serde(skip)]
     slots: Slots,
     /// Indexed by [`Candidate::session`].
@@ -92,6 +96,12 @@ struct Key {
     file: FileId,
 }
 
+/// The best copy of each reply, the highest last.
+type Rivals = BTreeSet<(Rank, Key)>;
+
+/// Whether a main chain holds it, its tokens, and where it stands.
+type Rank = (bool, u64, Reverse<(Arc<str>, u64)>);
+
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Candidate {
     at_ms: i64,
@@ -117,6 +127,7 @@ impl Ledger {
             files: Vec::new(),
             file_ids: BTreeMap::new(),
             candidates: BTreeMap::new(),
+            rivals: BTreeMap::new(),
             slots: Slots::new(),
             // Number 0 is for entries of no session.
             sessions: vec![Sums::default()],
@@ -138,6 +149,12 @@ impl Ledger {
             self.count(candidate);
         }
         self.candidates = candidates;
+        let keys = || self.candidates.keys();
+        let neighbours = keys().zip(keys().skip(1));
+        let rivals = neighbours.filter(|(a, b)| a.group == b.group && a.reply != b.reply);
+        for key in rivals.flat_map(|(a, b)| [*a, *b]).collect::<Vec<_>>() {
+            self.enter(&key);
+        }
         self
     }
 
@@ -196,14 +213,12 @@ impl Ledger {
             sidechain: entry.sidechain,
             is_counted: false,
         };
-        if let Some(known) = self.candidates.get(&key) {
-            if self.rank(&key, known) >= self.rank(&key, &candidate) {
-                return;
-            }
-            self.drop_candidate(&key);
+        match self.candidates.get(&key) {
+            Some(known) if self.rank(&key, known) >= self.rank(&key, &candidate) => return,
+            Some(_) => self.drop_candidate(&key),
+            None => {}
         }
-        self.candidates.insert(key, candidate);
-        self.elect(key.group);
+        self.insert(key, candidate);
     }
 
     /// Forgets what `file` said: it was truncated or replaced, and will be read again.
@@ -285,42 +300,84 @@ impl Ledger {
         sums
     }
 
-    /// Counts the right candidates of a group, and those alone.
-    fn elect(&mut self, group: u64) {
-        let candidates = || self.candidates.range(whole(group));
-        let mut alone = candidates();
-        if let (Some((key, it)), None) = (alone.next(), alone.next()) {
+    /// Takes in a candidate whose place is free.
+    fn insert(&mut self, key: Key, mut candidate: Candidate) {
+        let Some((first, _)) = self.candidates.range(whole(key.group)).next() else {
             // Most replies are told by one file.
-            let key = *key;
-            if !it.is_counted {
-                self.flip(&key);
-            }
+            candidate.is_counted = true;
+            self.count(&candidate);
+            self.candidates.insert(key, candidate);
+            return;
+        };
+        let first = *first;
+        if first.reply != key.reply && !self.has_rivals(key.group) {
+            self.enter(&first);
+        }
+        let before = self.best_copy(&key);
+        self.candidates.insert(key, candidate);
+        let best = self.best_copy(&key);
+        if best != before {
+            before.inspect(|it| self.stand(it, false));
+            best.inspect(|it| self.stand(it, true));
+        }
+    }
+
+    fn drop_candidate(&mut self, key: &Key) {
+        let is_best = self.best_copy(key).as_ref() == Some(key);
+        if is_best {
+            self.stand(key, false);
+        }
+        self.candidates.remove(key);
+        if is_best {
+            self.best_copy(key).inspect(|it| self.stand(it, true));
+        }
+    }
+
+    /// Who stands for the reply that this is a copy of.
+    fn best_copy(&self, key: &Key) -> Option<Key> {
+        let bound = |file| Key { file: FileId(file), ..*key };
+        let copies = self.candidates.range(bound(0)..=bound(u32::MAX));
+        let best = copies.max_by(|a, b| self.rank(a.0, a.1).cmp(&self.rank(b.0, b.1)))?;
+        Some(*best.0)
+    }
+
+    fn has_rivals(&self, group: u64) -> bool {
+        self.rivals.range((group, 0)..=(group, u32::MAX)).next().is_some()
+    }
+
+    /// There is another reply by this one's message id. As long as there was none, it counted.
+    fn enter(&mut self, key: &Key) {
+        let Some(best) = self.best_copy(key) else { return };
+        let candidate = &self.candidates[&best];
+        let rival = (self.rank(&best, candidate), best);
+        self.rivals.entry((key.group, candidate.session)).or_default().insert(rival);
+    }
+
+    /// From now on this stands for its reply, or does so no longer; and whoever has to counts.
+    fn stand(&mut self, key: &Key, stands: bool) {
+        let Some(candidate) = self.candidates.get(key) else { return };
+        let scope = (key.group, candidate.session);
+        let rival = (self.rank(key, candidate), *key);
+        let has_rivals = self.has_rivals(key.group);
+        if !has_rivals || !candidate.sidechain {
+            self.flip(key);
+        }
+        if !has_rivals {
             return;
         }
-        let mut best: Vec<(Key, &Candidate)> = Vec::new();
-        for (key, candidate) in candidates() {
-            match best.last_mut() {
-                Some(last) if last.0.reply == key.reply => {
-                    if self.rank(key, candidate) > self.rank(&last.0, last.1) {
-                        *last = (*key, candidate);
-                    }
-                }
-                _ => best.push((*key, candidate)),
-            }
+        // A subagent's chain may repeat its session's reply under another request id. So of those
+        // one counts, and none beside a main chain's.
+        let of_subagents = |it: &Rivals| it.last().filter(|it| !it.0.0).map(|it| it.1);
+        let rivals = self.rivals.entry(scope).or_default();
+        let before = of_subagents(rivals);
+        _ = if stands { rivals.insert(rival) } else { rivals.remove(&rival) };
+        let counts = of_subagents(rivals);
+        if rivals.is_empty() {
+            self.rivals.remove(&scope);
         }
-        // A subagent's chain may repeat its session's reply under another request id.
-        let is_replay = |key: &Key, it: &Candidate| {
-            let mut others = best.iter().filter(|(_, other)| other.session == it.session);
-            it.sidechain && others.any(|(k, other)| self.rank(k, other) > self.rank(key, it))
-        };
-        let winners: Vec<Key> =
-            best.iter().filter(|(key, it)| !is_replay(key, it)).map(|(key, _)| *key).collect();
-        let wrong: Vec<Key> = candidates()
-            .filter(|(key, it)| it.is_counted != winners.contains(key))
-            .map(|(key, _)| *key)
-            .collect();
-        for key in wrong {
-            self.flip(&key);
+        if counts != before {
+            before.inspect(|it| self.flip(it));
+            counts.inspect(|it| self.flip(it));
         }
     }
 
@@ -354,27 +411,17 @@ impl Ledger {
         }
     }
 
-    fn drop_candidate(&mut self, key: &Key) {
-        if self.candidates.get(key).is_some_and(|it| it.is_counted) {
-            self.flip(key);
-        }
-        self.candidates.remove(key);
-    }
-
     fn drop_where(&mut self, unwanted: impl Fn(&Key, &Candidate) -> bool) {
         let keys: Vec<Key> =
             self.candidates.iter().filter(|(key, it)| unwanted(key, it)).map(|(k, _)| *k).collect();
         for key in &keys {
             self.drop_candidate(key);
         }
-        for key in &keys {
-            self.elect(key.group);
-        }
     }
 
     /// The higher of two candidates of one reply counts.
-    fn rank(&self, key: &Key, it: &Candidate) -> impl Ord {
-        let path = &*self.files[key.file.0 as usize].path;
+    fn rank(&self, key: &Key, it: &Candidate) -> Rank {
+        let path = Arc::clone(&self.files[key.file.0 as usize].path);
         (!it.sidechain, it.sums().tokens(), Reverse((path, it.offset)))
     }
 
@@ -468,7 +515,10 @@ fn bounded(tokens: u64) -> u32 {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::time::Now;
     use crate::usage::{EntryTokens, Id};
     use proptest::prelude::*;
 
@@ -669,6 +719,29 @@ mod tests {
         check("2026-03-29T22:00:00Z", [false, false, false]);
     }
 
+    /// Some gateways give every reply the same id. What one costs must not grow with all there are.
+    #[test]
+    fn replies_that_share_a_message_id_are_each_counted_in_no_time() {
+        const N: u64 = 20_000;
+        let give_up_at = Now::read().mono + Duration::from_secs(10);
+        let mut ledger = Ledger::new(Prices::builtin());
+        // The second is a fork of the first, and takes its replies over.
+        for (path, name) in [("b", "s"), ("a", "t")] {
+            let file = ledger.file(path);
+            for offset in 0..N {
+                let reply = entry("msg_1", &format!("r{offset}"), offset);
+                let reply = if offset % 2 == 0 { side(reply) } else { reply };
+                ledger.add(file, disk(path), Some(&session(name)), &[(offset, reply)]);
+                assert!(Now::read().mono < give_up_at, "at {path}:{offset}");
+            }
+        }
+        assert_eq!(ledger.session(&session("s")), None);
+        let file = ledger.file("a");
+        ledger.remove_file(file);
+        assert!(Now::read().mono < give_up_at);
+        assert_eq!(ledger.session(&session("s")).map(|it| it.entries), Some(N / 2));
+    }
+
     fn any_entry() -> impl Strategy<Value = (usize, usize, Entry)> {
         let ids = (0..4_usize, 0..3_usize, any::<bool>());
         let model = prop_oneof!["claude-opus-4-8", "house-model"];
@@ -689,6 +762,26 @@ mod tests {
     fn views(ledger: &Ledger) -> (Usage, Vec<Option<SessionTotals>>) {
         let sessions = ["s", "t"].map(|it| ledger.session(&session(it))).to_vec();
         (ledger.usage(NOON, &TimeZone::UTC, Weekday::Monday), sessions)
+    }
+
+    /// Those that count, as the rules say it: the best copy of each reply, but none of a subagent's
+    /// that another one of its session's by the same message id beats.
+    fn by_the_rules(ledger: &Ledger) -> Vec<Key> {
+        type Known<'a> = (&'a Key, &'a Candidate);
+        let beats = |a: Known, b: Known| {
+            a.0.group == b.0.group && ledger.rank(a.0, a.1) > ledger.rank(b.0, b.1)
+        };
+        let all: Vec<Known> = ledger.candidates.iter().collect();
+        let is_best = |it: &Known| !all.iter().any(|a| a.0.reply == it.0.reply && beats(*a, *it));
+        let best: Vec<Known> = all.iter().copied().filter(is_best).collect();
+        let is_replay = |it: &Known| {
+            it.1.sidechain && best.iter().any(|a| a.1.session == it.1.session && beats(*a, *it))
+        };
+        best.iter().filter(|it| !is_replay(it)).map(|it| *it.0).collect()
+    }
+
+    fn counted(ledger: &Ledger) -> Vec<Key> {
+        ledger.candidates.iter().filter(|it| it.1.is_counted).map(|it| *it.0).collect()
     }
 
     proptest! {
@@ -712,12 +805,20 @@ mod tests {
             (0..40).for_each(|it| add(&mut cold, it));
 
             let mut warm = Ledger::new(Prices::builtin());
-            order.iter().for_each(|it| add(&mut warm, *it));
+            order[..20].iter().for_each(|it| add(&mut warm, *it));
+            let kept = postcard::to_stdvec(&warm).unwrap();
+            let kept: Ledger = postcard::from_bytes(&kept).unwrap();
+            let mut warm = kept.restored(Prices::builtin());
+            order[20..].iter().for_each(|it| add(&mut warm, *it));
+            prop_assert_eq!(counted(&warm), by_the_rules(&warm));
             let file = warm.file(["a", "b", "c"][replaced]);
             warm.remove_file(file);
+            prop_assert_eq!(counted(&warm), by_the_rules(&warm));
             order.iter().filter(|it| entries.get(**it).is_some_and(|it| it.0 == replaced))
                 .for_each(|it| add(&mut warm, *it));
             prop_assert_eq!(views(&warm), views(&cold));
+            warm.forget_before(NOON - 20 * 3_600_000);
+            prop_assert_eq!(counted(&warm), by_the_rules(&warm));
         }
     }
 }
