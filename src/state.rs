@@ -768,14 +768,21 @@ impl State {
         }
     }
 
-    /// What is known is what the transcripts say, since nothing that changed waits to be read.
+    /// What is known is what the transcripts say, since nothing that changed waits to be read. It is
+    /// not where one of an account's cannot be read.
     fn confirm_usage(&mut self, now: Now) {
-        if self.stuck(now).next().is_none() {
-            for root in self.roots.values_mut() {
-                root.as_of_ms = now.wall_ms;
-                if let Some(it) = &mut root.block_tool {
-                    it.confirm(now);
-                }
+        if self.stuck(now).next().is_some() {
+            return;
+        }
+        let root_of = |source: &Source| match source {
+            Source::Transcript(path) => Some(&self.files.get(path.as_os_str())?.root),
+            _ => None,
+        };
+        let unread: BTreeSet<_> = self.failing.keys().filter_map(root_of).collect();
+        for (_, root) in self.roots.iter_mut().filter(|(path, _)| !unread.contains(path)) {
+            root.as_of_ms = now.wall_ms;
+            if let Some(it) = &mut root.block_tool {
+                it.confirm(now);
             }
         }
     }

@@ -590,6 +590,28 @@ fn what_hangs_shows_and_vouches_for_nothing() {
 }
 
 #[test]
+fn what_an_account_used_grows_old_while_one_of_its_transcripts_cannot_be_read() {
+    let mut sim = settle(Sim::new(&["/q", "/r"]));
+    let as_of_ms = |it: &Sim| {
+        let roots = it.snapshot().roots;
+        ["/q", "/r"].map(|root| roots[&RootKey(root.into())].usage.clone().unwrap().as_of_ms)
+    };
+    let t = "/r/projects/p/t.jsonl";
+    sim.changed(t);
+    let denied = io::Error::from(io::ErrorKind::PermissionDenied);
+    sim.fetched(transcript(t), Fetched::Transcript(Err(denied)));
+    let [_, before_ms] = as_of_ms(&sim);
+    sim.pass_ms(10);
+    sim.hint("/r", "s", ClientFacts::default());
+    sim.changed("/r/projects/p/s.jsonl");
+    sim.reply("/r/projects/p/s.jsonl", "/w", "claude-opus-4-8");
+    assert_eq!(as_of_ms(&sim), [sim.now.wall_ms, before_ms]);
+    sim.pass_ms(1000);
+    sim.reply(t, "/w", "claude-opus-4-8");
+    assert_eq!(as_of_ms(&sim), [sim.now.wall_ms; 2]);
+}
+
+#[test]
 fn a_reply_dated_in_the_future_does_not_outlive_what_the_client_says() {
     let mut sim = settled();
     sim.changed("/r/projects/p/s.jsonl");
