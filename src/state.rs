@@ -97,7 +97,7 @@ const PUBLISH_SPACING: Duration = Duration::from_millis(50);
 /// whose lines change, it may take longer than the spacing, and events would wait for ever longer.
 const PUBLISH_REST: u32 = 3;
 /// When the two clocks differ by more than this, one was set or the machine slept.
-const JUMP_MS: u64 = 5_000;
+const JUMP_MS: i64 = 5_000;
 /// Reading a file or a directory takes microseconds. One that takes this long hangs.
 const STUCK: Duration = Duration::from_secs(10);
 /// Waiting for the fetch lock this often in a row takes two and a half seconds.
@@ -345,6 +345,7 @@ pub struct State {
     last_rescan: Option<Instant>,
     ticks: u32,
     last_tick: Now,
+    last_event: Now,
     configuration: Configuration,
     effects: Vec<Effect>,
 }
@@ -423,6 +424,7 @@ impl State {
             last_rescan: None,
             ticks: 0,
             last_tick: now,
+            last_event: now,
             configuration: Configuration::default(),
             effects: Vec::new(),
         };
@@ -431,6 +433,7 @@ impl State {
         }
         if let Some(previous) = previous {
             state.recall(previous);
+            state.set_back(0, now);
         }
         if let Some(dir) = state.settings.cookies.clone() {
             state.observe(&dir, Purpose::Cookies);
@@ -442,6 +445,11 @@ impl State {
 
     /// Takes in an event, and says what to do about it.
     pub fn on_event(&mut self, event: Event, now: Now) -> Vec<Effect> {
+        let set_back_ms = -now.jumped_ms(self.last_event);
+        if set_back_ms > JUMP_MS {
+            self.set_back(set_back_ms, now);
+        }
+        self.last_event = now;
         match event {
             Event::Changed(path) => self.changed(&path, now),
             Event::Lost => self.lost(now),
@@ -729,12 +737,7 @@ impl State {
         self.forget_old(now);
         // A suspended machine stops one clock and not the other; what happened meanwhile, on a
         // network file system say, was not reported.
-        let wall = now.wall_ms - self.last_tick.wall_ms;
-        let mono = i64::try_from((now.mono - self.last_tick.mono).as_millis()).unwrap_or(i64::MAX);
-        let has_jumped = self.ticks > 0 && wall.abs_diff(mono) > JUMP_MS;
-        if has_jumped && wall < mono {
-            self.set_back(mono - wall, now);
-        }
+        let has_jumped = self.ticks > 0 && now.jumped_ms(self.last_tick).abs() > JUMP_MS;
         let is_thorough = has_jumped || self.ticks % RECONCILE_TICKS == RECONCILE_TICKS - 1;
         let looks = self.places.look_at_all(|purpose| match purpose {
             Purpose::Git { .. } | Purpose::NoRepo { .. } | Purpose::Await(_) => false,
@@ -757,15 +760,33 @@ impl State {
         }
     }
 
-    /// The wall clock was set back. What git said seems to come from the future, and would never
-    /// look old: it is as old as it was.
+    /// The wall clock was set back, so what is known seems to come from the future: it would never
+    /// look old, and what is told from now on would look older. It is as old as it was; where nobody
+    /// knows by how much, it is of now.
     fn set_back(&mut self, by_ms: i64, now: Now) {
-        for repo in self.repos.values_mut().filter(|it| it.facts.as_of_ms > now.wall_ms) {
-            repo.facts.as_of_ms = (repo.facts.as_of_ms - by_ms).min(now.wall_ms);
+        let redate = |at_ms: &mut i64| {
+            if *at_ms > now.wall_ms {
+                *at_ms = (*at_ms - by_ms).min(now.wall_ms);
+            }
+        };
+        for root in self.roots.values_mut() {
+            redate(&mut root.as_of_ms);
+            root.recalled.iter_mut().for_each(|it| redate(&mut it.as_of_ms));
+            root.limits.times().for_each(redate);
         }
+        for session in self.sessions.values_mut() {
+            let told = session.told.as_mut().map(|it| &mut it.at_ms);
+            let signs = [&mut session.grew_ms, &mut session.asked_ms, &mut session.ended_ms];
+            signs.into_iter().chain(told).for_each(redate);
+        }
+        self.files.values_mut().flat_map(|it| it.facts.times()).for_each(redate);
+        self.repos.values_mut().for_each(|it| redate(&mut it.facts.as_of_ms));
+        self.recalled_repos.values_mut().for_each(|it| redate(&mut it.as_of_ms));
+        self.tool_times().for_each(redate);
         for top in self.repos.keys().cloned().collect::<Vec<_>>() {
             self.want_repo(&top, Urgency::Now, now);
         }
+        self.is_dirty = true;
     }
 
     /// What is known is what the transcripts say, since nothing that changed waits to be read. It is

@@ -21,6 +21,13 @@ impl Now {
             wall_ms: i64::try_from(wall.as_millis()).expect("the year is below 292 million"),
         }
     }
+
+    /// How much further the wall clock went since then than the other one: it was set, or the
+    /// machine slept.
+    pub fn jumped_ms(self, since: Now) -> i64 {
+        let mono = i64::try_from((self.mono - since.mono).as_millis()).unwrap_or(i64::MAX);
+        self.wall_ms - since.wall_ms - mono
+    }
 }
 
 /// The file times we compare are in milliseconds too.

@@ -129,7 +129,7 @@ impl State {
         file.session = file.session.or_else(|| session_of(&facts));
         file.stamp = saved.stamp;
         file.cursor = Some(cursor);
-        file.facts = facts;
+        file.facts = facts.not_after(now.wall_ms);
         let grew_ms = file.stamp.map_or(0, |it| it.modified_ms);
         let grew_ms = grew_ms.min(file.facts.last_line_ms.unwrap_or(i64::MAX)).min(now.wall_ms);
         self.files.insert(path.into(), file);

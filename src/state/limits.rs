@@ -54,6 +54,13 @@ impl Limits {
         self.recall(&told, now);
     }
 
+    /// When each observation was made.
+    pub(super) fn times(&mut self) -> impl Iterator<Item = &mut i64> {
+        let windows = [&mut self.five_hour, &mut self.seven_day, &mut self.spend_limit];
+        let seen = windows.into_iter().filter_map(|it| it.seen.as_mut());
+        seen.flat_map(|(first, newest)| [&mut first.as_of_ms, &mut newest.as_of_ms])
+    }
+
     /// Takes over what an earlier process knew.
     pub(super) fn recall(&mut self, before: &schema::Limits, now: Now) {
         for (window, told) in [

@@ -244,6 +244,8 @@ impl State {
         });
         let all =
             store.chain(self.broken_configuration()).chain(stuck).chain(unreadable).chain(failing);
+        // The clock may have been set back since.
+        let all = all.map(|it| Degraded { since_ms: it.since_ms.min(now.wall_ms), ..it });
         all.take(MAX_DEGRADED).collect()
     }
 
@@ -277,7 +279,6 @@ impl State {
             let told = client_cost.map(|it| it.as_of_ms);
             let context = before.context.as_ref().filter(|it| it.window.is_some());
             let Some(at_ms) = told.or(context.map(|it| it.as_of_ms)) else { continue };
-            let at_ms = at_ms.min(self.started.wall_ms);
             let facts = ClientFacts {
                 session_id: Some(id.0.clone()),
                 session_name: before.name.clone(),

@@ -171,6 +171,11 @@ impl Sim {
         self.fetched(Source::Transcript(path.into()), Fetched::Transcript(Ok(Box::new(tail))));
     }
 
+    fn append(&mut self) {
+        self.changed("/r/projects/p/s.jsonl");
+        self.reply("/r/projects/p/s.jsonl", "/w", "claude-opus-4-8");
+    }
+
     fn fetched(&mut self, source: Source, fetched: Fetched) {
         self.event(Event::Fetched(source, fetched));
     }
@@ -1040,10 +1045,115 @@ fn what_git_said_before_the_clock_was_set_back_is_as_old_as_it_was() {
     assert!(state.snapshot(now).repos.is_empty(), "nobody knows how old they are");
 }
 
+/// What was dated by a clock that is two hours ahead, and is set right now.
+fn set_right(sim: &mut Sim) {
+    sim.now.wall_ms -= 2 * HOUR_MS;
+    sim.pass_ms(1);
+}
+
+fn told_of_a_limit(used_percentage: f64) -> ClientFacts {
+    let resets_at_ms = 1_795_000_000_000 + 4 * HOUR_MS;
+    let limit = Some(Limit { used_percentage, resets_at_ms, ..Limit::default() });
+    let limits = Limits { five_hour: limit, ..Limits::default() };
+    ClientFacts { limits, cost_usd: Some(42.0), ..ClientFacts::default() }
+}
+
+fn limit(sim: &Sim) -> Limit {
+    sim.snapshot().roots[&RootKey("/r".into())].limits.five_hour.unwrap()
+}
+
+#[test]
+fn limits_that_a_clock_ahead_dated_give_way_to_newer_ones() {
+    let mut sim = settled();
+    sim.hint("/r", "s", told_of_a_limit(80.0));
+    set_right(&mut sim);
+    assert_eq!(limit(&sim).as_of_ms, sim.now.wall_ms - 2001);
+    sim.append();
+    sim.hint("/r", "s", told_of_a_limit(90.0));
+    assert_eq!(limit(&sim).used_percentage, 90.0);
+}
+
+#[test]
+fn what_a_clock_ahead_dated_before_a_restart_is_of_the_start_at_most() {
+    let mut sim = settled();
+    sim.hint("/r", "s", told_of_a_limit(80.0));
+    let before = sim.snapshot();
+    let mut now = sim.now;
+    now.wall_ms -= 2 * HOUR_MS;
+    let (state, _) = State::new(settings(&["/r"]), None, Some(&before), now);
+    let root = state.snapshot(now).roots[&RootKey("/r".into())].clone();
+    assert_eq!(root.limits.five_hour.unwrap().as_of_ms, now.wall_ms);
+    assert_eq!(root.usage.unwrap().as_of_ms, now.wall_ms);
+    let told = state.sessions.values().find_map(|it| it.told.as_ref());
+    assert_eq!(told.unwrap().at_ms, now.wall_ms);
+}
+
+#[test]
+fn what_the_client_said_while_the_clock_was_ahead_gives_way_to_the_transcript() {
+    let mut sim = settled();
+    sim.hint("/r", "s", told_of_a_limit(80.0));
+    set_right(&mut sim);
+    assert_eq!(sim.session("s").cost.unwrap().source, CostSource::Client, "it is as new as before");
+    sim.pass_ms(10 * MINUTE_MS);
+    sim.append();
+    assert_eq!(sim.session("s").cost.unwrap().source, CostSource::Transcript);
+}
+
+#[test]
+fn a_session_does_not_live_longer_for_a_clock_that_was_ahead() {
+    let mut sim = settled();
+    sim.hint("/r", "s", ClientFacts::default());
+    set_right(&mut sim);
+    sim.pass_ms(31 * MINUTE_MS);
+    assert!(!sim.session("s").live);
+}
+
+#[test]
+fn a_session_whose_process_ended_while_the_clock_was_ahead_may_live_again() {
+    let mut sim = settled();
+    let path = "/r/sessions/1.json";
+    let file = SessionFile { session_id: Some(SessionId("s".into())), ..SessionFile::default() };
+    let process = Source::Process(path.into());
+    sim.changed(path);
+    sim.fetched(process.clone(), Fetched::Process(Ok(Process { file: file.clone(), lives: true })));
+    sim.fetched(process, Fetched::Process(Ok(Process { file, lives: false })));
+    assert!(!sim.session("s").live);
+    set_right(&mut sim);
+    sim.hint("/r", "s", ClientFacts::default());
+    assert!(sim.session("s").live);
+}
+
+#[test]
+fn what_was_used_by_a_clock_ahead_is_as_old_as_it_was() {
+    let mut sim = settled();
+    let as_of_ms =
+        |it: &Sim| it.snapshot().roots[&RootKey("/r".into())].usage.clone().unwrap().as_of_ms;
+    let age_ms = sim.now.wall_ms - as_of_ms(&sim);
+    set_right(&mut sim);
+    assert_eq!(sim.now.wall_ms - as_of_ms(&sim), age_ms + 1);
+}
+
+#[test]
+fn what_a_transcript_said_by_a_clock_ahead_is_as_old_as_it_was() {
+    let mut sim = settled();
+    let said = |it: &Sim| it.now.wall_ms - it.session("s").context.unwrap().as_of_ms;
+    let age_ms = said(&sim);
+    set_right(&mut sim);
+    assert_eq!(said(&sim), age_ms + 1);
+    let kept = postcard::to_stdvec(&sim.state.checkpoint()).unwrap();
+    let mut now = sim.now;
+    now.wall_ms -= HOUR_MS;
+    let (mut state, _) = State::new(settings(&["/r"]), None, None, now);
+    state.restore(postcard::from_bytes(&kept).unwrap(), now);
+    let facts = &state.files.values().next().unwrap().facts;
+    assert_eq!(facts.last_reply_ms, Some(now.wall_ms));
+}
+
 #[test]
 fn somebody_who_looks_refreshes_what_seems_to_come_from_the_future() {
     let mut sim = settled();
-    sim.now.wall_ms -= HOUR_MS;
+    // Too little to be noticed otherwise.
+    sim.now.wall_ms -= 4 * SECOND_MS;
     sim.hint("/r", "s", ClientFacts::default());
     sim.pass_ms(1000);
     assert!(sim.fetches().contains(&Source::Repo("/w".into())));

@@ -260,6 +260,14 @@ impl State {
         known.map(|(name, it)| (name.clone(), it.facts.clone())).collect()
     }
 
+    /// When each of them said what it said.
+    pub(super) fn tool_times(&mut self) -> impl Iterator<Item = &mut i64> {
+        let blocks =
+            self.roots.values_mut().filter_map(|it| it.block_tool.as_mut()?.block.as_mut());
+        let commands = self.commands.values_mut().map(|it| &mut it.facts.as_of_ms);
+        blocks.map(|it| &mut it.as_of_ms).chain(commands)
+    }
+
     /// Takes over what they said to an earlier process.
     pub(super) fn recall_commands(&mut self, before: &BTreeMap<String, schema::Command>) {
         for (name, facts) in before {

@@ -50,13 +50,17 @@ impl TranscriptFacts {
     /// newest for a long time.
     #[must_use]
     pub fn not_after(mut self, now_ms: i64) -> TranscriptFacts {
-        for it in [&mut self.context_as_of_ms, &mut self.last_reply_ms, &mut self.last_line_ms] {
-            *it = it.map(|it| it.min(now_ms));
-        }
-        if let Some(it) = &mut self.last_message {
-            it.at_ms = it.at_ms.min(now_ms);
+        for it in self.times() {
+            *it = (*it).min(now_ms);
         }
         self
+    }
+
+    /// Every time among them.
+    pub fn times(&mut self) -> impl Iterator<Item = &mut i64> {
+        let times = [&mut self.context_as_of_ms, &mut self.last_reply_ms, &mut self.last_line_ms];
+        let said = self.last_message.as_mut().map(|it| &mut it.at_ms);
+        times.into_iter().flatten().chain(said)
     }
 
     /// Drops the text of the last message. Says whether there was any.

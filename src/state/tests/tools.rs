@@ -44,11 +44,6 @@ impl Sim {
         self.fetched(command(), Fetched::Command(Ok(facts)));
     }
 
-    fn append(&mut self) {
-        self.changed("/r/projects/p/s.jsonl");
-        self.reply("/r/projects/p/s.jsonl", "/w", "claude-opus-4-8");
-    }
-
     fn account(&self) -> schema::Usage {
         self.snapshot().roots[&RootKey("/r".into())].usage.clone().unwrap()
     }
@@ -74,6 +69,21 @@ fn settled_with_ccusage() -> Sim {
     assert!(sim.state.is_settled());
     sim.effects.clear();
     sim
+}
+
+#[test]
+fn what_tools_said_before_the_clock_was_set_back_is_as_old_as_it_was() {
+    let mut sim = settled_with_ccusage();
+    let (_, age_ms) = sim.block().unwrap();
+    sim.now.wall_ms -= HOUR_MS;
+    sim.pass_ms(1);
+    assert_eq!(sim.block(), Some((1.0, age_ms + 1)));
+
+    let mut sim = settle(Sim::configured(with_command(60), None));
+    sim.ran("0.42");
+    sim.now.wall_ms -= HOUR_MS;
+    sim.pass_ms(1);
+    assert_eq!(sim.load().unwrap().as_of_ms, sim.now.wall_ms - 1);
 }
 
 #[test]
