@@ -829,6 +829,7 @@ impl State {
         let is_recent =
             |it: &Session| it.is_live || now.wall_ms - it.grew_ms.max(it.asked_ms) < REACH_MS;
         self.sessions.retain(|_, it| is_recent(it));
+        self.forget_old_files(now);
         self.shown.retain(|it| self.sessions.get(it).is_some_and(|it| is_shown(it, now)));
         let used: BTreeSet<_> = self.sessions.values().filter_map(|it| it.repo.clone()).collect();
         self.repos.retain(|top, _| used.contains(top));

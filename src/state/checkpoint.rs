@@ -125,9 +125,13 @@ impl State {
         let Some(root) = self.roots.get_mut(root_path) else { return };
         let (cursor, facts) = saved.found;
         let mut file = File::new(&mut root.ledger, root_path, path, place);
-        root.skipped_lines += facts.skipped_lines;
         file.session = file.session.or_else(|| session_of(&facts));
         file.stamp = saved.stamp;
+        if file.is_old(now) && !file.key().is_some_and(|it| self.sessions.contains_key(&it)) {
+            root.ledger.retire_file(file.id);
+            return;
+        }
+        root.skipped_lines += facts.skipped_lines;
         file.cursor = Some(cursor);
         file.facts = facts.not_after(now.wall_ms);
         let grew_ms = file.stamp.map_or(0, |it| it.modified_ms);

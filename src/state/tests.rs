@@ -1251,6 +1251,49 @@ fn of_sessions_that_live_only_folders_that_are_there_are_looked_at() {
 }
 
 #[test]
+fn what_was_written_before_every_window_is_forgotten_and_read_anew_if_it_goes_on() {
+    let mut sim = Sim::with_sessions("/r", &["s", "idle"]);
+    let [s, idle] = ["s", "idle"].map(|it| format!("/r/projects/p/{it}.jsonl"));
+    for it in [&s, &idle] {
+        sim.reply(it, "nowhere", "claude-opus-4-8");
+    }
+    let file = SessionFile { session_id: SessionId::checked("idle"), ..SessionFile::default() };
+    let process = Fetched::Process(Ok(Process { file, lives: true }));
+    sim.fetched(Source::Process("/r/sessions/1.json".into()), process);
+    let known = |it: &State| it.files.keys().cloned().collect::<Vec<_>>();
+    assert_eq!(known(&sim.state).len(), 2);
+    let before = postcard::to_stdvec(&sim.state.checkpoint()).unwrap();
+
+    sim.pass_ms(REACH_MS + MINUTE_MS);
+    assert_eq!(known(&sim.state), [&*idle], "its process lives");
+    let (mut later, _) = State::new(settings(&["/r"]), None, Some(&sim.snapshot()), sim.now);
+    later.restore(postcard::from_bytes(&before).unwrap(), sim.now);
+    assert_eq!(known(&later), [&*idle], "nor does a restart bring it back");
+
+    sim.effects.clear();
+    sim.changed(&s);
+    let job = sim.effects.iter().find_map(|it| match it {
+        Effect::Fetch(_, Job::Transcript(_, from)) => Some(from.is_none()),
+        _ => None,
+    });
+    assert_eq!(job, Some(true), "from its beginning");
+    sim.reply(&s, "nowhere", "claude-opus-4-8");
+    assert_eq!(sim.session("s").tokens.input, 1_000_000);
+}
+
+#[test]
+fn folders_of_sessions_that_are_gone_are_forgotten() {
+    let mut sim = settled();
+    let folders = |it: &Sim| it.state.session_folders.len();
+    sim.list("/r/projects/p", &[("s.jsonl", file(0)), ("a", DIR), ("b", DIR)]);
+    assert_eq!(folders(&sim), 2);
+    sim.list("/r/projects/p", &[("s.jsonl", file(0)), ("b", DIR)]);
+    assert_eq!(folders(&sim), 1);
+    sim.list("/r/projects/p", &[]);
+    assert_eq!(folders(&sim), 0);
+}
+
+#[test]
 fn a_clock_that_jumps_makes_everything_be_looked_at() {
     for jump_ms in [0, HOUR_MS, -HOUR_MS] {
         let mut sim = settled();

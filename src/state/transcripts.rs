@@ -45,6 +45,16 @@ impl File {
             session,
         }
     }
+
+    /// Whether it was last written to before every window.
+    pub(super) fn is_old(&self, now: Now) -> bool {
+        self.stamp.is_some_and(|it| it.modified_ms < now.wall_ms - REACH_MS)
+    }
+
+    /// Whose it is, if it says so.
+    pub(super) fn key(&self) -> Option<SessionKey> {
+        Some(SessionKey { id: self.session.clone()?, root: self.root.clone() })
+    }
 }
 
 impl State {
@@ -74,6 +84,12 @@ impl State {
         let gone: Vec<_> = below.filter(|it| !listed.contains(it)).map(PathBuf::from).collect();
         for path in gone {
             self.reads.want(&Source::Transcript(path), Urgency::Settled, now.mono);
+        }
+        let below = self.session_folders.range(PathBuf::from(&dir)..);
+        let below = below.take_while(|it| it.starts_with(&dir));
+        let gone: Vec<_> = below.filter(|it| !listed.contains(it.as_os_str())).cloned().collect();
+        for path in gone {
+            self.session_folders.remove(&path);
         }
     }
 
@@ -147,7 +163,7 @@ impl State {
     /// Whose transcript this is, if it says so; the session has a sign of life at `grew_ms`.
     pub(super) fn join_session(&mut self, path: &Path, grew_ms: i64) -> Option<SessionKey> {
         let file = self.files.get(path.as_os_str())?;
-        let key = SessionKey { id: file.session.clone()?, root: file.root.clone() };
+        let key = file.key()?;
         let it = self.sessions.entry(key.clone()).or_default();
         if matches!(file.place, claude::Place::Transcript(_)) {
             it.transcript = Some(path.to_owned());
@@ -194,15 +210,9 @@ impl State {
 
     /// A transcript was deleted. Claude Code prunes old ones, and what they used was used.
     pub(super) fn vanished(&mut self, path: &Path, now: Now) {
-        self.forget(&Source::Transcript(path.to_owned()));
-        let Some(file) = self.files.remove(path.as_os_str()) else { return };
-        if let Some(root) = self.roots.get_mut(&file.root) {
-            root.ledger.retire_file(file.id);
-            root.skipped_lines -= file.facts.skipped_lines;
-        }
+        let Some(file) = self.forget_file(path) else { return };
         self.want_block(&file.root, now);
-        let Some(id) = file.session else { return };
-        let key = SessionKey { id, root: file.root };
+        let Some(key) = file.key() else { return };
         if let Some(it) = self.sessions.get_mut(&key) {
             it.agents.remove(path);
             it.transcript.take_if(|it| it == path);
@@ -212,6 +222,29 @@ impl State {
         }
         self.is_dirty = true;
         self.refresh_session(&key, now);
+    }
+
+    /// Drops what was last written to before every window, but for sessions that are still known.
+    /// Should one go on after all, it is read from its beginning, as one is that is older than we.
+    pub(super) fn forget_old_files(&mut self, now: Now) {
+        let is_known = |it: &File| it.key().is_some_and(|it| self.sessions.contains_key(&it));
+        let old = self.files.iter().filter(|(_, it)| it.is_old(now) && !is_known(it));
+        let old: Vec<_> = old.map(|(path, _)| PathBuf::from(path)).collect();
+        for path in old {
+            if self.reads.is_idle(&Source::Transcript(path.clone())) {
+                self.forget_file(&path);
+            }
+        }
+    }
+
+    fn forget_file(&mut self, path: &Path) -> Option<File> {
+        self.forget(&Source::Transcript(path.to_owned()));
+        let file = self.files.remove(path.as_os_str())?;
+        if let Some(root) = self.roots.get_mut(&file.root) {
+            root.ledger.retire_file(file.id);
+            root.skipped_lines -= file.facts.skipped_lines;
+        }
+        Some(file)
     }
 }
 

@@ -51,6 +51,8 @@ pub struct Ledger {
     horizon_ms: i64,
     files: Vec<File>,
     #[serde(skip)]
+    free_files: Vec<FileId>,
+    #[serde(skip)]
     file_ids: BTreeMap<Arc<str>, FileId>,
     candidates: BTreeMap<Key, Candidate>,
     /// By group and session. Only where a message id names more than one reply, as few do: some
@@ -63,6 +65,8 @@ pub struct Ledger {
     #[serde(skip)]
     sessions: Vec<Sums>,
     session_ids: BTreeMap<SessionId, u32>,
+    #[serde(skip)]
+    free_sessions: Vec<u32>,
     /// Indexed by [`Candidate::unpriced`], less one.
     unpriced_models: Vec<Box<str>>,
     /// How many entries of which of them count in which slot.
@@ -81,7 +85,7 @@ pub struct SessionTotals {
     pub entries: u64,
 }
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 struct File {
     path: Arc<str>,
     is_retired: bool,
@@ -125,6 +129,7 @@ impl Ledger {
             prices,
             horizon_ms: i64::MIN,
             files: Vec::new(),
+            free_files: Vec::new(),
             file_ids: BTreeMap::new(),
             candidates: BTreeMap::new(),
             rivals: BTreeMap::new(),
@@ -132,6 +137,7 @@ impl Ledger {
             // Number 0 is for entries of no session.
             sessions: vec![Sums::default()],
             session_ids: BTreeMap::new(),
+            free_sessions: Vec::new(),
             unpriced_models: Vec::new(),
             unpriced: BTreeMap::new(),
         }
@@ -143,7 +149,8 @@ impl Ledger {
         self.prices = prices;
         let ids = (0..).map(FileId).zip(&self.files);
         self.file_ids = ids.map(|(id, it)| (Arc::clone(&it.path), id)).collect();
-        self.sessions = vec![Sums::default(); self.session_ids.len() + 1];
+        let last = self.session_ids.values().max().map_or(0, |it| *it as usize);
+        self.sessions = vec![Sums::default(); last + 1];
         let candidates = std::mem::take(&mut self.candidates);
         for candidate in candidates.values().filter(|it| it.is_counted) {
             self.count(candidate);
@@ -155,6 +162,7 @@ impl Ledger {
         for key in rivals.flat_map(|(a, b)| [*a, *b]).collect::<Vec<_>>() {
             self.enter(&key);
         }
+        self.free();
         self
     }
 
@@ -169,9 +177,12 @@ impl Ledger {
             }
             return file;
         }
-        let file = FileId(u32::try_from(self.files.len()).expect("fewer than 4 billion files"));
+        let file = self.free_files.pop().unwrap_or_else(|| {
+            self.files.push(File::default());
+            FileId(u32::try_from(self.files.len() - 1).expect("fewer than 4 billion files"))
+        });
         let path = Arc::<str>::from(path);
-        self.files.push(File { path: Arc::clone(&path), is_retired: false });
+        self.files[file.0 as usize] = File { path: Arc::clone(&path), is_retired: false };
         self.file_ids.insert(path, file);
         file
     }
@@ -240,6 +251,27 @@ impl Ledger {
         self.horizon_ms = self.horizon_ms.max(horizon_ms);
         let horizon_ms = self.horizon_ms;
         self.drop_where(|_, it| it.at_ms < horizon_ms);
+        self.free();
+    }
+
+    /// Retired files and sessions of which nothing is left leave their numbers to others.
+    fn free(&mut self) {
+        let mut has_file = vec![false; self.files.len()];
+        let mut has_session = vec![false; self.sessions.len()];
+        for (key, candidate) in &self.candidates {
+            has_file[key.file.0 as usize] = true;
+            has_session[candidate.session as usize] = true;
+        }
+        self.free_files.clear();
+        for ((no, file), is_used) in (0..).zip(&mut self.files).zip(has_file) {
+            if file.is_retired && !is_used {
+                self.file_ids.remove(&std::mem::take(&mut file.path));
+                self.free_files.push(FileId(no));
+            }
+        }
+        self.session_ids.retain(|_, it| has_session[*it as usize]);
+        let unused = (0..).zip(has_session).skip(1).filter(|(_, is_used)| !is_used);
+        self.free_sessions = unused.map(|(no, _)| no).collect();
     }
 
     /// What a session used; none where it has no entry.
@@ -429,8 +461,10 @@ impl Ledger {
         if let Some(it) = self.session_ids.get(session) {
             return *it;
         }
-        let no = u32::try_from(self.sessions.len()).expect("fewer than 4 billion sessions");
-        self.sessions.push(Sums::default());
+        let no = self.free_sessions.pop().unwrap_or_else(|| {
+            self.sessions.push(Sums::default());
+            u32::try_from(self.sessions.len() - 1).expect("fewer than 4 billion sessions")
+        });
         self.session_ids.insert(session.clone(), no);
         no
     }
@@ -663,6 +697,32 @@ mod tests {
         let file = ledger.file("a");
         ledger.add(file, disk("a"), None, &[(9, entry("msg_2", "r", 5))]);
         assert_eq!(ledger.sum_up(0..i64::MAX).output, 0);
+    }
+
+    #[test]
+    fn what_nothing_is_left_of_takes_no_room() {
+        let mut ledger = Ledger::new(Prices::builtin());
+        for day in 0..100 {
+            let path = format!("{day}");
+            let file = ledger.file(&path);
+            let at_ms = NOON + day * DAY_MS;
+            let reply = Entry { at_ms, ..entry(&format!("msg_{day}"), "r", 5) };
+            ledger.add(file, disk(&path), Some(&session(&path)), &[(0, reply)]);
+            ledger.retire_file(file);
+            ledger.forget_before(at_ms - 2 * DAY_MS);
+            if day % 10 == 0 {
+                let kept = postcard::to_stdvec(&ledger).unwrap();
+                let kept: Ledger = postcard::from_bytes(&kept).unwrap();
+                ledger = kept.restored(Prices::builtin());
+            }
+        }
+        assert_eq!((ledger.files.len(), ledger.file_ids.len()), (4, 3));
+        assert_eq!((ledger.sessions.len(), ledger.session_ids.len()), (5, 3));
+        let output = |it: &str| ledger.session(&session(it)).map(|it| it.totals.tokens.output);
+        assert_eq!(["96", "97", "99"].map(output), [None, Some(5), Some(5)]);
+        let file = ledger.file("99");
+        ledger.add(file, disk("99"), Some(&session("99")), &[]);
+        assert_eq!(ledger.sum_up(0..i64::MAX).output, 10, "one that comes back is read again");
     }
 
     #[test]
