@@ -18,6 +18,8 @@ use crate::watch::SILENT;
 
 /// Nobody reads more than a few; a thousand unreadable transcripts are one trouble.
 const MAX_DEGRADED: usize = 64;
+/// On a network disk thousands of directories are polled, and each snapshot would name them.
+const MAX_POLLED: usize = 64;
 /// Sessions are shown this long after their last sign of life.
 pub(super) const SHOWN_MS: i64 = DAY_MS;
 /// Sessions that live no more and are shown: some of those that somebody may resume.
@@ -34,7 +36,8 @@ impl State {
         let mut snapshot = Snapshot {
             version: schema::VERSION,
             watcher: self.watcher.clone().map(|it| schema::Watcher {
-                polled: self.places.unarmed().map(|(dir, _)| text(dir)).collect(),
+                polled: self.places.unarmed().take(MAX_POLLED).map(|(dir, _)| text(dir)).collect(),
+                polled_more: self.places.unarmed().skip(MAX_POLLED).count() as u64,
                 ..it
             }),
             display: self.settings.display.clone(),

@@ -982,6 +982,17 @@ fn a_polled_directory_is_named_and_listed_again() {
     sim.effects.clear();
     sim.pass_ms(2000);
     assert_eq!(sim.looks(), ["/r/projects/p"]);
+
+    for n in 0..100 {
+        let dir = PathBuf::from(format!("/r/projects/{n:02}"));
+        sim.state.observe(&dir, Purpose::Project { root: "/r".into() });
+        let unarmed = Some("a network disk".to_owned());
+        let found = Found::Dir { identity: (5, n), unarmed, entries: Vec::new() };
+        sim.event(Event::Listed(Listing { dir, found }));
+    }
+    let watcher = sim.snapshot().watcher.unwrap();
+    assert_eq!((watcher.polled.len(), watcher.polled_more), (64, 101 - 64));
+    assert_eq!(sim.state.places.look_at_unarmed().len(), 101, "the rest is polled as well");
 }
 
 #[test]

@@ -95,8 +95,10 @@ pub struct Watcher {
     pub started_at_ms: i64,
     /// How often events were lost and everything was looked at again.
     pub rescans: u64,
-    /// Directories without kernel events, which are polled instead.
+    /// Directories without kernel events, which are polled instead: the first of them.
     pub polled: Vec<String>,
+    /// How many more there are.
+    pub polled_more: u64,
 }
 
 /// One account.
