@@ -783,6 +783,9 @@ impl State {
         self.repos.values_mut().for_each(|it| redate(&mut it.facts.as_of_ms));
         self.recalled_repos.values_mut().for_each(|it| redate(&mut it.as_of_ms));
         self.tool_times().for_each(redate);
+        if self.roots.values().any(|it| it.ledger.is_ahead(now.wall_ms)) {
+            self.count_anew(now);
+        }
         for top in self.repos.keys().cloned().collect::<Vec<_>>() {
             self.want_repo(&top, Urgency::Now, now);
         }

@@ -112,6 +112,9 @@ impl State {
     fn restore_root(&mut self, saved: SavedRoot<'_, Found>, now: Now) {
         let path = Path::new(&*saved.path);
         let Some(root) = self.roots.get_mut(path) else { return };
+        if saved.ledger.is_ahead(now.wall_ms) {
+            return;
+        }
         root.ledger = saved.ledger.into_owned().restored(self.settings.prices.clone());
         root.ledger.forget_before(now.wall_ms - REACH_MS);
         for file in saved.files {

@@ -1145,6 +1145,28 @@ fn what_was_used_by_a_clock_ahead_is_as_old_as_it_was() {
 }
 
 #[test]
+fn what_seemed_too_old_to_a_clock_ahead_is_counted_again() {
+    let mut sim = settled();
+    let (path, before) = ("/r/projects/p/s.jsonl", sim.now);
+    sim.now.wall_ms += 40 * 24 * HOUR_MS;
+    sim.hint("/r", "s", ClientFacts::default());
+    sim.reply_at(path, "/w", "claude-opus-4-8", before.wall_ms);
+    sim.pass_ms(61 * SECOND_MS);
+    assert_eq!(sim.session("s").tokens.input, 0);
+    let kept = postcard::to_stdvec(&sim.state.checkpoint()).unwrap();
+    sim.now.wall_ms = before.wall_ms;
+    sim.effects.clear();
+    sim.pass_ms(61 * SECOND_MS);
+    assert!(sim.fetches().contains(&transcript(path)));
+    sim.reply_at(path, "/w", "claude-opus-4-8", before.wall_ms);
+    assert_eq!(sim.session("s").tokens.input, 1_000_000);
+
+    let (mut state, _) = State::new(settings(&["/r"]), None, None, before);
+    state.restore(postcard::from_bytes(&kept).unwrap(), before);
+    assert!(state.files.is_empty(), "what such a one kept is read again");
+}
+
+#[test]
 fn what_a_transcript_said_by_a_clock_ahead_is_as_old_as_it_was() {
     let mut sim = settled();
     let said = |it: &Sim| it.now.wall_ms - it.session("s").context.unwrap().as_of_ms;

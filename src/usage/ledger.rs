@@ -254,6 +254,11 @@ impl Ledger {
         self.free();
     }
 
+    /// Whether it refuses what may be in a window, since a clock was days ahead.
+    pub fn is_ahead(&self, now_ms: i64) -> bool {
+        self.horizon_ms > now_ms - REACH_MS + DAY_MS
+    }
+
     /// Retired files and sessions of which nothing is left leave their numbers to others.
     fn free(&mut self) {
         let mut has_file = vec![false; self.files.len()];
