@@ -50,6 +50,7 @@ pub struct Ledger {
     prices: Prices,
     horizon_ms: i64,
     files: Vec<File>,
+    /// Numbers that nobody had when something was forgotten last.
     #[serde(skip)]
     free_files: Vec<FileId>,
     #[serde(skip)]
@@ -65,6 +66,7 @@ pub struct Ledger {
     #[serde(skip)]
     sessions: Vec<Sums>,
     session_ids: BTreeMap<SessionId, u32>,
+    /// As [`Ledger::free_files`].
     #[serde(skip)]
     free_sessions: Vec<u32>,
     /// Indexed by [`Candidate::unpriced`], less one.
@@ -162,7 +164,6 @@ impl Ledger {
         for key in rivals.flat_map(|(a, b)| [*a, *b]).collect::<Vec<_>>() {
             self.enter(&key);
         }
-        self.free();
         self
     }
 
@@ -714,12 +715,12 @@ mod tests {
             let reply = Entry { at_ms, ..entry(&format!("msg_{day}"), "r", 5) };
             ledger.add(file, disk(&path), Some(&session(&path)), &[(0, reply)]);
             ledger.retire_file(file);
-            ledger.forget_before(at_ms - 2 * DAY_MS);
             if day % 10 == 0 {
                 let kept = postcard::to_stdvec(&ledger).unwrap();
                 let kept: Ledger = postcard::from_bytes(&kept).unwrap();
                 ledger = kept.restored(Prices::builtin());
             }
+            ledger.forget_before(at_ms - 2 * DAY_MS);
         }
         assert_eq!((ledger.files.len(), ledger.file_ids.len()), (4, 3));
         assert_eq!((ledger.sessions.len(), ledger.session_ids.len()), (5, 3));
