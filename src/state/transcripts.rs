@@ -174,8 +174,9 @@ impl State {
         Some(key)
     }
 
-    /// Prices are others now, or entries were taken for too old that are not. An entry's model is not
-    /// kept, so all transcripts are read again; until then the sums before are shown, with their age. What deleted ones used is not known any more.
+    /// Prices are others now, or entries were taken for too old that are not. An entry's model is
+    /// not kept, so all transcripts are read again; until then the sums before are shown, with their
+    /// age. What deleted ones used is not known any more.
     pub(super) fn count_anew(&mut self, now: Now) {
         for path in self.roots.keys().cloned().collect::<Vec<_>>() {
             let recalled = self.usage(&self.roots[&path], now);
