@@ -680,11 +680,15 @@ impl State {
     fn publish(&mut self, now: Now) {
         let is_due = self.is_dirty || self.confirm_at.is_some_and(|it| it <= now.mono);
         if is_due && self.next_publish.is_none_or(|it| it <= now.mono) {
-            self.is_dirty = false;
-            self.confirm_at = None;
-            self.next_publish = Some(now.mono + PUBLISH_SPACING);
-            self.effects.push(Effect::Publish);
+            self.publish_now(now);
         }
+    }
+
+    fn publish_now(&mut self, now: Now) {
+        self.is_dirty = false;
+        self.confirm_at = None;
+        self.next_publish = Some(now.mono + PUBLISH_SPACING);
+        self.effects.push(Effect::Publish);
     }
 
     /// When the next read has not come back for too long.

@@ -130,6 +130,9 @@ impl State {
                 !it.looking && it.waiting.is_empty() && is_configured
             });
         self.barriers = rest;
+        if passed.iter().any(|it| it.cookie.is_some()) {
+            self.publish_now(now);
+        }
         for barrier in passed {
             match barrier.cookie {
                 None => {
@@ -143,7 +146,7 @@ impl State {
                 }
                 Some(cookie) => {
                     self.answered.insert(cookie.clone());
-                    self.effects.extend([Effect::Publish, Effect::Acknowledge(cookie)]);
+                    self.effects.push(Effect::Acknowledge(cookie));
                 }
             }
         }

@@ -744,6 +744,9 @@ fn a_cookie_is_answered_when_everything_before_it_is_published() {
     assert_eq!(sim.fetches(), [Source::Repo("/w".into())]);
     sim.asked_git("/w", "new");
     assert_eq!(acknowledged(&sim), Some(true), "{:?}", sim.effects);
+    sim.effects.clear();
+    sim.pass_ms(100);
+    assert!(sim.effects.is_empty(), "it was published already: {:?}", sim.effects);
 }
 
 #[test]
