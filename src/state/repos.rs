@@ -29,7 +29,7 @@ pub(super) struct Repo {
 impl State {
     pub(super) fn tree(&mut self, cwd: &Path, found: Option<(WorkTree, Vec<PathBuf>)>, now: Now) {
         let top = found.as_ref().map(|(tree, _)| tree.top.clone());
-        for session in self.sessions.values_mut().filter(|it| it.counts()) {
+        for session in self.sessions.values_mut().filter(|it| it.is_of_interest()) {
             if session.cwd.as_deref() == Some(cwd) && session.repo != top {
                 session.repo.clone_from(&top);
                 self.is_dirty = true;
@@ -123,7 +123,7 @@ impl State {
     fn want_trees(&mut self, top: &Path, now: Now) {
         let sessions = self.sessions.values();
         let cwds: BTreeSet<_> = sessions
-            .filter(|it| it.counts() && it.repo.as_deref() == Some(top))
+            .filter(|it| it.is_of_interest() && it.repo.as_deref() == Some(top))
             .filter_map(|it| it.cwd.clone())
             .collect();
         for cwd in cwds {
@@ -132,11 +132,11 @@ impl State {
     }
 
     fn is_cwd(&self, dir: &Path) -> bool {
-        self.sessions.values().any(|it| it.counts() && it.cwd.as_deref() == Some(dir))
+        self.sessions.values().any(|it| it.is_of_interest() && it.cwd.as_deref() == Some(dir))
     }
 
     pub(super) fn is_used(&self, top: &Path) -> bool {
-        self.sessions.values().any(|it| it.counts() && it.repo.as_deref() == Some(top))
+        self.sessions.values().any(|it| it.is_of_interest() && it.repo.as_deref() == Some(top))
     }
 
     /// Stops watching repositories in which no session lives.
@@ -149,7 +149,7 @@ impl State {
         let used: BTreeSet<_> = self
             .sessions
             .values()
-            .filter(|it| it.counts())
+            .filter(|it| it.is_of_interest())
             .filter_map(|it| it.cwd.clone())
             .collect();
         let leave = self

@@ -48,8 +48,8 @@ pub(super) struct Told {
 }
 
 impl Session {
-    /// Whether its repository is of interest.
-    pub(super) fn counts(&self) -> bool {
+    /// Whether anybody looks at its line, so that its repository is worth a question.
+    pub(super) fn is_of_interest(&self) -> bool {
         self.is_live || self.is_printed
     }
 }

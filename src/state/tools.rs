@@ -129,7 +129,7 @@ impl State {
     }
 
     fn is_anybody_here(&self) -> bool {
-        self.sessions.values().any(|it| it.counts())
+        self.sessions.values().any(|it| it.is_of_interest())
     }
 
     pub(super) fn start_tools(&mut self, now: Now) {
