@@ -130,7 +130,8 @@ pub fn part(
         && let Some(entry) = entries.find(Section::Sessions, &it.0)?
     {
         // An id has nothing that would be escaped.
-        place = serde_json::from_slice(&entry[it.0.len() + 3..]).unwrap_or_default();
+        let session = entry.get(it.0.len() + 3..).unwrap_or_default();
+        place = serde_json::from_slice(session).unwrap_or_default();
         bytes.extend(entry);
     }
     bytes.extend(b"},\"repos\":{");
@@ -145,7 +146,10 @@ pub fn part(
             break;
         }
     }
-    bytes.extend(b"}}");
+    // A file that was cut short stays so.
+    if entries.is_whole()? {
+        bytes.extend(b"}}");
+    }
     Ok(bytes)
 }
 
@@ -153,6 +157,7 @@ pub fn part(
 const BLOCK: usize = 8 << 10;
 /// The line behind which the sessions stand, then the working trees, and nothing else.
 const SESSIONS: &[u8] = b"\"sessions\":{\n";
+const END: &[u8] = b"}\n}\n";
 
 /// Where a session works.
 #[derive(Default, Deserialize)]
@@ -201,11 +206,20 @@ impl<F: Read + Seek> Entries<F> {
                 Ordering::Equal => {
                     return Ok(Some(line.strip_suffix(b",").unwrap_or(line).to_owned()));
                 }
-                Ordering::Less if line_start < end => start = self.at,
+                // Where there is no line, the file is shorter than it was.
+                Ordering::Less if line_start < end.min(self.at) => start = self.at,
                 Ordering::Less | Ordering::Greater => end = middle,
             }
         }
         Ok(None)
+    }
+
+    /// Whether the last of them closes both maps.
+    fn is_whole(&mut self) -> io::Result<bool> {
+        let mut end = Vec::new();
+        self.seek(self.end.saturating_sub(END.len() as u64).max(self.start))?;
+        self.at += self.file.by_ref().take(END.len() as u64).read_to_end(&mut end)? as u64;
+        Ok(end == END)
     }
 
     fn seek(&mut self, to: u64) -> io::Result<()> {
@@ -312,6 +326,21 @@ mod tests {
         fn no_file_panics(bytes in "(\"(sessions|repos)\":\\{|\"s-1\":|\"/w|[{}\",:\n]){0,40}") {
             part_of(bytes.as_bytes(), Some(&id(1)), Some("/w"));
         }
+
+        #[test]
+        fn a_file_that_is_cut_short_is_none(
+            trees in prop::collection::vec(0..9_usize, 1..80),
+            left in any::<prop::sample::Index>(),
+        ) {
+            let bytes = to_bytes(&snapshot(&trees)).unwrap();
+            let left = &bytes[..left.index(bytes.len())];
+            // It may be cut while it is read, too.
+            for size in [left.len(), bytes.len(), 2 * bytes.len()] {
+                let file = io::Cursor::new(left);
+                let part = part(file, size as u64, Some(&id(0)), Some("/w/x")).unwrap();
+                prop_assert_eq!(parse(&part), Err(Unusable::Unreadable));
+            }
+        }
     }
 
     #[test]
@@ -344,7 +373,7 @@ mod tests {
             (file.1, bytes.len() / BLOCK)
         };
         let (few, many) = (n_reads(2), n_reads(256));
-        assert!(few.0 <= 2 && many.0 <= 16 && many.1 > 30, "{few:?} {many:?}");
+        assert!(few.0 <= 2 && many.0 <= 18 && many.1 > 36, "{few:?} {many:?}");
     }
 
     #[test]
