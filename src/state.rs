@@ -713,7 +713,7 @@ impl State {
     fn on_time(&mut self, now: Now) {
         self.give_up(now);
         if self.next_poll.is_some_and(|it| it <= now.mono) {
-            let looks = self.places.look_at_unarmed();
+            let looks = self.places.look_at_unwatched();
             self.effects.extend(looks);
             self.next_poll = None;
         }
@@ -876,7 +876,7 @@ impl State {
     }
 
     fn schedule_poll(&mut self, now: Now) {
-        if self.next_poll.is_none() && self.places.unarmed().next().is_some() {
+        if self.next_poll.is_none() && self.places.has_unwatched() {
             let lives = self.sessions.values().any(|it| it.is_live);
             self.next_poll = Some(now.mono + if lives { POLL.0 } else { POLL.1 });
         }

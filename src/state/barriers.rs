@@ -53,7 +53,7 @@ impl State {
         for top in tops {
             self.want_repo(&top, Urgency::Now, now);
         }
-        let looks = self.places.look_at_unarmed();
+        let looks = self.places.look_at_unwatched();
         self.effects.extend(looks);
         self.confirm_usage(now);
         self.is_dirty = true;

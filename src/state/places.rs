@@ -105,10 +105,21 @@ impl Places {
         self.dirs.get(dir).is_some_and(|it| it.looks > 0)
     }
 
-    /// Looks at the directories without events.
-    pub(super) fn look_at_unarmed(&mut self) -> Vec<Effect> {
-        let dirs: Vec<_> = self.unarmed().map(|(dir, _)| dir.to_owned()).collect();
+    /// Looks at the directories without events, or which could not be read.
+    pub(super) fn look_at_unwatched(&mut self) -> Vec<Effect> {
+        let dirs: Vec<_> = self.unwatched().map(Path::to_owned).collect();
         dirs.iter().map(|it| self.look(it)).collect()
+    }
+
+    /// Whether there are any.
+    pub(super) fn has_unwatched(&self) -> bool {
+        self.unwatched().next().is_some()
+    }
+
+    fn unwatched(&self) -> impl Iterator<Item = &Path> {
+        let dirs =
+            self.dirs.iter().filter(|(_, it)| it.unarmed.is_some() || it.unreadable.is_some());
+        dirs.map(|it| it.0.as_path())
     }
 
     /// Drops the purposes of which `which` says yes, and stops watching where none is left.

@@ -112,7 +112,7 @@ impl State {
         let Some(id) = facts.session_id.as_deref().and_then(SessionId::checked) else {
             // Somebody who left a cookie, and does not know whether there are events. Its folder
             // may even have been removed, and made anew for it.
-            let looks = self.places.look_at_unarmed();
+            let looks = self.places.look_at_unwatched();
             self.effects.extend(looks);
             let looks = self.places.look_at_all(|it| *it == Purpose::Cookies);
             self.effects.extend(looks);

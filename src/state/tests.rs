@@ -995,7 +995,21 @@ fn a_polled_directory_is_named_and_listed_again() {
     }
     let watcher = sim.snapshot().watcher.unwrap();
     assert_eq!((watcher.polled.len(), watcher.polled_more), (64, 101 - 64));
-    assert_eq!(sim.state.places.look_at_unarmed().len(), 101, "the rest is polled as well");
+    assert_eq!(sim.state.places.look_at_unwatched().len(), 101, "the rest is polled as well");
+}
+
+#[test]
+fn what_could_not_be_read_is_looked_at_again_without_an_event() {
+    let mut sim = settled();
+    let listed = |found| Event::Listed(Listing { dir: "/r/projects/p".into(), found });
+    sim.event(listed(Found::Unreadable("permission denied".to_owned())));
+    sim.effects.clear();
+    sim.pass_ms(2000);
+    assert_eq!(sim.looks(), ["/r/projects/p"], "its watch went with the right to read it");
+    sim.changed("/state/sync/77");
+    assert!(sim.looks().contains(&"/r/projects/p".to_owned()), "a cookie wants it, too");
+    sim.event(listed(Found::Dir { identity: (5, 5), unarmed: None, entries: Vec::new() }));
+    assert!(!sim.snapshot().degraded.iter().any(|it| it.source.starts_with("watch:")));
 }
 
 #[test]
