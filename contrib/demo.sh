@@ -92,8 +92,8 @@ clean_up() {
     local code=$?
     trap '' INT TERM HUP
     trap - EXIT
-    # Cursor, wrapping and the screen from before, as `live` found them.
-    [ $mode = check ] || printf '\e[?7h\e[?25h\e[?1049l'
+    # Cursor, wrapping and the screen from before, as `live` found them; the terminal may be gone.
+    [ $mode = check ] || printf '\e[?7h\e[?25h\e[?1049l' || true
     stop_all
     rm -rf "$box"
     exit "$code"
