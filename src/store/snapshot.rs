@@ -202,7 +202,7 @@ impl<F: Read + Seek> Entries<F> {
             self.at +=
                 self.file.by_ref().take(self.end - self.at).read_until(b'\n', &mut line)? as u64;
             let line = line.trim_ascii_end();
-            match place(line).cmp(&(section, key.into())) {
+            match order_of(line).cmp(&(section, key.into())) {
                 Ordering::Equal => {
                     return Ok(Some(line.strip_suffix(b",").unwrap_or(line).to_owned()));
                 }
@@ -231,7 +231,7 @@ impl<F: Read + Seek> Entries<F> {
 }
 
 /// Where a line stands among the others.
-fn place(line: &[u8]) -> (Section, Cow<'_, str>) {
+fn order_of(line: &[u8]) -> (Section, Cow<'_, str>) {
     let section = match line {
         // Working trees have absolute paths, and no id has a slash.
         [b'"', b'/', ..] => Section::Repos,
@@ -381,7 +381,7 @@ mod tests {
         let bytes = to_bytes(&snapshot(&[2, 1, 3])).unwrap();
         let text = String::from_utf8(bytes).unwrap();
         let (_, entries) = text.split_once(str::from_utf8(SESSIONS).unwrap()).unwrap();
-        let places: Vec<_> = entries.lines().map(|it| place(it.as_bytes())).collect();
+        let places: Vec<_> = entries.lines().map(|it| order_of(it.as_bytes())).collect();
         assert!(places.is_sorted(), "{text}");
         let count = |section| places.iter().filter(|it| it.0 == section).count();
         use Section::{Between, End, Repos, Sessions};
