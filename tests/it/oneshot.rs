@@ -30,6 +30,16 @@ fn start_many(sandbox: &Sandbox, n: usize) -> Vec<Child> {
     (0..n).map(start).collect()
 }
 
+/// One that waits for its answer, since each call of git takes so many seconds now.
+fn start_beside_slow_git(sandbox: &Sandbox, seconds: &str) -> Child {
+    sandbox.oneshot();
+    sandbox.slow_git(seconds);
+    let n_before = sandbox.n_git_calls();
+    let child = start_many(sandbox, 1).remove(0);
+    sandbox.wait_until("a slow git", || sandbox.n_git_calls() > n_before);
+    child
+}
+
 #[track_caller]
 fn finish(children: Vec<Child>) -> Vec<Snapshot> {
     let finish = |it: Child| {
@@ -204,13 +214,9 @@ fn many_without_a_watcher_run_git_one_at_a_time_and_share_what_it_says() {
 fn one_that_is_killed_while_it_waits_leaves_no_trouble() {
     let sandbox = sandbox();
     let _watcher = sandbox.start_watcher();
-    sandbox.oneshot();
-    sandbox.slow_git("0.5");
-    let n_before = sandbox.n_git_calls();
-    let mut doomed = start_many(&sandbox, 1);
-    sandbox.wait_until("a slow git", || sandbox.n_git_calls() > n_before);
-    doomed[0].kill().unwrap();
-    doomed[0].wait().unwrap();
+    let mut doomed = start_beside_slow_git(&sandbox, "0.5");
+    doomed.kill().unwrap();
+    doomed.wait().unwrap();
     fs_err::remove_file(sandbox.path("slow")).unwrap();
     sandbox.oneshot();
     sandbox.wait_until("its cookie is gone", || {
@@ -224,12 +230,8 @@ fn one_that_is_killed_while_it_waits_leaves_no_trouble() {
 fn one_that_is_stopped_while_it_waits_goes_on_waiting() {
     let sandbox = sandbox();
     let _watcher = sandbox.start_watcher();
-    sandbox.oneshot();
-    sandbox.slow_git("2");
-    let n_before = sandbox.n_git_calls();
-    let waiting = start_many(&sandbox, 1);
-    sandbox.wait_until("a slow git", || sandbox.n_git_calls() > n_before);
-    let pid = Pid::from_raw(waiting[0].id().cast_signed());
+    let waiting = start_beside_slow_git(&sandbox, "2");
+    let pid = Pid::from_raw(waiting.id().cast_signed());
     let status = format!("/proc/{pid}/status");
     for _ in 0..3 {
         for (signal, state) in [(Signal::SIGSTOP, "\tT ("), (Signal::SIGCONT, "\tS (")] {
@@ -240,7 +242,7 @@ fn one_that_is_stopped_while_it_waits_goes_on_waiting() {
             });
         }
     }
-    finish(waiting);
+    finish(vec![waiting]);
 }
 
 /// Its git dies with it, and its lock with both.
