@@ -1,3 +1,4 @@
+mod golden;
 mod tools;
 
 use super::*;

@@ -1,0 +1,157 @@
+//! The two files that outlive a version, compared byte by byte with what an earlier version made of
+//! the same events.
+
+use super::*;
+use crate::store::schema::{BlockSource, PullRequest};
+use crate::store::snapshot;
+
+/// A watcher with two accounts, three sessions and a subagent, in which every kind of fact is known
+/// and every kind of source has failed.
+fn story() -> Sim {
+    let command = |program: &str| Tool {
+        what: exec::Invocation {
+            program: program.into(),
+            args: Vec::new(),
+            dir: None,
+            env: Vec::new(),
+        },
+        limits: tool::LIMITS,
+        every: Duration::from_secs(60),
+    };
+    let mut sim = Sim::configured(
+        Settings {
+            block_tool: Some(command("ccusage")),
+            commands: [("load".to_owned(), command("uptime")), ("bad".to_owned(), command("bad"))]
+                .into(),
+            config: vec!["/c/config.toml".into()],
+            ..settings(&["/q", "/r"])
+        },
+        None,
+    );
+    sim.list_root("/r", &["a", "b"]);
+    sim.list_root("/q", &["c"]);
+    sim.reply("/r/projects/p/a.jsonl", "/w/a", "claude-opus-4-8");
+    sim.reply("/r/projects/p/b.jsonl", "/w/b", "claude-sonnet-4-5");
+    sim.reply("/q/projects/p/c.jsonl", "/none", "model-of-nobody");
+    sim.found_tree("/w/a", "/w/a");
+    sim.found_tree("/w/b", "/w/b");
+    sim.fetched(Source::Tree("/none".into()), Fetched::Tree(None));
+    sim.changed("/r/projects/p/a");
+    sim.changed("/r/projects/p/a/subagents");
+    sim.changed("/r/projects/p/a/subagents/agent-1.jsonl");
+    sim.reply("/r/projects/p/a/subagents/agent-1.jsonl", "/w/a", "claude-haiku-4-5");
+    let agents = ["/r/projects/p/a", "/r/projects/p/a/subagents"];
+    for dir in ["/w/a/.git", "/w/b/.git", "/none", "/c"].into_iter().chain(agents) {
+        sim.list(dir, &[]);
+    }
+    sim.pass_ms(1000);
+    sim.asked_git("/w/a", "main");
+    sim.git_failed("/w/b");
+    let file = SessionFile {
+        pid: 42,
+        session_id: SessionId::checked("a"),
+        name: Some("deploy".to_owned()),
+        ..SessionFile::default()
+    };
+    let process = Fetched::Process(Ok(Process { file, lives: true }));
+    sim.fetched(Source::Process("/r/sessions/42.json".into()), process);
+    let limit = |used_percentage, after_ms| {
+        let resets_at_ms = sim.now.wall_ms + after_ms;
+        Some(Limit { used_percentage, resets_at_ms, ..Limit::default() })
+    };
+    let limits = Limits {
+        five_hour: limit(61.5, HOUR_MS),
+        seven_day: limit(96.0, 48 * HOUR_MS),
+        spend_limit: None,
+    };
+    let told = ClientFacts {
+        session_name: Some("the name".to_owned()),
+        cwd: Some("/w/a".to_owned()),
+        model: Some(schema::Model {
+            id: "claude-opus-4-8".to_owned(),
+            display_name: Some("Opus 4.8".to_owned()),
+        }),
+        cost_usd: Some(1.25),
+        context_tokens: Some(120_000),
+        context_window: Some(1_000_000),
+        context_used_percentage: Some(12.0),
+        limits,
+        duration_ms: Some(61_000),
+        lines: Some(schema::Lines { added: 3, removed: 1 }),
+        pr: Some(PullRequest {
+            number: 12,
+            url: Some("https://example.org/12".to_owned()),
+            review_state: Some("approved".to_owned()),
+            kind: Some("pr".to_owned()),
+        }),
+        output_style: Some("default".to_owned()),
+        client_version: Some("2.1.332".to_owned()),
+        ..ClientFacts::default()
+    };
+    sim.hint("/r", "a", told);
+    let block = schema::Block {
+        cost_usd: 3.5,
+        as_of_ms: sim.now.wall_ms,
+        end_ms: sim.now.wall_ms + HOUR_MS,
+        source: BlockSource::Ccusage,
+        ..schema::Block::default()
+    };
+    sim.fetched(Source::Usage("/r".into()), Fetched::Usage(Ok(Some(block))));
+    let failed =
+        || tool::Failure::Failed(exec::Failure::TimedOut { after: Duration::from_secs(35) });
+    sim.fetched(Source::Usage("/q".into()), Fetched::Usage(Err(failed())));
+    let facts = schema::Command {
+        as_of_ms: sim.now.wall_ms,
+        output: "0.42".to_owned(),
+        ..schema::Command::default()
+    };
+    sim.fetched(Source::Command("load".to_owned()), Fetched::Command(Ok(facts)));
+    sim.fetched(Source::Command("bad".to_owned()), Fetched::Command(Err(failed())));
+    sim.changed("/r/projects/p/b.jsonl");
+    let denied = io::Error::new(io::ErrorKind::PermissionDenied, "permission denied");
+    sim.fetched(transcript("/r/projects/p/b.jsonl"), Fetched::Transcript(Err(denied)));
+    sim.event(Event::Configured(Err("line 3, column 1: unknown key".to_owned())));
+    sim.pass_ms(1000);
+    sim.event(Event::Lost);
+    sim.pass_ms(1000);
+    assert!(sim.state.is_scanned, "the snapshot has sums");
+    sim
+}
+
+/// Compares with a file of `tests/data/golden`. Where that differs, what was found is left beside
+/// the build, for whoever means the difference to look at and to copy.
+#[track_caller]
+fn check(name: &str, found: &[u8]) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let path = root.join("tests/data/golden").join(name);
+    let before = fs_err::read(&path).unwrap_or_default();
+    if before != found {
+        let left = std::env::temp_dir().join(format!("ccstatusd-golden-{name}"));
+        fs_err::write(&left, found).unwrap();
+        panic!("{} differs from what was found, which is in {}", path.display(), left.display());
+    }
+}
+
+#[test]
+fn the_snapshot_is_byte_for_byte_that_of_the_first_version() {
+    let snapshot = story().snapshot();
+    check("snapshot-1.json", &snapshot::to_bytes(&snapshot).unwrap());
+}
+
+#[test]
+fn the_checkpoint_is_byte_for_byte_that_of_the_first_version() {
+    let mut sim = story();
+    check("checkpoint-1", &postcard::to_stdvec(&sim.state.checkpoint()).unwrap());
+}
+
+/// What a restart takes over from the golden checkpoint is what it would write.
+#[test]
+fn the_first_versions_checkpoint_is_read() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/golden/checkpoint-1");
+    let before = fs_err::read(path).unwrap();
+    let mut sim = Sim::new(&["/q", "/r"]);
+    let effects = sim.state.restore(postcard::from_bytes(&before).unwrap(), sim.now);
+    sim.effects.extend(effects);
+    assert_eq!(sim.state.files.len(), 4);
+    check("checkpoint-1", &postcard::to_stdvec(&sim.state.checkpoint()).unwrap());
+}
