@@ -21,6 +21,7 @@ use crate::display;
 use crate::error::{Error, Exit, Result};
 use crate::fetch::Workers;
 use crate::fetch::exec::{self, Runner};
+use crate::fetch::job::Job;
 use crate::hints;
 use crate::oneshot::PATIENCE;
 use crate::state::{Effect, Event, Settings, State};
@@ -272,8 +273,8 @@ impl Engine {
         let own = exec::own_program().map_err(|it| Error::new("cannot find myself").because(it))?;
         let runner = Runner::new(own, env.all.iter().cloned());
         let fetched = back.clone();
-        let workers = Workers::start(&runner, move |source, it| {
-            fetched.send(Event::Fetched(source, it)).ok();
+        let workers = Workers::start(&runner, move |outcome| {
+            fetched.send(Event::Fetched(outcome)).ok();
         })
         .map_err(starting)?;
         let previous = dir.read_snapshot();
@@ -325,7 +326,7 @@ impl Engine {
     fn perform(&mut self, effects: Vec<Effect>, now: Now) -> Result<()> {
         for effect in effects {
             match &effect {
-                Effect::Fetch(source, _) => debug!("fetching {source:?}"),
+                Effect::Fetch(job) => debug!("fetching {:?}", job.source()),
                 it => debug!("{it:?}"),
             }
             match effect {
@@ -335,15 +336,13 @@ impl Engine {
                     self.watch.leave(dir);
                 }
                 Effect::Rebuild => self.watch.rebuild(),
-                Effect::Fetch(source, job) if source.is_program() => match self.fetch_lock() {
-                    Ok(alone) => {
-                        self.workers.run(source, job, alone, self.state.git_timeout());
-                    }
+                Effect::Fetch(Job::Read(job)) => self.workers.read(job),
+                Effect::Fetch(Job::Run(job)) => match self.fetch_lock() {
+                    Ok(alone) => self.workers.run(job, alone),
                     Err(reason) => {
-                        self.back.send(Event::Busy(source, reason)).ok();
+                        self.back.send(Event::Busy(job.source(), reason)).ok();
                     }
                 },
-                Effect::Fetch(source, job) => self.workers.read(source, job),
                 // Who looks once publishes at the end: others, who wait for that, take what they
                 // find for the whole.
                 Effect::Publish if self.lock.is_none() => {}

@@ -20,9 +20,8 @@ mod tests;
 mod tools;
 mod transcripts;
 
-use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -39,13 +38,13 @@ use sessions::Session;
 use tools::{BlockTool, Command};
 use transcripts::File;
 
-use crate::fetch::claude::client::SessionFile;
-use crate::fetch::claude::transcript::TranscriptFacts;
 use crate::fetch::crew;
+use crate::fetch::exec;
 use crate::fetch::git;
-use crate::fetch::git::tree::WorkTree;
-use crate::fetch::tail::{Cursor, Tail};
-use crate::fetch::tool::{self, Tool};
+use crate::fetch::job::{Job, Outcome, ReadJob, RunJob, Source, is_gone};
+use crate::fetch::process::Process;
+use crate::fetch::tool::Tool;
+use crate::fetch::{READERS, RUNNERS};
 use crate::plan::{Plan, Policy, Urgency};
 use crate::store::schema::{self, ClientFacts, SessionId, Snapshot};
 use crate::time::Now;
@@ -83,13 +82,6 @@ const EXECS: Policy = Policy {
 
 /// Tools: as programs, but one that hangs must not take git's slots, nor those of all other tools.
 const TOOLS: Policy = Policy { slots: 8, ..EXECS };
-
-/// Threads that read files.
-pub const READERS: usize = 2;
-/// Threads that find working trees.
-pub const FINDERS: usize = 1;
-/// Threads that run git. One slow repository leaves the other to the rest.
-pub const RUNNERS: usize = 2;
 
 /// Least time between two snapshots.
 const PUBLISH_SPACING: Duration = Duration::from_millis(50);
@@ -130,7 +122,7 @@ pub enum Event {
     /// A directory was looked at.
     Listed(Listing),
     /// A fetch ended.
-    Fetched(Source, Fetched),
+    Fetched(Outcome),
     /// A fetch could not start, for want of the fetch lock, which is for this reason.
     Busy(Source, String),
     /// A display shared what the client told it.
@@ -153,7 +145,7 @@ pub enum Effect {
     /// Drop every watch. Looks at all directories follow.
     Rebuild,
     /// Fetch; an [`Event::Fetched`] will follow.
-    Fetch(Source, Job),
+    Fetch(Job),
     /// Publish [`State::snapshot`].
     Publish,
     /// Read the configuration; an [`Event::Configured`] will follow.
@@ -162,109 +154,6 @@ pub enum Effect {
     Save,
     /// Tell whoever left this cookie that everything before it is published.
     Acknowledge(PathBuf),
-}
-
-/// What can be fetched.
-#[derive(Clone, Debug)]
-pub enum Source {
-    /// A transcript.
-    Transcript(PathBuf),
-    /// A process's `sessions/<pid>.json`.
-    Process(PathBuf),
-    /// Where the working tree around this directory is.
-    Tree(PathBuf),
-    /// The state of the working tree with this top.
-    Repo(PathBuf),
-    /// What another tool says of the active block of this root.
-    Usage(PathBuf),
-    /// What the user's command of this name prints.
-    Command(String),
-}
-
-impl Source {
-    /// Byte by byte: comparing paths name by name took a third of a scan.
-    fn key(&self) -> (u8, &OsStr) {
-        match self {
-            Source::Transcript(path) => (0, path.as_os_str()),
-            Source::Process(path) => (1, path.as_os_str()),
-            Source::Tree(path) => (2, path.as_os_str()),
-            Source::Repo(path) => (3, path.as_os_str()),
-            Source::Usage(path) => (4, path.as_os_str()),
-            Source::Command(name) => (5, OsStr::new(name)),
-        }
-    }
-
-    /// Whether a program says it, which runs under the fetch lock.
-    pub fn is_program(&self) -> bool {
-        matches!(self, Source::Repo(_)) || self.is_tool()
-    }
-
-    fn is_tool(&self) -> bool {
-        matches!(self, Source::Usage(_) | Source::Command(_))
-    }
-}
-
-impl Ord for Source {
-    fn cmp(&self, other: &Source) -> Ordering {
-        self.key().cmp(&other.key())
-    }
-}
-
-impl PartialOrd for Source {
-    fn partial_cmp(&self, other: &Source) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Source {
-    fn eq(&self, other: &Source) -> bool {
-        self.key() == other.key()
-    }
-}
-
-impl Eq for Source {}
-
-/// What a fetch needs to know.
-#[derive(Clone, Debug)]
-pub enum Job {
-    /// Read on from here.
-    Transcript(PathBuf, Option<Box<(Cursor, TranscriptFacts)>>),
-    /// Read it, and see whether the process lives.
-    Process(PathBuf),
-    /// Find the working tree.
-    Tree(PathBuf),
-    /// Ask git.
-    Repo(WorkTree),
-    /// Ask for the active block of this root.
-    Usage(Tool, PathBuf),
-    /// Run the user's command.
-    Command(Tool),
-}
-
-/// What a fetch found.
-#[derive(Debug)]
-pub enum Fetched {
-    /// What was appended.
-    Transcript(io::Result<Box<Tail>>),
-    /// What the file says. One that is being rewritten may be unreadable for a moment.
-    Process(io::Result<Process>),
-    /// The working tree, and the directories in which its git facts change.
-    Tree(Option<(WorkTree, Vec<PathBuf>)>),
-    /// Its state, and the directories again: new ones appear.
-    Repo(Result<schema::Repo, git::Failure>, Vec<PathBuf>),
-    /// The active block, where there is one.
-    Usage(Result<Option<schema::Block>, tool::Failure>),
-    /// What the command printed.
-    Command(Result<schema::Command, tool::Failure>),
-}
-
-/// A process of Claude Code's, as its file describes it.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Process {
-    /// What the file says.
-    pub file: SessionFile,
-    /// Whether the process still runs: a crash leaves the file behind, and process ids are reused.
-    pub lives: bool,
 }
 
 /// What the user chose.
@@ -454,7 +343,7 @@ impl State {
             Event::Changed(path) => self.changed(&path, now),
             Event::Lost => self.lost(now),
             Event::Listed(listing) => self.listed(listing, now),
-            Event::Fetched(source, fetched) => self.fetched(&source, fetched, now),
+            Event::Fetched(outcome) => self.fetched(outcome, now),
             Event::Busy(source, reason) => self.busy(&source, &reason, now),
             Event::Hint(facts) => self.hinted(*facts, now),
             Event::Deadline => {}
@@ -499,11 +388,6 @@ impl State {
             && self.reads.is_settled(&self.given_up)
             && self.execs.is_settled(&BTreeSet::new())
             && self.tools.is_settled(&BTreeSet::new())
-    }
-
-    /// How long git may take.
-    pub fn git_timeout(&self) -> Duration {
-        self.settings.git_timeout
     }
 
     /// Where days begin.
@@ -551,42 +435,53 @@ impl State {
         match source {
             Source::Transcript(_) | Source::Process(_) | Source::Tree(_) => &mut self.reads,
             Source::Repo(_) => &mut self.execs,
-            Source::Usage(_) | Source::Command(_) => &mut self.tools,
+            Source::Block(_) | Source::Command(_) => &mut self.tools,
         }
     }
 
     fn start_fetches(&mut self, now: Now) {
-        for source in self.reads.take_due(now.mono) {
-            let job = match &source {
-                Source::Transcript(path) => {
-                    let file = self.files.get(path.as_os_str());
-                    let from =
-                        file.and_then(|it| Some(Box::new((it.cursor.clone()?, it.facts.clone()))));
-                    Job::Transcript(path.clone(), from)
-                }
-                Source::Process(path) => Job::Process(path.clone()),
-                Source::Tree(cwd) => Job::Tree(cwd.clone()),
-                Source::Repo(_) | Source::Usage(_) | Source::Command(_) => {
-                    unreachable!("programs are in other plans")
-                }
-            };
-            self.effects.push(Effect::Fetch(source, job));
-        }
-        for source in self.execs.take_due(now.mono) {
-            let Source::Repo(top) = &source else { continue };
-            match self.repos.get_mut(top) {
-                Some(repo) => {
-                    repo.started = Some(now.mono);
-                    let job = Job::Repo(repo.tree.clone());
-                    self.effects.push(Effect::Fetch(source, job));
-                }
+        let due = [&mut self.reads, &mut self.execs, &mut self.tools];
+        let due: Vec<_> = due.into_iter().flat_map(|plan| plan.take_due(now.mono)).collect();
+        for source in due {
+            match self.job(&source, now) {
+                Some(job) => self.effects.push(Effect::Fetch(job)),
                 None => {
-                    self.execs.done(&source, true, now.mono);
+                    self.plan_of(&source).done(&source, true, now.mono);
                     self.forget(&source);
                 }
             }
         }
-        self.start_tools(now);
+    }
+
+    /// What to fetch of a source that is due; `None` where it is of no interest any more.
+    fn job(&mut self, source: &Source, now: Now) -> Option<Job> {
+        let job = match source {
+            Source::Transcript(path) => {
+                let file = self.files.get(path.as_os_str());
+                let from =
+                    file.and_then(|it| Some(Box::new((it.cursor.clone()?, it.facts.clone()))));
+                Job::Read(ReadJob::Transcript { path: path.clone(), from })
+            }
+            Source::Process(path) => Job::Read(ReadJob::Process { path: path.clone() }),
+            Source::Tree(cwd) => Job::Read(ReadJob::Tree { cwd: cwd.clone() }),
+            Source::Repo(top) => {
+                let limits = exec::Limits { deadline: self.settings.git_timeout, ..git::LIMITS };
+                let repo = self.repos.get_mut(top)?;
+                repo.started = Some(now.mono);
+                Job::Run(RunJob::Repo { tree: repo.tree.clone(), limits })
+            }
+            Source::Block(root) => {
+                let tool = self.settings.block_tool.clone()?;
+                self.roots.get_mut(root)?.block_tool.as_mut()?.is_asked = true;
+                Job::Run(RunJob::Block { root: root.clone(), tool })
+            }
+            Source::Command(name) => {
+                let tool = self.settings.commands.get(name)?.clone();
+                self.commands.entry(name.clone()).or_default().started = Some(now.mono);
+                Job::Run(RunJob::Command { name: name.clone(), tool })
+            }
+        };
+        Some(job)
     }
 
     /// Another process fetches, as a rule for a moment. Where it is for longer, it shows, and
@@ -610,68 +505,52 @@ impl State {
         self.is_dirty = true;
     }
 
-    fn fetched(&mut self, source: &Source, fetched: Fetched, now: Now) {
-        self.is_dirty |= self.given_up.remove(source);
-        let failure = match &fetched {
-            Fetched::Transcript(Err(it)) if !is_gone(it) => Some(it.to_string()),
-            Fetched::Repo(Err(it), _) => Some(match it.hint() {
-                Some(hint) => format!("{it}; {hint}"),
-                None => it.to_string(),
-            }),
-            Fetched::Usage(Err(it)) => Some(it.reason_of_block()),
-            Fetched::Command(Err(it)) => Some(it.to_string()),
-            _ => None,
-        };
-        let is_wanted = match source {
+    fn fetched(&mut self, outcome: Outcome, now: Now) {
+        let source = outcome.source();
+        self.is_dirty |= self.given_up.remove(&source);
+        let is_wanted = match &source {
             // Where no session lives any more, nobody wants a next try.
             Source::Repo(top) => self.is_used(top),
-            Source::Usage(_) | Source::Command(_) => self.is_expected(source),
+            Source::Block(_) | Source::Command(_) => self.is_expected(&source),
             // Its root may have been dropped while it was read.
             Source::Transcript(path) => self.files.contains_key(path.as_os_str()),
             Source::Process(_) | Source::Tree(_) => true,
         };
-        let failure = failure.filter(|_| is_wanted);
-        self.plan_of(source).done(source, failure.is_none(), now.mono);
-        let has_more = matches!(&fetched, Fetched::Transcript(Ok(it)) if it.more);
+        let failure = outcome.failure().filter(|_| is_wanted);
+        self.plan_of(&source).done(&source, failure.is_none(), now.mono);
+        let has_more = matches!(&outcome, Outcome::Transcript(_, Ok(tail)) if tail.more);
         let has_failed = failure.is_some();
         match failure {
             None => {
-                self.is_dirty |= self.failing.remove(source).is_some();
+                self.is_dirty |= self.failing.remove(&source).is_some();
             }
-            Some(reason) => self.fails(source, &reason, now),
+            Some(reason) => self.fails(&source, &reason, now),
         }
-        match (source, fetched) {
-            (Source::Transcript(path), Fetched::Transcript(Ok(tail))) => {
-                self.read(path, *tail, now)
-            }
-            (Source::Transcript(path), Fetched::Transcript(Err(err))) => {
+        match outcome {
+            Outcome::Transcript(path, Ok(tail)) => self.read(&path, *tail, now),
+            Outcome::Transcript(path, Err(err)) => {
                 if is_gone(&err) {
-                    self.vanished(path, now);
+                    self.vanished(&path, now);
                 }
             }
-            (Source::Process(path), Fetched::Process(Ok(found))) => {
-                self.process(path, Some(found), now);
-            }
+            Outcome::Process(path, Ok(found)) => self.process(&path, Some(found), now),
             // Caught while it was being written: it will change once more. Without it a session
             // lives by its transcript.
-            (Source::Process(path), Fetched::Process(Err(err))) => {
+            Outcome::Process(path, Err(err)) => {
                 if err.kind() == io::ErrorKind::NotFound {
-                    self.forget(source);
-                    self.process(path, None, now);
+                    self.forget(&source);
+                    self.process(&path, None, now);
                 }
             }
-            (Source::Tree(cwd), Fetched::Tree(found)) => self.tree(cwd, found, now),
-            (Source::Repo(top), Fetched::Repo(found, dirs)) => {
-                self.asked_git(top, found, dirs, now);
-            }
-            (Source::Usage(root), Fetched::Usage(found)) => self.asked_block(root, found),
-            (Source::Command(name), Fetched::Command(found)) => self.ran_command(name, found),
-            (source, fetched) => unreachable!("{source:?} answered {fetched:?}"),
+            Outcome::Tree(cwd, found) => self.tree(&cwd, found, now),
+            Outcome::Repo(top, found, dirs) => self.asked_git(&top, found, dirs, now),
+            Outcome::Block(root, found) => self.asked_block(&root, found),
+            Outcome::Command(name, found) => self.ran_command(&name, found),
         }
-        self.passed(source, has_more);
+        self.passed(&source, has_more);
         if has_failed {
             // Who came while it ran would wait for its next try, which may be minutes away.
-            self.release(source, false);
+            self.release(&source, false);
         }
     }
 
@@ -845,7 +724,7 @@ impl State {
 
     /// Drops a root, and all that is known only by it.
     fn drop_root(&mut self, root: &Path) {
-        self.forget(&Source::Usage(root.to_owned()));
+        self.forget(&Source::Block(root.to_owned()));
         self.roots.remove(root);
         let files = self.files.iter().filter(|(_, it)| it.root == root);
         let files = files.map(|(path, _)| Source::Transcript(path.into()));
@@ -907,10 +786,4 @@ impl State {
         }
         self.is_dirty = true;
     }
-}
-
-/// Whether nothing is there that could be read, now or later: no file, or something else by the
-/// name of one.
-fn is_gone(err: &io::Error) -> bool {
-    matches!(err.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput)
 }

@@ -4,7 +4,6 @@ use std::io;
 use std::path::Path;
 
 use super::claude::client::{self, SessionFile};
-use crate::state::Process;
 use crate::store::read_bounded;
 use crate::time::SECOND_MS;
 
@@ -12,6 +11,15 @@ use crate::time::SECOND_MS;
 const MAX_FILE: u64 = 64 << 10;
 /// A process starts before it writes its file; the clocks of the two agree to about this.
 const SLACK_MS: i64 = 10 * SECOND_MS;
+
+/// A process of the client, as its file describes it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Process {
+    /// What the file says.
+    pub file: SessionFile,
+    /// Whether the process still runs: a crash leaves the file behind, and process ids are reused.
+    pub lives: bool,
+}
 
 /// Reads `sessions/<pid>.json`, and looks for the process.
 pub fn look(path: &Path) -> io::Result<Process> {

@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::{Effect, Source, State};
+use super::{Effect, State};
+use crate::fetch::job::Source;
 use crate::plan::Urgency;
 use crate::time::Now;
 
@@ -83,7 +84,7 @@ impl State {
                 let is_new = |it: &Source| matches!(it, Source::Repo(top) if is_new(top));
                 repos.filter(|(it, _)| is_new(it)).map(|(it, n)| (it.clone(), n)).collect()
             }
-            Source::Repo(_) | Source::Usage(_) | Source::Command(_) => return,
+            Source::Repo(_) | Source::Block(_) | Source::Command(_) => return,
         };
         for (barrier, _) in self.barriers.iter_mut().zip(passed).filter(|(_, passed)| *passed) {
             for (it, n_fetches) in &led_to {

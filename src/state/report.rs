@@ -7,8 +7,9 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::sessions::{Session, Told};
-use super::{Root, SessionKey, Source, State};
+use super::{Root, SessionKey, State};
 use crate::fetch::claude::transcript::TranscriptFacts;
+use crate::fetch::job::Source;
 use crate::store::schema::{
     self, BlockSource, ClientFacts, Context, Cost, CostSource, Degraded, Health, HealthStatus,
     MAX_SESSIONS, Model, RepoKey, RootKey, SessionId, Snapshot, Subagents,
@@ -332,7 +333,7 @@ fn name(source: &Source) -> String {
         Source::Process(path) => ("process", path),
         Source::Tree(path) => ("tree", path),
         Source::Repo(path) => ("git", path),
-        Source::Usage(path) => ("usage", path),
+        Source::Block(path) => ("usage", path),
         Source::Command(name) => return format!("command:{name}"),
     };
     format!("{kind}:{}", text(path))

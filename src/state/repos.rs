@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::places::Purpose;
-use super::{SessionKey, Source, State};
+use super::{SessionKey, State};
 use crate::fetch::git;
 use crate::fetch::git::tree::WorkTree;
+use crate::fetch::job::Source;
 use crate::plan::Urgency;
 use crate::store::schema;
 use crate::time::Now;

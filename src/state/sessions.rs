@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 
 use super::places::Purpose;
 use super::report::is_shown;
-use super::{CONFIRM, POLL, Process, SessionKey, Source, State, TICK};
+use super::{CONFIRM, POLL, SessionKey, State, TICK};
 use crate::fetch::claude;
 use crate::fetch::claude::client::SessionFile;
 use crate::fetch::claude::transcript::TranscriptFacts;
+use crate::fetch::job::Source;
+use crate::fetch::process::Process;
 use crate::plan::Urgency;
 use crate::store::schema::{ClientFacts, SessionId};
 use crate::time::{MINUTE_MS, Now};

@@ -3,7 +3,11 @@ mod tools;
 
 use super::*;
 use crate::fetch::claude::client::SessionFile;
+use crate::fetch::claude::transcript::TranscriptFacts;
 use crate::fetch::exec;
+use crate::fetch::git::tree::WorkTree;
+use crate::fetch::tail::{Cursor, Tail};
+use crate::fetch::tool;
 use crate::store::schema::{CostSource, Limit, Limits, RepoKey, RootKey};
 use crate::time::{HOUR_MS, MINUTE_MS, SECOND_MS};
 use crate::usage::{Entry, EntryTokens, Id};
@@ -108,12 +112,12 @@ impl Sim {
     fn fetches(&mut self) -> Vec<Source> {
         let (fetches, rest): (Vec<_>, Vec<_>) = std::mem::take(&mut self.effects)
             .into_iter()
-            .partition(|it| matches!(it, Effect::Fetch(..)));
+            .partition(|it| matches!(it, Effect::Fetch(_)));
         self.effects = rest;
         fetches
             .into_iter()
             .map(|it| match it {
-                Effect::Fetch(source, _) => source,
+                Effect::Fetch(job) => job.source(),
                 other => unreachable!("{other:?}"),
             })
             .collect()
@@ -169,7 +173,7 @@ impl Sim {
             size: offset + 1,
             mtime_ms: self.now.wall_ms,
         };
-        self.fetched(Source::Transcript(path.into()), Fetched::Transcript(Ok(Box::new(tail))));
+        self.fetched(Outcome::Transcript(path.into(), Ok(Box::new(tail))));
     }
 
     fn append(&mut self) {
@@ -177,8 +181,8 @@ impl Sim {
         self.reply("/r/projects/p/s.jsonl", "/w", "claude-opus-4-8");
     }
 
-    fn fetched(&mut self, source: Source, fetched: Fetched) {
-        self.event(Event::Fetched(source, fetched));
+    fn fetched(&mut self, outcome: Outcome) {
+        self.event(Event::Fetched(outcome));
     }
 
     fn found_tree(&mut self, cwd: &str, top: &str) {
@@ -190,7 +194,7 @@ impl Sim {
             bare: false,
         };
         let found = Some((tree, vec![git_dir]));
-        self.fetched(Source::Tree(cwd.into()), Fetched::Tree(found));
+        self.fetched(Outcome::Tree(cwd.into(), found));
     }
 
     fn asked_git(&mut self, top: &str, branch: &str) {
@@ -200,13 +204,13 @@ impl Sim {
             ..schema::Repo::default()
         };
         let dirs = vec![Path::new(top).join(".git")];
-        self.fetched(Source::Repo(top.into()), Fetched::Repo(Ok(facts), dirs));
+        self.fetched(Outcome::Repo(top.into(), Ok(facts), dirs));
     }
 
     fn git_failed(&mut self, top: &str) {
         let failure =
             git::Failure::Failed(exec::Failure::TimedOut { after: Duration::from_secs(5) });
-        self.fetched(Source::Repo(top.into()), Fetched::Repo(Err(failure), Vec::new()));
+        self.fetched(Outcome::Repo(top.into(), Err(failure), Vec::new()));
     }
 
     fn hint(&mut self, root: &str, id: &str, facts: ClientFacts) {
@@ -262,7 +266,7 @@ fn nothing_is_published_before_every_transcript_was_read_once() {
     sim.reply("/r/projects/p/a.jsonl", "/w", "claude-opus-4-8");
     assert_eq!(sim.n_published(), 0);
     sim.reply("/r/projects/p/b.jsonl", "/w", "claude-opus-4-8");
-    sim.fetched(Source::Tree("/w".into()), Fetched::Tree(None));
+    sim.fetched(Outcome::Tree("/w".into(), None));
     assert_eq!(sim.n_published(), 1);
     let usage = sim.snapshot().roots[&RootKey("/r".into())].usage.clone().unwrap();
     assert_eq!((usage.today.cost_usd, usage.today.tokens.input), (10.0, 2_000_000));
@@ -408,21 +412,22 @@ fn with_no_live_session_nothing_wakes_us() {
         }
         sim.effects.clear();
     }
-    sim.fetched(transcript("/r/projects/p/s.jsonl"), gone());
+    sim.fetched(gone("/r/projects/p/s.jsonl"));
     sim.pass_ms(1000);
     assert!(!sim.session("s").live);
     assert_eq!(sim.state.deadline(), None);
 }
 
-fn gone() -> Fetched {
-    Fetched::Transcript(Err(io::ErrorKind::NotFound.into()))
+/// The transcript is gone.
+fn gone(path: &str) -> Outcome {
+    Outcome::Transcript(path.into(), Err(io::ErrorKind::NotFound.into()))
 }
 
 #[test]
 fn what_a_deleted_transcript_used_stays_counted() {
     let mut sim = settled();
     sim.changed("/r/projects/p/s.jsonl");
-    sim.fetched(transcript("/r/projects/p/s.jsonl"), gone());
+    sim.fetched(gone("/r/projects/p/s.jsonl"));
     let usage = sim.snapshot().roots[&RootKey("/r".into())].usage.clone().unwrap();
     assert_eq!(usage.today.cost_usd, 5.0);
 }
@@ -430,7 +435,7 @@ fn what_a_deleted_transcript_used_stays_counted() {
 #[test]
 fn a_session_lives_as_long_as_its_process() {
     let mut sim = settled();
-    let path = PathBuf::from("/r/sessions/42.json");
+    let path = "/r/sessions/42.json";
     let process = |id: &str, lives| {
         let file = SessionFile {
             pid: 42,
@@ -438,21 +443,20 @@ fn a_session_lives_as_long_as_its_process() {
             name: Some("deploy".to_owned()),
             ..SessionFile::default()
         };
-        Fetched::Process(Ok(Process { file, lives }))
+        Outcome::Process(path.into(), Ok(Process { file, lives }))
     };
-    let source = Source::Process(path);
-    sim.fetched(source.clone(), process("s", true));
+    sim.fetched(process("s", true));
     assert_eq!(sim.session("s").name.as_deref(), Some("deploy"));
     sim.now.wall_ms += HOUR_MS;
     sim.pass_ms(MINUTE_MS);
     assert!(sim.session("s").live, "idle for an hour");
-    sim.fetched(source.clone(), process("s", false));
+    sim.fetched(process("s", false));
     assert!(!sim.session("s").live, "it crashed");
     sim.pass_ms(1);
     sim.hint("/r", "s", ClientFacts::default());
     assert!(sim.session("s").live, "somebody looks at it again");
-    sim.fetched(source.clone(), process("s", true));
-    sim.fetched(source, process("other", true));
+    sim.fetched(process("s", true));
+    sim.fetched(process("other", true));
     assert!(!sim.session("s").live, "after /clear the process has another session");
     assert!(sim.session("other").live);
     sim.pass_ms(1);
@@ -605,7 +609,7 @@ fn what_an_account_used_grows_old_while_one_of_its_transcripts_cannot_be_read() 
     let t = "/r/projects/p/t.jsonl";
     sim.changed(t);
     let denied = io::Error::from(io::ErrorKind::PermissionDenied);
-    sim.fetched(transcript(t), Fetched::Transcript(Err(denied)));
+    sim.fetched(Outcome::Transcript(t.into(), Err(denied)));
     let [_, before_ms] = as_of_ms(&sim);
     sim.pass_ms(10);
     sim.hint("/r", "s", ClientFacts::default());
@@ -641,7 +645,7 @@ fn two_paths_that_are_no_text_are_two_keys() {
         let git_dir = top.join(".git");
         let common_dir = git_dir.clone();
         let tree = WorkTree { top, git_dir, common_dir, bare: false };
-        sim.fetched(Source::Tree(format!("/w/{id}").into()), Fetched::Tree(Some((tree, vec![]))));
+        sim.fetched(Outcome::Tree(format!("/w/{id}").into(), Some((tree, vec![]))));
     }
     assert_eq!(sim.session("a").repo.as_deref(), Some("/w%25/%FE"));
     assert_eq!(sim.session("b").repo.as_deref(), Some("/w%25/%FF"));
@@ -672,8 +676,8 @@ fn a_root_that_is_taken_out_of_the_configuration_is_dropped_unless_somebody_look
     sim.reply("/q/projects/p/t.jsonl", "/v", "claude-opus-4-8");
     sim.found_tree("/v", "/v");
     sim.asked_git("/v", "main");
-    let denied = Fetched::Transcript(Err(io::ErrorKind::PermissionDenied.into()));
-    sim.fetched(transcript("/q/projects/p/u.jsonl"), denied);
+    let denied = || Err(io::ErrorKind::PermissionDenied.into());
+    sim.fetched(Outcome::Transcript("/q/projects/p/u.jsonl".into(), denied()));
     let roots = |it: &Sim| it.snapshot().roots.keys().map(|it| it.0.clone()).collect::<Vec<_>>();
     assert_eq!((roots(&sim).len(), sim.snapshot().degraded.len()), (2, 1));
     sim.changed("/q/projects/p/t.jsonl");
@@ -695,9 +699,8 @@ fn a_root_that_is_taken_out_of_the_configuration_is_dropped_unless_somebody_look
     // Of what was read meanwhile, and what is written from now on, nothing follows.
     let file = SessionFile { session_id: SessionId::checked("t"), ..SessionFile::default() };
     let process = Process { file, lives: true };
-    sim.fetched(Source::Process("/q/sessions/1.json".into()), Fetched::Process(Ok(process)));
-    let denied = Fetched::Transcript(Err(io::ErrorKind::PermissionDenied.into()));
-    sim.fetched(transcript("/q/projects/p/t.jsonl"), denied);
+    sim.fetched(Outcome::Process("/q/sessions/1.json".into(), Ok(process)));
+    sim.fetched(Outcome::Transcript("/q/projects/p/t.jsonl".into(), denied()));
     assert_eq!((sim.snapshot().sessions.len(), sim.snapshot().degraded.len()), (1, 0));
     sim.changed("/q/projects/p/t.jsonl");
     sim.pass_ms(10_000);
@@ -756,7 +759,7 @@ fn a_cookie_does_not_wait_for_the_next_try_of_a_failing_source() {
     sim.changed("/w/.git/HEAD");
     sim.pass_ms(200);
     sim.git_failed("/w");
-    sim.fetched(Source::Tree("/w".into()), Fetched::Tree(None));
+    sim.fetched(Outcome::Tree("/w".into(), None));
     sim.list("/w", &[]);
     sim.effects.clear();
     sim.changed("/state/sync/77");
@@ -833,16 +836,16 @@ fn lost_events_look_at_everything_again() {
 #[test]
 fn a_session_that_is_open_twice_lives_until_both_have_ended() {
     let mut sim = settled();
-    let source = |pid: u32| Source::Process(format!("/r/sessions/{pid}.json").into());
+    let path = |pid: u32| PathBuf::from(format!("/r/sessions/{pid}.json"));
     for pid in [1, 2] {
         let session_id = SessionId::checked("s");
         let file = SessionFile { pid, session_id, ..SessionFile::default() };
-        sim.fetched(source(pid), Fetched::Process(Ok(Process { file, lives: true })));
+        sim.fetched(Outcome::Process(path(pid), Ok(Process { file, lives: true })));
     }
-    let gone = || Fetched::Process(Err(io::ErrorKind::NotFound.into()));
-    sim.fetched(source(2), gone());
+    let gone = |pid| Outcome::Process(path(pid), Err(io::ErrorKind::NotFound.into()));
+    sim.fetched(gone(2));
     assert!(sim.session("s").live);
-    sim.fetched(source(1), gone());
+    sim.fetched(gone(1));
     assert!(!sim.session("s").live);
 }
 
@@ -901,10 +904,10 @@ fn a_cookie_does_not_wait_for_what_nobody_wants_any_more() {
 /// The process of this session, which is said to have run, is gone.
 fn end(sim: &mut Sim, id: &str) {
     let file = SessionFile { pid: 1, session_id: SessionId::checked(id), ..SessionFile::default() };
-    let source = Source::Process("/r/sessions/1.json".into());
+    let path = PathBuf::from("/r/sessions/1.json");
     let process = Process { file, lives: true };
-    sim.fetched(source.clone(), Fetched::Process(Ok(process)));
-    sim.fetched(source, Fetched::Process(Err(io::ErrorKind::NotFound.into())));
+    sim.fetched(Outcome::Process(path.clone(), Ok(process)));
+    sim.fetched(Outcome::Process(path, Err(io::ErrorKind::NotFound.into())));
     assert!(!sim.session(id).live);
 }
 
@@ -928,7 +931,7 @@ fn one_directory_under_two_names_concerns_both() {
     sim.list_root("/q", &["s"]);
     sim.reply("/r/projects/p/s.jsonl", "/w", "claude-opus-4-8");
     sim.reply("/q/projects/p/s.jsonl", "/w", "claude-opus-4-8");
-    sim.fetched(Source::Tree("/w".into()), Fetched::Tree(None));
+    sim.fetched(Outcome::Tree("/w".into(), None));
     sim.pass_ms(100);
     for dir in ["/r/projects/p", "/q/projects/p"] {
         let found = Found::Dir { identity: (9, 9), unarmed: None, entries: Vec::new() };
@@ -940,7 +943,7 @@ fn one_directory_under_two_names_concerns_both() {
     sim.pass_ms(100);
     // Two replies, two looks for a working tree.
     for _ in 0..2 {
-        sim.fetched(Source::Tree("/w".into()), Fetched::Tree(None));
+        sim.fetched(Outcome::Tree("/w".into(), None));
         sim.pass_ms(100);
     }
     sim.effects.clear();
@@ -1142,10 +1145,10 @@ fn a_session_whose_process_ended_while_the_clock_was_ahead_may_live_again() {
     let mut sim = settled();
     let path = "/r/sessions/1.json";
     let file = SessionFile { session_id: Some(SessionId("s".into())), ..SessionFile::default() };
-    let process = Source::Process(path.into());
     sim.changed(path);
-    sim.fetched(process.clone(), Fetched::Process(Ok(Process { file: file.clone(), lives: true })));
-    sim.fetched(process, Fetched::Process(Ok(Process { file, lives: false })));
+    let ran = Process { file: file.clone(), lives: true };
+    sim.fetched(Outcome::Process(path.into(), Ok(ran)));
+    sim.fetched(Outcome::Process(path.into(), Ok(Process { file, lives: false })));
     assert!(!sim.session("s").live);
     set_right(&mut sim);
     sim.hint("/r", "s", ClientFacts::default());
@@ -1309,8 +1312,8 @@ fn what_was_written_before_every_window_is_forgotten_and_read_anew_if_it_goes_on
         sim.reply(it, "nowhere", "claude-opus-4-8");
     }
     let file = SessionFile { session_id: SessionId::checked("idle"), ..SessionFile::default() };
-    let process = Fetched::Process(Ok(Process { file, lives: true }));
-    sim.fetched(Source::Process("/r/sessions/1.json".into()), process);
+    let process = Process { file, lives: true };
+    sim.fetched(Outcome::Process("/r/sessions/1.json".into(), Ok(process)));
     let known = |it: &State| it.files.keys().cloned().collect::<Vec<_>>();
     assert_eq!(known(&sim.state).len(), 2);
     let before = postcard::to_stdvec(&sim.state.checkpoint()).unwrap();
@@ -1324,7 +1327,7 @@ fn what_was_written_before_every_window_is_forgotten_and_read_anew_if_it_goes_on
     sim.effects.clear();
     sim.changed(&s);
     let job = sim.effects.iter().find_map(|it| match it {
-        Effect::Fetch(_, Job::Transcript(_, from)) => Some(from.is_none()),
+        Effect::Fetch(Job::Read(ReadJob::Transcript { from, .. })) => Some(from.is_none()),
         _ => None,
     });
     assert_eq!(job, Some(true), "from its beginning");

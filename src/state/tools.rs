@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use super::{Effect, Job, Settings, Source, State};
+use super::{Settings, State};
+use crate::fetch::job::Source;
 use crate::fetch::tool;
 use crate::plan::Urgency;
 use crate::store::schema;
@@ -20,7 +21,7 @@ pub(super) struct BlockTool {
     /// Whether something was used that it may not have counted.
     is_behind: bool,
     /// Whether a call of the tool that is configured now runs.
-    is_asked: bool,
+    pub(super) is_asked: bool,
 }
 
 impl BlockTool {
@@ -47,7 +48,7 @@ impl BlockTool {
 pub(super) struct Command {
     facts: schema::Command,
     /// When the command that is configured now was started last.
-    started: Option<Instant>,
+    pub(super) started: Option<Instant>,
 }
 
 impl State {
@@ -59,7 +60,7 @@ impl State {
         it.is_behind = true;
         // Once everything is read, every root is asked for.
         if self.is_scanned {
-            self.tools.want(&Source::Usage(root.to_owned()), Urgency::Settled, now.mono);
+            self.tools.want(&Source::Block(root.to_owned()), Urgency::Settled, now.mono);
         }
     }
 
@@ -106,7 +107,7 @@ impl State {
         }
         let is_behind = |it: &BlockTool| it.is_behind;
         for (path, root) in &self.roots {
-            let source = Source::Usage(path.clone());
+            let source = Source::Block(path.clone());
             let failed = self.failing.contains_key(&source) && self.tools.is_idle(&source);
             if failed && root.block_tool.as_ref().is_some_and(is_behind) {
                 self.tools.want(&source, Urgency::Settled, now.mono);
@@ -132,38 +133,10 @@ impl State {
         self.sessions.values().any(|it| it.is_of_interest())
     }
 
-    pub(super) fn start_tools(&mut self, now: Now) {
-        for source in self.tools.take_due(now.mono) {
-            match self.tool_job(&source, now) {
-                Some(job) => self.effects.push(Effect::Fetch(source, job)),
-                None => {
-                    self.tools.done(&source, true, now.mono);
-                    self.forget(&source);
-                }
-            }
-        }
-    }
-
-    fn tool_job(&mut self, source: &Source, now: Now) -> Option<Job> {
-        match source {
-            Source::Usage(root) => {
-                let tool = self.settings.block_tool.clone()?;
-                self.roots.get_mut(root)?.block_tool.as_mut()?.is_asked = true;
-                Some(Job::Usage(tool, root.clone()))
-            }
-            Source::Command(name) => {
-                let tool = self.settings.commands.get(name)?.clone();
-                self.commands.entry(name.clone()).or_default().started = Some(now.mono);
-                Some(Job::Command(tool))
-            }
-            other => unreachable!("{other:?} is no tool"),
-        }
-    }
-
     /// Whether what runs is what is configured now.
     pub(super) fn is_expected(&self, source: &Source) -> bool {
         match source {
-            Source::Usage(root) => {
+            Source::Block(root) => {
                 let root = self.roots.get(root);
                 root.and_then(|it| it.block_tool.as_ref()).is_some_and(|it| it.is_asked)
             }
@@ -178,7 +151,7 @@ impl State {
         root: &Path,
         found: Result<Option<schema::Block>, tool::Failure>,
     ) {
-        let source = Source::Usage(root.to_owned());
+        let source = Source::Block(root.to_owned());
         if !self.is_expected(&source) {
             return;
         }
@@ -229,7 +202,7 @@ impl State {
     pub(super) fn reload_tools(&mut self, before: &Settings, now: Now) {
         if before.block_tool != self.settings.block_tool {
             for root in self.roots.keys().cloned().collect::<Vec<_>>() {
-                self.forget(&Source::Usage(root.clone()));
+                self.forget(&Source::Block(root.clone()));
                 let Some(it) = self.roots.get_mut(&root) else { continue };
                 let block = it.block_tool.take().and_then(|it| it.block);
                 it.block_tool = self.settings.block_tool.as_ref().map(|_| BlockTool {

@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::barriers::Barrier;
-use super::{Effect, SessionKey, Source, State};
+use super::{Effect, SessionKey, State};
 use crate::fetch::claude;
 use crate::fetch::claude::transcript::TranscriptFacts;
+use crate::fetch::job::Source;
 use crate::fetch::tail::{Cursor, Tail};
 use crate::plan::Urgency;
 use crate::store::schema::SessionId;

@@ -35,7 +35,7 @@ fn story() -> Sim {
     sim.reply("/q/projects/p/c.jsonl", "/none", "model-of-nobody");
     sim.found_tree("/w/a", "/w/a");
     sim.found_tree("/w/b", "/w/b");
-    sim.fetched(Source::Tree("/none".into()), Fetched::Tree(None));
+    sim.fetched(Outcome::Tree("/none".into(), None));
     sim.changed("/r/projects/p/a");
     sim.changed("/r/projects/p/a/subagents");
     sim.changed("/r/projects/p/a/subagents/agent-1.jsonl");
@@ -53,8 +53,8 @@ fn story() -> Sim {
         name: Some("deploy".to_owned()),
         ..SessionFile::default()
     };
-    let process = Fetched::Process(Ok(Process { file, lives: true }));
-    sim.fetched(Source::Process("/r/sessions/42.json".into()), process);
+    let process = Process { file, lives: true };
+    sim.fetched(Outcome::Process("/r/sessions/42.json".into(), Ok(process)));
     let limit = |used_percentage, after_ms| {
         let resets_at_ms = sim.now.wall_ms + after_ms;
         Some(Limit { used_percentage, resets_at_ms, ..Limit::default() })
@@ -96,20 +96,20 @@ fn story() -> Sim {
         source: BlockSource::Ccusage,
         ..schema::Block::default()
     };
-    sim.fetched(Source::Usage("/r".into()), Fetched::Usage(Ok(Some(block))));
+    sim.fetched(Outcome::Block("/r".into(), Ok(Some(block))));
     let failed =
         || tool::Failure::Failed(exec::Failure::TimedOut { after: Duration::from_secs(35) });
-    sim.fetched(Source::Usage("/q".into()), Fetched::Usage(Err(failed())));
+    sim.fetched(Outcome::Block("/q".into(), Err(failed())));
     let facts = schema::Command {
         as_of_ms: sim.now.wall_ms,
         output: "0.42".to_owned(),
         ..schema::Command::default()
     };
-    sim.fetched(Source::Command("load".to_owned()), Fetched::Command(Ok(facts)));
-    sim.fetched(Source::Command("bad".to_owned()), Fetched::Command(Err(failed())));
+    sim.fetched(Outcome::Command("load".to_owned(), Ok(facts)));
+    sim.fetched(Outcome::Command("bad".to_owned(), Err(failed())));
     sim.changed("/r/projects/p/b.jsonl");
     let denied = io::Error::new(io::ErrorKind::PermissionDenied, "permission denied");
-    sim.fetched(transcript("/r/projects/p/b.jsonl"), Fetched::Transcript(Err(denied)));
+    sim.fetched(Outcome::Transcript("/r/projects/p/b.jsonl".into(), Err(denied)));
     sim.event(Event::Configured(Err("line 3, column 1: unknown key".to_owned())));
     sim.pass_ms(1000);
     sim.event(Event::Lost);

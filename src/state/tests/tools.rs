@@ -17,7 +17,7 @@ fn with_command(every_s: u64) -> Settings {
 }
 
 fn usage() -> Source {
-    Source::Usage("/r".into())
+    Source::Block("/r".into())
 }
 
 fn command() -> Source {
@@ -35,13 +35,13 @@ impl Sim {
         let end_ms = 1_795_000_000_000 + 2 * HOUR_MS;
         let source = BlockSource::Ccusage;
         let block = Block { cost_usd, as_of_ms, end_ms, source, ..Block::default() };
-        self.fetched(usage(), Fetched::Usage(Ok(Some(block))));
+        self.fetched(Outcome::Block("/r".into(), Ok(Some(block))));
     }
 
     fn ran(&mut self, output: &str) {
         let as_of_ms = self.now.wall_ms;
         let facts = schema::Command { as_of_ms, output: output.to_owned(), error: None };
-        self.fetched(command(), Fetched::Command(Ok(facts)));
+        self.fetched(Outcome::Command("load".to_owned(), Ok(facts)));
     }
 
     fn account(&self) -> schema::Usage {
@@ -99,7 +99,7 @@ fn the_tool_s_block_is_published_in_place_of_ours_and_never_ours_in_place_of_its
     let mut sim = Sim::configured(with_ccusage(), None);
     sim.list_root("/r", &["s"]);
     sim.reply("/r/projects/p/s.jsonl", "/w", "claude-opus-4-8");
-    sim.fetched(Source::Tree("/w".into()), Fetched::Tree(None));
+    sim.fetched(Outcome::Tree("/w".into(), None));
     assert_eq!(sim.n_published(), 1, "nobody waits for it");
     assert_eq!(sim.account().block, None);
     assert_eq!(sim.account().today.cost_usd, 5.0, "the rest is ours");
@@ -209,7 +209,7 @@ fn a_tool_that_fails_is_one_degraded_entry_and_asked_less_and_less() {
     };
     let mut waits = Vec::new();
     for _ in 0..4 {
-        sim.fetched(usage(), Fetched::Usage(Err(missing())));
+        sim.fetched(Outcome::Block("/r".into(), Err(missing())));
         let degraded = sim.snapshot().degraded;
         assert_eq!(degraded.len(), 1, "{degraded:?}");
         assert_eq!(degraded[0].source, "usage:/r");
@@ -235,7 +235,7 @@ fn a_tool_that_fails_is_one_degraded_entry_and_asked_less_and_less() {
     sim.append();
     sim.pass_ms(SECOND_MS);
     assert!(sim.fetches().contains(&usage()));
-    sim.fetched(usage(), Fetched::Usage(Err(timed_out())));
+    sim.fetched(Outcome::Block("/r".into(), Err(timed_out())));
     assert_eq!(sim.block(), Some((3.0, SECOND_MS)), "its last word stays, with its age");
     assert_eq!(sim.snapshot().degraded[0].reason, "timed out after 35 s");
 }
@@ -253,7 +253,7 @@ fn a_block_that_ended_is_asked_about_once_and_not_shown() {
         if sim.fetches().contains(&usage()) {
             n_calls += 1;
             assert_eq!(sim.block(), None);
-            sim.fetched(usage(), Fetched::Usage(Ok(None)));
+            sim.fetched(Outcome::Block("/r".into(), Ok(None)));
         }
         sim.asked_git("/w", "main");
         sim.effects.clear();
@@ -267,7 +267,7 @@ fn without_a_live_session_no_tool_wakes_us() {
         Settings { block_tool: Some(tool("ccusage", 0)), ..with_command(60) },
         None,
     ));
-    sim.fetched(usage(), Fetched::Usage(Err(timed_out())));
+    sim.fetched(Outcome::Block("/r".into(), Err(timed_out())));
     sim.ran("1");
     assert!(sim.state.tools.deadline().is_some());
     end(&mut sim, "s");
@@ -300,7 +300,7 @@ fn what_failed_while_nobody_was_there_is_said_and_tried_again_when_somebody_is()
     assert!(!sim.session("s").live);
     sim.pass_ms(200);
     assert!(sim.fetches().contains(&usage()));
-    sim.fetched(usage(), Fetched::Usage(Err(timed_out())));
+    sim.fetched(Outcome::Block("/r".into(), Err(timed_out())));
     assert_eq!(sim.snapshot().degraded.len(), 1);
     assert_eq!(sim.state.tools.deadline(), None);
     sim.pass_ms(HOUR_MS);
@@ -348,7 +348,7 @@ fn a_command_runs_while_a_session_lives_and_keeps_its_distance() {
         if sim.fetches().contains(&command()) {
             started_at.push(second);
             if started_at.len() == 2 {
-                sim.fetched(command(), Fetched::Command(Err(timed_out())));
+                sim.fetched(Outcome::Command("load".to_owned(), Err(timed_out())));
                 let load = sim.load().unwrap();
                 assert_eq!(load.output, "1", "what it printed last stays");
                 assert_eq!(load.error.as_deref(), Some("timed out after 35 s"));
@@ -422,7 +422,7 @@ fn a_cookie_waits_for_what_the_tool_has_not_counted_and_not_for_the_next_round()
     sim.asked_git("/w", "main");
     sim.asked_git("/w", "main");
     assert!(!is_acknowledged(&sim));
-    sim.fetched(usage(), Fetched::Usage(Err(timed_out())));
+    sim.fetched(Outcome::Block("/r".into(), Err(timed_out())));
     assert!(is_acknowledged(&sim), "a failing tool keeps nobody: {:?}", sim.state.barriers);
 }
 
@@ -488,7 +488,7 @@ fn who_looks_once_runs_each_tool_once() {
     let mut sim = Sim { state, now, effects };
     sim.list_root("/r", &["s", "t"]);
     sim.reply("/r/projects/p/s.jsonl", "/w", "claude-opus-4-8");
-    sim.fetched(Source::Tree("/w".into()), Fetched::Tree(None));
+    sim.fetched(Outcome::Tree("/w".into(), None));
     sim.list("/w", &[]);
     sim.list("/r/projects/p/s", &[]);
     sim.pass_ms(SECOND_MS);
@@ -496,7 +496,7 @@ fn who_looks_once_runs_each_tool_once() {
     sim.ran("1");
     sim.pass_ms(10 * SECOND_MS);
     sim.reply("/r/projects/p/t.jsonl", "/w", "claude-opus-4-8");
-    sim.fetched(Source::Tree("/w".into()), Fetched::Tree(None));
+    sim.fetched(Outcome::Tree("/w".into(), None));
     sim.list("/r/projects/p/t", &[]);
     assert!(sim.state.is_scanned);
     assert!(!sim.state.is_settled());
@@ -506,7 +506,7 @@ fn who_looks_once_runs_each_tool_once() {
     let fetches: Vec<_> = sim.fetches().into_iter().filter(Source::is_tool).collect();
     assert_eq!(fetches, [usage()], "the command has said what it says");
     assert!(!sim.state.is_settled());
-    sim.fetched(usage(), Fetched::Usage(Err(timed_out())));
+    sim.fetched(Outcome::Block("/r".into(), Err(timed_out())));
     assert!(sim.state.is_settled(), "it has nothing left to do");
     assert_eq!(sim.snapshot().degraded.len(), 1);
 }
@@ -521,7 +521,7 @@ fn a_root_s_tool_says_nothing_of_another_root() {
     sim.list_root("/q", &["t"]);
     sim.reply("/r/projects/p/s.jsonl", "/w", "claude-opus-4-8");
     sim.reply("/q/projects/p/t.jsonl", "/w", "claude-opus-4-8");
-    sim.fetched(Source::Tree("/w".into()), Fetched::Tree(None));
+    sim.fetched(Outcome::Tree("/w".into(), None));
     sim.pass_ms(200);
     assert_eq!(sim.fetches().iter().filter(|it| it.is_tool()).count(), 2);
     sim.said(4.0, 0);

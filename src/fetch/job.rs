@@ -1,0 +1,220 @@
+//! PURE. The vocabulary of fetching: what can be fetched, what a fetch needs to know, and what it
+//! found.
+//!
+//! A [`Job`] and its [`Outcome`] each carry the key of their [`Source`], so an outcome cannot be
+//! taken for that of another source.
+
+use std::cmp::Ordering;
+use std::ffi::OsStr;
+use std::io;
+use std::path::PathBuf;
+
+use super::claude::transcript::TranscriptFacts;
+use super::exec::{self, Limits};
+use super::git;
+use super::git::tree::WorkTree;
+use super::process::Process;
+use super::tail::{Cursor, Tail};
+use super::tool::{self, Tool};
+use crate::store::schema;
+
+/// What can be fetched. It is the key under which fetches are planned, and by which a failing one
+/// is named.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// The transcript at this path.
+    Transcript(PathBuf),
+    /// A client process's `sessions/<pid>.json`.
+    Process(PathBuf),
+    /// Where the working tree around this directory is.
+    Tree(PathBuf),
+    /// The git state of the working tree with this top directory.
+    Repo(PathBuf),
+    /// The active block of this config root, as another tool computes it.
+    Block(PathBuf),
+    /// The output of the user's command of this name.
+    Command(String),
+}
+
+impl Source {
+    /// Paths are compared as bytes: comparing them component by component took a third of a scan.
+    fn key(&self) -> (u8, &OsStr) {
+        match self {
+            Source::Transcript(path) => (0, path.as_os_str()),
+            Source::Process(path) => (1, path.as_os_str()),
+            Source::Tree(path) => (2, path.as_os_str()),
+            Source::Repo(path) => (3, path.as_os_str()),
+            Source::Block(path) => (4, path.as_os_str()),
+            Source::Command(name) => (5, OsStr::new(name)),
+        }
+    }
+
+    /// Whether fetching it runs a program, which needs the fetch lock.
+    pub fn is_program(&self) -> bool {
+        matches!(self, Source::Repo(_)) || self.is_tool()
+    }
+
+    /// Whether fetching it runs a program that the user configured.
+    pub fn is_tool(&self) -> bool {
+        matches!(self, Source::Block(_) | Source::Command(_))
+    }
+}
+
+impl Ord for Source {
+    fn cmp(&self, other: &Source) -> Ordering {
+        self.key().cmp(&other.key())
+    }
+}
+
+impl PartialOrd for Source {
+    fn partial_cmp(&self, other: &Source) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Source {
+    fn eq(&self, other: &Source) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for Source {}
+
+/// One fetch, with everything that it needs. Which of the two kinds it is decides which threads
+/// take it.
+#[derive(Clone, Debug)]
+pub enum Job {
+    Read(ReadJob),
+    Run(RunJob),
+}
+
+/// A fetch that only reads files.
+#[derive(Clone, Debug)]
+pub enum ReadJob {
+    /// Read the transcript on from where the last read ended, or from its beginning.
+    Transcript { path: PathBuf, from: Option<Box<(Cursor, TranscriptFacts)>> },
+    /// Read the process file, and check whether the process runs.
+    Process { path: PathBuf },
+    /// Find the working tree around `cwd`.
+    Tree { cwd: PathBuf },
+}
+
+/// A fetch that runs a program, under the fetch lock.
+#[derive(Clone, Debug)]
+pub enum RunJob {
+    /// Run `git status`.
+    Repo { tree: WorkTree, limits: Limits },
+    /// Run the tool that computes the active block of `root`.
+    Block { root: PathBuf, tool: Tool },
+    /// Run the user's command.
+    Command { name: String, tool: Tool },
+}
+
+/// What a fetch found, each with the key of its [`Source`].
+#[derive(Debug)]
+pub enum Outcome {
+    /// What was appended to the transcript.
+    Transcript(PathBuf, io::Result<Box<Tail>>),
+    /// What the process file says. One that is being rewritten may be unreadable for a moment.
+    Process(PathBuf, io::Result<Process>),
+    /// The working tree around a directory, and the directories in which its git facts change.
+    Tree(PathBuf, Option<(WorkTree, Vec<PathBuf>)>),
+    /// The working tree's state, and those directories again: new ones appear.
+    Repo(PathBuf, Result<schema::Repo, git::Failure>, Vec<PathBuf>),
+    /// The active block; `None` where the account has none.
+    Block(PathBuf, Result<Option<schema::Block>, tool::Failure>),
+    /// What the command printed.
+    Command(String, Result<schema::Command, tool::Failure>),
+}
+
+impl Job {
+    /// The source that this job fetches.
+    pub fn source(&self) -> Source {
+        match self {
+            Job::Read(ReadJob::Transcript { path, .. }) => Source::Transcript(path.clone()),
+            Job::Read(ReadJob::Process { path }) => Source::Process(path.clone()),
+            Job::Read(ReadJob::Tree { cwd }) => Source::Tree(cwd.clone()),
+            Job::Run(job) => job.source(),
+        }
+    }
+}
+
+impl ReadJob {
+    /// The outcome of this job when it could not be done at all. A working tree that could not be
+    /// looked for is not there.
+    pub fn failed(&self, err: io::Error) -> Outcome {
+        match self {
+            ReadJob::Transcript { path, .. } => Outcome::Transcript(path.clone(), Err(err)),
+            ReadJob::Process { path } => Outcome::Process(path.clone(), Err(err)),
+            ReadJob::Tree { cwd } => Outcome::Tree(cwd.clone(), None),
+        }
+    }
+}
+
+impl RunJob {
+    /// The source that this job fetches.
+    pub fn source(&self) -> Source {
+        match self {
+            RunJob::Repo { tree, .. } => Source::Repo(tree.top.clone()),
+            RunJob::Block { root, .. } => Source::Block(root.clone()),
+            RunJob::Command { name, .. } => Source::Command(name.clone()),
+        }
+    }
+
+    /// The outcome of this job when it could not be done at all.
+    pub fn failed(&self, err: io::Error) -> Outcome {
+        let failure = exec::Failure::Io(err);
+        match self {
+            RunJob::Repo { tree, .. } => {
+                let failure = git::Failure::Failed(failure);
+                Outcome::Repo(tree.top.clone(), Err(failure), Vec::new())
+            }
+            RunJob::Block { root, .. } => {
+                Outcome::Block(root.clone(), Err(tool::Failure::Failed(failure)))
+            }
+            RunJob::Command { name, .. } => {
+                Outcome::Command(name.clone(), Err(tool::Failure::Failed(failure)))
+            }
+        }
+    }
+}
+
+impl Outcome {
+    /// The source that was fetched.
+    pub fn source(&self) -> Source {
+        match self {
+            Outcome::Transcript(path, _) => Source::Transcript(path.clone()),
+            Outcome::Process(path, _) => Source::Process(path.clone()),
+            Outcome::Tree(cwd, _) => Source::Tree(cwd.clone()),
+            Outcome::Repo(top, ..) => Source::Repo(top.clone()),
+            Outcome::Block(root, _) => Source::Block(root.clone()),
+            Outcome::Command(name, _) => Source::Command(name.clone()),
+        }
+    }
+
+    /// Why the fetch failed, if it did. What is only missing, or unreadable for a moment, is not a
+    /// failure.
+    pub fn failure(&self) -> Option<String> {
+        match self {
+            Outcome::Transcript(_, Err(err)) if !is_gone(err) => Some(err.to_string()),
+            Outcome::Repo(_, Err(err), _) => Some(match err.hint() {
+                Some(hint) => format!("{err}; {hint}"),
+                None => err.to_string(),
+            }),
+            Outcome::Block(_, Err(err)) => Some(err.reason_of_block()),
+            Outcome::Command(_, Err(err)) => Some(err.to_string()),
+            Outcome::Transcript(..)
+            | Outcome::Process(..)
+            | Outcome::Tree(..)
+            | Outcome::Repo(..)
+            | Outcome::Block(..)
+            | Outcome::Command(..) => None,
+        }
+    }
+}
+
+/// Whether there is no file to read, now or later: nothing has that name, or something that is not
+/// a file.
+pub fn is_gone(err: &io::Error) -> bool {
+    matches!(err.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput)
+}
