@@ -11,7 +11,8 @@ use ccstatusd::display::{self, Source, Style, View, Watcher};
 use ccstatusd::fetch::claude::client;
 use ccstatusd::fetch::claude::transcript::{Fold, TranscriptFacts};
 use ccstatusd::fetch::git::porcelain;
-use ccstatusd::state::{Settings, State};
+use ccstatusd::state::State;
+use ccstatusd::state::settings::{Mode, Settings};
 use ccstatusd::store::schema::display::Depth;
 use ccstatusd::store::schema::{self, ClientFacts, RepoKey, Session, SessionId, Snapshot};
 use ccstatusd::store::snapshot;
@@ -127,10 +128,9 @@ pub(crate) fn snapshot(bytes: &[u8]) {
         config: Vec::new(),
         git_timeout: Config::default().git.timeout(),
         commands: BTreeMap::new(),
-        cookies: None,
     };
     let now = Now::read();
-    let (state, _) = State::new(settings, None, Some(&snapshot), now);
+    let (state, _) = State::new(Mode::Once, settings, Some(&snapshot), now);
     let again = state.snapshot(now);
     assert!(again.sessions.len() <= schema::MAX_SESSIONS);
     draw(&again, &ClientFacts::default());

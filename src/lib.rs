@@ -11,6 +11,7 @@ pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod display;
+mod engine;
 pub mod error;
 pub mod fetch;
 pub mod harmless;

@@ -11,10 +11,10 @@ use crossbeam_channel::RecvTimeoutError;
 use tracing::warn;
 
 use crate::cli::Environment;
-use crate::daemon::Engine;
+use crate::engine::{Engine, Role};
 use crate::error::{Error, Result};
 use crate::hints::{self, Cookie};
-use crate::state::Event;
+use crate::state::event::Event;
 use crate::store::StateDir;
 use crate::store::lock::FetchLock;
 use crate::store::schema::Snapshot;
@@ -118,30 +118,31 @@ fn look_once(
 ) -> Result<Snapshot> {
     dir.sweep();
     hints::sweep();
-    let lock = Arc::new(lock);
-    let mut engine = Engine::start(env, dir, None, Now::read())?;
-    engine.lend(&lock);
-    while !engine.state.is_settled() {
-        let deadline = engine.state.deadline().map_or(give_up_at, |it| it.min(give_up_at));
-        let event = match engine.results.recv_deadline(deadline) {
-            Ok(event) => event,
-            Err(RecvTimeoutError::Timeout) => Event::Deadline,
-            Err(RecvTimeoutError::Disconnected) => break,
-        };
+    let role = Role::Once { lock: Arc::new(lock) };
+    let mut engine = Engine::start(env, dir, role, Now::read())?;
+    let mut event = Event::Deadline;
+    loop {
         engine.handle(event)?;
+        match engine.published {
+            None => {}
+            Some(Ok(())) => return read(engine.dir()),
+            Some(Err(reason)) => {
+                return Err(Error::new("cannot publish the snapshot")
+                    .because(reason)
+                    .hint("is the disk full?"));
+            }
+        }
         if Now::read().mono >= give_up_at {
             return Err(Error::new(format!("cannot bring everything up to date in {PATIENCE:?}")));
         }
-    }
-    engine.publish(Now::read())?;
-    if engine.state.is_unsaved() {
-        engine.save();
-    }
-    match engine.published {
-        Some(Err(reason)) => {
-            Err(Error::new("cannot publish the snapshot").because(reason).hint("is the disk full?"))
-        }
-        _ => read(&engine.dir),
+        let deadline = engine.state().deadline().map_or(give_up_at, |at| at.min(give_up_at));
+        event = match engine.results.recv_deadline(deadline) {
+            Ok(event) => event,
+            Err(RecvTimeoutError::Timeout) => Event::Deadline,
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(Error::new("cannot go on without the threads that fetch"));
+            }
+        };
     }
 }
 

@@ -4,177 +4,238 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::{Effect, State};
 use crate::fetch::job::Source;
-use crate::plan::Urgency;
-use crate::time::Now;
 
+/// Those that wait, and the cookies that were answered.
 #[derive(Debug)]
-pub(super) struct Barrier {
-    /// Directories that may hold more to fetch are still being looked at.
-    pub(super) looking: bool,
-    /// Fetches to wait for, and how many of each: two where one runs that began too early.
-    pub(super) waiting: BTreeMap<Source, u8>,
-    /// The cookie; `None` for the first scan.
-    pub(super) cookie: Option<PathBuf>,
+pub(super) struct Barriers {
+    waiting: Vec<Barrier>,
+    /// Cookies whose removal, which is a change too, has not been reported.
+    answered: BTreeSet<PathBuf>,
+    /// Whether every transcript has been read once, so that sums are whole.
+    is_scanned: bool,
 }
 
-impl State {
-    /// A cookie appeared, or one that was answered is gone.
-    pub(super) fn cookie_changed(&mut self, path: &Path, now: Now) {
-        if !self.answered.remove(path) {
-            self.cookie(path, now);
+#[derive(Debug)]
+struct Barrier {
+    /// Directories that may hold more to fetch are still being listed.
+    is_looking: bool,
+    /// Fetches to wait for, and how many of each: two where one runs that began too early.
+    fetches: BTreeMap<Source, u8>,
+    kind: Kind,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Waits until all transcripts are read.
+    Scan,
+    /// Waits until everything is fetched, for the process that left this cookie.
+    Cookie(PathBuf),
+}
+
+/// What no longer waits.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Passed {
+    /// Every transcript has been read.
+    pub(super) is_scan: bool,
+    /// Cookies to answer.
+    pub(super) cookies: Vec<PathBuf>,
+}
+
+impl Barriers {
+    /// Those of a process that starts: the first scan waits.
+    pub(super) fn new() -> Barriers {
+        Barriers {
+            waiting: vec![Barrier::new(Kind::Scan)],
+            answered: BTreeSet::new(),
+            is_scanned: false,
         }
     }
 
-    /// These are there. Where events do not work, this is how they are found.
-    pub(super) fn cookies_listed(&mut self, there: &BTreeSet<PathBuf>, now: Now) {
-        self.answered.retain(|it| there.contains(it));
-        for path in there {
-            if self.answered.contains(path) {
-                // Whoever had the answer and was killed did not remove it: so the next one does.
-                self.effects.push(Effect::Acknowledge(path.clone()));
-            } else {
-                self.cookie(path, now);
-            }
+    /// Everything is read anew: sums are not whole until that is done.
+    pub(super) fn scan_again(&mut self) {
+        self.is_scanned = false;
+        self.waiting.push(Barrier::new(Kind::Scan));
+    }
+
+    /// Whether every transcript has been read, so that sums are whole.
+    pub(super) fn is_scanned(&self) -> bool {
+        self.is_scanned
+    }
+
+    /// Something changed where cookies are left. Returns whether that is a new cookie, which waits
+    /// from now on, and not the removal of one that was answered.
+    pub(super) fn cookie_changed(&mut self, path: &Path) -> bool {
+        !self.answered.remove(path) && self.add_cookie(path)
+    }
+
+    /// Cookies are there. Returns the new ones, which wait from now on, and those that were answered
+    /// already: the process that left one may have been killed before it could remove it.
+    pub(super) fn cookies_listed(&mut self, there: &BTreeSet<PathBuf>) -> (usize, Vec<PathBuf>) {
+        self.answered.retain(|path| there.contains(path));
+        let new = there.difference(&self.answered).cloned().collect::<Vec<_>>();
+        let n_new = new.iter().filter(|path| self.add_cookie(path)).count();
+        (n_new, self.answered.iter().cloned().collect())
+    }
+
+    fn add_cookie(&mut self, path: &Path) -> bool {
+        let kind = Kind::Cookie(path.to_owned());
+        if self.waiting.iter().any(|barrier| barrier.kind == kind) {
+            return false;
+        }
+        self.waiting.push(Barrier::new(kind));
+        true
+    }
+
+    /// Whether any cookie waits.
+    pub(super) fn has_cookie(&self) -> bool {
+        self.waiting.iter().any(|barrier| barrier.kind != Kind::Scan)
+    }
+
+    /// A fetch ended. Returns which barriers waited for it and do so no longer, for
+    /// [`Barriers::add`].
+    pub(super) fn fetched(&mut self, source: &Source) -> Vec<usize> {
+        let barriers = self.waiting.iter_mut().enumerate();
+        barriers.filter_map(|(nth, barrier)| barrier.fetched(source).then_some(nth)).collect()
+    }
+
+    /// Lets these barriers wait for more fetches: what the one that ended led to.
+    pub(super) fn add(&mut self, barriers: &[usize], fetches: &[(Source, u8)]) {
+        for nth in barriers {
+            self.waiting[*nth].add(fetches);
         }
     }
 
-    fn cookie(&mut self, path: &Path, now: Now) {
-        if self.barriers.iter().any(|it| it.cookie.as_deref() == Some(path)) {
-            return;
-        }
-        // What changed in working trees shows nowhere, and the answer must include it.
-        let tops: BTreeSet<_> = self
-            .sessions
-            .values()
-            .filter(|it| it.is_live)
-            .filter_map(|it| it.repo.clone())
-            .collect();
-        for top in tops {
-            self.want_repo(&top, Urgency::Now, now);
-        }
-        let looks = self.places.look_at_unwatched();
-        self.effects.extend(looks);
-        self.confirm_usage(now);
-        self.is_dirty = true;
-        let cookie = Some(path.to_owned());
-        self.barriers.push(Barrier { looking: true, waiting: BTreeMap::new(), cookie });
-    }
-
-    /// A fetch ended. What it led to is waited for as well: the rest of a transcript that is read
-    /// in parts, the working tree of a session that is new in it, and the first facts of that. Not
-    /// more: a transcript that is written to all the time must not hold anybody up.
-    pub(super) fn passed(&mut self, source: &Source, has_more: bool) {
-        let passed: Vec<_> = self.barriers.iter_mut().map(|it| it.passed(source)).collect();
-        if !passed.contains(&true) {
-            return;
-        }
-        let (first_tree, first_repo) = (Source::Tree(PathBuf::new()), Source::Repo(PathBuf::new()));
-        let is_new = |top: &Path| self.repos.get(top).is_some_and(|it| it.took.is_zero());
-        let rest = has_more.then(|| self.reads.pending(source..=source)).into_iter().flatten();
-        let led_to: Vec<(Source, u8)> = match source {
-            Source::Transcript(_) | Source::Process(_) => {
-                let trees = self.reads.pending(&first_tree..&first_repo);
-                let tools = self.tools.pending(..);
-                rest.chain(trees).chain(tools).map(|(it, n)| (it.clone(), n)).collect()
-            }
-            Source::Tree(_) => {
-                let repos = self.execs.pending(&first_repo..);
-                let is_new = |it: &Source| matches!(it, Source::Repo(top) if is_new(top));
-                repos.filter(|(it, _)| is_new(it)).map(|(it, n)| (it.clone(), n)).collect()
-            }
-            Source::Repo(_) | Source::Block(_) | Source::Command(_) => return,
-        };
-        for (barrier, _) in self.barriers.iter_mut().zip(passed).filter(|(_, passed)| *passed) {
-            for (it, n_fetches) in &led_to {
-                if barrier.awaits(it) {
-                    barrier.waiting.entry(it.clone()).or_insert(*n_fetches);
-                }
-            }
-        }
-    }
-
-    /// A source is of no interest any more, so nobody waits for it: but for the fetch that runs,
-    /// where one does.
-    pub(super) fn forget(&mut self, source: &Source) {
-        let is_running = self.plan_of(source).forget(source);
-        self.release(source, is_running);
-        self.is_dirty |= self.failing.remove(source).is_some();
-    }
-
-    /// What does not end soon, or not at all, nobody waits for.
+    /// Nobody waits for this source any more; but for the fetch that runs, where one does.
     pub(super) fn release(&mut self, source: &Source, is_running: bool) {
-        for barrier in &mut self.barriers {
-            match barrier.waiting.get_mut(source) {
+        for barrier in &mut self.waiting {
+            match barrier.fetches.get_mut(source) {
                 Some(left) if is_running => *left = 1,
-                Some(_) => _ = barrier.waiting.remove(source),
+                Some(_) => _ = barrier.fetches.remove(source),
                 None => {}
             }
         }
     }
 
-    pub(super) fn pass_barriers(&mut self, now: Now) {
-        if self.places.outstanding == 0 {
-            for barrier in self.barriers.iter_mut().filter(|it| it.looking) {
-                barrier.looking = false;
-                let pending = self.reads.pending(..).chain(self.execs.pending(..));
-                let pending = pending.chain(self.tools.pending(..));
-                let awaited =
-                    pending.filter(|(it, _)| barrier.awaits(it) && !self.given_up.contains(it));
-                barrier.waiting = awaited.map(|(it, n)| (it.clone(), n)).collect();
+    /// No listing is awaited: from now on barriers wait for these fetches, if they have been waiting
+    /// for listings until now.
+    pub(super) fn listed_all<'a>(&mut self, pending: impl Fn() -> Vec<(&'a Source, u8)>) {
+        for barrier in self.waiting.iter_mut().filter(|barrier| barrier.is_looking) {
+            barrier.is_looking = false;
+            let awaited = pending().into_iter().filter(|(source, _)| barrier.awaits(source));
+            barrier.fetches = awaited.map(|(source, n)| (source.clone(), n)).collect();
+        }
+    }
+
+    /// Takes out those that wait for nothing. Cookies also wait for the configuration to be read.
+    pub(super) fn take_passed(&mut self, is_configured: bool) -> Passed {
+        let mut passed = Passed::default();
+        self.waiting.retain(|barrier| {
+            let is_done = !barrier.is_looking && barrier.fetches.is_empty();
+            match &barrier.kind {
+                Kind::Scan if is_done => passed.is_scan = true,
+                Kind::Cookie(path) if is_done && is_configured => passed.cookies.push(path.clone()),
+                Kind::Scan | Kind::Cookie(_) => return true,
             }
-        }
-        let (passed, rest): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.barriers).into_iter().partition(|it| {
-                let is_configured = it.cookie.is_none() || !self.configuration.is_awaited();
-                !it.looking && it.waiting.is_empty() && is_configured
-            });
-        self.barriers = rest;
-        if passed.iter().any(|it| it.cookie.is_some()) {
-            self.publish_now(now);
-        }
-        for barrier in passed {
-            match barrier.cookie {
-                None => {
-                    self.is_scanned = true;
-                    self.want_blocks(now);
-                    if self.watcher.is_none() {
-                        self.print_latest(now);
-                    }
-                    self.is_dirty = true;
-                    self.next_publish = None;
-                }
-                Some(cookie) => {
-                    self.answered.insert(cookie.clone());
-                    self.effects.push(Effect::Acknowledge(cookie));
-                }
-            }
-        }
-        if self.barriers.iter().any(|it| it.cookie.is_some()) {
-            self.tools.hurry(now.mono);
-        }
+            false
+        });
+        self.is_scanned |= passed.is_scan;
+        self.answered.extend(passed.cookies.iter().cloned());
+        passed
     }
 }
 
 impl Barrier {
-    pub(super) fn first_scan() -> Barrier {
-        Barrier { looking: true, waiting: BTreeMap::new(), cookie: None }
+    fn new(kind: Kind) -> Barrier {
+        Barrier { is_looking: true, fetches: BTreeMap::new(), kind }
     }
 
-    /// The first scan is of transcripts; a slow repository or tool does not hold it up.
+    /// The scan is of transcripts: a slow repository or tool does not hold it up.
     fn awaits(&self, source: &Source) -> bool {
-        self.cookie.is_some() || !source.is_program()
+        self.kind != Kind::Scan || !source.is_program()
     }
 
-    /// A fetch ended. Says whether this barrier waited for it, and does so no longer.
-    fn passed(&mut self, source: &Source) -> bool {
-        let Some(left) = self.waiting.get_mut(source) else { return false };
+    fn add(&mut self, fetches: &[(Source, u8)]) {
+        for (source, n_fetches) in fetches {
+            if self.awaits(source) {
+                self.fetches.entry(source.clone()).or_insert(*n_fetches);
+            }
+        }
+    }
+
+    /// A fetch ended. Returns whether this barrier waited for it, and does so no longer.
+    fn fetched(&mut self, source: &Source) -> bool {
+        let Some(left) = self.fetches.get_mut(source) else { return false };
         *left -= 1;
         if *left > 0 {
             return false;
         }
-        self.waiting.remove(source);
+        self.fetches.remove(source);
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: &str = "/sync/a";
+
+    fn transcript() -> Source {
+        Source::Transcript("/t".into())
+    }
+
+    fn repo() -> Source {
+        Source::Repo("/w".into())
+    }
+
+    /// After a first scan of nothing.
+    fn scanned() -> Barriers {
+        let mut barriers = Barriers::new();
+        assert_eq!(barriers.take_passed(true), Passed::default(), "directories are being listed");
+        barriers.listed_all(Vec::new);
+        assert!(barriers.take_passed(true).is_scan && barriers.is_scanned());
+        barriers
+    }
+
+    #[test]
+    fn the_scan_waits_for_transcripts_and_a_cookie_for_everything() {
+        let mut barriers = Barriers::new();
+        assert!(barriers.cookie_changed(A.as_ref()));
+        let (transcript, repo) = (transcript(), repo());
+        barriers.listed_all(|| vec![(&transcript, 1), (&repo, 2)]);
+        assert_eq!(barriers.fetched(&transcript), [0, 1]);
+        assert_eq!(barriers.take_passed(true), Passed { is_scan: true, cookies: Vec::new() });
+        assert_eq!(barriers.fetched(&repo), [0; 0], "that call began too early");
+        assert_eq!(barriers.fetched(&repo), [0]);
+        assert_eq!(barriers.take_passed(false), Passed::default(), "the configuration is read");
+        assert_eq!(barriers.take_passed(true).cookies, [Path::new(A)]);
+    }
+
+    #[test]
+    fn what_a_fetch_leads_to_is_waited_for_as_well() {
+        let mut barriers = scanned();
+        barriers.cookie_changed(A.as_ref());
+        let transcript = transcript();
+        barriers.listed_all(|| vec![(&transcript, 1)]);
+        let waited = barriers.fetched(&transcript);
+        barriers.add(&waited, &[(repo(), 1)]);
+        assert_eq!(barriers.take_passed(true), Passed::default());
+        barriers.release(&repo(), false);
+        assert_eq!(barriers.take_passed(true).cookies, [Path::new(A)]);
+    }
+
+    #[test]
+    fn the_removal_of_an_answered_cookie_is_not_a_cookie() {
+        let mut barriers = scanned();
+        assert!(barriers.cookie_changed(A.as_ref()));
+        assert!(!barriers.cookie_changed(A.as_ref()), "it waits already");
+        barriers.listed_all(Vec::new);
+        assert_eq!(barriers.take_passed(true).cookies, [Path::new(A)]);
+        let there = BTreeSet::from([A.into()]);
+        assert_eq!(barriers.cookies_listed(&there), (0, vec![A.into()]), "answered again");
+        assert!(!barriers.cookie_changed(A.as_ref()));
+        assert!(barriers.cookie_changed(A.as_ref()), "another process has the same number");
+        assert!(barriers.has_cookie());
     }
 }

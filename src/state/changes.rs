@@ -3,29 +3,30 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use super::limits::Limits;
-use super::places::Purpose;
-use super::tools::BlockTool;
-use super::{Effect, RESCAN_SPACING, Root, SessionKey, State};
+use super::State;
+use super::directories::Purpose;
+use super::event::Effect;
+use super::sessions::SessionKey;
 use crate::fetch::claude;
+use crate::fetch::job::Source;
 use crate::plan::Urgency;
 use crate::store::schema::SessionId;
 use crate::time::Now;
-use crate::usage::ledger::{Ledger, REACH_MS};
 use crate::watch::{Entry, EntryKind, Found, Listing};
 
 impl State {
+    /// Something changed at this path.
     pub(super) fn changed(&mut self, path: &Path, now: Now) {
-        if self.places.contains(path) {
+        if self.directories.contains(path) {
             // It was removed, renamed or made anew.
-            let look = self.places.look(path);
+            let look = self.directories.look(path);
             self.effects.push(look);
         }
-        for (path, purpose) in self.places.concerns(path) {
+        for (path, purpose) in self.directories.concerns(path) {
             match purpose {
                 Purpose::Await(missing) => {
                     if missing.starts_with(&path) {
-                        self.awaited(&missing);
+                        self.appeared(&missing);
                     }
                 }
                 Purpose::Root => self.root_entry(&path),
@@ -40,39 +41,28 @@ impl State {
                 },
                 Purpose::Processes { root } => self.want_process(&root, &path, now),
                 Purpose::Git { top } => {
-                    if self.repos.get(&top).is_some_and(|it| it.tree.matters(&path)) {
+                    if self.repos.matters(&top, &path) {
                         self.want_repo(&top, Urgency::Settled, now);
                     }
                 }
                 Purpose::NoRepo { cwd } => self.init(&cwd, &path, now),
-                Purpose::Cookies => self.cookie_changed(&path, now),
+                Purpose::Cookies => {
+                    if self.sources.cookie_changed(&path) {
+                        self.cookie_came(now);
+                    }
+                }
                 Purpose::Config => {
                     if self.settings.config.contains(&path) {
-                        self.configuration_changed(now);
+                        self.configuration.changed(now);
                     }
                 }
             }
         }
     }
 
-    pub(super) fn lost(&mut self, now: Now) {
-        let rested = self.last_rescan.map(|it| it + RESCAN_SPACING);
-        self.next_rescan = Some(rested.map_or(now.mono, |it| it.max(now.mono)));
-    }
-
-    pub(super) fn rescan(&mut self, now: Now) {
-        (self.next_rescan, self.last_rescan) = (None, Some(now.mono));
-        if let Some(watcher) = &mut self.watcher {
-            watcher.rescans += 1;
-        }
-        self.effects.push(Effect::Rebuild);
-        let looks = self.places.look_at_all(|_| true);
-        self.effects.extend(looks);
-        self.is_dirty = true;
-    }
-
+    /// A directory was listed.
     pub(super) fn listed(&mut self, listing: Listing, now: Now) {
-        let (purposes, looks) = self.places.listed(&listing);
+        let (purposes, looks) = self.directories.listed(&listing);
         self.effects.extend(looks);
         let dir = listing.dir;
         match listing.found {
@@ -81,28 +71,29 @@ impl State {
                     self.listed_for(purpose, &dir, &entries, now);
                 }
             }
-            // It may have come back since, and then the next listing says so.
-            Found::Missing { .. } if self.places.is_looked_at(&dir) => {}
+            // It may have come back since, and then the next listing shows it.
+            Found::Missing { .. } if self.directories.is_looked_at(&dir) => {}
             Found::Missing { nearest } => {
                 for purpose in purposes {
                     self.missing(purpose, &dir, &nearest, now);
                 }
             }
             Found::NotADirectory => {
-                let leave = self.places.leave(|it, purpose| it == dir && *purpose != Purpose::Root);
+                let leave =
+                    self.directories.leave(|it, purpose| it == dir && *purpose != Purpose::Root);
                 self.effects.extend(leave);
             }
             // Its reason is in the snapshot.
-            Found::Unreadable(_) => self.is_dirty = true,
+            Found::Unreadable(_) => self.publication.mark(),
         }
-        self.schedule_poll(now);
+        self.directories.schedule_poll(self.sessions.is_any_live(), now.mono);
     }
 
     fn listed_for(&mut self, purpose: Purpose, dir: &Path, entries: &[Entry], now: Now) {
         match purpose {
             Purpose::Await(missing) => {
-                if entries.iter().any(|it| missing.starts_with(&it.path)) {
-                    self.awaited(&missing);
+                if entries.iter().any(|entry| missing.starts_with(&entry.path)) {
+                    self.appeared(&missing);
                 }
             }
             Purpose::Root => {
@@ -111,27 +102,27 @@ impl State {
                 }
             }
             Purpose::Projects { root } => {
-                for entry in entries.iter().filter(|it| it.kind == EntryKind::Dir) {
+                for entry in entries.iter().filter(|entry| entry.kind == EntryKind::Dir) {
                     self.observe(&entry.path, Purpose::Project { root: root.clone() });
                 }
             }
             Purpose::Project { root } => {
-                let folders = entries.iter().filter(|it| it.kind == EntryKind::Dir);
-                for folder in folders.filter(|it| it.path.parent() == Some(dir)) {
-                    self.seen_folder(&root, &folder.path);
+                let folders = entries.iter().filter(|entry| entry.kind == EntryKind::Dir);
+                for folder in folders.filter(|folder| folder.path.parent() == Some(dir)) {
+                    self.session_folder_listed(&root, &folder.path);
                 }
-                self.seen(&root, entries, now);
-                self.check_vanished(dir, entries, now);
+                self.transcripts_listed(&root, entries, now);
+                self.want_missing(dir, entries, now);
             }
             Purpose::Agents { root, session } => {
-                self.seen(&root, entries, now);
-                for entry in entries.iter().filter(|it| it.kind == EntryKind::Dir) {
+                self.transcripts_listed(&root, entries, now);
+                for entry in entries.iter().filter(|entry| entry.kind == EntryKind::Dir) {
                     self.agents_folder(&root, &session, &entry.path);
                 }
             }
             Purpose::Processes { root } => {
-                let known = self.processes.keys().filter(|it| it.starts_with(dir)).cloned();
-                let found = entries.iter().map(|it| it.path.clone());
+                let known = self.sessions.process_files(dir).cloned();
+                let found = entries.iter().map(|entry| entry.path.clone());
                 for path in known.chain(found).collect::<BTreeSet<_>>() {
                     self.want_process(&root, &path, now);
                 }
@@ -143,29 +134,34 @@ impl State {
                 }
             }
             Purpose::Cookies => {
-                let there = entries.iter().filter(|it| it.kind == EntryKind::Other);
-                self.cookies_listed(&there.map(|it| it.path.clone()).collect(), now);
+                let sockets = entries.iter().filter(|entry| entry.kind == EntryKind::Other);
+                let there = sockets.map(|entry| entry.path.clone()).collect();
+                let (n_new, answered) = self.sources.cookies_listed(&there);
+                self.effects.extend(answered.into_iter().map(Effect::Acknowledge));
+                if n_new > 0 {
+                    self.cookie_came(now);
+                }
             }
-            Purpose::Config => self.configuration_changed(now),
+            Purpose::Config => self.configuration.changed(now),
         }
     }
 
-    pub(super) fn missing(&mut self, purpose: Purpose, dir: &Path, nearest: &Path, now: Now) {
+    fn missing(&mut self, purpose: Purpose, dir: &Path, nearest: &Path, now: Now) {
         match purpose {
             Purpose::Root => self.observe(nearest, Purpose::Await(dir.to_owned())),
             Purpose::Config => {
                 self.observe(nearest, Purpose::Await(dir.to_owned()));
-                self.configuration_changed(now);
+                self.configuration.changed(now);
             }
             Purpose::Await(target) => {
-                let leave = self.places.leave(|it, why| {
-                    it == dir && matches!(why, Purpose::Await(it) if *it == target)
+                let leave = self.directories.leave(|it, purpose| {
+                    it == dir && matches!(purpose, Purpose::Await(of) if *of == target)
                 });
                 self.effects.extend(leave);
                 self.observe(nearest, Purpose::Await(target));
             }
             Purpose::Project { .. } | Purpose::Agents { .. } => {
-                self.check_vanished(dir, &[], now);
+                self.want_missing(dir, &[], now);
                 self.leave(dir);
             }
             Purpose::Processes { .. } => {
@@ -173,72 +169,76 @@ impl State {
                 self.leave(dir);
             }
             Purpose::Git { top } => self.git_dir_missing(&top, dir, now),
-            // They will be seen in what they are in.
+            // They will be seen in the directory that they are in.
             Purpose::Projects { .. } | Purpose::NoRepo { .. } => self.leave(dir),
             // Without its state directory the watcher ends when it publishes next.
-            Purpose::Cookies => self.is_dirty = true,
+            Purpose::Cookies => self.publication.mark(),
         }
     }
 
     pub(super) fn observe(&mut self, dir: &Path, purpose: Purpose) {
-        let effect = self.places.observe(dir, purpose);
+        let effect = self.directories.observe(dir, purpose);
         self.effects.extend(effect);
     }
 
     fn leave(&mut self, dir: &Path) {
-        let leave = self.places.leave_dir(dir);
+        let leave = self.directories.leave_dir(dir);
         self.effects.extend(leave);
     }
 
-    fn awaited(&mut self, target: &Path) {
-        let leave =
-            self.places.leave(|_, purpose| matches!(purpose, Purpose::Await(it) if it == target));
+    /// What was missing may be there now.
+    fn appeared(&mut self, target: &Path) {
+        let leave = self
+            .directories
+            .leave(|_, purpose| matches!(purpose, Purpose::Await(of) if of == target));
         self.effects.extend(leave);
-        let look = self.places.look(target);
+        let look = self.directories.look(target);
         self.effects.push(look);
     }
 
-    pub(super) fn add_root(&mut self, root: &Path, now: Now) {
-        let mut ledger = Ledger::new(self.settings.prices.clone());
-        ledger.forget_before(now.wall_ms - REACH_MS);
-        let root_state = Root {
-            ledger,
-            limits: Limits::new(),
-            as_of_ms: now.wall_ms,
-            skipped_lines: 0,
-            recalled: None,
-            block_tool: self.settings.block_tool.as_ref().map(|_| BlockTool::default()),
-        };
-        self.roots.entry(root.to_owned()).or_insert(root_state);
-        self.observe(root, Purpose::Root);
+    /// A process left a cookie: it is answered when everything is up to date.
+    fn cookie_came(&mut self, now: Now) {
+        // Changes in working trees show nowhere, and the answer must include them.
+        let live = self.sessions.of_interest().filter(|session| session.is_live);
+        for top in live.filter_map(|session| session.repo.clone()).collect::<BTreeSet<_>>() {
+            self.want_repo(&top, Urgency::Now, now);
+        }
+        let looks = self.directories.look_at_unwatched();
+        self.effects.extend(looks);
+        self.confirm_usage(now);
+        self.publication.mark();
     }
 
     fn root_entry(&mut self, path: &Path) {
         let Some(root) = path.parent().map(Path::to_owned) else { return };
-        match path.file_name().and_then(|it| it.to_str()) {
+        match path.file_name().and_then(|name| name.to_str()) {
             Some(claude::PROJECTS) => self.observe(path, Purpose::Projects { root }),
             Some(claude::PROCESSES) => self.observe(path, Purpose::Processes { root }),
             _ => {}
         }
     }
 
-    /// A folder beside the transcripts is that of a session. Only of one that lives it is watched.
-    fn seen_folder(&mut self, root: &Path, path: &Path) {
-        let name = path.file_name().and_then(|it| it.to_str());
-        let Some(session) = name.and_then(SessionId::checked) else { return };
-        self.session_folders.insert(path.to_owned());
-        let key = SessionKey { id: session, root: root.to_owned() };
-        if self.sessions.get(&key).is_some_and(|it| it.is_live) {
+    fn want_process(&mut self, root: &Path, path: &Path, now: Now) {
+        if let Some(claude::Place::Process(_)) = claude::place(root, path) {
+            self.sources.want(&Source::Process(path.to_owned()), Urgency::Now, now);
+        }
+    }
+
+    /// A folder beside the transcripts is a session's. It is only watched while the session lives.
+    fn session_folder_listed(&mut self, root: &Path, path: &Path) {
+        let Some(id) = session_named_by(path) else { return };
+        self.transcripts.add_folder(path);
+        let key = SessionKey { id, root: root.to_owned() };
+        if self.sessions.get(&key).is_some_and(|session| session.is_live) {
             let SessionKey { root, id: session } = key;
             self.observe(path, Purpose::Agents { root, session });
         }
     }
 
-    /// A new folder beside the transcripts is that of a session which starts a subagent.
+    /// A new folder beside the transcripts belongs to a session that starts a subagent.
     fn session_folder(&mut self, root: &Path, path: &Path) {
-        let name = path.file_name().and_then(|it| it.to_str());
-        if let Some(session) = name.and_then(SessionId::checked) {
-            self.session_folders.insert(path.to_owned());
+        if let Some(session) = session_named_by(path) {
+            self.transcripts.add_folder(path);
             self.observe(path, Purpose::Agents { root: root.to_owned(), session });
         }
     }
@@ -249,4 +249,8 @@ impl State {
             self.observe(path, purpose);
         }
     }
+}
+
+fn session_named_by(folder: &Path) -> Option<SessionId> {
+    SessionId::checked(folder.file_name()?.to_str()?)
 }

@@ -7,15 +7,16 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::places::Purpose;
-use super::report::SHOWN_MS;
-use super::transcripts::{File, session_of};
-use super::{Effect, State};
+use super::State;
+use super::directories::Purpose;
+use super::event::Effect;
+use super::sessions::is_shown_since;
+use super::transcripts::File;
 use crate::fetch::claude;
 use crate::fetch::claude::transcript::TranscriptFacts;
 use crate::fetch::tail::Cursor;
 use crate::time::Now;
-use crate::usage::ledger::{Ledger, REACH_MS};
+use crate::usage::ledger::Ledger;
 use crate::usage::prices::Prices;
 use crate::watch::Stamp;
 
@@ -49,48 +50,41 @@ struct SavedFile<'a, T> {
 }
 
 impl State {
-    /// What a later process can go on from. Nothing is due to be kept then.
-    pub fn checkpoint(&mut self) -> Checkpoint<'_, (&Cursor, &TranscriptFacts)> {
-        self.unsaved = None;
+    /// What a later process can go on from.
+    pub fn checkpoint(&self) -> Checkpoint<'_, (&Cursor, &TranscriptFacts)> {
         let files = |root: &Path| {
-            let files = self.files.iter().filter(|(_, it)| it.root == root);
-            let saved = files.filter_map(|(path, it)| {
+            let saved = self.transcripts.of_root(root).filter_map(|(path, file)| {
                 Some(SavedFile {
                     path: path.to_str()?.into(),
-                    stamp: it.stamp,
-                    found: (it.cursor.as_ref()?, &it.facts),
+                    stamp: file.stamp,
+                    found: (file.cursor.as_ref()?, &file.facts),
                 })
             });
             saved.collect()
         };
-        let roots = self.roots.iter().filter_map(|(path, it)| {
+        let roots = self.accounts.ledgers().filter_map(|(path, ledger)| {
             Some(SavedRoot {
                 path: path.to_str()?.into(),
-                ledger: Cow::Borrowed(&it.ledger),
+                ledger: Cow::Borrowed(ledger),
                 files: files(path),
             })
         });
         Checkpoint { prices: fingerprint(&self.settings.prices), roots: roots.collect() }
     }
 
-    /// Whether a checkpoint would say something new.
-    pub fn is_unsaved(&self) -> bool {
-        self.unsaved.is_some()
-    }
-
-    /// The first looks that follow from what an earlier process kept; they take about as long as
-    /// taking over the rest.
+    /// The first looks that follow from what an earlier process kept. They take about as long as
+    /// [`State::restore`].
     pub fn foresee(&mut self, checkpoint: &Checkpoint<'_, Found>) -> Vec<Effect> {
         for saved in &checkpoint.roots {
             let root = Path::new(&*saved.path);
-            if !self.roots.contains_key(root) {
+            if !self.accounts.contains(root) {
                 continue;
             }
-            let folders = saved.files.iter().filter_map(|it| {
-                let mut folders = Path::new(&*it.path).ancestors();
-                folders.find(|it| it.parent().and_then(Path::parent) == Some(root))
+            let folders = saved.files.iter().filter_map(|file| {
+                let mut folders = Path::new(&*file.path).ancestors();
+                folders.find(|folder| folder.parent().and_then(Path::parent) == Some(root))
             });
-            // One of them may be gone meanwhile, and no listing of another one says so.
+            // One of them may be gone meanwhile, and no listing of another one shows that.
             for folder in folders.map(Path::as_os_str).collect::<BTreeSet<_>>() {
                 self.observe(Path::new(folder), Purpose::Project { root: root.to_owned() });
             }
@@ -110,39 +104,31 @@ impl State {
     }
 
     fn restore_root(&mut self, saved: SavedRoot<'_, Found>, now: Now) {
-        let path = Path::new(&*saved.path);
-        let Some(root) = self.roots.get_mut(path) else { return };
-        if saved.ledger.is_ahead(now.wall_ms) {
-            return;
-        }
-        root.ledger = saved.ledger.into_owned().restored(self.settings.prices.clone());
-        root.ledger.forget_before(now.wall_ms - REACH_MS);
-        for file in saved.files {
-            self.restore_file(path, file, now);
+        let root = Path::new(&*saved.path);
+        if self.accounts.restore(root, saved.ledger, &self.settings.prices, now) {
+            for file in saved.files {
+                self.restore_file(root, file, now);
+            }
         }
     }
 
-    fn restore_file(&mut self, root_path: &Path, saved: SavedFile<'_, Found>, now: Now) {
+    fn restore_file(&mut self, root: &Path, saved: SavedFile<'_, Found>, now: Now) {
         let path = Path::new(&*saved.path);
-        let Some(place) = claude::place(root_path, path) else { return };
-        let Some(root) = self.roots.get_mut(root_path) else { return };
+        let Some(place) = claude::place(root, path) else { return };
+        let Some(id) = self.accounts.file(root, path) else { return };
         let (cursor, facts) = saved.found;
-        let mut file = File::new(&mut root.ledger, root_path, path, place);
-        file.session = file.session.or_else(|| session_of(&facts));
-        file.stamp = saved.stamp;
-        if file.is_old(now) && !file.key().is_some_and(|it| self.sessions.contains_key(&it)) {
-            root.ledger.retire_file(file.id);
+        let file = File::new(root, place, id).restored(saved.stamp, cursor, facts, now);
+        let is_known = || file.key().is_some_and(|key| self.sessions.get(&key).is_some());
+        if file.is_old(now) && !is_known() {
+            self.accounts.retire_file(root, id, 0);
             return;
         }
-        root.skipped_lines += facts.skipped_lines;
-        file.cursor = Some(cursor);
-        file.facts = facts.not_after(now.wall_ms);
-        let grew_ms = file.stamp.map_or(0, |it| it.modified_ms);
-        let grew_ms = grew_ms.min(file.facts.last_line_ms.unwrap_or(i64::MAX)).min(now.wall_ms);
-        self.files.insert(path.into(), file);
-        let key = self.join_session(path, grew_ms);
-        // The others neither live nor show.
-        if let Some(key) = key.filter(|_| now.wall_ms - grew_ms < SHOWN_MS) {
+        self.accounts.add_skipped_lines(root, file.facts.skipped_lines);
+        let appended_ms = file.appended_ms(now);
+        self.transcripts.insert(path, file);
+        let key = self.join_session(path, appended_ms);
+        // The others neither live nor are in snapshots.
+        if let Some(key) = key.filter(|_| is_shown_since(appended_ms, now)) {
             self.refresh_session(&key, now);
         }
     }

@@ -1,12 +1,11 @@
-//! PURE. The configuration while we run: it is read again when it changes, and one that is broken
-//! changes nothing but that it is said to be.
+//! PURE. When the configuration is read again. An invalid one changes nothing, except that
+//! snapshots say so.
 
-use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::places::Purpose;
-use super::{Effect, STUCK, Settings, State};
+use super::sources::STUCK_AFTER;
+use super::text;
 use crate::store::schema::Degraded;
 use crate::time::Now;
 use crate::watch::SILENT;
@@ -19,94 +18,106 @@ const SETTLES: Debounce =
 /// What is known of the configuration file.
 #[derive(Debug, Default)]
 pub(super) struct Configuration {
-    /// It changed, and is not read yet.
+    /// It changed, and is not being read yet.
     changed: Option<Window>,
-    /// It is being read. Whoever hangs on it is not asked again.
-    is_read: bool,
-    /// Until then that is waited for.
+    /// A thread reads it. While that thread hangs no other is started.
+    is_reading: bool,
+    /// When that thread counts as hung.
     give_up_at: Option<Instant>,
-    /// Since when and why it makes no sense.
-    broken: Option<(i64, String)>,
+    /// Since when (Unix milliseconds) and why it cannot be used.
+    invalid: Option<(i64, String)>,
 }
 
 impl Configuration {
-    /// Whether what it says now will be known soon.
-    pub(super) fn is_awaited(&self) -> bool {
-        self.deadline().is_some()
+    /// It may have changed.
+    pub(super) fn changed(&mut self, now: Now) {
+        self.changed.get_or_insert(Window::open(now.mono)).add(now.mono);
     }
 
-    /// When it is to be read, or else is not waited for any more.
-    pub(super) fn deadline(&self) -> Option<Instant> {
-        if self.is_read { self.give_up_at } else { self.changed.map(|it| it.deadline(SETTLES)) }
+    /// Whether what it says now will be known soon.
+    pub(super) fn is_awaited(&self) -> bool {
+        self.due().is_some()
+    }
+
+    /// When [`Configuration::on_time`] is to be called.
+    pub(super) fn due(&self) -> Option<Instant> {
+        if self.is_reading {
+            return self.give_up_at;
+        }
+        self.changed.map(|window| window.deadline(SETTLES))
+    }
+
+    /// Its time has come: it is to be read, or the thread that reads it hangs.
+    pub(super) fn on_time(&mut self, now: Now) -> Due {
+        if self.is_reading {
+            self.give_up_at = None;
+            return Due::Hangs { has_changed: self.fails(SILENT.to_owned(), now) };
+        }
+        self.changed = None;
+        self.is_reading = true;
+        self.give_up_at = Some(now.mono + STUCK_AFTER);
+        Due::Read
+    }
+
+    /// It was read, and is valid. Returns whether it was not before.
+    pub(super) fn read_valid(&mut self) -> bool {
+        (self.is_reading, self.give_up_at) = (false, None);
+        self.invalid.take().is_some()
+    }
+
+    /// It was read, and is invalid for this reason. Returns whether that is news.
+    pub(super) fn read_invalid(&mut self, reason: String, now: Now) -> bool {
+        (self.is_reading, self.give_up_at) = (false, None);
+        self.fails(reason, now)
+    }
+
+    fn fails(&mut self, reason: String, now: Now) -> bool {
+        let invalid = self.invalid.get_or_insert((now.wall_ms, String::new()));
+        let is_news = invalid.1 != reason;
+        invalid.1 = reason;
+        is_news
+    }
+
+    /// Why it cannot be used, as snapshots say it. `path` is where it is.
+    pub(super) fn degraded(&self, path: Option<&Path>) -> Option<Degraded> {
+        let (since_ms, reason) = self.invalid.clone()?;
+        let source = format!("config:{}", path.map(text::of).unwrap_or_default());
+        Some(Degraded { source, since_ms, reason, next_try_ms: None })
     }
 }
 
-impl State {
-    /// Observes where the configuration is, and where links to it lead.
-    pub(super) fn observe_configuration(&mut self) {
-        let dirs = self.settings.config.iter().filter_map(|it| it.parent());
-        let dirs: BTreeSet<PathBuf> = dirs.map(PathBuf::from).collect();
-        let leave =
-            self.places.leave(|dir, purpose| *purpose == Purpose::Config && !dirs.contains(dir));
-        self.effects.extend(leave);
-        for dir in dirs {
-            self.observe(&dir, Purpose::Config);
-        }
-    }
+/// What to do now that its time has come.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Due {
+    /// Read it.
+    Read,
+    /// Nothing: the thread that reads it hangs. `has_changed` says whether that is news.
+    Hangs { has_changed: bool },
+}
 
-    /// Whether what the configuration says now will be known soon.
-    pub fn is_configuring(&self) -> bool {
-        self.configuration.is_awaited()
-    }
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::span;
 
-    pub(super) fn configuration_changed(&mut self, now: Now) {
-        match &mut self.configuration.changed {
-            Some(it) => it.add(now.mono),
-            None => self.configuration.changed = Some(Window::open(now.mono)),
-        }
-    }
-
-    pub(super) fn read_configuration(&mut self, now: Now) {
-        if self.configuration.deadline().is_none_or(|it| it > now.mono) {
-            return;
-        }
-        if self.configuration.is_read {
-            self.configuration.give_up_at = None;
-            self.configuration_fails(SILENT.to_owned(), now);
-        } else {
-            self.configuration.changed = None;
-            self.configuration.is_read = true;
-            self.configuration.give_up_at = Some(now.mono + STUCK);
-            self.effects.push(Effect::Configure);
-        }
-    }
-
-    /// It was read: what it says, or what is wrong with it.
-    pub(super) fn configured(&mut self, read: Result<Box<Settings>, String>, now: Now) {
-        (self.configuration.is_read, self.configuration.give_up_at) = (false, None);
-        match read {
-            // It is looked at now and then, and says what it said.
-            Ok(settings) if self.configuration.broken.is_none() && *settings == self.settings => {}
-            Ok(settings) => {
-                self.configuration.broken = None;
-                self.reload(*settings, now);
-            }
-            Err(reason) => self.configuration_fails(reason, now),
-        }
-    }
-
-    fn configuration_fails(&mut self, reason: String, now: Now) {
-        let broken = self.configuration.broken.get_or_insert((now.wall_ms, String::new()));
-        if broken.1 != reason {
-            broken.1 = reason;
-            self.is_dirty = true;
-        }
-    }
-
-    pub(super) fn broken_configuration(&self) -> Option<Degraded> {
-        let (since_ms, reason) = self.configuration.broken.clone()?;
-        let path = self.settings.config.first().map(|it| super::report::text(it));
-        let source = format!("config:{}", path.unwrap_or_default());
-        Some(Degraded { source, since_ms, reason, next_try_ms: None })
+    #[test]
+    fn it_is_read_once_it_is_quiet_and_not_while_it_is_being_read() {
+        let (mut configuration, zero) = (Configuration::default(), Now::read());
+        let at = |ms| Now { mono: zero.mono + span(ms), wall_ms: zero.wall_ms + ms };
+        assert!(!configuration.is_awaited());
+        configuration.changed(at(0));
+        configuration.changed(at(50));
+        assert_eq!(configuration.due(), Some(at(150).mono));
+        assert_eq!(configuration.on_time(at(150)), Due::Read);
+        configuration.changed(at(200));
+        assert_eq!(configuration.due(), Some(at(10_150).mono), "it waits for the thread");
+        assert_eq!(configuration.on_time(at(10_150)), Due::Hangs { has_changed: true });
+        assert!(!configuration.is_awaited(), "no other thread is to hang");
+        assert_eq!(configuration.degraded(None).unwrap().reason, SILENT);
+        assert!(configuration.read_invalid("line 1".to_owned(), at(20_000)));
+        assert!(!configuration.read_invalid("line 1".to_owned(), at(20_001)));
+        assert_eq!(configuration.degraded(None).unwrap().since_ms, at(10_150).wall_ms);
+        assert!(configuration.is_awaited(), "it changed since");
+        assert!(configuration.read_valid() && !configuration.read_valid());
     }
 }

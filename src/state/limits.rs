@@ -18,7 +18,7 @@ const LEAST_PERCENT: f64 = 1.0;
 
 /// The limits of one account.
 #[derive(Clone, Debug)]
-pub(super) struct Limits {
+pub(super) struct ObservedLimits {
     five_hour: Window,
     seven_day: Window,
     spend_limit: Window,
@@ -32,11 +32,11 @@ struct Window {
     seen: Option<(Limit, Limit)>,
 }
 
-impl Limits {
+impl ObservedLimits {
     /// Nothing is known yet.
-    pub(super) fn new() -> Limits {
+    pub(super) fn new() -> ObservedLimits {
         let window = |length_ms| Window { length_ms, seen: None };
-        Limits {
+        ObservedLimits {
             five_hour: window(Some(5 * HOUR_MS)),
             seven_day: window(Some(7 * DAY_MS)),
             spend_limit: window(None),
@@ -131,8 +131,8 @@ mod tests {
         Now { wall_ms: NOW + after_ms, ..Now::read() }
     }
 
-    fn limits(observations: &[(i64, f64, i64)]) -> Limits {
-        let mut limits = Limits::new();
+    fn limits(observations: &[(i64, f64, i64)]) -> ObservedLimits {
+        let mut limits = ObservedLimits::new();
         for &(at_ms, used_percentage, resets_in_ms) in observations {
             let limit =
                 Limit { used_percentage, resets_at_ms: NOW + resets_in_ms, ..Limit::default() };
@@ -181,7 +181,9 @@ mod tests {
 
     #[test]
     fn the_newest_observation_of_a_window_counts_until_it_ends() {
-        let used = |it: &Limits, at: i64| it.report(now(at)).five_hour.map(|it| it.used_percentage);
+        let used = |it: &ObservedLimits, at: i64| {
+            it.report(now(at)).five_hour.map(|it| it.used_percentage)
+        };
         let told_late = limits(&[(-MINUTE_MS, 50.0, HOUR_MS), (-HOUR_MS, 20.0, HOUR_MS)]);
         assert_eq!(used(&told_late, 0), Some(50.0));
         let corrected = limits(&[(0, 30.0, HOUR_MS), (0, 40.0, HOUR_MS)]);

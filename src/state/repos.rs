@@ -1,227 +1,227 @@
-//! PURE. Repositories: where sessions work, and when git is asked.
+//! PURE. Repositories: what git last said of each working tree, and how old that may be.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::places::Purpose;
-use super::{SessionKey, State};
 use crate::fetch::git;
 use crate::fetch::git::tree::WorkTree;
-use crate::fetch::job::Source;
-use crate::plan::Urgency;
 use crate::store::schema;
 use crate::time::Now;
 
-/// Somebody looks: git facts older than this are fetched again, then twice this, up to the second.
-const GLANCE: (Duration, Duration) = (Duration::from_secs(2), Duration::from_secs(30));
+/// When a display requests a line, git facts older than this are fetched again …
+const REFRESH_AFTER: Duration = Duration::from_secs(2);
+/// … then after twice that, and so on up to this, while git says the same.
+const MAX_REFRESH_AFTER: Duration = Duration::from_secs(30);
+/// Such requests may use one part in this many of the time.
+const REFRESH_SHARE: u32 = 100;
 
-#[derive(Debug)]
-pub(super) struct Repo {
-    pub(super) tree: WorkTree,
-    pub(super) facts: schema::Repo,
-    pub(super) dirs: BTreeSet<PathBuf>,
-    /// How old its facts may be when somebody looks.
-    pub(super) glance: Duration,
-    pub(super) started: Option<Instant>,
-    pub(super) took: Duration,
+/// All working trees that sessions work in, by their top directories.
+#[derive(Debug, Default)]
+pub(super) struct Repos {
+    repos: BTreeMap<PathBuf, Repo>,
+    /// What an earlier process published of working trees that have not been found yet.
+    recalled: BTreeMap<PathBuf, schema::Repo>,
 }
 
-impl State {
-    pub(super) fn tree(&mut self, cwd: &Path, found: Option<(WorkTree, Vec<PathBuf>)>, now: Now) {
-        let top = found.as_ref().map(|(tree, _)| tree.top.clone());
-        for session in self.sessions.values_mut().filter(|it| it.is_of_interest()) {
-            if session.cwd.as_deref() == Some(cwd) && session.repo != top {
-                session.repo.clone_from(&top);
-                self.is_dirty = true;
-            }
-        }
-        self.leave_repos();
-        let leave = self.places.leave(|_, purpose| {
-            found.is_some() && matches!(purpose, Purpose::NoRepo { cwd: it } if it == cwd)
-        });
-        self.effects.extend(leave);
-        let Some((tree, dirs)) = found else {
-            if self.is_cwd(cwd) {
-                self.observe(cwd, Purpose::NoRepo { cwd: cwd.to_owned() });
-            }
-            return;
-        };
+#[derive(Debug)]
+struct Repo {
+    tree: WorkTree,
+    facts: schema::Repo,
+    /// The directories inside `.git` that are observed.
+    dirs: BTreeSet<PathBuf>,
+    /// How old its facts may be when a display requests a line.
+    refresh_after: Duration,
+    /// When the call of git began that runs.
+    started: Option<Instant>,
+    /// How long the last call took.
+    took: Duration,
+}
+
+impl Repos {
+    /// A working tree was found. Returns whether it is a new one, or another than before.
+    pub(super) fn found(&mut self, tree: WorkTree) -> bool {
         let top = tree.top.clone();
-        let is_new = self.repos.get(&top).is_none_or(|it| it.tree != tree);
-        if is_new {
-            let known = self.repos.remove(&top).map(|it| it.facts);
-            let facts = known.or_else(|| self.recalled_repos.remove(&top)).unwrap_or_default();
-            let repo = Repo {
-                tree,
-                facts,
-                dirs: BTreeSet::new(),
-                glance: GLANCE.0,
-                started: None,
-                took: Duration::ZERO,
-            };
-            self.repos.insert(top.clone(), repo);
+        if self.repos.get(&top).is_some_and(|repo| repo.tree == tree) {
+            return false;
         }
-        self.observe_git(&top, dirs);
-        if is_new {
-            // The looks at its directories that were just asked for want the same, as what changed
-            // before them was not reported: so it waits for them. Who looks once has none.
-            let looks = self.watcher.is_some();
-            self.want_repo(&top, if looks { Urgency::Settled } else { Urgency::Now }, now);
-        }
-    }
-
-    fn observe_git(&mut self, top: &Path, dirs: Vec<PathBuf>) {
-        if self.watcher.is_none() {
-            // Who looks once would only ask git twice.
-            return;
-        }
-        let is_used = self.is_used(top);
-        let Some(repo) = self.repos.get_mut(top) else { return };
-        let dirs: BTreeSet<_> = if is_used { dirs.into_iter().collect() } else { BTreeSet::new() };
-        if repo.dirs == dirs {
-            return;
-        }
-        let leave = self.places.leave(|dir, purpose| {
-            matches!(purpose, Purpose::Git { top: it } if it == top) && !dirs.contains(dir)
-        });
-        self.effects.extend(leave);
-        repo.dirs.clone_from(&dirs);
-        for dir in dirs {
-            self.observe(&dir, Purpose::Git { top: top.to_owned() });
-        }
-    }
-
-    /// A directory of git's is gone, and perhaps the repository with it.
-    pub(super) fn git_dir_missing(&mut self, top: &Path, dir: &Path, now: Now) {
-        let leave = self.places.leave(|it, purpose| {
-            it == dir && matches!(purpose, Purpose::Git { top: it } if it == top)
-        });
-        self.effects.extend(leave);
-        let Some(repo) = self.repos.get_mut(top) else { return };
-        // Observed anew when it is back.
-        repo.dirs.remove(dir);
-        if repo.tree.git_dir == dir || repo.tree.common_dir == dir {
-            self.want_trees(top, now);
-        } else {
-            self.want_repo(top, Urgency::Settled, now);
-        }
-    }
-
-    /// Something changed where a session works that has no repository, or in its `.git`.
-    pub(super) fn init(&mut self, cwd: &Path, path: &Path, now: Now) {
-        let is_dot_git = path == cwd.join(".git");
-        if is_dot_git {
-            // It is a repository when its files are there.
-            self.observe(path, Purpose::NoRepo { cwd: cwd.to_owned() });
-        }
-        if is_dot_git || path.parent() != Some(cwd) {
-            self.reads.want(&Source::Tree(cwd.to_owned()), Urgency::Settled, now.mono);
-        }
-    }
-
-    /// Finds the repositories anew of the sessions that work in this one.
-    fn want_trees(&mut self, top: &Path, now: Now) {
-        let sessions = self.sessions.values();
-        let cwds: BTreeSet<_> = sessions
-            .filter(|it| it.is_of_interest() && it.repo.as_deref() == Some(top))
-            .filter_map(|it| it.cwd.clone())
-            .collect();
-        for cwd in cwds {
-            self.reads.want(&Source::Tree(cwd), Urgency::Settled, now.mono);
-        }
-    }
-
-    fn is_cwd(&self, dir: &Path) -> bool {
-        self.sessions.values().any(|it| it.is_of_interest() && it.cwd.as_deref() == Some(dir))
-    }
-
-    pub(super) fn is_used(&self, top: &Path) -> bool {
-        self.sessions.values().any(|it| it.is_of_interest() && it.repo.as_deref() == Some(top))
-    }
-
-    /// Stops watching repositories in which no session lives.
-    pub(super) fn leave_repos(&mut self) {
-        let unused: Vec<_> = self.repos.keys().filter(|it| !self.is_used(it)).cloned().collect();
-        for top in unused {
-            self.observe_git(&top, Vec::new());
-            self.forget(&Source::Repo(top));
-        }
-        let used: BTreeSet<_> = self
-            .sessions
-            .values()
-            .filter(|it| it.is_of_interest())
-            .filter_map(|it| it.cwd.clone())
-            .collect();
-        let leave = self
-            .places
-            .leave(|_, purpose| matches!(purpose, Purpose::NoRepo { cwd } if !used.contains(cwd)));
-        self.effects.extend(leave);
-    }
-
-    /// The session did something, and what it does may have changed its files.
-    pub(super) fn touch_repo(&mut self, key: &SessionKey, now: Now) {
-        let Some(session) = self.sessions.get(key).filter(|it| it.is_live) else { return };
-        match (&session.repo, &session.cwd) {
-            (Some(top), _) => {
-                let top = top.clone();
-                self.want_repo(&top, Urgency::Settled, now);
-            }
-            // `git init` may have been what it did.
-            (None, Some(cwd)) => {
-                self.reads.want(&Source::Tree(cwd.clone()), Urgency::Settled, now.mono);
-            }
-            (None, None) => {}
-        }
-    }
-
-    /// Somebody looks at the session. What changed in the working tree shows nowhere else, so git
-    /// is asked again where its answer is old; less and less often while it stays the same.
-    pub(super) fn glance(&mut self, key: &SessionKey, now: Now) {
-        let top = self.sessions.get(key).and_then(|it| it.repo.clone());
-        let Some((top, repo)) = top.and_then(|it| Some((it.clone(), self.repos.get(&it)?))) else {
-            return self.touch_repo(key, now);
+        let known = self.repos.remove(&top).map(|repo| repo.facts);
+        let facts = known.or_else(|| self.recalled.remove(&top)).unwrap_or_default();
+        let repo = Repo {
+            tree,
+            facts,
+            dirs: BTreeSet::new(),
+            refresh_after: REFRESH_AFTER,
+            started: None,
+            took: Duration::ZERO,
         };
-        // At most one part in a hundred of the time.
-        let least = repo.glance.max(repo.took * 99);
-        let age = now.wall_ms - repo.facts.as_of_ms;
-        // From the future, since the clock was set back: nobody knows how old that is.
-        if age < 0 || age >= i64::try_from(least.as_millis()).unwrap_or(i64::MAX) {
-            self.want_repo(&top, Urgency::Now, now);
-        }
+        self.repos.insert(top, repo);
+        true
     }
 
-    pub(super) fn want_repo(&mut self, top: &Path, urgency: Urgency, now: Now) {
-        if self.is_used(top) {
-            self.execs.want(&Source::Repo(top.to_owned()), urgency, now.mono);
+    /// The directories in which its git facts change are these. Returns all of
+    /// them where that is a change: they are observed from now on, and no others.
+    pub(super) fn set_dirs(&mut self, top: &Path, dirs: Vec<PathBuf>) -> Option<BTreeSet<PathBuf>> {
+        let repo = self.repos.get_mut(top)?;
+        let dirs: BTreeSet<_> = dirs.into_iter().collect();
+        if repo.dirs == dirs {
+            return None;
         }
+        repo.dirs.clone_from(&dirs);
+        Some(dirs)
     }
 
-    pub(super) fn asked_git(
+    /// One of these directories is gone; it is observed anew when it is back. Returns whether the
+    /// repository itself may be gone with it; `None` for an unknown working tree.
+    pub(super) fn dir_missing(&mut self, top: &Path, dir: &Path) -> Option<bool> {
+        let repo = self.repos.get_mut(top)?;
+        repo.dirs.remove(dir);
+        Some(repo.tree.git_dir == dir || repo.tree.common_dir == dir)
+    }
+
+    /// Whether a change of this file may change what git says.
+    pub(super) fn matters(&self, top: &Path, path: &Path) -> bool {
+        self.repos.get(top).is_some_and(|repo| repo.tree.matters(path))
+    }
+
+    /// A call of git starts. Returns the working tree to ask about; `None` for an unknown one.
+    pub(super) fn started(&mut self, top: &Path, now: Now) -> Option<WorkTree> {
+        let repo = self.repos.get_mut(top)?;
+        repo.started = Some(now.mono);
+        Some(repo.tree.clone())
+    }
+
+    /// A call of git ended. A failed one keeps what git said before. Returns whether the working
+    /// tree is known.
+    pub(super) fn answered(
         &mut self,
         top: &Path,
         found: Result<schema::Repo, git::Failure>,
-        dirs: Vec<PathBuf>,
         now: Now,
-    ) {
-        self.is_dirty = true;
-        let Some(repo) = self.repos.get_mut(top) else { return };
+    ) -> bool {
+        let Some(repo) = self.repos.get_mut(top) else { return false };
         if let Some(started) = repo.started.take() {
             repo.took = now.mono - started;
         }
         match found {
             Ok(facts) => {
                 let before = schema::Repo { as_of_ms: facts.as_of_ms, ..repo.facts.clone() };
-                repo.glance =
-                    if before == facts { (repo.glance * 2).min(GLANCE.1) } else { GLANCE.0 };
+                repo.refresh_after = match before == facts {
+                    true => (repo.refresh_after * 2).min(MAX_REFRESH_AFTER),
+                    false => REFRESH_AFTER,
+                };
                 repo.facts = facts;
-                self.observe_git(top, dirs);
             }
-            Err(failure) => {
-                repo.facts.error = Some(failure.to_string());
-                // Perhaps it is no repository any more, or another one.
-                self.want_trees(top, now);
-            }
+            Err(failure) => repo.facts.error = Some(failure.to_string()),
         }
+        true
+    }
+
+    /// Whether git has not answered yet for this working tree.
+    pub(super) fn is_new(&self, top: &Path) -> bool {
+        self.repos.get(top).is_some_and(|repo| repo.took.is_zero())
+    }
+
+    /// A display requests a line: whether git is to be asked again. What changed in the working tree
+    /// shows nowhere else. `None` for an unknown working tree.
+    pub(super) fn is_old(&self, top: &Path, now: Now) -> Option<bool> {
+        let repo = self.repos.get(top)?;
+        let least = repo.refresh_after.max(repo.took * (REFRESH_SHARE - 1));
+        let age_ms = now.wall_ms - repo.facts.as_of_ms;
+        // From the future, since the clock was set back: nobody knows how old that is.
+        Some(age_ms < 0 || age_ms >= i64::try_from(least.as_millis()).unwrap_or(i64::MAX))
+    }
+
+    /// What git last said, to this process or an earlier one.
+    pub(super) fn facts(&self, top: &Path) -> Option<&schema::Repo> {
+        let known = self.repos.get(top).map(|repo| &repo.facts);
+        known.or_else(|| self.recalled.get(top))
+    }
+
+    pub(super) fn tops(&self) -> impl Iterator<Item = &PathBuf> {
+        self.repos.keys()
+    }
+
+    /// Takes over what an earlier process published.
+    pub(super) fn recall(&mut self, repos: impl Iterator<Item = (PathBuf, schema::Repo)>) {
+        self.recalled = repos.collect();
+    }
+
+    /// Drops working trees that no session works in.
+    pub(super) fn retain(&mut self, used: &BTreeSet<PathBuf>) {
+        self.repos.retain(|top, _| used.contains(top));
+        self.recalled.retain(|top, _| used.contains(top));
+    }
+
+    /// When git said what it said, for a clock that was set back.
+    pub(super) fn times(&mut self) -> impl Iterator<Item = &mut i64> {
+        let known = self.repos.values_mut().map(|repo| &mut repo.facts.as_of_ms);
+        known.chain(self.recalled.values_mut().map(|facts| &mut facts.as_of_ms))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::time::span;
+
+    const TOP: &str = "/w";
+
+    fn tree(git_dir: &str) -> WorkTree {
+        WorkTree {
+            top: TOP.into(),
+            git_dir: git_dir.into(),
+            common_dir: git_dir.into(),
+            bare: false,
+        }
+    }
+
+    fn facts(branch: &str, now: Now) -> schema::Repo {
+        let branch = Some(branch.to_owned());
+        schema::Repo { as_of_ms: now.wall_ms, branch, ..schema::Repo::default() }
+    }
+
+    #[test]
+    fn another_repository_in_the_same_place_keeps_facts_until_git_answers() {
+        let (mut repos, now, top) = (Repos::default(), Now::read(), Path::new(TOP));
+        repos.recall([(TOP.into(), facts("recalled", now))].into_iter());
+        assert_eq!(repos.facts(top).unwrap().branch.as_deref(), Some("recalled"));
+        assert!(repos.found(tree("/w/.git")) && !repos.found(tree("/w/.git")));
+        repos.answered(top, Ok(facts("main", now)), now);
+        assert!(repos.found(tree("/elsewhere")));
+        assert_eq!(repos.facts(top).unwrap().branch.as_deref(), Some("main"));
+        repos.retain(&BTreeSet::new());
+        assert_eq!(repos.facts(top), None);
+    }
+
+    #[test]
+    fn facts_grow_old_less_fast_while_they_stay_the_same_and_a_call_is_slow() {
+        let (mut repos, zero, top) = (Repos::default(), Now::read(), Path::new(TOP));
+        repos.found(tree("/w/.git"));
+        let later = |ms| Now { mono: zero.mono + span(ms), wall_ms: zero.wall_ms + ms };
+        let is_old = |repos: &Repos, after_ms| repos.is_old(top, later(after_ms)).unwrap();
+        repos.answered(top, Ok(facts("main", zero)), zero);
+        assert!(!is_old(&repos, 1_999) && is_old(&repos, 2_000));
+        repos.answered(top, Ok(facts("main", zero)), zero);
+        assert!(!is_old(&repos, 3_999) && is_old(&repos, 4_000));
+        repos.started(top, zero);
+        assert!(repos.is_new(top));
+        repos.answered(top, Ok(facts("other", zero)), later(1_000));
+        assert!(!repos.is_new(top));
+        assert!(!is_old(&repos, 98_999) && is_old(&repos, 99_000), "a hundredth of the time");
+        assert!(is_old(&repos, -1), "the clock was set back");
+        assert_eq!(repos.is_old(Path::new("/unknown"), zero), None);
+    }
+
+    #[test]
+    fn directories_are_observed_anew_when_they_change_or_were_missing() {
+        let (mut repos, top) = (Repos::default(), Path::new(TOP));
+        repos.found(tree("/w/.git"));
+        let dirs = || vec![PathBuf::from("/w/.git"), "/w/.git/refs".into()];
+        assert_eq!(repos.set_dirs(top, dirs()).unwrap().len(), 2);
+        assert_eq!(repos.set_dirs(top, dirs()), None);
+        assert_eq!(repos.dir_missing(top, Path::new("/w/.git/refs")), Some(false));
+        assert_eq!(repos.dir_missing(top, Path::new("/w/.git")), Some(true));
+        assert!(repos.set_dirs(top, dirs()).is_some());
     }
 }

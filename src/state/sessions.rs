@@ -1,258 +1,516 @@
-//! PURE. Sessions: which live, where they work, and what the client said of them.
+//! PURE. Sessions: which live, where they work, and what the client reported of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use super::places::Purpose;
-use super::report::is_shown;
-use super::{CONFIRM, POLL, SessionKey, State, TICK};
-use crate::fetch::claude;
 use crate::fetch::claude::client::SessionFile;
 use crate::fetch::claude::transcript::TranscriptFacts;
-use crate::fetch::job::Source;
 use crate::fetch::process::Process;
-use crate::plan::Urgency;
-use crate::store::schema::{ClientFacts, SessionId};
-use crate::time::{MINUTE_MS, Now};
+use crate::store::schema::{self, ClientFacts, CostSource, MAX_SESSIONS, SessionId};
+use crate::time::{DAY_MS, MINUTE_MS, Now};
+use crate::usage::ledger::REACH_MS;
 
 /// Without a process to look at, a session lives this long after its last sign of life.
 const LINGER_MS: i64 = 30 * MINUTE_MS;
-/// What the client said counts for this long after, though the transcript has news since: the
-/// display that will bring the client's own news is being drawn.
+/// What the client reported counts for this long after, though the transcript has news since: the
+/// display that will bring the client's own news is just being drawn.
 const CLIENT_LEAD_MS: i64 = 2 * MINUTE_MS;
+/// Sessions are in snapshots for this long after their last sign of life.
+const SHOWN_MS: i64 = DAY_MS;
+/// Ended sessions in a snapshot: some of those that the user may resume.
+const MAX_ENDED: usize = 32;
 
-/// Roots that clients may bring: some test suites make a new one for every test.
-const MAX_ROOTS: usize = 16;
+/// Names a session. It belongs to a root: two accounts may hold copies of one transcript.
+///
+/// Compared by ids first: paths compare slowly, and those of two roots begin alike.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct SessionKey {
+    pub(super) id: SessionId,
+    pub(super) root: PathBuf,
+}
 
+/// All sessions.
+#[derive(Debug, Default)]
+pub(super) struct Sessions {
+    sessions: BTreeMap<SessionKey, Session>,
+    /// Those that snapshots show, and maybe some that they no longer do: few, out of years of
+    /// sessions.
+    shown: BTreeSet<SessionKey>,
+    /// Every process file, and the session that it names.
+    processes: BTreeMap<PathBuf, (SessionKey, Process)>,
+}
+
+/// One session.
 #[derive(Debug, Default)]
 pub(super) struct Session {
     pub(super) transcript: Option<PathBuf>,
+    /// The transcripts of its subagents.
     pub(super) agents: BTreeSet<PathBuf>,
+    /// The file of the process that it runs in.
     pub(super) process: Option<Box<SessionFile>>,
-    /// Large, and of thousands of sessions a few have one.
-    pub(super) told: Option<Box<Told>>,
-    pub(super) grew_ms: i64,
-    pub(super) asked_ms: i64,
-    /// Its process ended: earlier signs of life count no more.
-    pub(super) ended_ms: i64,
+    /// What the client reported last. Large, and only a few of thousands of sessions have it.
+    pub(super) reported: Option<Box<Reported>>,
+    /// When one of its transcripts was last appended to.
+    pub(super) appended_ms: i64,
+    /// When a display last requested its line.
+    pub(super) requested_ms: i64,
+    /// When its process ended: earlier signs of life do not count any more.
+    ended_ms: i64,
     pub(super) is_live: bool,
-    /// Somebody waits for its line, so its repository counts even if it lives no more.
-    pub(super) is_printed: bool,
+    /// A `--oneshot` run prints its line, so its repository is asked even if it does not live.
+    is_printed: bool,
     pub(super) cwd: Option<PathBuf>,
+    /// The top of the working tree around `cwd`.
     pub(super) repo: Option<PathBuf>,
 }
 
-/// What the client said, and when.
+/// What the client reported, and when.
 #[derive(Debug)]
-pub(super) struct Told {
+pub(super) struct Reported {
     pub(super) facts: ClientFacts,
     pub(super) at_ms: i64,
 }
 
+/// How a session changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Transition {
+    /// It did not live, and lives now.
+    Began,
+    /// It lived, and does no more.
+    Ended,
+    /// It lives, and works in another directory than before.
+    Moved,
+    /// None of these.
+    Same,
+}
+
 impl Session {
-    /// Whether anybody looks at its line, so that its repository is worth a question.
+    /// Whether its line is looked at, so that its repository is worth a call of git.
     pub(super) fn is_of_interest(&self) -> bool {
         self.is_live || self.is_printed
     }
-}
 
-impl State {
-    pub(super) fn want_process(&mut self, root: &Path, path: &Path, now: Now) {
-        if let Some(claude::Place::Process(_)) = claude::place(root, path) {
-            self.reads.want(&Source::Process(path.to_owned()), Urgency::Now, now.mono);
-        }
+    /// When it last gave a sign of life.
+    pub(super) fn last_activity_ms(&self) -> i64 {
+        self.appended_ms.max(self.requested_ms)
     }
 
-    /// What a process's file says; `None` where it is gone.
-    pub(super) fn process(&mut self, path: &Path, found: Option<Process>, now: Now) {
-        let root = path.parent().and_then(Path::parent).map(Path::to_owned);
-        // It may have been dropped while this was read.
-        let root = root.filter(|it| self.roots.contains_key(it));
-        let found = root.zip(found).and_then(|(root, it)| {
-            let id = it.file.session_id.clone()?;
-            Some((SessionKey { id, root }, it))
-        });
-        let before = match &found {
-            Some(it) => self.processes.insert(path.to_owned(), it.clone()),
-            None => self.processes.remove(path),
+    /// Whether what the client reported is as new as the transcript, of which these are the facts.
+    pub(super) fn is_current(&self, transcript: Option<&TranscriptFacts>) -> bool {
+        let replied_ms = transcript.and_then(|facts| facts.last_reply_ms).unwrap_or(i64::MIN);
+        let reported = self.reported.as_ref();
+        reported.is_some_and(|it| it.at_ms.saturating_add(CLIENT_LEAD_MS) >= replied_ms)
+    }
+
+    /// Where it works: what the client reported, unless the transcript has gone on since.
+    fn cwd<'a>(&'a self, transcript: Option<&'a TranscriptFacts>) -> Option<&'a str> {
+        let written = transcript.and_then(|facts| facts.cwd.as_deref());
+        let reported = self.reported.as_ref().and_then(|it| it.facts.cwd.as_deref());
+        let started = self.process.as_ref().and_then(|file| file.cwd.as_deref());
+        let (first, second) = match self.is_current(transcript) {
+            true => (reported, written),
+            false => (written, reported),
         };
-        let goes_on = |key: &SessionKey| {
-            found.as_ref().is_some_and(|(it, process)| it == key && process.lives)
-        };
-        if let Some((key, _)) = before.as_ref().filter(|(key, it)| it.lives && !goes_on(key)) {
-            // It ended, or goes on with another session.
-            self.end_session(key, now);
-        }
-        let Some((key, found)) = found else { return };
-        if found.lives {
-            let session = self.sessions.entry(key.clone()).or_default();
-            if session.process.as_deref() != Some(&found.file) {
-                session.process = Some(Box::new(found.file));
-                self.is_dirty = true;
-            }
-            self.refresh_session(&key, now);
-        } else if before.is_none() {
-            // Left behind by a crash before we looked.
-            self.sessions.entry(key.clone()).or_default();
-            self.end_session(&key, now);
-        }
-    }
-
-    /// One process of a session ended. It may be open in another.
-    fn end_session(&mut self, key: &SessionKey, now: Now) {
-        let other = self.processes.values().find(|(it, process)| it == key && process.lives);
-        let other = other.map(|(_, it)| Box::new(it.file.clone()));
-        if let Some(it) = self.sessions.get_mut(key) {
-            it.process = other;
-            it.ended_ms = now.wall_ms;
-            self.is_dirty = true;
-        }
-        self.refresh_session(key, now);
-    }
-
-    pub(super) fn hinted(&mut self, facts: ClientFacts, now: Now) {
-        let Some(id) = facts.session_id.as_deref().and_then(SessionId::checked) else {
-            // Somebody who left a cookie, and does not know whether there are events. Its folder
-            // may even have been removed, and made anew for it.
-            let looks = self.places.look_at_unwatched();
-            self.effects.extend(looks);
-            let looks = self.places.look_at_all(|it| *it == Purpose::Cookies);
-            self.effects.extend(looks);
-            return;
-        };
-        let transcript = facts.transcript_path.as_deref().map(PathBuf::from);
-        let transcript = transcript.filter(|it| it.is_absolute());
-        let root = match transcript.as_deref().and_then(claude::root_of) {
-            Some(root) => root.to_owned(),
-            None => match self.sessions.keys().find(|it| it.id == id) {
-                Some(it) => it.root.clone(),
-                None => return,
-            },
-        };
-        if !self.roots.contains_key(&root) {
-            // A login service does not see CLAUDE_CONFIG_DIR; the client, which does, says here
-            // where it writes.
-            if self.roots.len() >= MAX_ROOTS + self.settings.roots.len() {
-                return;
-            }
-            self.add_root(&root, now);
-        }
-        if let Some(path) = &transcript
-            && let Some(place @ claude::Place::Transcript(_)) = claude::place(&root, path)
-        {
-            // Where events do not work, somebody who looks is as good as one.
-            self.want_transcript(path, &root, place, now);
-        }
-        let key = SessionKey { id, root };
-        let as_of_ms = self.last_reply_ms(&key).unwrap_or(now.wall_ms).min(now.wall_ms);
-        if let Some(root) = self.roots.get_mut(&key.root) {
-            root.limits.merge(&facts.limits, as_of_ms, now);
-        }
-        self.confirm_usage(now);
-        let session = self.sessions.entry(key.clone()).or_default();
-        // A display that was given no document asks, and says nothing.
-        let is_told =
-            facts.model.is_some() || facts.cost_usd.is_some() || facts.context_window.is_some();
-        let is_news =
-            is_told && session.told.as_ref().is_none_or(|it| !says_the_same(&it.facts, &facts));
-        if is_told {
-            session.told = Some(Box::new(Told { facts, at_ms: now.wall_ms }));
-        }
-        session.asked_ms = now.wall_ms;
-        if is_news {
-            self.is_dirty = true;
-        } else {
-            self.confirm_at.get_or_insert(now.mono + CONFIRM);
-        }
-        self.refresh_session(&key, now);
-        self.glance(&key, now);
-    }
-
-    fn last_reply_ms(&self, key: &SessionKey) -> Option<i64> {
-        let transcript = self.sessions.get(key)?.transcript.as_ref()?;
-        self.files.get(transcript.as_os_str())?.facts.last_reply_ms
-    }
-
-    /// Decides whether a session lives and where it works, and what follows from a change of that.
-    pub(super) fn refresh_session(&mut self, key: &SessionKey, now: Now) {
-        let Some(session) = self.sessions.get(key) else { return };
-        let sign = session.grew_ms.max(session.asked_ms);
-        let is_live = session.process.is_some()
-            || (sign > session.ended_ms && now.wall_ms - sign < LINGER_MS);
-        let cwd = self.cwd_of(session).map(PathBuf::from).filter(|it| it.is_absolute());
-        let transcript = session.transcript.clone();
-        let Some(session) = self.sessions.get_mut(key) else { return };
-        let (was_live, old_cwd) = (session.is_live, session.cwd.clone());
-        session.is_live = is_live;
-        session.cwd.clone_from(&cwd);
-        if is_shown(session, now) && !self.shown.contains(key) {
-            self.shown.insert(key.clone());
-        }
-        if was_live != is_live {
-            self.is_dirty = true;
-        }
-        if is_live && !was_live {
-            self.next_tick.get_or_insert(now.mono + TICK);
-            self.next_poll = self.next_poll.map(|it| it.min(now.mono + POLL.0));
-            let folder = transcript.as_deref().map(claude::session_folder);
-            // Most have none, and each look would cost.
-            if let Some(folder) = folder.filter(|it| self.session_folders.contains(it)) {
-                let SessionKey { root, id: session } = key.clone();
-                self.observe(&folder, Purpose::Agents { root, session });
-            }
-        } else if was_live && !is_live {
-            let leave = self.places.leave(|_, purpose| {
-                matches!(purpose, Purpose::Agents { root, session }
-                    if (root, session) == (&key.root, &key.id))
-            });
-            self.effects.extend(leave);
-            self.leave_repos();
-            self.leave_tools();
-        }
-        if is_live && !was_live {
-            self.want_tools(now);
-        }
-        if let Some(cwd) = cwd.filter(|it| is_live && (!was_live || Some(it) != old_cwd.as_ref())) {
-            self.reads.want(&Source::Tree(cwd), Urgency::Now, now.mono);
-        }
-    }
-
-    /// `--oneshot` prints the line of the session that was active last, alive or not.
-    pub(super) fn print_latest(&mut self, now: Now) {
-        let latest = self.latest(now).cloned();
-        let Some(session) = latest.and_then(|it| self.sessions.get_mut(&it)) else { return };
-        session.is_printed = true;
-        if let Some(cwd) = session.cwd.clone().filter(|_| !session.is_live) {
-            self.reads.want(&Source::Tree(cwd), Urgency::Now, now.mono);
-        }
-        self.want_tools(now);
-    }
-
-    /// Where a session works: what the client said, unless the transcript has gone on since.
-    fn cwd_of<'a>(&'a self, session: &'a Session) -> Option<&'a str> {
-        let facts = self.transcript_facts(session);
-        let written = facts.and_then(|it| it.cwd.as_deref());
-        let told = session.told.as_ref().and_then(|it| it.facts.cwd.as_deref());
-        let started = session.process.as_ref().and_then(|it| it.cwd.as_deref());
-        let told_first = self.is_current(session);
-        let (first, second) = if told_first { (told, written) } else { (written, told) };
         first.or(second).or(started)
     }
 
-    pub(super) fn transcript_facts(&self, session: &Session) -> Option<&TranscriptFacts> {
-        Some(&self.files.get(session.transcript.as_ref()?.as_os_str())?.facts)
+    fn is_shown(&self, now: Now) -> bool {
+        self.is_live || now.wall_ms - self.last_activity_ms() < SHOWN_MS
     }
 
-    /// Whether what the client said is as new as the transcript.
-    pub(super) fn is_current(&self, session: &Session) -> bool {
-        let replied = self.transcript_facts(session).and_then(|it| it.last_reply_ms);
-        let told = session.told.as_ref().map(|it| it.at_ms);
-        told.is_some_and(|it| it.saturating_add(CLIENT_LEAD_MS) >= replied.unwrap_or(i64::MIN))
+    /// The session of the lowest rank is shown first.
+    fn rank(&self) -> impl Ord + use<> {
+        let has_process = self.process.is_some();
+        std::cmp::Reverse((self.is_live, has_process, self.last_activity_ms()))
+    }
+
+    fn is_recent(&self, now: Now) -> bool {
+        self.is_live || now.wall_ms - self.last_activity_ms() < REACH_MS
     }
 }
 
-/// Whether only time has passed between two statements of one client.
-fn says_the_same(before: &ClientFacts, now: &ClientFacts) -> bool {
+impl Sessions {
+    // ---- Which there are
+
+    pub(super) fn get(&self, key: &SessionKey) -> Option<&Session> {
+        self.sessions.get(key)
+    }
+
+    pub(super) fn keys(&self) -> impl Iterator<Item = &SessionKey> {
+        self.sessions.keys()
+    }
+
+    /// The session of this id, of the first root that has one.
+    pub(super) fn of_id(&self, id: &SessionId) -> Option<&SessionKey> {
+        self.sessions.keys().find(|key| key.id == *id)
+    }
+
+    /// Whether any session lives.
+    pub(super) fn is_any_live(&self) -> bool {
+        self.sessions.values().any(|session| session.is_live)
+    }
+
+    /// Those whose line is looked at.
+    pub(super) fn of_interest(&self) -> impl Iterator<Item = &Session> {
+        self.sessions.values().filter(|session| session.is_of_interest())
+    }
+
+    /// Whether the line of any session in this working tree is looked at.
+    pub(super) fn is_repo_used(&self, top: &Path) -> bool {
+        self.of_interest().any(|session| session.repo.as_deref() == Some(top))
+    }
+
+    /// Whether the line of any session that works in this directory is looked at.
+    pub(super) fn is_cwd(&self, dir: &Path) -> bool {
+        self.of_interest().any(|session| session.cwd.as_deref() == Some(dir))
+    }
+
+    /// Whether a live session of this root has a display, which would bring the root again.
+    pub(super) fn has_display(&self, root: &Path) -> bool {
+        let mut of_root = self.sessions.iter().filter(|(key, _)| key.root == root);
+        of_root.any(|(_, session)| session.is_live && session.requested_ms > 0)
+    }
+
+    /// The working trees of all sessions, live or not.
+    pub(super) fn repos(&self) -> BTreeSet<PathBuf> {
+        self.sessions.values().filter_map(|session| session.repo.clone()).collect()
+    }
+
+    // ---- Transcripts
+
+    /// A transcript of this session was appended to at `at_ms`. `is_main` says whether it is the
+    /// session's own, and not that of a subagent.
+    pub(super) fn appended(&mut self, key: &SessionKey, path: &Path, is_main: bool, at_ms: i64) {
+        let session = self.sessions.entry(key.clone()).or_default();
+        if is_main {
+            session.transcript = Some(path.to_owned());
+        } else {
+            session.agents.insert(path.to_owned());
+        }
+        session.appended_ms = session.appended_ms.max(at_ms);
+    }
+
+    /// A transcript of a subagent belongs to another session now.
+    pub(super) fn agent_left(&mut self, key: &SessionKey, path: &Path) {
+        if let Some(session) = self.sessions.get_mut(key) {
+            session.agents.remove(path);
+        }
+    }
+
+    /// A transcript was deleted. With the last one a session without a process ends.
+    pub(super) fn transcript_vanished(&mut self, key: &SessionKey, path: &Path, now: Now) {
+        let Some(session) = self.sessions.get_mut(key) else { return };
+        session.agents.remove(path);
+        session.transcript.take_if(|transcript| transcript == path);
+        let has_transcript = session.transcript.is_some() || !session.agents.is_empty();
+        if !has_transcript && session.process.is_none() {
+            session.ended_ms = now.wall_ms;
+        }
+    }
+
+    // ---- Processes
+
+    /// The known process files in this directory.
+    pub(super) fn process_files(&self, dir: &Path) -> impl Iterator<Item = &PathBuf> {
+        self.processes.keys().filter(move |path| path.starts_with(dir))
+    }
+
+    /// All known process files.
+    pub(super) fn all_process_files(&self) -> impl Iterator<Item = &PathBuf> {
+        self.processes.keys()
+    }
+
+    /// A process file was read; `None` where it is gone, or belongs to no session. Returns the
+    /// sessions to be refreshed, and whether snapshots change by that.
+    pub(super) fn process_read(
+        &mut self,
+        path: &Path,
+        found: Option<(SessionKey, Process)>,
+        now: Now,
+    ) -> (Vec<SessionKey>, bool) {
+        let (mut changed, mut has_changed) = (Vec::new(), false);
+        let before = match &found {
+            Some(found) => self.processes.insert(path.to_owned(), found.clone()),
+            None => self.processes.remove(path),
+        };
+        let is_same = |key: &SessionKey| {
+            found.as_ref().is_some_and(|(it, process)| it == key && process.lives)
+        };
+        if let Some((key, _)) = before.as_ref().filter(|(key, it)| it.lives && !is_same(key)) {
+            // It ended, or has another session now.
+            self.process_ended(key, now);
+            changed.push(key.clone());
+            has_changed = true;
+        }
+        let Some((key, process)) = found else { return (changed, has_changed) };
+        if process.lives {
+            let session = self.sessions.entry(key.clone()).or_default();
+            if session.process.as_deref() != Some(&process.file) {
+                session.process = Some(Box::new(process.file));
+                has_changed = true;
+            }
+            changed.push(key);
+        } else if before.is_none() {
+            // Left behind by a crash before we looked.
+            self.sessions.entry(key.clone()).or_default();
+            self.process_ended(&key, now);
+            changed.push(key);
+            has_changed = true;
+        }
+        (changed, has_changed)
+    }
+
+    /// One process of a session ended. The session may be open in another.
+    fn process_ended(&mut self, key: &SessionKey, now: Now) {
+        let mut processes = self.processes.values();
+        let other = processes.find(|(it, process)| it == key && process.lives);
+        let other = other.map(|(_, process)| Box::new(process.file.clone()));
+        if let Some(session) = self.sessions.get_mut(key) {
+            session.process = other;
+            session.ended_ms = now.wall_ms;
+        }
+    }
+
+    // ---- Displays
+
+    /// A display requested this session's line, and sent what the client had told it. Returns
+    /// whether that is news.
+    pub(super) fn hinted(&mut self, key: &SessionKey, facts: ClientFacts, now: Now) -> bool {
+        let session = self.sessions.entry(key.clone()).or_default();
+        session.requested_ms = now.wall_ms;
+        // A display that was given no document requests a line, and reports nothing.
+        let is_report =
+            facts.model.is_some() || facts.cost_usd.is_some() || facts.context_window.is_some();
+        if !is_report {
+            return false;
+        }
+        let before = session.reported.as_ref();
+        let is_news = before.is_none_or(|before| !is_repetition(&before.facts, &facts));
+        session.reported = Some(Box::new(Reported { facts, at_ms: now.wall_ms }));
+        is_news
+    }
+
+    /// A `--oneshot` run will print this session's line. Returns where it works, unless its working
+    /// tree is being looked for already.
+    pub(super) fn print(&mut self, key: &SessionKey) -> Option<PathBuf> {
+        let session = self.sessions.get_mut(key)?;
+        session.is_printed = true;
+        session.cwd.clone().filter(|_| !session.is_live)
+    }
+
+    // ---- Life and place
+
+    /// Decides whether a session lives and where it works. `transcript` is what its transcript says.
+    pub(super) fn refresh(
+        &mut self,
+        key: &SessionKey,
+        transcript: Option<&TranscriptFacts>,
+        now: Now,
+    ) -> Transition {
+        let Some(session) = self.sessions.get_mut(key) else { return Transition::Same };
+        let sign_ms = session.last_activity_ms();
+        let is_live = session.process.is_some()
+            || (sign_ms > session.ended_ms && now.wall_ms - sign_ms < LINGER_MS);
+        let cwd = session.cwd(transcript).map(PathBuf::from).filter(|cwd| cwd.is_absolute());
+        let was_live = std::mem::replace(&mut session.is_live, is_live);
+        let has_moved = cwd.is_some() && cwd != session.cwd;
+        session.cwd = cwd;
+        if session.is_shown(now) && !self.shown.contains(key) {
+            self.shown.insert(key.clone());
+        }
+        match (was_live, is_live) {
+            (false, true) => Transition::Began,
+            (true, false) => Transition::Ended,
+            (true, true) if has_moved => Transition::Moved,
+            (true, true) | (false, false) => Transition::Same,
+        }
+    }
+
+    /// The working tree around a directory was found, or that there is none. Returns whether that is
+    /// news to any session.
+    pub(super) fn found_repo(&mut self, cwd: &Path, top: Option<&Path>) -> bool {
+        let mut has_changed = false;
+        for session in self.sessions.values_mut().filter(|session| session.is_of_interest()) {
+            if session.cwd.as_deref() == Some(cwd) && session.repo.as_deref() != top {
+                session.repo = top.map(Path::to_owned);
+                has_changed = true;
+            }
+        }
+        has_changed
+    }
+
+    // ---- Snapshots
+
+    /// The session whose line stands for all.
+    pub(super) fn latest(&self, now: Now) -> Option<&SessionKey> {
+        let shown = self.worth_showing(now);
+        shown.min_by_key(|(_, session)| session.rank()).map(|(key, _)| key)
+    }
+
+    /// The sessions of a snapshot: live ones first, then by their last sign of life. Where two roots
+    /// hold the same session (their `projects` may be one directory), the first of these is shown.
+    pub(super) fn shown(&self, now: Now) -> Vec<(&SessionKey, &Session)> {
+        let mut shown: Vec<_> = self.worth_showing(now).collect();
+        shown.sort_by_key(|(_, session)| session.rank());
+        let mut ids = BTreeSet::new();
+        shown.retain(|(key, _)| ids.insert(&key.id));
+        let n_live = shown.iter().take_while(|(_, session)| session.is_live).count();
+        shown.truncate(MAX_SESSIONS.min(n_live + MAX_ENDED));
+        shown
+    }
+
+    fn worth_showing(&self, now: Now) -> impl Iterator<Item = (&SessionKey, &Session)> {
+        let known = self.shown.iter().filter_map(|key| self.sessions.get_key_value(key));
+        known.filter(move |(_, session)| session.is_shown(now))
+    }
+
+    /// Takes over what an earlier process published of a session: what the client reported is
+    /// written nowhere else.
+    pub(super) fn recall(&mut self, key: SessionKey, before: &schema::Session) {
+        let id = key.id.0.clone();
+        let session = self.sessions.entry(key).or_default();
+        session.repo = before.repo.as_ref().map(Into::into);
+        let client_cost = before.cost.as_ref().filter(|cost| cost.source == CostSource::Client);
+        let context = before.context.as_ref().filter(|context| context.window.is_some());
+        let cost_ms = client_cost.map(|cost| cost.as_of_ms);
+        let Some(at_ms) = cost_ms.or(context.map(|context| context.as_of_ms)) else { return };
+        let facts = ClientFacts {
+            session_id: Some(id),
+            session_name: before.name.clone(),
+            cwd: before.cwd.clone(),
+            model: before.model.clone(),
+            context_tokens: context.and_then(|context| context.tokens),
+            context_window: context.and_then(|context| context.window),
+            context_used_percentage: context.and_then(|context| context.used_percentage),
+            cost_usd: client_cost.map(|cost| cost.usd),
+            pr: before.pr.clone(),
+            lines: before.lines,
+            duration_ms: before.duration_ms,
+            output_style: before.output_style.clone(),
+            client_version: before.client_version.clone(),
+            ..ClientFacts::default()
+        };
+        session.reported = Some(Box::new(Reported { facts, at_ms }));
+    }
+
+    // ---- Forgetting
+
+    /// Forgets sessions that gave no sign of life in any window.
+    pub(super) fn forget_old(&mut self, now: Now) {
+        self.sessions.retain(|_, session| session.is_recent(now));
+    }
+
+    /// Forgets which ended sessions were shown, where they no longer are.
+    pub(super) fn forget_hidden(&mut self, now: Now) {
+        let is_shown = |key: &SessionKey| self.sessions.get(key).is_some_and(|it| it.is_shown(now));
+        self.shown.retain(|key| is_shown(key));
+    }
+
+    /// Drops what belongs to a root.
+    pub(super) fn drop_root(&mut self, root: &Path) {
+        self.processes.retain(|_, (key, _)| key.root != root);
+        self.sessions.retain(|key, _| key.root != root);
+    }
+
+    /// Every time that is known of a session, for a clock that was set back.
+    pub(super) fn times(&mut self) -> impl Iterator<Item = &mut i64> {
+        self.sessions.values_mut().flat_map(|session| {
+            let signs =
+                [&mut session.appended_ms, &mut session.requested_ms, &mut session.ended_ms];
+            let reported = session.reported.as_mut().map(|reported| &mut reported.at_ms);
+            signs.into_iter().chain(reported)
+        })
+    }
+}
+
+/// Whether a session whose last sign of life was then is in snapshots.
+pub(super) fn is_shown_since(at_ms: i64, now: Now) -> bool {
+    now.wall_ms - at_ms < SHOWN_MS
+}
+
+/// Whether only time has passed between two reports of one client.
+fn is_repetition(before: &ClientFacts, now: &ClientFacts) -> bool {
     let ClientFacts { duration_ms, api_duration_ms, .. } = *now;
     ClientFacts { duration_ms, api_duration_ms, ..before.clone() } == *now
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(id: &str) -> SessionKey {
+        SessionKey { id: SessionId(id.to_owned()), root: "/r".into() }
+    }
+
+    fn at(zero: Now, ms: i64) -> Now {
+        Now { mono: zero.mono + crate::time::span(ms), wall_ms: zero.wall_ms + ms }
+    }
+
+    fn process(id: &str, lives: bool) -> Option<(SessionKey, Process)> {
+        Some((key(id), Process { file: SessionFile::default(), lives }))
+    }
+
+    #[test]
+    fn a_session_begins_moves_and_ends_once() {
+        let (mut sessions, zero) = (Sessions::default(), Now::read());
+        let facts = |cwd: &str| TranscriptFacts { cwd: Some(cwd.into()), ..Default::default() };
+        sessions.appended(&key("a"), Path::new("/r/projects/p/a.jsonl"), true, zero.wall_ms);
+        let mut refresh = |cwd, ms| sessions.refresh(&key("a"), Some(&facts(cwd)), at(zero, ms));
+        assert_eq!(refresh("/w", 0), Transition::Began);
+        assert_eq!(refresh("/w", 1), Transition::Same);
+        assert_eq!(refresh("/v", 2), Transition::Moved);
+        assert_eq!(refresh("/v", LINGER_MS), Transition::Ended);
+        assert_eq!(refresh("/w", LINGER_MS + 1), Transition::Same, "it lives no more");
+        assert_eq!(sessions.refresh(&key("b"), None, zero), Transition::Same, "unknown");
+    }
+
+    #[test]
+    fn a_session_lives_while_any_of_its_processes_does() {
+        let (mut sessions, zero) = (Sessions::default(), Now::read());
+        let paths = ["/r/sessions/1.json", "/r/sessions/2.json"].map(Path::new);
+        for path in paths {
+            sessions.process_read(path, process("a", true), zero);
+        }
+        let mut end = |path, found| {
+            let (changed, _) = sessions.process_read(path, found, at(zero, 1));
+            sessions.refresh(&key("a"), None, at(zero, 2));
+            (changed, sessions.get(&key("a")).unwrap().is_live)
+        };
+        assert_eq!(end(paths[0], process("b", true)), (vec![key("a"), key("b")], true));
+        assert_eq!(end(paths[1], None), (vec![key("a")], false));
+    }
+
+    #[test]
+    fn a_repeated_report_is_not_news() {
+        let (mut sessions, zero) = (Sessions::default(), Now::read());
+        let report = |cost, ms| ClientFacts {
+            cost_usd: Some(cost),
+            duration_ms: Some(ms),
+            ..ClientFacts::default()
+        };
+        assert!(sessions.hinted(&key("a"), report(1.0, 1), zero));
+        assert!(!sessions.hinted(&key("a"), report(1.0, 2), at(zero, 1)), "only time passed");
+        assert!(!sessions.hinted(&key("a"), ClientFacts::default(), at(zero, 2)), "a request");
+        assert!(sessions.hinted(&key("a"), report(2.0, 3), at(zero, 3)));
+        let session = sessions.get(&key("a")).unwrap();
+        assert_eq!(session.requested_ms, zero.wall_ms + 3);
+    }
+
+    #[test]
+    fn live_sessions_come_first_and_few_ended_ones_follow() {
+        let (mut sessions, now) = (Sessions::default(), Now::read());
+        for n in 0..40 {
+            let key = key(&format!("{n:02}"));
+            sessions.appended(&key, Path::new("/t"), true, now.wall_ms - HOUR - n);
+            sessions.refresh(&key, None, now);
+        }
+        sessions.appended(&key("live"), Path::new("/t"), true, now.wall_ms);
+        sessions.refresh(&key("live"), None, now);
+        let ids: Vec<_> = sessions.shown(now).iter().map(|(key, _)| &*key.id.0).collect();
+        assert_eq!(ids.len(), 1 + MAX_ENDED);
+        assert_eq!(ids[..3], ["live", "00", "01"]);
+        assert_eq!(sessions.latest(now), Some(&key("live")));
+    }
+
+    const HOUR: i64 = 60 * MINUTE_MS;
 }

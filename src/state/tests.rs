@@ -1,17 +1,29 @@
 mod golden;
 mod tools;
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::time::Duration;
+
+use jiff::civil::Weekday;
+use jiff::tz::TimeZone;
+
 use super::*;
 use crate::fetch::claude::client::SessionFile;
 use crate::fetch::claude::transcript::TranscriptFacts;
 use crate::fetch::exec;
 use crate::fetch::git::tree::WorkTree;
+use crate::fetch::process::Process;
 use crate::fetch::tail::{Cursor, Tail};
-use crate::fetch::tool;
-use crate::store::schema::{CostSource, Limit, Limits, RepoKey, RootKey};
+use crate::fetch::tool::{self, Tool};
+use crate::store::schema::{
+    self, ClientFacts, CostSource, Limit, Limits, RepoKey, RootKey, SessionId, Snapshot,
+};
 use crate::time::{HOUR_MS, MINUTE_MS, SECOND_MS};
+use crate::usage::ledger::REACH_MS;
+use crate::usage::prices::Prices;
 use crate::usage::{Entry, EntryTokens, Id};
-use crate::watch::{Entry as Listed, EntryKind, Found, Stamp};
+use crate::watch::{Entry as Listed, EntryKind, Found, Listing, Stamp};
 
 /// A state and its time. Effects pile up until they are taken.
 struct Sim {
@@ -36,10 +48,13 @@ fn settings(roots: &[&str]) -> Settings {
         display: Default::default(),
         config: Vec::new(),
         git_timeout: Duration::from_secs(5),
-        cookies: Some("/state/sync".into()),
         block_tool: None,
         commands: BTreeMap::new(),
     }
+}
+
+fn watch() -> Mode {
+    Mode::Watch { identity: schema::Watcher::default(), cookies: "/state/sync".into() }
 }
 
 impl Sim {
@@ -53,8 +68,7 @@ impl Sim {
 
     fn configured(settings: Settings, previous: Option<&Snapshot>) -> Sim {
         let now = Now { wall_ms: 1_795_000_000_000, ..Now::read() };
-        let watcher = Some(schema::Watcher::default());
-        let (state, effects) = State::new(settings, watcher, previous, now);
+        let (state, effects) = State::new(watch(), settings, previous, now);
         let mut sim = Sim { state, now, effects };
         sim.list("/state/sync", &[]);
         sim
@@ -133,7 +147,7 @@ impl Sim {
 
     fn n_published(&mut self) -> usize {
         let before = self.effects.len();
-        self.effects.retain(|it| !matches!(it, Effect::Publish));
+        self.effects.retain(|it| !matches!(it, Effect::Publish(_)));
         before - self.effects.len()
     }
 
@@ -143,8 +157,7 @@ impl Sim {
     }
 
     fn reply_at(&mut self, path: &str, cwd: &str, model: &str, at_ms: i64) {
-        let offset =
-            self.state.files[std::ffi::OsStr::new(path)].cursor.as_ref().map_or(0, |it| it.offset);
+        let offset = self.state.transcripts.resume_at(Path::new(path)).map_or(0, |it| it.0.offset);
         let id = Some(Id::of(&format!("{path}:{offset}")));
         let entry = Entry {
             at_ms,
@@ -222,6 +235,11 @@ impl Sim {
         self.event(Event::Hint(Box::new(facts)));
     }
 
+    /// Whether nothing is left to fetch.
+    fn is_settled(&self) -> bool {
+        !self.state.directories.is_looking() && self.state.sources.is_settled()
+    }
+
     fn snapshot(&self) -> Snapshot {
         self.state.snapshot(self.now)
     }
@@ -238,7 +256,7 @@ fn transcript(path: &str) -> Source {
 /// A live session in a repository, everything fetched.
 fn settled() -> Sim {
     let sim = settle(Sim::new(&["/r"]));
-    assert!(sim.state.is_settled());
+    assert!(sim.is_settled());
     sim
 }
 
@@ -504,7 +522,7 @@ fn facts_stay_in_their_scope() {
     let unpriced = |root: &str| {
         snapshot.roots[&RootKey(root.into())].usage.clone().map(|it| it.unpriced_models)
     };
-    assert_eq!(unpriced("/q"), sim.state.is_scanned.then(|| vec!["model-c".to_owned()]));
+    assert_eq!(unpriced("/q"), sim.state.sources.is_scanned().then(|| vec!["model-c".to_owned()]));
 }
 
 #[test]
@@ -738,7 +756,7 @@ fn a_cookie_is_answered_when_everything_before_it_is_published() {
     sim.changed("/state/sync/77");
     let acknowledged = |sim: &Sim| {
         let at = sim.effects.iter().position(|it| matches!(it, Effect::Acknowledge(_)));
-        at.map(|at| matches!(sim.effects[at - 1], Effect::Publish))
+        at.map(|at| matches!(sim.effects[at - 1], Effect::Publish(_)))
     };
     assert_eq!(sim.fetches(), [transcript("/r/projects/p/s.jsonl")]);
     sim.reply("/r/projects/p/s.jsonl", "/w", "claude-opus-4-8");
@@ -894,11 +912,10 @@ fn a_cookie_does_not_wait_for_what_nobody_wants_any_more() {
     let mut sim = settled();
     sim.changed("/w/.git/HEAD");
     sim.changed("/state/sync/77");
-    sim.state.execs = Plan::new(Policy { slots: 0, ..EXECS });
-    sim.state.execs.want(&Source::Repo("/w".into()), Urgency::Now, sim.now.mono);
+    sim.state.sources.stop_git(sim.now);
     end(&mut sim, "s");
     let is_acknowledged = sim.effects.iter().any(|it| matches!(it, Effect::Acknowledge(_)));
-    assert!(is_acknowledged, "{:?}", sim.state.barriers);
+    assert!(is_acknowledged, "{:?}", sim.state.sources);
 }
 
 /// The process of this session, which is said to have run, is gone.
@@ -914,13 +931,16 @@ fn end(sim: &mut Sim, id: &str) {
 #[test]
 fn a_snapshot_that_could_not_be_published_is_tried_again() {
     let mut sim = settled();
-    sim.state.publish_failed("no space left on device", sim.now);
+    let began = sim.now;
+    let full = Err("no space left on device".to_owned());
+    sim.event(Event::Published { began, result: full });
     sim.pass_ms(4_999);
     assert_eq!(sim.n_published(), 0);
     sim.pass_ms(1);
     assert_eq!(sim.n_published(), 1);
     assert_eq!(sim.snapshot().degraded[0].reason, "no space left on device");
-    sim.state.publish_worked();
+    let began = sim.now;
+    sim.event(Event::Published { began, result: Ok(()) });
     assert_eq!(sim.snapshot().degraded, []);
 }
 
@@ -999,7 +1019,7 @@ fn a_polled_directory_is_named_and_listed_again() {
     }
     let watcher = sim.snapshot().watcher.unwrap();
     assert_eq!((watcher.polled.len(), watcher.polled_more), (64, 101 - 64));
-    assert_eq!(sim.state.places.look_at_unwatched().len(), 101, "the rest is polled as well");
+    assert_eq!(sim.state.directories.look_at_unwatched().len(), 101, "the rest is polled as well");
 }
 
 #[test]
@@ -1029,7 +1049,7 @@ fn days_begin_where_the_machine_is() {
     let ms = midnight_ms - sim.now.wall_ms + MINUTE_MS;
     sim.now.wall_ms += ms;
     assert_eq!(ends_ms(&sim), (midnight_ms + 24 * HOUR_MS, 0.0));
-    sim.state.travel(there);
+    sim.event(Event::ZoneChanged(there));
     assert_eq!(ends_ms(&sim), (midnight_ms + 11 * HOUR_MS, 5.0));
 }
 
@@ -1052,7 +1072,7 @@ fn new_prices_are_those_of_everything_that_was_used() {
     sim.event(Event::Configured(Ok(Box::new(Settings { prices, ..settings(&["/r"]) }))));
     assert_eq!(sim.fetches(), [Source::Transcript(path.into())]);
     assert_eq!(usage(&sim), (0.0, 1), "what was known before shows until all is read");
-    while sim.state.places.outstanding > 0 {
+    while sim.state.directories.is_looking() {
         sim.list("/state/sync", &[]);
     }
     sim.reply(path, "nowhere", "house-model");
@@ -1073,7 +1093,7 @@ fn what_git_said_before_the_clock_was_set_back_is_as_old_as_it_was() {
     let from_the_future = sim.snapshot();
     sim.now.wall_ms -= HOUR_MS;
     let now = sim.now;
-    let (state, _) = State::new(settings(&["/r"]), None, Some(&from_the_future), now);
+    let (state, _) = State::new(Mode::Once, settings(&["/r"]), Some(&from_the_future), now);
     assert!(state.snapshot(now).repos.is_empty(), "nobody knows how old they are");
 }
 
@@ -1112,12 +1132,13 @@ fn what_a_clock_ahead_dated_before_a_restart_is_of_the_start_at_most() {
     let before = sim.snapshot();
     let mut now = sim.now;
     now.wall_ms -= 2 * HOUR_MS;
-    let (state, _) = State::new(settings(&["/r"]), None, Some(&before), now);
+    let (state, _) = State::new(Mode::Once, settings(&["/r"]), Some(&before), now);
     let root = state.snapshot(now).roots[&RootKey("/r".into())].clone();
     assert_eq!(root.limits.five_hour.unwrap().as_of_ms, now.wall_ms);
     assert_eq!(root.usage.unwrap().as_of_ms, now.wall_ms);
-    let told = state.sessions.values().find_map(|it| it.told.as_ref());
-    assert_eq!(told.unwrap().at_ms, now.wall_ms);
+    let key = sessions::SessionKey { id: SessionId("s".to_owned()), root: "/r".into() };
+    let reported = state.sessions.get(&key).unwrap().reported.as_ref();
+    assert_eq!(reported.unwrap().at_ms, now.wall_ms);
 }
 
 #[test]
@@ -1182,9 +1203,9 @@ fn what_seemed_too_old_to_a_clock_ahead_is_counted_again() {
     sim.reply_at(path, "/w", "claude-opus-4-8", before.wall_ms);
     assert_eq!(sim.session("s").tokens.input, 1_000_000);
 
-    let (mut state, _) = State::new(settings(&["/r"]), None, None, before);
+    let (mut state, _) = State::new(Mode::Once, settings(&["/r"]), None, before);
     state.restore(postcard::from_bytes(&kept).unwrap(), before);
-    assert!(state.files.is_empty(), "what such a one kept is read again");
+    assert!(state.transcripts.paths().is_empty(), "what such a one kept is read again");
 }
 
 #[test]
@@ -1197,9 +1218,9 @@ fn what_a_transcript_said_by_a_clock_ahead_is_as_old_as_it_was() {
     let kept = postcard::to_stdvec(&sim.state.checkpoint()).unwrap();
     let mut now = sim.now;
     now.wall_ms -= HOUR_MS;
-    let (mut state, _) = State::new(settings(&["/r"]), None, None, now);
+    let (mut state, _) = State::new(Mode::Once, settings(&["/r"]), None, now);
     state.restore(postcard::from_bytes(&kept).unwrap(), now);
-    let facts = &state.files.values().next().unwrap().facts;
+    let facts = state.transcripts.first_facts_mut();
     assert_eq!(facts.last_reply_ms, Some(now.wall_ms));
 }
 
@@ -1241,8 +1262,7 @@ fn what_hangs_is_not_waited_for() {
     assert_eq!(n_started, 40);
     let is_answer = |it: &Effect| matches!(it, Effect::Acknowledge(_));
     assert!(sim.effects.iter().any(is_answer), "the cookie waits for what hangs");
-    let left: Vec<_> = sim.state.reads.running().collect();
-    assert!(sim.state.is_settled(), "{left:?} {:?} {:?}", sim.state.given_up, sim.state.barriers);
+    assert!(sim.is_settled(), "{:?}", sim.state.sources);
     assert_eq!(sim.snapshot().degraded.len(), 40);
 }
 
@@ -1253,9 +1273,9 @@ fn no_text_of_a_message_is_kept_where_the_user_does_not_want_it() {
         sim.changed("/r/projects/p/s.jsonl");
         sim.pass_ms(100);
         sim.reply("/r/projects/p/s.jsonl", "/w", "claude-opus-4-8");
-        let file = sim.state.files.values_mut().next().unwrap();
         let preview = Some("secret".to_owned());
-        file.facts.last_message = Some(schema::Message { at_ms: 1, preview });
+        let facts = sim.state.transcripts.first_facts_mut();
+        facts.last_message = Some(schema::Message { at_ms: 1, preview });
     };
     let mut sim = settled();
     say(&mut sim);
@@ -1314,13 +1334,14 @@ fn what_was_written_before_every_window_is_forgotten_and_read_anew_if_it_goes_on
     let file = SessionFile { session_id: SessionId::checked("idle"), ..SessionFile::default() };
     let process = Process { file, lives: true };
     sim.fetched(Outcome::Process("/r/sessions/1.json".into(), Ok(process)));
-    let known = |it: &State| it.files.keys().cloned().collect::<Vec<_>>();
+    let known =
+        |it: &State| it.transcripts.paths().into_iter().map(OsString::from).collect::<Vec<_>>();
     assert_eq!(known(&sim.state).len(), 2);
     let before = postcard::to_stdvec(&sim.state.checkpoint()).unwrap();
 
     sim.pass_ms(REACH_MS + MINUTE_MS);
     assert_eq!(known(&sim.state), [&*idle], "its process lives");
-    let (mut later, _) = State::new(settings(&["/r"]), None, Some(&sim.snapshot()), sim.now);
+    let (mut later, _) = State::new(Mode::Once, settings(&["/r"]), Some(&sim.snapshot()), sim.now);
     later.restore(postcard::from_bytes(&before).unwrap(), sim.now);
     assert_eq!(known(&later), [&*idle], "nor does a restart bring it back");
 
@@ -1338,7 +1359,7 @@ fn what_was_written_before_every_window_is_forgotten_and_read_anew_if_it_goes_on
 #[test]
 fn folders_of_sessions_that_are_gone_are_forgotten() {
     let mut sim = settled();
-    let folders = |it: &Sim| it.state.session_folders.len();
+    let folders = |it: &Sim| it.state.transcripts.n_folders();
     sim.list("/r/projects/p", &[("s.jsonl", file(0)), ("a", DIR), ("b", DIR)]);
     assert_eq!(folders(&sim), 2);
     sim.list("/r/projects/p", &[("s.jsonl", file(0)), ("b", DIR)]);
@@ -1377,7 +1398,7 @@ fn a_cookie_that_came_during_a_fetch_does_not_wait_for_more_than_its_failure() {
     sim.git_failed("/w");
     sim.pass_ms(200);
     sim.found_tree("/w", "/w");
-    assert!(sim.effects.iter().any(is_answered), "{:?}", sim.state.barriers);
+    assert!(sim.effects.iter().any(is_answered), "{:?}", sim.state.sources);
 }
 
 #[test]
@@ -1393,7 +1414,7 @@ fn a_cookie_that_came_before_a_fetch_could_begin_waits_for_that_one() {
     assert_eq!(sim.fetches(), [Source::Repo("/w".into())]);
     assert!(!sim.effects.iter().any(is_answered));
     sim.asked_git("/w", "main");
-    assert!(sim.effects.iter().any(is_answered), "{:?}", sim.state.barriers);
+    assert!(sim.effects.iter().any(is_answered), "{:?}", sim.state.sources);
 }
 
 #[test]
@@ -1407,7 +1428,7 @@ fn a_cookie_that_outlives_its_answer_is_answered_again() {
     assert_eq!(n_answers(&sim), 1);
     sim.list("/state/sync", &[("77", Some(EntryKind::Other))]);
     assert_eq!(n_answers(&sim), 2);
-    assert!(sim.state.barriers.is_empty(), "and git is not asked again for it");
+    assert!(!sim.state.sources.has_barrier(), "and git is not asked again for it");
 }
 
 /// How often the configuration was to be read since the last call.
@@ -1439,7 +1460,7 @@ fn a_configuration_that_hangs_is_not_waited_for() {
             break;
         }
     }
-    assert!(is_answered(&sim), "{:?}", sim.state.barriers);
+    assert!(is_answered(&sim), "{:?}", sim.state.sources);
     let degraded = sim.snapshot().degraded;
     assert_eq!(degraded[0].source, "config:/c/config.toml");
     assert_eq!(degraded[0].reason, crate::watch::SILENT);

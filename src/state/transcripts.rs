@@ -1,44 +1,74 @@
-//! PURE. Transcripts: which are read, and where what they say goes.
+//! PURE. Transcripts: how far each has been read, and what it says.
 
-use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use super::barriers::Barrier;
-use super::{Effect, SessionKey, State};
+use super::sessions::SessionKey;
 use crate::fetch::claude;
 use crate::fetch::claude::transcript::TranscriptFacts;
-use crate::fetch::job::Source;
 use crate::fetch::tail::{Cursor, Tail};
-use crate::plan::Urgency;
 use crate::store::schema::SessionId;
 use crate::time::Now;
-use crate::usage::ledger::{FileId, Ledger, REACH_MS};
-use crate::watch::debounce::Window;
-use crate::watch::{Entry, EntryKind, Stamp};
+use crate::usage::ledger::{FileId, REACH_MS};
+use crate::watch::Stamp;
+use crate::watch::debounce::{Debounce, Window};
 
+/// When what was read is kept over a restart. A restart would have to read megabytes again at most,
+/// and a checkpoint is as large.
+const SAVES: Debounce =
+    Debounce { quiet: Duration::from_secs(60), max_hold: Duration::from_secs(600) };
+
+/// All transcripts that are read.
+#[derive(Debug, Default)]
+pub(super) struct Transcripts {
+    /// By path. As `OsString` it compares faster than component by component.
+    files: BTreeMap<OsString, File>,
+    /// The folders beside transcripts that were seen, each of one session.
+    session_folders: BTreeSet<PathBuf>,
+    /// What was read since the last checkpoint.
+    unsaved: Option<Window>,
+}
+
+/// One transcript.
 #[derive(Debug)]
 pub(super) struct File {
     pub(super) root: PathBuf,
-    pub(super) place: claude::Place,
+    place: claude::Place,
     pub(super) id: FileId,
     /// The state of the file that `facts` tell of.
     pub(super) stamp: Option<Stamp>,
     pub(super) cursor: Option<Cursor>,
     pub(super) facts: TranscriptFacts,
+    session: Option<SessionId>,
+}
+
+/// What a read of a transcript means to others.
+#[derive(Debug)]
+pub(super) struct Read {
+    pub(super) root: PathBuf,
+    pub(super) id: FileId,
+    /// The session that the file belongs to, if it says so.
     pub(super) session: Option<SessionId>,
+    /// The session that it belonged to until now, if that is another one.
+    pub(super) left_session: Option<SessionKey>,
+    /// How many lines could not be read, up to the read before.
+    pub(super) skipped_before: u64,
+    /// When the file was appended to.
+    pub(super) appended_ms: i64,
 }
 
 impl File {
-    /// One that nothing is known of yet.
-    pub(super) fn new(ledger: &mut Ledger, root: &Path, path: &Path, place: claude::Place) -> File {
+    /// A transcript that nothing is known of yet.
+    pub(super) fn new(root: &Path, place: claude::Place, id: FileId) -> File {
         let session = match &place {
             claude::Place::Transcript(it) | claude::Place::Subagent(it) => Some(it.clone()),
             claude::Place::OldSubagent | claude::Place::Process(_) => None,
         };
         File {
             root: root.to_owned(),
-            id: ledger.file(&name_in(root, path)),
+            id,
             place,
             stamp: None,
             cursor: None,
@@ -47,215 +77,323 @@ impl File {
         }
     }
 
-    /// Whether it was last written to before every window.
-    pub(super) fn is_old(&self, now: Now) -> bool {
-        self.stamp.is_some_and(|it| it.modified_ms < now.wall_ms - REACH_MS)
+    /// A transcript as an earlier process knew it.
+    pub(super) fn restored(
+        mut self,
+        stamp: Option<Stamp>,
+        cursor: Cursor,
+        facts: TranscriptFacts,
+        now: Now,
+    ) -> File {
+        self.session = self.session.or_else(|| session_of(&facts));
+        self.stamp = stamp;
+        self.cursor = Some(cursor);
+        self.facts = facts.not_after(now.wall_ms);
+        self
     }
 
-    /// Whose it is, if it says so.
+    /// Whether it was last written to before every window.
+    pub(super) fn is_old(&self, now: Now) -> bool {
+        self.stamp.is_some_and(|stamp| is_old(stamp, now))
+    }
+
+    /// The session that it belongs to, if it says so.
     pub(super) fn key(&self) -> Option<SessionKey> {
         Some(SessionKey { id: self.session.clone()?, root: self.root.clone() })
     }
+
+    /// Whether it is the session's own, and not that of a subagent.
+    pub(super) fn is_main(&self) -> bool {
+        matches!(self.place, claude::Place::Transcript(_))
+    }
+
+    /// When it was appended to, as far as an earlier process knew.
+    pub(super) fn appended_ms(&self, now: Now) -> i64 {
+        let modified_ms = self.stamp.map_or(0, |stamp| stamp.modified_ms);
+        modified_ms.min(self.facts.last_line_ms.unwrap_or(i64::MAX)).min(now.wall_ms)
+    }
 }
 
-impl State {
-    pub(super) fn seen(&mut self, root: &Path, entries: &[Entry], now: Now) {
-        for entry in entries {
-            let EntryKind::File(stamp) = entry.kind else { continue };
-            let is_known =
-                self.files.get(entry.path.as_os_str()).is_some_and(|it| it.stamp == Some(stamp));
-            let is_old = stamp.modified_ms < now.wall_ms - REACH_MS;
-            if is_known || (is_old && !self.files.contains_key(entry.path.as_os_str())) {
-                continue;
-            }
-            if let Some(place) = claude::place(root, &entry.path) {
-                self.want_transcript(&entry.path, root, place, now);
-            }
+impl Transcripts {
+    // ---- Files
+
+    pub(super) fn get(&self, path: &Path) -> Option<&File> {
+        self.files.get(path.as_os_str())
+    }
+
+    pub(super) fn insert(&mut self, path: &Path, file: File) {
+        self.files.insert(path.into(), file);
+    }
+
+    /// Takes a transcript out. The caller retires it in its account.
+    pub(super) fn remove(&mut self, path: &Path) -> Option<File> {
+        self.files.remove(path.as_os_str())
+    }
+
+    /// What a transcript says.
+    pub(super) fn facts(&self, path: &Path) -> Option<&TranscriptFacts> {
+        Some(&self.get(path)?.facts)
+    }
+
+    /// Where the next read of a transcript goes on; `None` for its beginning.
+    pub(super) fn resume_at(&self, path: &Path) -> Option<Box<(Cursor, TranscriptFacts)>> {
+        let file = self.get(path)?;
+        Some(Box::new((file.cursor.clone()?, file.facts.clone())))
+    }
+
+    /// The transcripts of a root.
+    pub(super) fn of_root(&self, root: &Path) -> impl Iterator<Item = (&OsStr, &File)> {
+        let files = self.files.iter().filter(move |(_, file)| file.root == root);
+        files.map(|(path, file)| (path.as_os_str(), file))
+    }
+
+    /// Whether a listing that shows a file in this state makes it worth a read: not where it has
+    /// been read already, nor where nothing in it can be in any window.
+    pub(super) fn is_news(&self, path: &Path, stamp: Stamp, now: Now) -> bool {
+        match self.get(path) {
+            Some(file) => file.stamp != Some(stamp),
+            None => !is_old(stamp, now),
         }
     }
 
-    /// Files that a listing lacks are read once more; that they are missing is found there.
-    pub(super) fn check_vanished(&mut self, dir: &Path, entries: &[Entry], now: Now) {
-        let listed: BTreeSet<_> = entries.iter().map(|it| it.path.as_os_str()).collect();
-        // With the slash: `a-b` stands between `a` and `a/b`.
-        let dir = dir.join("").into_os_string();
-        let below = self.files.range(dir.clone()..).map(|(it, _)| it.as_os_str());
-        let below =
-            below.take_while(|it| it.as_encoded_bytes().starts_with(dir.as_encoded_bytes()));
-        let gone: Vec<_> = below.filter(|it| !listed.contains(it)).map(PathBuf::from).collect();
-        for path in gone {
-            self.reads.want(&Source::Transcript(path), Urgency::Settled, now.mono);
-        }
-        let below = self.session_folders.range(PathBuf::from(&dir)..);
-        let below = below.take_while(|it| it.starts_with(&dir));
-        let gone: Vec<_> = below.filter(|it| !listed.contains(it.as_os_str())).cloned().collect();
-        for path in gone {
-            self.session_folders.remove(&path);
-        }
-    }
-
-    pub(super) fn want_transcript(
+    /// Takes in what was read. `None` where the read is of no use: the transcript was dropped
+    /// meanwhile, or is to be read anew.
+    pub(super) fn read(
         &mut self,
         path: &Path,
-        root: &Path,
-        place: claude::Place,
+        tail: &mut Tail,
+        keep_message: bool,
         now: Now,
-    ) {
-        if matches!(place, claude::Place::Process(_)) {
-            return;
+    ) -> Option<Read> {
+        let file = self.files.get_mut(path.as_os_str())?;
+        if !tail.restarted && tail.began != file.cursor.as_ref().map_or(0, |it| it.offset) {
+            return None;
         }
-        if !self.files.contains_key(path.as_os_str()) {
-            let Some(it) = self.roots.get_mut(root) else { return };
-            self.files.insert(path.into(), File::new(&mut it.ledger, root, path, place));
-        }
-        self.reads.want(&Source::Transcript(path.to_owned()), Urgency::Settled, now.mono);
-    }
-
-    pub(super) fn read(&mut self, path: &Path, tail: Tail, now: Now) {
-        let Some(file) = self.files.get_mut(path.as_os_str()) else { return };
-        let Some(root) = self.roots.get_mut(&file.root) else { return };
-        if tail.restarted {
-            root.ledger.remove_file(file.id);
-        } else if tail.began != file.cursor.as_ref().map_or(0, |it| it.offset) {
-            // It began before the file was to be counted anew, and another read is wanted already.
-            return;
-        }
+        let mut left_session = None;
         if file.place == claude::Place::OldSubagent {
             let before = std::mem::replace(&mut file.session, session_of(&tail.facts));
-            let gone = before.filter(|it| file.session.as_ref() != Some(it));
-            let gone = gone.map(|id| SessionKey { id, root: file.root.clone() });
-            if let Some(it) = gone.and_then(|it| self.sessions.get_mut(&it)) {
-                it.agents.remove(path);
-            }
+            let left = before.filter(|id| file.session.as_ref() != Some(id));
+            left_session = left.map(|id| SessionKey { id, root: file.root.clone() });
         }
         let identity = (tail.cursor.dev, tail.cursor.ino);
-        root.ledger.add(file.id, identity, file.session.as_ref(), &tail.entries);
-        root.skipped_lines += tail.facts.skipped_lines;
-        root.skipped_lines -= file.facts.skipped_lines;
         let stamp = Stamp { identity, size: tail.size, modified_ms: tail.mtime_ms };
-        // What is seen growing grew just now. What is there at the first look grew when it says:
-        // its file may have been copied since.
+        // A file that was known before was appended to just now. One that is there at the first
+        // look was appended to when its last line says: it may have been copied since.
         let is_first = file.cursor.is_none();
-        let said_ms = tail.facts.last_line_ms.filter(|_| is_first).unwrap_or(i64::MAX);
-        let grew_ms = stamp.modified_ms.min(said_ms).min(now.wall_ms);
-        // A file read whole is compared with listings; one read in part is wanted anyway.
+        let last_line_ms = tail.facts.last_line_ms.filter(|_| is_first).unwrap_or(i64::MAX);
+        let read = Read {
+            root: file.root.clone(),
+            id: file.id,
+            session: file.session.clone(),
+            left_session,
+            skipped_before: file.facts.skipped_lines,
+            appended_ms: stamp.modified_ms.min(last_line_ms).min(now.wall_ms),
+        };
+        // A file that was read whole is compared with listings; one read in part is wanted anyway.
         file.stamp = (!tail.more).then_some(stamp);
-        file.cursor = Some(tail.cursor);
-        file.facts = tail.facts.not_after(now.wall_ms);
-        if !self.settings.preview {
+        file.cursor = Some(tail.cursor.clone());
+        file.facts = std::mem::take(&mut tail.facts).not_after(now.wall_ms);
+        if !keep_message {
             file.facts.forget_message();
         }
-        self.is_dirty = true;
-        if tail.restarted || !tail.entries.is_empty() {
-            let root = file.root.clone();
-            self.want_block(&root, now);
-        }
-        self.confirm_usage(now);
         self.unsaved.get_or_insert(Window::open(now.mono)).add(now.mono);
-        if tail.more {
-            self.reads.want(&Source::Transcript(path.to_owned()), Urgency::Now, now.mono);
-        }
-        if let Some(key) = self.join_session(path, grew_ms) {
-            self.refresh_session(&key, now);
-            self.touch_repo(&key, now);
-        }
+        Some(read)
     }
 
-    /// Whose transcript this is, if it says so; the session has a sign of life at `grew_ms`.
-    pub(super) fn join_session(&mut self, path: &Path, grew_ms: i64) -> Option<SessionKey> {
-        let file = self.files.get(path.as_os_str())?;
-        let key = file.key()?;
-        let it = self.sessions.entry(key.clone()).or_default();
-        if matches!(file.place, claude::Place::Transcript(_)) {
-            it.transcript = Some(path.to_owned());
-        } else {
-            it.agents.insert(path.to_owned());
+    /// Transcripts below `dir` that a listing of it lacks. Folders that it lacks are forgotten.
+    pub(super) fn missing_from(&mut self, dir: &Path, listed: &BTreeSet<&OsStr>) -> Vec<PathBuf> {
+        // With the slash: `a-b` stands between `a` and `a/b`.
+        let dir = dir.join("").into_os_string();
+        let is_below = |path: &OsStr| path.as_encoded_bytes().starts_with(dir.as_encoded_bytes());
+        let files = self.files.range(dir.clone()..).map(|(path, _)| path.as_os_str());
+        let files = files.take_while(|path| is_below(path));
+        let missing = files.filter(|path| !listed.contains(path)).map(PathBuf::from).collect();
+        let folders = self.session_folders.range(PathBuf::from(&dir)..);
+        let folders = folders.take_while(|folder| folder.starts_with(&dir));
+        let gone = folders.filter(|folder| !listed.contains(folder.as_os_str()));
+        for folder in gone.cloned().collect::<Vec<_>>() {
+            self.session_folders.remove(&folder);
         }
-        it.grew_ms = it.grew_ms.max(grew_ms);
-        Some(key)
+        missing
     }
 
-    /// Prices are others now, or entries were taken for too old that are not. An entry's model is
-    /// not kept, so all transcripts are read again; until then the sums before are shown, with their
-    /// age. What deleted ones used is not known any more.
-    pub(super) fn count_anew(&mut self, now: Now) {
-        for path in self.roots.keys().cloned().collect::<Vec<_>>() {
-            let recalled = self.usage(&self.roots[&path], now);
-            let Some(root) = self.roots.get_mut(&path) else { continue };
-            root.recalled = recalled;
-            root.skipped_lines = 0;
-            root.ledger = Ledger::new(self.settings.prices.clone());
-            root.ledger.forget_before(now.wall_ms - REACH_MS);
-        }
+    /// Transcripts that were last written to before every window.
+    pub(super) fn old(&self, now: Now) -> impl Iterator<Item = (PathBuf, &File)> {
+        let old = self.files.iter().filter(move |(_, file)| file.is_old(now));
+        old.map(|(path, file)| (PathBuf::from(path), file))
+    }
+
+    /// Forgets what was read, since the ledgers were emptied; `number` numbers each transcript in
+    /// its new ledger. Returns those that are to be read again.
+    pub(super) fn read_anew(
+        &mut self,
+        mut number: impl FnMut(&Path, &Path) -> Option<FileId>,
+    ) -> Vec<PathBuf> {
+        let mut wanted = Vec::new();
         for (path, file) in &mut self.files {
             let path = Path::new(path);
-            let Some(root) = self.roots.get_mut(&file.root) else { continue };
-            file.id = root.ledger.file(&name_in(&file.root, path));
+            let Some(id) = number(&file.root, path) else { continue };
+            file.id = id;
             (file.stamp, file.cursor, file.facts) = Default::default();
-            self.reads.want(&Source::Transcript(path.to_owned()), Urgency::Now, now.mono);
+            wanted.push(path.to_owned());
         }
-        self.is_scanned = false;
-        self.barriers.push(Barrier::first_scan());
+        wanted
     }
 
-    /// Where the user does not want them, no text of messages is kept, and none in the checkpoint.
-    pub(super) fn forget_messages(&mut self) {
-        if self.settings.preview {
-            return;
-        }
-        let had_one = self.files.values_mut().map(|it| it.facts.forget_message());
-        if had_one.fold(false, |a, b| a | b) {
-            self.is_dirty = true;
-            self.effects.push(Effect::Save);
-        }
+    /// Drops the texts of messages. Returns whether there were any.
+    pub(super) fn forget_messages(&mut self) -> bool {
+        let had_one = self.files.values_mut().map(|file| file.facts.forget_message());
+        had_one.fold(false, |any, one| any | one)
     }
 
-    /// A transcript was deleted. Claude Code prunes old ones, and what they used was used.
-    pub(super) fn vanished(&mut self, path: &Path, now: Now) {
-        let Some(file) = self.forget_file(path) else { return };
-        self.want_block(&file.root, now);
-        let Some(key) = file.key() else { return };
-        if let Some(it) = self.sessions.get_mut(&key) {
-            it.agents.remove(path);
-            it.transcript.take_if(|it| it == path);
-            if it.transcript.is_none() && it.agents.is_empty() && it.process.is_none() {
-                it.ended_ms = now.wall_ms;
-            }
-        }
-        self.is_dirty = true;
-        self.refresh_session(&key, now);
+    /// Drops what belongs to a root.
+    pub(super) fn drop_root(&mut self, root: &Path) {
+        self.files.retain(|_, file| file.root != root);
+        self.session_folders.retain(|folder| !folder.starts_with(root));
     }
 
-    /// Drops what was last written to before every window, but for sessions that are still known.
-    /// Should one go on after all, it is read from its beginning, as one is that is older than we.
-    pub(super) fn forget_old_files(&mut self, now: Now) {
-        let is_known = |it: &File| it.key().is_some_and(|it| self.sessions.contains_key(&it));
-        let old = self.files.iter().filter(|(_, it)| it.is_old(now) && !is_known(it));
-        let old: Vec<_> = old.map(|(path, _)| PathBuf::from(path)).collect();
-        for path in old {
-            if self.reads.is_idle(&Source::Transcript(path.clone())) {
-                self.forget_file(&path);
-            }
-        }
+    /// Every time that transcripts state, for a clock that was set back.
+    pub(super) fn times(&mut self) -> impl Iterator<Item = &mut i64> {
+        self.files.values_mut().flat_map(|file| file.facts.times())
     }
 
-    fn forget_file(&mut self, path: &Path) -> Option<File> {
-        self.forget(&Source::Transcript(path.to_owned()));
-        let file = self.files.remove(path.as_os_str())?;
-        if let Some(root) = self.roots.get_mut(&file.root) {
-            root.ledger.retire_file(file.id);
-            root.skipped_lines -= file.facts.skipped_lines;
-        }
-        Some(file)
+    // ---- Folders of sessions
+
+    /// A folder beside a transcript was seen.
+    pub(super) fn add_folder(&mut self, folder: &Path) {
+        self.session_folders.insert(folder.to_owned());
+    }
+
+    /// Whether it was.
+    pub(super) fn has_folder(&self, folder: &Path) -> bool {
+        self.session_folders.contains(folder)
+    }
+
+    // ---- The checkpoint
+
+    /// When a checkpoint is due; `None` while nothing was read since the last one.
+    pub(super) fn save_at(&self) -> Option<Instant> {
+        self.unsaved.map(|window| window.deadline(SAVES))
+    }
+
+    /// A checkpoint of what is known now is about to be written. Returns whether it says anything
+    /// new.
+    pub(super) fn take_unsaved(&mut self) -> bool {
+        self.unsaved.take().is_some()
+    }
+
+    #[cfg(test)]
+    pub(super) fn paths(&self) -> Vec<&OsStr> {
+        self.files.keys().map(OsString::as_os_str).collect()
+    }
+
+    #[cfg(test)]
+    pub(super) fn n_folders(&self) -> usize {
+        self.session_folders.len()
+    }
+
+    #[cfg(test)]
+    pub(super) fn first_facts_mut(&mut self) -> &mut TranscriptFacts {
+        &mut self.files.values_mut().next().expect("there is a transcript").facts
     }
 }
 
-/// The ledger's name of a transcript.
-fn name_in<'a>(root: &Path, path: &'a Path) -> Cow<'a, str> {
-    path.strip_prefix(root).unwrap_or(path).to_string_lossy()
+fn is_old(stamp: Stamp, now: Now) -> bool {
+    stamp.modified_ms < now.wall_ms - REACH_MS
 }
 
 /// The session that a transcript's lines name.
-pub(super) fn session_of(facts: &TranscriptFacts) -> Option<SessionId> {
+fn session_of(facts: &TranscriptFacts) -> Option<SessionId> {
     facts.session.as_deref().and_then(SessionId::checked)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stamp(modified_ms: i64) -> Stamp {
+        Stamp { identity: (1, 1), size: 1, modified_ms }
+    }
+
+    fn known(paths: &[&str]) -> Transcripts {
+        let mut transcripts = Transcripts::default();
+        let mut ledger = crate::usage::ledger::Ledger::new(crate::usage::prices::Prices::builtin());
+        for path in paths {
+            let place = claude::place(Path::new("/r"), Path::new(path)).unwrap();
+            let file = File::new(Path::new("/r"), place, ledger.file(path));
+            transcripts.insert(Path::new(path), file);
+        }
+        transcripts
+    }
+
+    fn tail(began: u64, facts: TranscriptFacts) -> Tail {
+        Tail {
+            cursor: Cursor { offset: began + 10, ..Cursor::default() },
+            began,
+            restarted: false,
+            facts,
+            entries: Vec::new(),
+            more: false,
+            size: began + 10,
+            mtime_ms: i64::MAX,
+        }
+    }
+
+    #[test]
+    fn a_read_that_began_elsewhere_than_the_last_one_ended_is_of_no_use() {
+        let path = Path::new("/r/projects/p/s.jsonl");
+        let (mut transcripts, now) = (known(&["/r/projects/p/s.jsonl"]), Now::read());
+        let mut read = |began, is_restarted| {
+            let mut tail = tail(began, TranscriptFacts::default());
+            tail.restarted = is_restarted;
+            transcripts.read(path, &mut tail, true, now).is_some()
+        };
+        assert!(read(0, false));
+        assert!(!read(0, false), "it was read from the beginning already");
+        assert!(read(10, false));
+        assert!(read(0, true), "another file has this name now");
+        assert!(transcripts.save_at().is_some() && transcripts.take_unsaved());
+        assert_eq!(transcripts.save_at(), None);
+    }
+
+    #[test]
+    fn a_subagent_of_the_old_layout_belongs_to_the_session_that_its_lines_name() {
+        let path = Path::new("/r/projects/p/agent-1.jsonl");
+        let (mut transcripts, now) = (known(&["/r/projects/p/agent-1.jsonl"]), Now::read());
+        let mut read = |began, session: &str| {
+            let facts = TranscriptFacts { session: Some(session.into()), ..Default::default() };
+            let read = transcripts.read(path, &mut tail(began, facts), true, now).unwrap();
+            (read.session.map(|it| it.0), read.left_session.map(|it| it.id.0))
+        };
+        assert_eq!(read(0, "a"), (Some("a".into()), None));
+        assert_eq!(read(10, "a"), (Some("a".into()), None));
+        assert_eq!(read(20, "b"), (Some("b".into()), Some("a".into())));
+    }
+
+    #[test]
+    fn what_a_listing_shows_is_read_once_and_not_if_it_is_older_than_every_window() {
+        let (path, now) = (Path::new("/r/projects/p/s.jsonl"), Now::read());
+        let mut transcripts = known(&[]);
+        assert!(transcripts.is_news(path, stamp(now.wall_ms), now));
+        assert!(!transcripts.is_news(path, stamp(now.wall_ms - REACH_MS - 1), now));
+        transcripts = known(&["/r/projects/p/s.jsonl"]);
+        let mut tail = tail(0, TranscriptFacts::default());
+        (tail.size, tail.mtime_ms, tail.cursor.dev, tail.cursor.ino) = (1, 5, 1, 1);
+        transcripts.read(path, &mut tail, true, now).unwrap();
+        assert!(!transcripts.is_news(path, stamp(5), now), "it was read in this state");
+        assert!(transcripts.is_news(path, stamp(6), now));
+    }
+
+    #[test]
+    fn what_a_listing_lacks_is_what_was_below_that_very_folder() {
+        let paths = ["/r/projects/a/1.jsonl", "/r/projects/a-b/2.jsonl", "/r/projects/a/3.jsonl"];
+        let mut transcripts = known(&paths);
+        transcripts.add_folder(Path::new("/r/projects/a/1"));
+        transcripts.add_folder(Path::new("/r/projects/a-b/2"));
+        let listed = BTreeSet::from([OsStr::new("/r/projects/a/3.jsonl")]);
+        let missing = transcripts.missing_from(Path::new("/r/projects/a"), &listed);
+        assert_eq!(missing, [Path::new("/r/projects/a/1.jsonl")]);
+        assert!(!transcripts.has_folder(Path::new("/r/projects/a/1")));
+        assert!(transcripts.has_folder(Path::new("/r/projects/a-b/2")));
+    }
 }

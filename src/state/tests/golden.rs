@@ -114,7 +114,7 @@ fn story() -> Sim {
     sim.pass_ms(1000);
     sim.event(Event::Lost);
     sim.pass_ms(1000);
-    assert!(sim.state.is_scanned, "the snapshot has sums");
+    assert!(sim.state.sources.is_scanned(), "the snapshot has sums");
     sim
 }
 
@@ -140,7 +140,7 @@ fn the_snapshot_is_byte_for_byte_that_of_the_first_version() {
 
 #[test]
 fn the_checkpoint_is_byte_for_byte_that_of_the_first_version() {
-    let mut sim = story();
+    let sim = story();
     check("checkpoint-1", &postcard::to_stdvec(&sim.state.checkpoint()).unwrap());
 }
 
@@ -152,6 +152,6 @@ fn the_first_versions_checkpoint_is_read() {
     let mut sim = Sim::new(&["/q", "/r"]);
     let effects = sim.state.restore(postcard::from_bytes(&before).unwrap(), sim.now);
     sim.effects.extend(effects);
-    assert_eq!(sim.state.files.len(), 4);
+    assert_eq!(sim.state.transcripts.paths().len(), 4);
     check("checkpoint-1", &postcard::to_stdvec(&sim.state.checkpoint()).unwrap());
 }

@@ -66,7 +66,7 @@ fn settled_with_ccusage() -> Sim {
     sim.said(1.0, 0);
     // Its rest is over.
     sim.pass_ms(30 * SECOND_MS);
-    assert!(sim.state.is_settled());
+    assert!(sim.is_settled());
     sim.effects.clear();
     sim
 }
@@ -269,9 +269,9 @@ fn without_a_live_session_no_tool_wakes_us() {
     ));
     sim.fetched(Outcome::Block("/r".into(), Err(timed_out())));
     sim.ran("1");
-    assert!(sim.state.tools.deadline().is_some());
+    assert!(sim.state.sources.tools_deadline().is_some());
     end(&mut sim, "s");
-    assert_eq!(sim.state.tools.deadline(), None);
+    assert_eq!(sim.state.sources.tools_deadline(), None);
     for _ in 0..3 {
         sim.pass_ms(10 * MINUTE_MS);
         for dir in sim.looks() {
@@ -302,7 +302,7 @@ fn what_failed_while_nobody_was_there_is_said_and_tried_again_when_somebody_is()
     assert!(sim.fetches().contains(&usage()));
     sim.fetched(Outcome::Block("/r".into(), Err(timed_out())));
     assert_eq!(sim.snapshot().degraded.len(), 1);
-    assert_eq!(sim.state.tools.deadline(), None);
+    assert_eq!(sim.state.sources.tools_deadline(), None);
     sim.pass_ms(HOUR_MS);
     sim.hint("/r", "s", ClientFacts::default());
     sim.pass_ms(200);
@@ -409,7 +409,7 @@ fn a_cookie_waits_for_what_the_tool_has_not_counted_and_not_for_the_next_round()
         |sim: &Sim| sim.effects.iter().any(|it| matches!(it, Effect::Acknowledge(_)));
     assert!(!is_acknowledged(&sim));
     sim.said(3.0, 1);
-    assert!(is_acknowledged(&sim), "{:?}", sim.state.barriers);
+    assert!(is_acknowledged(&sim), "{:?}", sim.state.sources);
 
     sim.effects.clear();
     sim.pass_ms(100);
@@ -423,7 +423,7 @@ fn a_cookie_waits_for_what_the_tool_has_not_counted_and_not_for_the_next_round()
     sim.asked_git("/w", "main");
     assert!(!is_acknowledged(&sim));
     sim.fetched(Outcome::Block("/r".into(), Err(timed_out())));
-    assert!(is_acknowledged(&sim), "a failing tool keeps nobody: {:?}", sim.state.barriers);
+    assert!(is_acknowledged(&sim), "a failing tool keeps nobody: {:?}", sim.state.sources);
 }
 
 #[test]
@@ -462,7 +462,7 @@ fn a_reload_changes_the_tools_and_takes_no_answer_of_those_before() {
     sim.ran("of a command that is gone");
     assert_eq!(sim.load(), None);
     assert_eq!(sim.account().block.unwrap().source, BlockSource::Transcripts);
-    assert_eq!(sim.state.tools.deadline(), None);
+    assert_eq!(sim.state.sources.tools_deadline(), None);
 }
 
 #[test]
@@ -482,9 +482,8 @@ fn a_tool_waits_for_the_fetch_lock_as_git_does() {
 #[test]
 fn who_looks_once_runs_each_tool_once() {
     let now = Now { wall_ms: 1_795_000_000_000, ..Now::read() };
-    let settings =
-        Settings { block_tool: Some(tool("ccusage", 0)), cookies: None, ..with_command(1) };
-    let (state, effects) = State::new(settings, None, None, now);
+    let settings = Settings { block_tool: Some(tool("ccusage", 0)), ..with_command(1) };
+    let (state, effects) = State::new(Mode::Once, settings, None, now);
     let mut sim = Sim { state, now, effects };
     sim.list_root("/r", &["s", "t"]);
     sim.reply("/r/projects/p/s.jsonl", "/w", "claude-opus-4-8");
@@ -498,16 +497,16 @@ fn who_looks_once_runs_each_tool_once() {
     sim.reply("/r/projects/p/t.jsonl", "/w", "claude-opus-4-8");
     sim.fetched(Outcome::Tree("/w".into(), None));
     sim.list("/r/projects/p/t", &[]);
-    assert!(sim.state.is_scanned);
-    assert!(!sim.state.is_settled());
+    assert!(sim.state.sources.is_scanned());
+    assert!(!sim.is_settled());
     for _ in 0..34 {
         sim.pass_ms(SECOND_MS);
     }
     let fetches: Vec<_> = sim.fetches().into_iter().filter(Source::is_tool).collect();
     assert_eq!(fetches, [usage()], "the command has said what it says");
-    assert!(!sim.state.is_settled());
+    assert!(!sim.is_settled());
     sim.fetched(Outcome::Block("/r".into(), Err(timed_out())));
-    assert!(sim.state.is_settled(), "it has nothing left to do");
+    assert!(sim.is_settled(), "it has nothing left to do");
     assert_eq!(sim.snapshot().degraded.len(), 1);
 }
 

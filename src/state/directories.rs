@@ -1,20 +1,31 @@
-//! PURE. Which directories are observed, and what for.
+//! PURE. Which directories are observed, for what, and when they are listed again.
 //!
 //! **Invariant:** a directory is watched while it has a purpose, and one that was removed or
-//! replaced, or lost one of its names, is looked at again.
+//! replaced, or lost one of its names, is listed again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use super::Effect;
-use crate::store::schema::SessionId;
+use super::event::Effect;
+use super::sources::{STUCK_AFTER, silent};
+use super::text;
+use crate::store::schema::{Degraded, SessionId};
+use crate::time::Now;
 use crate::watch::{Found, Listing, Look};
 
-/// Why a directory is observed. Its scope is part of it, so what happens there can concern nobody
-/// else.
+/// A storm of events overflows the queue again and again; once a second is enough to keep up.
+const RESCAN_SPACING: Duration = Duration::from_secs(1);
+/// Directories without events are listed this often while a session lives …
+const POLL_LIVE: Duration = Duration::from_secs(2);
+/// … and this often without one.
+const POLL_IDLE: Duration = Duration::from_secs(30);
+
+/// Why a directory is observed. Its scope is part of it, so a change there can only concern that
+/// scope.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Purpose {
-    /// This path is missing, and will have to appear here first.
+    /// This path is missing, and has to appear here first.
     Await(PathBuf),
     /// A config root.
     Root,
@@ -24,31 +35,40 @@ pub(super) enum Purpose {
     Project { root: PathBuf },
     /// A live session's folder, or one below it.
     Agents { root: PathBuf, session: SessionId },
-    /// A root's `sessions`: one file a process.
+    /// A root's `sessions`: one file for each process of the client.
     Processes { root: PathBuf },
-    /// A directory of git's, of this working tree.
+    /// A directory inside `.git`, of this working tree.
     Git { top: PathBuf },
-    /// Where a live session works, or its broken `.git`, while it has no repository.
+    /// The working directory of a live session that is in no repository, or its broken `.git`.
     NoRepo { cwd: PathBuf },
-    /// Where `--oneshot` leaves its cookies.
+    /// The directory in which `--oneshot` runs leave their cookies.
     Cookies,
-    /// Where the configuration is, or where a link to it leads.
+    /// The directory of the configuration, or one that a link to it leads through.
     Config,
 }
 
 /// The observed directories.
-#[derive(Debug, Default)]
-pub(super) struct Places {
-    dirs: BTreeMap<PathBuf, Place>,
-    /// The kernel reports one directory under one name, whichever was watched last, however many
-    /// names lead there. When any of them is left or lost, it reports nothing any more.
+#[derive(Debug)]
+pub(super) struct Directories {
+    /// When this process started, in Unix milliseconds.
+    started_ms: i64,
+    dirs: BTreeMap<PathBuf, Directory>,
+    /// The kernel reports a directory under one name, the one that was watched last, however many
+    /// names lead to it. When any of them is left or lost, it reports nothing any more.
     by_identity: BTreeMap<(u64, u64), BTreeSet<PathBuf>>,
     /// Looks whose listing has not come back.
-    pub(super) outstanding: usize,
+    outstanding: usize,
+    /// When the oldest of them was asked for, as far as is known: since then there was always one.
+    looking_since: Option<Instant>,
+    /// When the directories without events are listed next.
+    poll_at: Option<Instant>,
+    /// Events were lost: when everything is listed again for that.
+    rescan_at: Option<Instant>,
+    last_rescan: Option<Instant>,
 }
 
 #[derive(Debug, Default)]
-struct Place {
+struct Directory {
     purposes: BTreeSet<Purpose>,
     identity: Option<(u64, u64)>,
     /// Why the kernel does not report changes here.
@@ -59,28 +79,42 @@ struct Place {
     looks: usize,
 }
 
-impl Places {
+impl Directories {
+    /// Nothing is observed yet.
+    pub(super) fn new(now: Now) -> Directories {
+        Directories {
+            started_ms: now.wall_ms,
+            dirs: BTreeMap::new(),
+            by_identity: BTreeMap::new(),
+            outstanding: 0,
+            looking_since: None,
+            poll_at: None,
+            rescan_at: None,
+            last_rescan: None,
+        }
+    }
+
     /// Observes `dir` for one purpose more. The look that follows lists it, unless it was
     /// observed for that already.
     pub(super) fn observe(&mut self, dir: &Path, purpose: Purpose) -> Option<Effect> {
-        let place = self.dirs.entry(dir.to_owned()).or_default();
-        place.purposes.insert(purpose).then(|| self.look(dir))
+        let directory = self.dirs.entry(dir.to_owned()).or_default();
+        directory.purposes.insert(purpose).then(|| self.look(dir))
     }
 
     /// Looks at an observed directory again.
     pub(super) fn look(&mut self, dir: &Path) -> Effect {
         self.outstanding += 1;
         let mut deep = false;
-        if let Some(place) = self.dirs.get_mut(dir) {
-            place.looks += 1;
-            deep = place.purposes.iter().any(|it| matches!(it, Purpose::Project { .. }));
+        if let Some(directory) = self.dirs.get_mut(dir) {
+            directory.looks += 1;
+            deep = directory.purposes.iter().any(|it| matches!(it, Purpose::Project { .. }));
         }
         Effect::Look(Look { dir: dir.to_owned(), deep })
     }
 
     /// Looks at every observed directory of which `which` says yes.
     pub(super) fn look_at_all(&mut self, which: impl Fn(&Purpose) -> bool) -> Vec<Effect> {
-        let wanted = |place: &Place| place.purposes.iter().any(&which);
+        let wanted = |directory: &Directory| directory.purposes.iter().any(&which);
         let dirs: Vec<_> =
             self.dirs.iter().filter(|(_, it)| wanted(it)).map(|(dir, _)| dir.clone()).collect();
         dirs.iter().map(|it| self.look(it)).collect()
@@ -100,6 +134,17 @@ impl Places {
         names.iter().map(|it| self.look(it)).collect()
     }
 
+    /// Whether any listing is still awaited.
+    pub(super) fn is_looking(&self) -> bool {
+        self.outstanding > 0
+    }
+
+    /// Notes the time of the event that was just taken in, for [`Directories::is_stuck`].
+    pub(super) fn tick(&mut self, now: Instant) {
+        let since = self.looking_since.unwrap_or(now);
+        self.looking_since = self.is_looking().then_some(since);
+    }
+
     /// Whether a look at an observed directory has not come back, so that what is known is old.
     pub(super) fn is_looked_at(&self, dir: &Path) -> bool {
         self.dirs.get(dir).is_some_and(|it| it.looks > 0)
@@ -111,9 +156,50 @@ impl Places {
         dirs.iter().map(|it| self.look(it)).collect()
     }
 
-    /// Whether there are any.
-    pub(super) fn has_unwatched(&self) -> bool {
-        self.unwatched().next().is_some()
+    /// Plans the next poll, where a directory has to be polled. While a session lives it comes
+    /// sooner.
+    pub(super) fn schedule_poll(&mut self, is_live: bool, now: Instant) {
+        if self.unwatched().next().is_none() {
+            return;
+        }
+        let wait = if is_live { POLL_LIVE } else { POLL_IDLE };
+        self.poll_at.get_or_insert(now + wait);
+    }
+
+    /// A session began: the next poll, if any, comes no later than it does while one lives.
+    pub(super) fn hurry_poll(&mut self, now: Instant) {
+        self.poll_at = self.poll_at.map(|at| at.min(now + POLL_LIVE));
+    }
+
+    /// When [`Directories::poll`] is due.
+    pub(super) fn poll_at(&self) -> Option<Instant> {
+        self.poll_at
+    }
+
+    /// Looks at the directories without events. The next poll is planned when their listings come.
+    pub(super) fn poll(&mut self) -> Vec<Effect> {
+        self.poll_at = None;
+        self.look_at_unwatched()
+    }
+
+    /// Events were lost: plans a rescan, at once or when the last one is long enough ago.
+    pub(super) fn lost(&mut self, now: Instant) {
+        let rested = self.last_rescan.map(|at| at + RESCAN_SPACING);
+        self.rescan_at = Some(rested.map_or(now, |at| at.max(now)));
+    }
+
+    /// When [`Directories::rescan`] is due.
+    pub(super) fn rescan_at(&self) -> Option<Instant> {
+        self.rescan_at
+    }
+
+    /// Drops every watch and looks at everything: after an overflow notify no longer knows what it
+    /// watches.
+    pub(super) fn rescan(&mut self, now: Instant) -> Vec<Effect> {
+        (self.rescan_at, self.last_rescan) = (None, Some(now));
+        let mut effects = vec![Effect::Rebuild];
+        effects.extend(self.look_at_all(|_| true));
+        effects
     }
 
     fn unwatched(&self) -> impl Iterator<Item = &Path> {
@@ -126,12 +212,12 @@ impl Places {
     pub(super) fn leave(&mut self, which: impl Fn(&Path, &Purpose) -> bool) -> Vec<Effect> {
         let mut effects = Vec::new();
         let mut identities = Vec::new();
-        self.dirs.retain(|dir, place| {
-            place.purposes.retain(|it| !which(dir, it));
-            let keep = !place.purposes.is_empty();
+        self.dirs.retain(|dir, directory| {
+            directory.purposes.retain(|it| !which(dir, it));
+            let keep = !directory.purposes.is_empty();
             if !keep {
                 effects.push(Effect::Leave(dir.clone()));
-                identities.extend(place.identity.map(|it| (it, dir.clone())));
+                identities.extend(directory.identity.map(|it| (it, dir.clone())));
             }
             keep
         });
@@ -146,9 +232,9 @@ impl Places {
 
     /// Stops watching one directory.
     pub(super) fn leave_dir(&mut self, dir: &Path) -> Vec<Effect> {
-        let Some(place) = self.dirs.remove(dir) else { return Vec::new() };
+        let Some(directory) = self.dirs.remove(dir) else { return Vec::new() };
         let mut effects = vec![Effect::Leave(dir.to_owned())];
-        if let Some(it) = place.identity {
+        if let Some(it) = directory.identity {
             self.forget_identity(it, dir);
             effects.extend(self.look_at_names(it));
         }
@@ -159,7 +245,7 @@ impl Places {
     /// observed any more; and looks at what is not watched any more, for what it said.
     pub(super) fn listed(&mut self, listing: &Listing) -> (Vec<Purpose>, Vec<Effect>) {
         self.outstanding = self.outstanding.saturating_sub(1);
-        let Some(place) = self.dirs.get_mut(&listing.dir) else {
+        let Some(directory) = self.dirs.get_mut(&listing.dir) else {
             // It was left before it was known which one it is.
             let looks = match &listing.found {
                 Found::Dir { identity, .. } => self.look_at_names(*identity),
@@ -167,14 +253,14 @@ impl Places {
             };
             return (Vec::new(), looks);
         };
-        place.looks = place.looks.saturating_sub(1);
-        let before = place.identity;
-        (place.identity, place.unarmed, place.unreadable) = match &listing.found {
+        directory.looks = directory.looks.saturating_sub(1);
+        let before = directory.identity;
+        (directory.identity, directory.unarmed, directory.unreadable) = match &listing.found {
             Found::Dir { identity, unarmed, .. } => (Some(*identity), unarmed.clone(), None),
             Found::Unreadable(reason) => (None, None, Some(reason.clone())),
             Found::Missing { .. } | Found::NotADirectory => (None, None, None),
         };
-        let (now, purposes) = (place.identity, place.purposes.iter().cloned().collect());
+        let (now, purposes) = (directory.identity, directory.purposes.iter().cloned().collect());
         let mut looks = Vec::new();
         if before != now {
             if let Some(it) = before {
@@ -215,19 +301,19 @@ impl Places {
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
             return Vec::new();
         };
-        let Some(place) = self.dirs.get(parent) else { return Vec::new() };
-        let aliases = place.identity.and_then(|it| self.by_identity.get(&it));
+        let Some(directory) = self.dirs.get(parent) else { return Vec::new() };
+        let aliases = directory.identity.and_then(|it| self.by_identity.get(&it));
         let mut concerns = Vec::new();
-        let mut add = |dir: &Path, place: &Place| {
-            let purposes = place.purposes.iter();
+        let mut add = |dir: &Path, directory: &Directory| {
+            let purposes = directory.purposes.iter();
             concerns.extend(purposes.map(|it| (dir.join(name), it.clone())));
         };
         match aliases {
-            None => add(parent, place),
+            None => add(parent, directory),
             Some(aliases) => {
                 for dir in aliases {
-                    if let Some(place) = self.dirs.get(dir) {
-                        add(dir, place);
+                    if let Some(directory) = self.dirs.get(dir) {
+                        add(dir, directory);
                     }
                 }
             }
@@ -235,9 +321,25 @@ impl Places {
         concerns
     }
 
-    /// Directories that cannot be read, with the reason.
-    pub(super) fn unreadable(&self) -> impl Iterator<Item = (&Path, &str)> {
-        self.dirs.iter().filter_map(|(dir, it)| Some((dir.as_path(), it.unreadable.as_deref()?)))
+    /// What cannot be listed, as snapshots say it: file systems that do not answer, and directories
+    /// that cannot be read.
+    pub(super) fn degraded(&self, now: Now) -> impl Iterator<Item = Degraded> {
+        let is_stuck = |since: &Instant| *since + STUCK_AFTER <= now.mono;
+        let stuck = self.looking_since.filter(is_stuck);
+        let unreadable =
+            self.dirs.iter().filter_map(|(dir, it)| Some((dir, it.unreadable.as_ref()?)));
+        let unreadable = unreadable.map(|(dir, reason)| Degraded {
+            source: format!("watch:{}", text::of(dir)),
+            since_ms: self.started_ms,
+            reason: reason.clone(),
+            next_try_ms: None,
+        });
+        stuck.map(move |since| silent("watch".to_owned(), since, now)).into_iter().chain(unreadable)
+    }
+
+    /// Whether a listing has not come back for so long that nothing can be said to be up to date.
+    pub(super) fn is_stuck(&self, now: Now) -> bool {
+        self.looking_since.is_some_and(|since| since + STUCK_AFTER <= now.mono)
     }
 
     /// Directories without events, with the reason.

@@ -1,0 +1,305 @@
+//! PURE. Accounts, one for each config root: what was used of each, and its limits.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
+use super::block_tool::BlockTool;
+use super::limits::ObservedLimits;
+use super::settings::Settings;
+use crate::fetch::tail::Tail;
+use crate::store::schema::{self, BlockSource, SessionId};
+use crate::time::Now;
+use crate::usage::ledger::{FileId, Ledger, REACH_MS, SessionTotals};
+use crate::usage::prices::Prices;
+
+/// The accounts, by their config roots.
+#[derive(Debug, Default)]
+pub(super) struct Accounts(BTreeMap<PathBuf, Account>);
+
+#[derive(Debug)]
+struct Account {
+    ledger: Ledger,
+    limits: ObservedLimits,
+    /// When its usage was known to be complete.
+    as_of_ms: i64,
+    /// Lines of its transcripts that could not be read.
+    skipped_lines: u64,
+    /// What was published before, by this process or an earlier one, until every transcript has
+    /// been read.
+    recalled: Option<schema::Usage>,
+    /// What another tool says of the active block, where one is configured.
+    block_tool: Option<BlockTool>,
+}
+
+impl Accounts {
+    // ---- Which there are
+
+    /// Adds the account of a config root, unless it is there.
+    pub(super) fn add(&mut self, root: &Path, settings: &Settings, now: Now) {
+        self.0.entry(root.to_owned()).or_insert_with(|| Account {
+            ledger: empty_ledger(&settings.prices, now),
+            limits: ObservedLimits::new(),
+            as_of_ms: now.wall_ms,
+            skipped_lines: 0,
+            recalled: None,
+            block_tool: settings.block_tool.as_ref().map(|_| BlockTool::default()),
+        });
+    }
+
+    /// Drops an account, and all that is known of it.
+    pub(super) fn remove(&mut self, root: &Path) {
+        self.0.remove(root);
+    }
+
+    /// Whether there is one of this root.
+    pub(super) fn contains(&self, root: &Path) -> bool {
+        self.0.contains_key(root)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// The config roots.
+    pub(super) fn roots(&self) -> impl Iterator<Item = &PathBuf> {
+        self.0.keys()
+    }
+
+    // ---- What was used
+
+    /// The ledger's number for a transcript; `None` where its account was dropped.
+    pub(super) fn file(&mut self, root: &Path, path: &Path) -> Option<FileId> {
+        Some(self.0.get_mut(root)?.ledger.file(&name_in(root, path)))
+    }
+
+    /// Counts what was read of a transcript. `skipped_before` is how many of its lines could not be
+    /// read up to the read before.
+    pub(super) fn count(
+        &mut self,
+        root: &Path,
+        file: FileId,
+        session: Option<&SessionId>,
+        tail: &Tail,
+        skipped_before: u64,
+    ) {
+        let Some(account) = self.0.get_mut(root) else { return };
+        if tail.restarted {
+            account.ledger.remove_file(file);
+        }
+        let identity = (tail.cursor.dev, tail.cursor.ino);
+        account.ledger.add(file, identity, session, &tail.entries);
+        account.skipped_lines += tail.facts.skipped_lines;
+        account.skipped_lines -= skipped_before;
+    }
+
+    /// A transcript is gone. What it used stays counted.
+    pub(super) fn retire_file(&mut self, root: &Path, file: FileId, skipped_lines: u64) {
+        let Some(account) = self.0.get_mut(root) else { return };
+        account.ledger.retire_file(file);
+        account.skipped_lines -= skipped_lines;
+    }
+
+    /// Empties the ledgers, since prices are others now, or since entries were refused that should
+    /// not have been. Until all transcripts have been read again, what each account used so far is
+    /// shown with its age.
+    pub(super) fn recount(&mut self, settings: &Settings, is_scanned: bool, now: Now) {
+        for account in self.0.values_mut() {
+            account.recalled = account.usage(settings, is_scanned, now);
+            account.skipped_lines = 0;
+            account.ledger = empty_ledger(&settings.prices, now);
+        }
+    }
+
+    /// What is known is what the transcripts say, since nothing that changed waits to be read: but
+    /// not in the accounts of these roots.
+    pub(super) fn confirm(&mut self, unread: &BTreeSet<&PathBuf>, now: Now) {
+        for (_, account) in self.0.iter_mut().filter(|(root, _)| !unread.contains(root)) {
+            account.as_of_ms = now.wall_ms;
+            if let Some(tool) = &mut account.block_tool {
+                tool.confirm(now);
+            }
+        }
+    }
+
+    /// Drops what is older than every window.
+    pub(super) fn forget_old(&mut self, now: Now) {
+        for account in self.0.values_mut() {
+            account.ledger.forget_before(now.wall_ms - REACH_MS);
+        }
+    }
+
+    /// Whether a ledger refuses what may be in a window, since the clock was days ahead.
+    pub(super) fn is_ahead(&self, now: Now) -> bool {
+        self.0.values().any(|account| account.ledger.is_ahead(now.wall_ms))
+    }
+
+    /// What a session used; `None` where it used nothing.
+    pub(super) fn session(&self, root: &Path, session: &SessionId) -> Option<SessionTotals> {
+        self.0.get(root)?.ledger.session(session)
+    }
+
+    // ---- Limits
+
+    /// Takes in what the client said of an account's limits, which it was told at `as_of_ms`.
+    pub(super) fn merge_limits(
+        &mut self,
+        root: &Path,
+        limits: &schema::Limits,
+        as_of_ms: i64,
+        now: Now,
+    ) {
+        if let Some(account) = self.0.get_mut(root) {
+            account.limits.merge(limits, as_of_ms, now);
+        }
+    }
+
+    // ---- The tool that computes the active block
+
+    /// The block tool's answer for an account; `None` where no tool is configured.
+    pub(super) fn block_tool(&self, root: &Path) -> Option<&BlockTool> {
+        self.0.get(root)?.block_tool.as_ref()
+    }
+
+    /// The same, to change it.
+    pub(super) fn block_tool_mut(&mut self, root: &Path) -> Option<&mut BlockTool> {
+        self.0.get_mut(root)?.block_tool.as_mut()
+    }
+
+    /// Another tool is configured, or none.
+    pub(super) fn replace_block_tool(&mut self, is_configured: bool) {
+        for account in self.0.values_mut() {
+            let before = account.block_tool.take();
+            account.block_tool = is_configured.then(|| BlockTool::replaced(before));
+        }
+    }
+
+    /// Drops answers whose block has ended. Returns the roots where one did.
+    pub(super) fn leave_ended_blocks(&mut self, now: Now) -> Vec<PathBuf> {
+        let accounts = self.0.iter_mut();
+        let ended = accounts.filter_map(|(root, account)| {
+            account.block_tool.as_mut()?.leave_ended(now).then(|| root.clone())
+        });
+        ended.collect()
+    }
+
+    // ---- In and out
+
+    /// All accounts, as snapshots say them.
+    pub(super) fn report(
+        &self,
+        settings: &Settings,
+        is_scanned: bool,
+        now: Now,
+    ) -> impl Iterator<Item = (&PathBuf, schema::Root)> {
+        self.0.iter().map(move |(root, account)| {
+            let usage = account.usage(settings, is_scanned, now);
+            (root, schema::Root { usage, limits: account.limits.report(now) })
+        })
+    }
+
+    /// Takes over what an earlier process published of an account.
+    pub(super) fn recall(&mut self, root: &Path, before: &schema::Root, now: Now) {
+        let Some(account) = self.0.get_mut(root) else { return };
+        account.limits.recall(&before.limits, now);
+        account.recalled = before.usage.clone();
+        let block = account
+            .recalled
+            .as_mut()
+            .and_then(|usage| usage.block.take_if(|it| it.source != BlockSource::Transcripts));
+        if let Some(tool) = &mut account.block_tool {
+            tool.recall(block);
+        }
+    }
+
+    /// The ledgers, as the checkpoint keeps them.
+    pub(super) fn ledgers(&self) -> impl Iterator<Item = (&PathBuf, &Ledger)> {
+        self.0.iter().map(|(root, account)| (root, &account.ledger))
+    }
+
+    /// Takes over the ledger that an earlier process kept. Returns whether it is of any use: not
+    /// where the account was dropped, nor where a clock ahead made it refuse entries.
+    pub(super) fn restore(
+        &mut self,
+        root: &Path,
+        ledger: Cow<'_, Ledger>,
+        prices: &Prices,
+        now: Now,
+    ) -> bool {
+        let Some(account) = self.0.get_mut(root) else { return false };
+        if ledger.is_ahead(now.wall_ms) {
+            return false;
+        }
+        account.ledger = ledger.into_owned().restored(prices.clone());
+        account.ledger.forget_before(now.wall_ms - REACH_MS);
+        true
+    }
+
+    /// Counts lines that an earlier process could not read.
+    pub(super) fn add_skipped_lines(&mut self, root: &Path, skipped_lines: u64) {
+        if let Some(account) = self.0.get_mut(root) {
+            account.skipped_lines += skipped_lines;
+        }
+    }
+
+    /// Every time that tells an age, for a clock that was set back.
+    pub(super) fn times(&mut self) -> impl Iterator<Item = &mut i64> {
+        self.0.values_mut().flat_map(|account| {
+            let usage = [&mut account.as_of_ms].into_iter();
+            let recalled = account.recalled.as_mut().map(|usage| &mut usage.as_of_ms);
+            let block = account.block_tool.as_mut().and_then(BlockTool::time);
+            usage.chain(recalled).chain(block).chain(account.limits.times())
+        })
+    }
+}
+
+impl Account {
+    /// What was used of it. Before every transcript has been read, what was known before.
+    fn usage(&self, settings: &Settings, is_scanned: bool, now: Now) -> Option<schema::Usage> {
+        let mut usage = match is_scanned {
+            true => self.counted(settings, now),
+            false => self.recalled.clone()?,
+        };
+        if let Some(tool) = &self.block_tool {
+            usage.block = tool.block(now);
+        }
+        Some(usage)
+    }
+
+    fn counted(&self, settings: &Settings, now: Now) -> schema::Usage {
+        let (zone, week_starts) = (&settings.zone, settings.week_starts);
+        let mut usage = schema::Usage {
+            as_of_ms: self.as_of_ms,
+            day_ends_ms: day_end_ms(now, zone),
+            skipped_lines: self.skipped_lines,
+            ..self.ledger.usage(now.wall_ms, zone, week_starts)
+        };
+        if let Some(block) = &mut usage.block {
+            block.as_of_ms = usage.as_of_ms;
+        }
+        usage
+    }
+}
+
+fn empty_ledger(prices: &Prices, now: Now) -> Ledger {
+    let mut ledger = Ledger::new(prices.clone());
+    ledger.forget_before(now.wall_ms - REACH_MS);
+    ledger
+}
+
+/// The ledger's name of a transcript.
+fn name_in<'a>(root: &Path, path: &'a Path) -> Cow<'a, str> {
+    path.strip_prefix(root).unwrap_or(path).to_string_lossy()
+}
+
+/// The next local midnight; where a change of clocks skips midnight, the first moment of the next
+/// day.
+fn day_end_ms(now: Now, zone: &TimeZone) -> i64 {
+    let now = Timestamp::from_millisecond(now.wall_ms).unwrap_or_default();
+    let tomorrow = now.to_zoned_datetime(zone.clone()).tomorrow();
+    let start = tomorrow.and_then(|day| day.start_of_day());
+    start.map_or(0, |start| start.timestamp().as_millisecond())
+}

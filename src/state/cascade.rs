@@ -1,0 +1,443 @@
+//! PURE. What follows when a session begins, moves or ends: which working trees git is asked about,
+//! which directories are observed, and which programs run.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use super::State;
+use super::directories::Purpose;
+use super::sessions::{SessionKey, Transition};
+use super::settings::{Mode, Settings};
+use crate::fetch::git;
+use crate::fetch::git::tree::WorkTree;
+use crate::fetch::job::Source;
+use crate::fetch::process::Process;
+use crate::fetch::{claude, tool};
+use crate::plan::Urgency;
+use crate::store::schema::{self, ClientFacts, SessionId};
+use crate::time::Now;
+
+/// Roots that clients may bring, beyond those that are configured: some test suites make a new one
+/// for every test.
+const MAX_CLIENT_ROOTS: usize = 16;
+
+impl State {
+    // ---- Sessions
+
+    /// A process file was read; `None` where it is gone.
+    pub(super) fn process_read(&mut self, path: &Path, process: Option<Process>, now: Now) {
+        let root = path.parent().and_then(Path::parent).map(Path::to_owned);
+        // It may have been dropped while this was read.
+        let root = root.filter(|root| self.accounts.contains(root));
+        let found = root.zip(process).and_then(|(root, process)| {
+            let id = process.file.session_id.clone()?;
+            Some((SessionKey { id, root }, process))
+        });
+        let (changed, has_changed) = self.sessions.process_read(path, found, now);
+        self.publication.mark_if(has_changed);
+        for key in changed {
+            self.refresh_session(&key, now);
+        }
+    }
+
+    /// A display requested a line, and sent what the client had told it.
+    pub(super) fn hinted(&mut self, facts: ClientFacts, now: Now) {
+        let Some(id) = facts.session_id.as_deref().and_then(SessionId::checked) else {
+            // A process left a cookie, and does not know whether there are events. The directory of
+            // cookies may even have been removed, and made anew for it.
+            let looks = self.directories.look_at_unwatched();
+            self.effects.extend(looks);
+            let looks = self.directories.look_at_all(|purpose| *purpose == Purpose::Cookies);
+            self.effects.extend(looks);
+            return;
+        };
+        let transcript = facts.transcript_path.as_deref().map(PathBuf::from);
+        let transcript = transcript.filter(|path| path.is_absolute());
+        let root = match transcript.as_deref().and_then(claude::root_of) {
+            Some(root) => root.to_owned(),
+            None => match self.sessions.of_id(&id) {
+                Some(key) => key.root.clone(),
+                None => return,
+            },
+        };
+        if !self.accounts.contains(&root) {
+            // A login service does not see CLAUDE_CONFIG_DIR. The client does, and its transcript
+            // is in that root.
+            if self.accounts.len() >= MAX_CLIENT_ROOTS + self.settings.roots.len() {
+                return;
+            }
+            self.add_root(&root, now);
+        }
+        if let Some(path) = &transcript
+            && let Some(place @ claude::Place::Transcript(_)) = claude::place(&root, path)
+        {
+            // Where events do not work, the request stands for one.
+            self.want_transcript(path, &root, place, now);
+        }
+        let key = SessionKey { id, root };
+        let replied_ms = self.transcript_facts(&key).and_then(|facts| facts.last_reply_ms);
+        let as_of_ms = replied_ms.unwrap_or(now.wall_ms).min(now.wall_ms);
+        self.accounts.merge_limits(&key.root, &facts.limits, as_of_ms, now);
+        self.confirm_usage(now);
+        if self.sessions.hinted(&key, facts, now) {
+            self.publication.mark();
+        } else {
+            self.publication.confirm(now.mono);
+        }
+        self.refresh_session(&key, now);
+        self.refresh_repo(&key, now);
+    }
+
+    /// Decides whether a session lives and where it works, and what follows from a change of that.
+    pub(super) fn refresh_session(&mut self, key: &SessionKey, now: Now) {
+        let transcript = self.sessions.get(key).and_then(|session| session.transcript.as_ref());
+        let transcript = transcript.and_then(|path| self.transcripts.facts(path));
+        match self.sessions.refresh(key, transcript, now) {
+            Transition::Began => self.session_began(key, now),
+            Transition::Moved => self.want_tree(key, now),
+            Transition::Ended => self.session_ended(key),
+            Transition::Same => {}
+        }
+    }
+
+    fn session_began(&mut self, key: &SessionKey, now: Now) {
+        self.publication.mark();
+        self.clock.start(now);
+        self.directories.hurry_poll(now.mono);
+        let transcript = self.sessions.get(key).and_then(|session| session.transcript.as_deref());
+        let folder = transcript.map(claude::session_folder);
+        // Most have none, and each look would cost.
+        if let Some(folder) = folder.filter(|folder| self.transcripts.has_folder(folder)) {
+            let SessionKey { root, id: session } = key.clone();
+            self.observe(&folder, Purpose::Agents { root, session });
+        }
+        self.want_tools(now);
+        self.want_tree(key, now);
+    }
+
+    fn session_ended(&mut self, key: &SessionKey) {
+        self.publication.mark();
+        let leave = self.directories.leave(|_, purpose| {
+            matches!(purpose, Purpose::Agents { root, session }
+                if (root, session) == (&key.root, &key.id))
+        });
+        self.effects.extend(leave);
+        self.leave_repos();
+        self.leave_tools();
+    }
+
+    /// A `--oneshot` run prints the line of the session that was active last, alive or not.
+    pub(super) fn print_latest(&mut self, now: Now) {
+        let Some(key) = self.sessions.latest(now).cloned() else { return };
+        if let Some(cwd) = self.sessions.print(&key) {
+            self.sources.want(&Source::Tree(cwd), Urgency::Now, now);
+        }
+        self.want_tools(now);
+    }
+
+    // ---- Working trees
+
+    fn want_tree(&mut self, key: &SessionKey, now: Now) {
+        let cwd = self.sessions.get(key).and_then(|session| session.cwd.clone());
+        if let Some(cwd) = cwd {
+            self.sources.want(&Source::Tree(cwd), Urgency::Now, now);
+        }
+    }
+
+    /// The working tree around a directory was looked for.
+    pub(super) fn tree_found(
+        &mut self,
+        cwd: &Path,
+        found: Option<(WorkTree, Vec<PathBuf>)>,
+        now: Now,
+    ) {
+        let top = found.as_ref().map(|(tree, _)| tree.top.clone());
+        let has_changed = self.sessions.found_repo(cwd, top.as_deref());
+        self.publication.mark_if(has_changed);
+        self.leave_repos();
+        let Some((tree, dirs)) = found else {
+            if self.sessions.is_cwd(cwd) {
+                self.observe(cwd, Purpose::NoRepo { cwd: cwd.to_owned() });
+            }
+            return;
+        };
+        let leave = self
+            .directories
+            .leave(|_, purpose| matches!(purpose, Purpose::NoRepo { cwd: of } if of == cwd));
+        self.effects.extend(leave);
+        let top = tree.top.clone();
+        let is_new = self.repos.found(tree);
+        self.observe_git(&top, dirs);
+        if is_new {
+            let urgency = match self.mode {
+                // The looks at its directories that were just asked for want the same fetch, as
+                // changes before them were not reported. So it waits for them.
+                Mode::Watch { .. } => Urgency::Settled,
+                Mode::Once => Urgency::Now,
+            };
+            self.want_repo(&top, urgency, now);
+        }
+    }
+
+    fn observe_git(&mut self, top: &Path, dirs: Vec<PathBuf>) {
+        if let Mode::Once = self.mode {
+            // Their listings would only ask git twice.
+            return;
+        }
+        let dirs = if self.sessions.is_repo_used(top) { dirs } else { Vec::new() };
+        let Some(dirs) = self.repos.set_dirs(top, dirs) else { return };
+        let leave = self.directories.leave(|dir, purpose| {
+            matches!(purpose, Purpose::Git { top: of } if of == top) && !dirs.contains(dir)
+        });
+        self.effects.extend(leave);
+        for dir in dirs {
+            self.observe(&dir, Purpose::Git { top: top.to_owned() });
+        }
+    }
+
+    /// A directory inside `.git` is gone, and perhaps the repository with it.
+    pub(super) fn git_dir_missing(&mut self, top: &Path, dir: &Path, now: Now) {
+        let leave = self.directories.leave(|it, purpose| {
+            it == dir && matches!(purpose, Purpose::Git { top: of } if of == top)
+        });
+        self.effects.extend(leave);
+        match self.repos.dir_missing(top, dir) {
+            Some(true) => self.want_trees(top, now),
+            Some(false) => self.want_repo(top, Urgency::Settled, now),
+            None => {}
+        }
+    }
+
+    /// Something changed in the working directory of a session that has no repository, or in its
+    /// broken `.git`.
+    pub(super) fn init(&mut self, cwd: &Path, path: &Path, now: Now) {
+        let is_dot_git = path == cwd.join(".git");
+        if is_dot_git {
+            // It is a repository when its files are there.
+            self.observe(path, Purpose::NoRepo { cwd: cwd.to_owned() });
+        }
+        if is_dot_git || path.parent() != Some(cwd) {
+            self.sources.want(&Source::Tree(cwd.to_owned()), Urgency::Settled, now);
+        }
+    }
+
+    /// Looks again for the working trees of the sessions that work in this one.
+    fn want_trees(&mut self, top: &Path, now: Now) {
+        let sessions = self.sessions.of_interest();
+        let inside = sessions.filter(|session| session.repo.as_deref() == Some(top));
+        for cwd in inside.filter_map(|session| session.cwd.clone()).collect::<BTreeSet<_>>() {
+            self.sources.want(&Source::Tree(cwd), Urgency::Settled, now);
+        }
+    }
+
+    /// Stops watching working trees in which no session lives.
+    pub(super) fn leave_repos(&mut self) {
+        let is_unused = |top: &&PathBuf| !self.sessions.is_repo_used(top);
+        for top in self.repos.tops().filter(is_unused).cloned().collect::<Vec<_>>() {
+            self.observe_git(&top, Vec::new());
+            self.forget(&Source::Repo(top));
+        }
+        let cwds = self.sessions.of_interest().filter_map(|session| session.cwd.clone());
+        let cwds: BTreeSet<_> = cwds.collect();
+        let leave = self
+            .directories
+            .leave(|_, purpose| matches!(purpose, Purpose::NoRepo { cwd } if !cwds.contains(cwd)));
+        self.effects.extend(leave);
+    }
+
+    /// The session did something, and that may have changed its files.
+    pub(super) fn touch_repo(&mut self, key: &SessionKey, now: Now) {
+        let Some(session) = self.sessions.get(key).filter(|session| session.is_live) else {
+            return;
+        };
+        match (session.repo.clone(), session.cwd.clone()) {
+            (Some(top), _) => self.want_repo(&top, Urgency::Settled, now),
+            // What it did may have been `git init`.
+            (None, Some(cwd)) => self.sources.want(&Source::Tree(cwd), Urgency::Settled, now),
+            (None, None) => {}
+        }
+    }
+
+    /// A display requested the session's line. What changed in its working tree shows nowhere else,
+    /// so git is asked again where its answer is old.
+    fn refresh_repo(&mut self, key: &SessionKey, now: Now) {
+        let top = self.sessions.get(key).and_then(|session| session.repo.clone());
+        match top.as_deref().and_then(|top| Some((top, self.repos.is_old(top, now)?))) {
+            Some((top, true)) => self.want_repo(top, Urgency::Now, now),
+            Some((_, false)) => {}
+            None => self.touch_repo(key, now),
+        }
+    }
+
+    pub(super) fn want_repo(&mut self, top: &Path, urgency: Urgency, now: Now) {
+        if self.sessions.is_repo_used(top) {
+            self.sources.want(&Source::Repo(top.to_owned()), urgency, now);
+        }
+    }
+
+    /// A call of git ended.
+    pub(super) fn git_answered(
+        &mut self,
+        top: &Path,
+        found: Result<schema::Repo, git::Failure>,
+        dirs: Vec<PathBuf>,
+        now: Now,
+    ) {
+        self.publication.mark();
+        let has_failed = found.is_err();
+        if !self.repos.answered(top, found, now) {
+            return;
+        }
+        if has_failed {
+            // Perhaps it is no repository any more, or another one.
+            self.want_trees(top, now);
+        } else {
+            self.observe_git(top, dirs);
+        }
+    }
+
+    // ---- Configured programs
+
+    /// Something was used, or taken back, that the block tool has not counted.
+    pub(super) fn want_block(&mut self, root: &Path, now: Now) {
+        let Some(tool) = self.accounts.block_tool_mut(root) else { return };
+        tool.mark_behind();
+        // Once everything is read, every root is asked for.
+        if self.sources.is_scanned() {
+            self.sources.want(&Source::Block(root.to_owned()), Urgency::Settled, now);
+        }
+    }
+
+    /// Runs the block tool for every root in which something was used.
+    pub(super) fn want_blocks(&mut self, now: Now) {
+        for root in self.accounts.roots().cloned().collect::<Vec<_>>() {
+            if self.transcripts.of_root(&root).next().is_some() {
+                self.want_block(&root, now);
+            }
+        }
+    }
+
+    /// A session began: commands run again, and so do tools that failed, and were not to be tried
+    /// again without a session.
+    fn want_tools(&mut self, now: Now) {
+        for (name, tool) in &self.settings.commands {
+            let source = Source::Command(name.clone());
+            match self.commands.started_at(name) {
+                Some(_) if matches!(self.mode, Mode::Once) || !self.sources.is_idle(&source) => {}
+                Some(started) if now.mono < started + tool.every => {
+                    self.sources.repeat(&source, started + tool.every);
+                }
+                // A command that runs by this name, if one does, was configured before.
+                _ => self.sources.want(&source, Urgency::Now, now),
+            }
+        }
+        for root in self.accounts.roots() {
+            let source = Source::Block(root.clone());
+            let is_behind = self.accounts.block_tool(root).is_some_and(|tool| tool.is_behind());
+            if is_behind && self.sources.has_given_in(&source) {
+                self.sources.want(&source, Urgency::Settled, now);
+            }
+        }
+    }
+
+    /// A session ended. Without any, nobody looks at what commands print, and what failed is not
+    /// tried again.
+    pub(super) fn leave_tools(&mut self) {
+        if self.is_any_of_interest() {
+            return;
+        }
+        for name in self.settings.commands.keys().cloned().collect::<Vec<_>>() {
+            self.forget(&Source::Command(name));
+        }
+        let failing = self.sources.failing().filter(|source| source.is_tool());
+        for source in failing.cloned().collect::<Vec<_>>() {
+            self.sources.stop_retrying(&source);
+        }
+    }
+
+    fn is_any_of_interest(&self) -> bool {
+        self.sessions.of_interest().next().is_some()
+    }
+
+    /// Whether the program that runs is the one that is configured now.
+    pub(super) fn is_answer_wanted(&self, source: &Source) -> bool {
+        match source {
+            Source::Block(root) => self.accounts.block_tool(root).is_some_and(|it| it.is_running()),
+            Source::Command(name) => self.commands.started_at(name).is_some(),
+            Source::Transcript(_) | Source::Process(_) | Source::Tree(_) | Source::Repo(_) => true,
+        }
+    }
+
+    /// The block tool ended.
+    pub(super) fn block_answered(
+        &mut self,
+        root: &Path,
+        found: Result<Option<schema::Block>, tool::Failure>,
+    ) {
+        let source = Source::Block(root.to_owned());
+        if !self.is_answer_wanted(&source) {
+            return;
+        }
+        // Another call is planned where something was used since this one began.
+        let is_behind = !self.sources.is_idle(&source);
+        let has_failed = found.is_err();
+        if let Some(tool) = self.accounts.block_tool_mut(root) {
+            tool.answered(found.ok(), is_behind);
+        }
+        self.publication.mark();
+        if has_failed {
+            self.tool_failed(&source);
+        }
+    }
+
+    /// A command of the user's ended.
+    pub(super) fn command_ended(
+        &mut self,
+        name: &str,
+        found: Result<schema::Command, tool::Failure>,
+    ) {
+        let source = Source::Command(name.to_owned());
+        let Some(tool) = self.settings.commands.get(name) else { return };
+        let Some(started) = self.commands.started_at(name) else { return };
+        let again_at = started + tool.every;
+        let has_failed = found.is_err();
+        self.commands.ended(name, found);
+        self.publication.mark();
+        if has_failed {
+            self.tool_failed(&source);
+        }
+        if matches!(self.mode, Mode::Watch { .. }) && self.is_any_of_interest() {
+            self.sources.repeat(&source, again_at);
+        }
+    }
+
+    /// Nobody waits for its next try, and without a session there is none.
+    fn tool_failed(&mut self, source: &Source) {
+        self.sources.release(source);
+        if !self.is_any_of_interest() {
+            self.sources.stop_retrying(source);
+        }
+    }
+
+    /// Other settings apply from now on: programs that they do not name any more are forgotten.
+    pub(super) fn replace_tools(&mut self, before: &Settings, now: Now) {
+        if before.block_tool != self.settings.block_tool {
+            for root in self.accounts.roots().cloned().collect::<Vec<_>>() {
+                self.forget(&Source::Block(root));
+            }
+            self.accounts.replace_block_tool(self.settings.block_tool.is_some());
+            if self.sources.is_scanned() {
+                self.want_blocks(now);
+            }
+        }
+        for (name, tool) in &before.commands {
+            if self.settings.commands.get(name) != Some(tool) {
+                self.commands.forget(name);
+                self.forget(&Source::Command(name.clone()));
+            }
+        }
+        if self.is_any_of_interest() {
+            self.want_tools(now);
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! PURE. The user's commands: when each was started last, and what it printed last.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use crate::fetch::tool;
+use crate::store::schema;
+use crate::time::Now;
+
+/// The user's commands, by name.
+#[derive(Debug, Default)]
+pub(super) struct Commands(BTreeMap<String, Command>);
+
+#[derive(Debug, Default)]
+struct Command {
+    facts: schema::Command,
+    /// When the command that is configured now was started last.
+    started: Option<Instant>,
+}
+
+impl Commands {
+    /// Takes over what a command printed to an earlier process.
+    pub(super) fn recall(&mut self, name: &str, facts: &schema::Command) {
+        self.0.insert(name.to_owned(), Command { facts: facts.clone(), started: None });
+    }
+
+    /// When the command that is configured now by this name was started last.
+    pub(super) fn started_at(&self, name: &str) -> Option<Instant> {
+        self.0.get(name)?.started
+    }
+
+    /// A command starts.
+    pub(super) fn started(&mut self, name: &str, now: Now) {
+        self.0.entry(name.to_owned()).or_default().started = Some(now.mono);
+    }
+
+    /// A command ended. One that failed keeps what it printed before.
+    pub(super) fn ended(&mut self, name: &str, found: Result<schema::Command, tool::Failure>) {
+        let Some(command) = self.0.get_mut(name) else { return };
+        match found {
+            Ok(facts) => command.facts = facts,
+            Err(failure) => command.facts.error = Some(failure.to_string()),
+        }
+    }
+
+    /// Another command is configured by this name, or none.
+    pub(super) fn forget(&mut self, name: &str) {
+        self.0.remove(name);
+    }
+
+    /// Those that have printed something, or failed to.
+    pub(super) fn report(&self) -> BTreeMap<String, schema::Command> {
+        let is_known = |facts: &schema::Command| facts.as_of_ms > 0 || facts.error.is_some();
+        let known = self.0.iter().filter(|(_, command)| is_known(&command.facts));
+        known.map(|(name, command)| (name.clone(), command.facts.clone())).collect()
+    }
+
+    /// When each of them printed what it printed.
+    pub(super) fn times(&mut self) -> impl Iterator<Item = &mut i64> {
+        self.0.values_mut().map(|command| &mut command.facts.as_of_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_reported_once_it_printed_or_failed_and_keeps_what_it_printed() {
+        let mut commands = Commands::default();
+        commands.started("load", Now::read());
+        assert!(commands.report().is_empty() && commands.started_at("load").is_some());
+        let printed = schema::Command { as_of_ms: 1, output: "0.4".to_owned(), error: None };
+        commands.ended("load", Ok(printed));
+        commands.ended("load", Err(tool::Failure::Unreadable));
+        commands.ended("unknown", Err(tool::Failure::Unreadable));
+        let report = commands.report();
+        assert_eq!(report.len(), 1);
+        assert_eq!((&*report["load"].output, report["load"].as_of_ms), ("0.4", 1));
+        assert!(report["load"].error.is_some());
+        commands.forget("load");
+        assert!(commands.report().is_empty());
+    }
+}

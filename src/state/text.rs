@@ -1,0 +1,19 @@
+//! PURE. Paths as text, for the snapshot.
+
+use std::path::Path;
+
+/// A path as text. Bytes that are not UTF-8 are escaped as in a URL: two paths must not become one
+/// key.
+pub(super) fn of(path: &Path) -> String {
+    if let Some(text) = path.to_str() {
+        return text.to_owned();
+    }
+    let mut text = String::new();
+    for chunk in path.as_os_str().as_encoded_bytes().utf8_chunks() {
+        text += &chunk.valid().replace('%', "%25");
+        for byte in chunk.invalid() {
+            text += &format!("%{byte:02X}");
+        }
+    }
+    text
+}

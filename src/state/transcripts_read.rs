@@ -1,0 +1,154 @@
+//! PURE. Which transcripts are read, and what follows from what they say.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use super::State;
+use super::event::Effect;
+use super::sessions::SessionKey;
+use super::transcripts::{File, Read};
+use crate::fetch::claude;
+use crate::fetch::job::Source;
+use crate::fetch::tail::Tail;
+use crate::plan::Urgency;
+use crate::time::Now;
+use crate::watch::{Entry, EntryKind};
+
+impl State {
+    /// A listing showed these files: those that changed are read.
+    pub(super) fn transcripts_listed(&mut self, root: &Path, entries: &[Entry], now: Now) {
+        for entry in entries {
+            let EntryKind::File(stamp) = entry.kind else { continue };
+            if !self.transcripts.is_news(&entry.path, stamp, now) {
+                continue;
+            }
+            if let Some(place) = claude::place(root, &entry.path) {
+                self.want_transcript(&entry.path, root, place, now);
+            }
+        }
+    }
+
+    /// Files that a listing lacks are read once more; that read finds that they are missing.
+    pub(super) fn want_missing(&mut self, dir: &Path, entries: &[Entry], now: Now) {
+        let listed = entries.iter().map(|entry| entry.path.as_os_str()).collect();
+        for path in self.transcripts.missing_from(dir, &listed) {
+            self.sources.want(&Source::Transcript(path), Urgency::Settled, now);
+        }
+    }
+
+    pub(super) fn want_transcript(
+        &mut self,
+        path: &Path,
+        root: &Path,
+        place: claude::Place,
+        now: Now,
+    ) {
+        if matches!(place, claude::Place::Process(_)) {
+            return;
+        }
+        if self.transcripts.get(path).is_none() {
+            let Some(id) = self.accounts.file(root, path) else { return };
+            self.transcripts.insert(path, File::new(root, place, id));
+        }
+        self.sources.want(&Source::Transcript(path.to_owned()), Urgency::Settled, now);
+    }
+
+    /// A transcript was read.
+    pub(super) fn transcript_read(&mut self, path: &Path, mut tail: Tail, now: Now) {
+        let skipped_lines = tail.facts.skipped_lines;
+        let keep_message = self.settings.preview;
+        let Some(read) = self.transcripts.read(path, &mut tail, keep_message, now) else { return };
+        let Read { root, id, session, left_session, skipped_before, appended_ms } = read;
+        if let Some(key) = left_session {
+            self.sessions.agent_left(&key, path);
+        }
+        tail.facts.skipped_lines = skipped_lines;
+        self.accounts.count(&root, id, session.as_ref(), &tail, skipped_before);
+        self.publication.mark();
+        if tail.restarted || !tail.entries.is_empty() {
+            self.want_block(&root, now);
+        }
+        self.confirm_usage(now);
+        if tail.more {
+            self.sources.want(&Source::Transcript(path.to_owned()), Urgency::Now, now);
+        }
+        if let Some(key) = self.join_session(path, appended_ms) {
+            self.refresh_session(&key, now);
+            self.touch_repo(&key, now);
+        }
+    }
+
+    /// The session that a transcript belongs to has a sign of life at `appended_ms`. Returns it, if
+    /// the transcript says which it is.
+    pub(super) fn join_session(&mut self, path: &Path, appended_ms: i64) -> Option<SessionKey> {
+        let file = self.transcripts.get(path)?;
+        let key = file.key()?;
+        self.sessions.appended(&key, path, file.is_main(), appended_ms);
+        Some(key)
+    }
+
+    /// A transcript was deleted. The client prunes old ones, and what they used stays counted.
+    pub(super) fn transcript_vanished(&mut self, path: &Path, now: Now) {
+        let Some(file) = self.forget_transcript(path) else { return };
+        self.want_block(&file.root, now);
+        let Some(key) = file.key() else { return };
+        self.sessions.transcript_vanished(&key, path, now);
+        self.publication.mark();
+        self.refresh_session(&key, now);
+    }
+
+    /// Forgets transcripts that were last written to before every window, except for sessions that
+    /// are still known. Should one be appended to after all, it is read from its beginning, as one
+    /// is that was old when we started.
+    pub(super) fn forget_old_transcripts(&mut self, now: Now) {
+        let is_known =
+            |file: &File| file.key().is_some_and(|key| self.sessions.get(&key).is_some());
+        let old = self.transcripts.old(now).filter(|(_, file)| !is_known(file));
+        for path in old.map(|(path, _)| path).collect::<Vec<PathBuf>>() {
+            if self.sources.is_idle(&Source::Transcript(path.clone())) {
+                self.forget_transcript(&path);
+            }
+        }
+    }
+
+    fn forget_transcript(&mut self, path: &Path) -> Option<File> {
+        self.forget(&Source::Transcript(path.to_owned()));
+        let file = self.transcripts.remove(path)?;
+        self.accounts.retire_file(&file.root, file.id, file.facts.skipped_lines);
+        Some(file)
+    }
+
+    /// Reads all transcripts again, since prices are others now, or since entries were refused that
+    /// should not have been: a ledger does not keep the model of an entry. What deleted transcripts
+    /// used is not known any more.
+    pub(super) fn recount(&mut self, now: Now) {
+        self.accounts.recount(&self.settings, self.sources.is_scanned(), now);
+        let accounts = &mut self.accounts;
+        for path in self.transcripts.read_anew(|root, path| accounts.file(root, path)) {
+            self.sources.want(&Source::Transcript(path), Urgency::Now, now);
+        }
+        self.sources.scan_again();
+    }
+
+    /// Drops all texts of messages where the user does not want them, also from the checkpoint.
+    pub(super) fn forget_messages(&mut self) {
+        if !self.settings.preview && self.transcripts.forget_messages() {
+            self.publication.mark();
+            self.effects.push(Effect::Save);
+        }
+    }
+
+    /// What is known of usage is what the transcripts say, since nothing that changed waits to be
+    /// read. It is not, where a transcript of the account cannot be read, or where anything hangs.
+    pub(super) fn confirm_usage(&mut self, now: Now) {
+        if self.directories.is_stuck(now) || self.sources.stuck(now).next().is_some() {
+            return;
+        }
+        let root_of = |source: &Source| match source {
+            Source::Transcript(path) => Some(&self.transcripts.get(path)?.root),
+            _ => None,
+        };
+        let unread: BTreeSet<_> = self.sources.failing().filter_map(root_of).collect();
+        self.accounts.confirm(&unread, now);
+    }
+}
