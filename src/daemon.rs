@@ -208,13 +208,13 @@ fn settings(env: &Environment, config: &Config, cookies: Option<PathBuf>) -> Res
     Ok(Settings {
         roots,
         zone: TimeZone::system(),
-        week_starts: config.usage.week_starts.into(),
+        week_starts: config.usage.week_starts,
         prices: config.prices(),
         preview: config.privacy.preview,
-        display: config.display(),
+        display: config.display.clone(),
         // Who looks once reads it once.
         config: match &cookies {
-            Some(_) => env.config_file().map_or(Vec::new(), |it| config::places(&it)),
+            Some(_) => env.config_file().map_or(Vec::new(), |it| config::link_chain(&it)),
             None => Vec::new(),
         },
         git_timeout: config.git.timeout(),

@@ -64,7 +64,10 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.doing)?;
         if let Some(source) = &self.source {
-            write!(f, ": {source}")?;
+            // With `#`, the error of a configuration file is a list with a line for each problem.
+            let source = format!("{source:#}");
+            let gap = if source.starts_with('\n') { "" } else { " " };
+            write!(f, ":{gap}{source}")?;
         }
         if let Some(hint) = &self.hint {
             write!(f, "\n  hint: {hint}")?;

@@ -36,7 +36,7 @@ fn run(cli: &Cli, env: &Environment) -> Result<Exit> {
             let config = Config::load(env.config_file().as_deref())?;
             let style = show::style(env);
             let now_ms = Now::read().wall_ms;
-            print(&display::preview::preview(&config.display(), now_ms, &style))
+            print(&display::preview::preview(&config.display, now_ms, &style))
         }
         Some(Command::Show { preview: false }) => {
             let line = show::run(io::stdin(), env, Now::read);

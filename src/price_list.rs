@@ -83,9 +83,7 @@ mod tests {
 
     #[test]
     fn the_users_rows_are_told_from_ours() {
-        let mut config = Config::default();
-        let price = toml::from_str("input = 1\noutput = 2").unwrap();
-        config.prices.insert("house-model".to_owned(), price);
+        let config = Config::parse(b"[prices.house-model]\ninput = 1\noutput = 2").unwrap();
         let text = describe(&config, Some("house-model")).unwrap();
         assert!(text.contains("the configuration"), "{text}");
     }

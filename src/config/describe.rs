@@ -7,9 +7,11 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use super::Config;
-use super::display::{DepthConfig, SegmentConfig};
+use super::display::DEPTHS;
+use super::usage::{SOURCES, WEEKDAYS};
 use crate::display::segments::{COMMAND, FORMAT, ROWS, Row};
 use crate::display::theme::{MEANINGS, PALETTES, PRESETS, describe_ink};
+use crate::store::schema::display::Segment;
 
 /// Columns that a comment may take.
 const WIDTH: usize = 96;
@@ -29,7 +31,7 @@ pub fn describe(config: &Config, path: Option<&Path>) -> String {
          Each line of it is a row. What tells old from new stands at its end in any case: \
          {git_error} {degraded} {watcher}, and the time on lines for cat.",
     );
-    out.value("format", config.format.as_deref().map(quoted), &quoted(FORMAT));
+    out.value("format", config.display.format.as_deref().map(quoted), &quoted(FORMAT));
     out.comment("More config roots than CLAUDE_CONFIG_DIR or the usual places.");
     let roots: Vec<_> = config.roots.iter().map(|it| it.to_string_lossy().into_owned()).collect();
     out.value("roots", (!roots.is_empty()).then(|| list(&roots)), "[]");
@@ -55,7 +57,7 @@ pub fn describe(config: &Config, path: Option<&Path>) -> String {
 }
 
 fn theme(config: &Config, out: &mut Page) {
-    let theme = &config.theme;
+    let theme = &config.display.theme;
     out.table("theme", *theme != Default::default());
     out.comment("Symbols, separators and forms that belong together:");
     for it in &PRESETS {
@@ -72,14 +74,8 @@ fn theme(config: &Config, out: &mut Page) {
     let usual = preset.map_or("terminal", |it| it.palette);
     out.value("palette", theme.palette.as_deref().map(quoted), &quoted(usual));
     out.comment("How many colours are used: auto, none, 16, 256 or true.");
-    let depth = match theme.depth {
-        DepthConfig::Auto => None,
-        DepthConfig::None => Some("none"),
-        DepthConfig::Ansi => Some("16"),
-        DepthConfig::Indexed => Some("256"),
-        DepthConfig::True => Some("true"),
-    };
-    out.value("depth", depth.map(quoted), &quoted("auto"));
+    let depth = theme.depth.map(|depth| quoted(word_for(&DEPTHS, &Some(depth))));
+    out.value("depth", depth, &quoted("auto"));
     out.comment("What stands between two segments.");
     let separator = preset.unwrap_or(&PRESETS[0]).separator;
     out.value("separator", theme.separator.as_deref().map(quoted), &quoted(separator));
@@ -98,7 +94,7 @@ fn theme(config: &Config, out: &mut Page) {
     let palette = PALETTES.iter().find(|it| it.name == palette).unwrap_or(&PALETTES[0]);
     for ((name, about), ink) in MEANINGS.iter().zip(palette.inks) {
         out.comment(about);
-        let own = theme.colors.get(*name).map(|it| quoted(it));
+        let own = theme.colors.get(*name).map(|it| quoted(&describe_ink(*it)));
         out.value(name, own, &quoted(&describe_ink(ink)));
     }
 }
@@ -107,14 +103,14 @@ fn usage(config: &Config, out: &mut Page) {
     let usual = Config::default();
     out.table("usage", config.usage != usual.usage);
     out.comment("The first day of \"this week\".");
-    let day = |it: &Config| quoted(&format!("{:?}", it.usage.week_starts).to_lowercase());
+    let day = |it: &Config| quoted(word_for(&WEEKDAYS, &it.usage.week_starts));
     let own = (config.usage.week_starts != usual.usage.week_starts).then(|| day(config));
     out.value("week_starts", own, &day(&usual));
     out.comment(
         "Who says what the active block is: transcripts, which is us, or ccusage, which is asked \
          by this command, with CLAUDE_CONFIG_DIR set to the config root.",
     );
-    let source = |it: &Config| quoted(&format!("{:?}", it.usage.source).to_lowercase());
+    let source = |it: &Config| quoted(word_for(&SOURCES, &it.usage.source));
     let own = (config.usage.source != usual.usage.source).then(|| source(config));
     out.value("source", own, &source(&usual));
     let own = (config.usage.command != usual.usage.command).then(|| list(&config.usage.command));
@@ -181,7 +177,7 @@ fn prices(config: &Config, out: &mut Page) {
 fn segment(row: &Row, config: &Config, out: &mut Page) {
     let mut names: Vec<String> = vec![row.name.to_owned()];
     if row.name == COMMAND {
-        let own = config.segments.keys().filter(|it| it.starts_with("command."));
+        let own = config.display.segments.keys().filter(|it| it.starts_with("command."));
         names = own.cloned().collect();
         names.push("command.NAME".to_owned());
     }
@@ -190,10 +186,10 @@ fn segment(row: &Row, config: &Config, out: &mut Page) {
     for (part, about) in row.parts {
         out.comment(&format!("  {{{part}}}: {about}"));
     }
-    let usual = SegmentConfig::default();
-    let is_ascii = config.theme.preset.as_deref() == Some("ascii");
+    let usual = Segment::default();
+    let is_ascii = config.display.theme.preset.as_deref() == Some("ascii");
     for name in names {
-        let chosen = config.segments.get(&name);
+        let chosen = config.display.segments.get(&name);
         let own = chosen.unwrap_or(&usual);
         let path = if name.contains('.') { quoted(&name) } else { name };
         let table = format!("segments.{path}");
@@ -221,9 +217,14 @@ fn segment(row: &Row, config: &Config, out: &mut Page) {
             out.value(&format!("symbols.{name}"), own, &quoted(usual));
         }
         for (part, color) in &own.colors {
-            out.value(&format!("colors.{part}"), Some(quoted(color)), "");
+            out.value(&format!("colors.{part}"), Some(quoted(&describe_ink(*color))), "");
         }
     }
+}
+
+/// The word that stands for a value in the file.
+fn word_for<T: PartialEq>(words: &[(&'static str, T)], value: &T) -> &'static str {
+    words.iter().find(|(_, it)| it == value).map_or("", |(word, _)| word)
 }
 
 fn float(it: f64) -> String {
