@@ -1,10 +1,10 @@
 //! PURE. Reads a parsed TOML file key by key, and collects what is wrong with it.
 //!
-//! The reading code states which keys exist and which values each may have, so every message is
-//! made here from that, from the path of keys and from the value's span. Serde could say neither
-//! all that is wrong nor anything in words for people who do not know Rust.
+//! The code that reads a table states which keys exist and which values each may have. Messages are
+//! made from that, from the path of keys and from the value's position in the file. serde would stop
+//! at the first problem, and describe it in terms of Rust's types.
 //!
-//! **Invariant:** a key that the reading code does not ask for is a problem.
+//! **Invariant:** a key of the file that no code asks for is reported as a problem.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -15,7 +15,7 @@ use toml::de::{DeString, DeTable, DeValue};
 
 use super::error::{ConfigError, Problem, quote, unknown};
 
-/// What a value is, or what it must be.
+/// A converted value, or a message that says what it must be.
 pub(super) type Converted<T> = Result<T, String>;
 
 /// A table of the file while it is being read.
@@ -74,7 +74,7 @@ impl<'a> Table<'a, '_> {
             self.record(value.span().start, Some(key), what.to_owned());
             return None;
         };
-        // Not lazily: each wrong item is a problem of its own.
+        // All items are converted before any is used, so that each wrong one is reported.
         let items: Vec<_> = items.iter().map(|it| self.convert(key, it, &convert)).collect();
         items.into_iter().collect()
     }
@@ -102,7 +102,7 @@ impl<'a> Table<'a, '_> {
             for (key, value) in table.entries {
                 let name = key.get_ref().as_ref();
                 let checked = check_name(name);
-                // The name of a value that is no table is no help: `enter` says what is.
+                // If the value is no table, `enter` reports that, and not what is wrong with the name.
                 let Some(entry) = table.enter(key, value) else { continue };
                 match checked {
                     Ok(checked) => {
@@ -130,8 +130,8 @@ impl<'a> Table<'a, '_> {
                 if let Err(what) = check_name(name) {
                     let what = whole_file_key(name).map_or(what, |it| misplaced(name, it));
                     table.record(key.span().start, Some(name), what);
-                } else if let Some(it) = table.convert(name, value, &convert) {
-                    found.insert(name.to_owned(), it);
+                } else if let Some(converted) = table.convert(name, value, &convert) {
+                    found.insert(name.to_owned(), converted);
                 }
             }
             found
@@ -195,7 +195,7 @@ impl<'a> Table<'a, '_> {
         convert: impl FnOnce(&'a DeValue<'a>) -> Converted<T>,
     ) -> Option<T> {
         match convert(value.get_ref()) {
-            Ok(it) => Some(it),
+            Ok(converted) => Some(converted),
             Err(what) => {
                 self.record(value.span().start, Some(key), what);
                 None
@@ -211,8 +211,9 @@ impl<'a> Table<'a, '_> {
         let name = key.get_ref().as_ref();
         let path = self.path_of(name);
         let Some(entries) = value.get_ref().as_table() else {
-            let or = whole_file_key(name).map_or(String::new(), |it| format!(", or {it}"));
-            let what = format!("it must be a table, as in [{path}]{or}");
+            let place = whole_file_key(name);
+            let or = place.map(|it| format!("; the setting {name} belongs {it}"));
+            let what = format!("it must be a table, as in [{path}]{}", or.unwrap_or_default());
             self.record(value.span().start, Some(name), what);
             return None;
         };
@@ -283,8 +284,8 @@ pub(super) fn choose<T: Copy>(kind: &str, word: &str, choices: &[(&str, T)]) -> 
 
 // ---- What is wrong
 
-/// Where a key of the whole file belongs. In TOML, every key below a table's header is that
-/// table's, which surprises people who append one to the file.
+/// Where a key of the outermost table belongs. TOML takes each key below a table's header for that
+/// table's, so a user who appends one of these to the file puts it in the wrong table.
 fn whole_file_key(key: &str) -> Option<&'static str> {
     match key {
         "format" => Some("above the first table, or in [segments.NAME]"),

@@ -195,8 +195,14 @@ fn a_key_that_belongs_above_the_first_table_is_sent_there() {
         "[segments.git.symbols]\nroots = '/'",
         "there is no key roots here; it belongs above",
     );
-    check_refused("[commands]\nformat = '{git}'", "[commands.format], or above the first table");
-    check_refused("[commands]\nroots = ['/r']", "[commands.roots], or above the first table");
+    check_refused(
+        "[commands]\nformat = '{git}'",
+        "[commands.format]; the setting format belongs above the first table",
+    );
+    check_refused(
+        "[commands]\nroots = ['/r']",
+        "[commands.roots]; the setting roots belongs above the first table",
+    );
 }
 
 #[test]
