@@ -1,7 +1,8 @@
-//! What others write and we read: one function for each kind, which takes any bytes.
+//! Fuzz targets: one function for each kind of input that other programs or people write.
 //!
-//! It must not panic, and what comes of the bytes must be bounded and safe to show. The same
-//! functions are driven by `cargo fuzz` and, on every machine, by `tests/it/faults/input.rs`.
+//! Each takes any bytes. It must not panic, what is kept of the bytes must be bounded, and what is
+//! shown of them must not steer a terminal. `cargo fuzz` runs these functions, and so does
+//! `tests/it/faults/input.rs` in every test run.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -20,8 +21,8 @@ use ccstatusd::time::Now;
 use jiff::civil::Weekday;
 use jiff::tz::TimeZone;
 
-/// What is kept of one line, or of one document, at most: a few paths, names and a preview.
-const KEPT: usize = 64 << 10;
+/// Bytes that may be kept of one line or document: a few paths, names and a preview.
+const MAX_KEPT: usize = 64 << 10;
 
 /// Lines of a transcript.
 pub(crate) fn transcript_line(bytes: &[u8]) {
@@ -33,8 +34,8 @@ pub(crate) fn transcript_line(bytes: &[u8]) {
     }
     let (entries, facts) = fold.finish();
     let kept = serde_json::to_vec(&facts).expect("facts are text").len();
-    assert!(kept < KEPT, "{kept} bytes are kept");
-    // A reply may tell of others that it asked, each in some bytes of its line.
+    assert!(kept < MAX_KEPT, "{kept} bytes are kept");
+    // A reply may report usage of several models, each in at least one byte of its line.
     assert!(entries.len() <= bytes.len() && facts.skipped_lines as usize <= n_lines);
     let preview = facts.last_message.clone().and_then(|it| it.preview).unwrap_or_default();
     check_harmless(&preview);
@@ -50,11 +51,11 @@ pub(crate) fn transcript_line(bytes: &[u8]) {
     draw(&Snapshot { sessions: sessions.into(), ..empty() }, &ClientFacts::default());
 }
 
-/// What the client writes to a display.
+/// The JSON that Claude Code writes to a display's standard input.
 pub(crate) fn stdin_document(bytes: &[u8]) {
     let end = client::DocumentScan::default().end(bytes);
     assert!(end.is_none_or(|it| it <= bytes.len()));
-    // However it arrives, it ends at the same place.
+    // Its end does not depend on the pieces in which it arrives.
     let mut scan = client::DocumentScan::default();
     let mut pieces = (1..=bytes.len()).map(|n| scan.end(&bytes[..n]));
     if bytes.len() < 4096 {
@@ -64,7 +65,7 @@ pub(crate) fn stdin_document(bytes: &[u8]) {
     draw(&empty(), &facts);
     let clipped = facts.clipped();
     let kept = serde_json::to_vec(&clipped).expect("facts are text").len();
-    assert!(kept < KEPT, "{kept} bytes are kept");
+    assert!(kept < MAX_KEPT, "{kept} bytes are kept");
     draw(&empty(), &clipped);
     client::parse_session_file(bytes);
     let (columns, tasks) = client::parse_subagents(bytes);
@@ -75,7 +76,7 @@ pub(crate) fn stdin_document(bytes: &[u8]) {
     }
 }
 
-/// What git prints.
+/// The output of `git status`.
 pub(crate) fn porcelain(bytes: &[u8]) {
     let Some(repo) = porcelain::parse(bytes) else { return };
     let n_entries = repo.staged + repo.unstaged + repo.untracked + repo.conflicts;
@@ -92,28 +93,29 @@ pub(crate) fn porcelain(bytes: &[u8]) {
 /// The configuration file.
 pub(crate) fn configuration(bytes: &[u8]) {
     match Config::parse(bytes) {
-        Ok(it) => {
-            it.prices();
-            assert!(it.git.timeout().as_millis() >= 10);
-            let described = config::describe::describe(&it, None);
-            assert_eq!(Config::parse(described.as_bytes()).as_ref(), Ok(&it), "{described}");
-            let snapshot = Snapshot { display: it.display(), ..empty() };
+        Ok(config) => {
+            config.prices();
+            assert!(config.git.timeout().as_millis() >= 10);
+            let described = config::describe::describe(&config, None);
+            assert_eq!(Config::parse(described.as_bytes()).as_ref(), Ok(&config), "{described}");
+            let snapshot = Snapshot { display: config.display.clone(), ..empty() };
             draw(&snapshot, &ClientFacts::default());
         }
-        Err(it) => {
-            assert!(!it.is_empty());
-            check_harmless(&it);
+        Err(err) => {
+            let err = err.to_string();
+            assert!(!err.is_empty() && err.len() < MAX_KEPT, "{} bytes", err.len());
+            check_harmless(&err);
         }
     }
 }
 
-/// The snapshot, which displays read, and a watcher that starts.
+/// The snapshot, which displays read, and from which a watcher starts.
 pub(crate) fn snapshot(bytes: &[u8]) {
     let (file, size) = (io::Cursor::new(bytes), bytes.len() as u64);
     let part = snapshot::part(file, size, Some(&SessionId("s".to_owned())), Some("/w/p"));
     let part = part.expect("bytes in memory can be read");
-    if let Ok(it) = snapshot::parse(&part) {
-        draw(&it, &ClientFacts::default());
+    if let Ok(snapshot) = snapshot::parse(&part) {
+        draw(&snapshot, &ClientFacts::default());
     }
     let Ok(snapshot) = snapshot::parse(bytes) else { return };
     draw(&snapshot, &ClientFacts::default());
@@ -140,7 +142,7 @@ fn empty() -> Snapshot {
     Snapshot { version: schema::VERSION, ..Snapshot::default() }
 }
 
-/// Draws every line there is, for every kind of terminal.
+/// Draws lines for several sessions and widths, and checks each.
 fn draw(snapshot: &Snapshot, client: &ClientFacts) {
     let none = SessionId("none".to_owned());
     for session in snapshot.sessions.keys().take(8).chain([&none]) {
@@ -164,7 +166,7 @@ fn draw(snapshot: &Snapshot, client: &ClientFacts) {
     }
 }
 
-/// Nothing in it steers a terminal, or turns what is beside it around.
+/// Checks that no character steers a terminal, or changes the direction of text beside it.
 pub(crate) fn check_harmless(text: &str) {
     let harmful = |it: char| {
         it.is_control()

@@ -1,51 +1,55 @@
-//! The command line and the environment. Nobody else reads either.
+//! The command line and the environment. No other module reads either.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use clap::{Parser, Subcommand};
+use clap::Parser;
 
 use crate::error::{Error, Result};
 
 /// Keeps a true status line for every Claude Code session.
 ///
-/// Without a command it runs as the watcher, in the foreground: it observes Claude Code's
-/// transcripts and the git directories its sessions work in, and publishes one snapshot that
-/// displays read.
+/// Without a subcommand it runs as the watcher, in the foreground: it observes Claude Code's
+/// transcripts and the git directories that its sessions work in, and publishes one snapshot file,
+/// which displays read.
 #[derive(Debug, Default, Parser)]
 #[command(version, args_conflicts_with_subcommands = true, after_long_help = AFTER_HELP)]
 pub struct Cli {
-    /// What to do instead of watching.
     #[command(subcommand)]
-    pub command: Option<Command>,
+    pub subcommand: Option<Subcommand>,
 
-    /// Bring everything up to date once, publish, print the line of the session it is
-    /// called from, or else of the latest, and exit:
-    /// 0 all fresh, 1 some source is degraded, 2 it could not be done.
+    /// Bring all data up to date once, publish it, print one line and exit.
+    ///
+    /// The line is that of the session in which the program is called, or of the session that was
+    /// active last. The exit code is 0 if all data is fresh, 1 if some source is degraded, and 2 if
+    /// it failed.
     #[arg(long)]
     pub oneshot: bool,
 
-    /// With --oneshot: print the snapshot instead of the line.
+    /// With --oneshot: print the snapshot as JSON instead of the line.
     #[arg(long, requires = "oneshot", conflicts_with_all = ["print", "log_file"])]
     pub json: bool,
 
-    /// Also print each live session's line whenever it changes.
+    /// Also print the line of each live session whenever it changes.
     #[arg(long, conflicts_with = "oneshot")]
     pub print: bool,
 
-    /// Log to this file instead of standard error. It keeps at most 1 MiB, and one predecessor.
+    /// Log to this file instead of standard error. At 1 MiB it is renamed to PATH.1, in place of
+    /// the one before.
     #[arg(long, value_name = "PATH", conflicts_with = "oneshot")]
     pub log_file: Option<PathBuf>,
 }
 
 impl Cli {
-    /// Reads the command line, and ends the process where that makes no sense.
+    /// Parses the command line. On --help and --version, and if the command line is invalid, it
+    /// prints a message and ends the process.
     pub fn read() -> Cli {
         let mut args = std::env::args_os().skip(1);
         if args.next().is_some_and(|it| it == "show") && args.next().is_none() {
-            // What the client runs at every render: building the parser takes longer than showing.
-            let command = Some(Command::Show { preview: false });
-            return Cli { command, ..Cli::default() };
+            // Claude Code runs this for every render, and building clap's parser takes longer than
+            // the rest of it.
+            let subcommand = Some(Subcommand::Show { preview: false });
+            return Cli { subcommand, ..Cli::default() };
         }
         Cli::parse()
     }
@@ -55,82 +59,88 @@ const AFTER_HELP: &str = "\
 Exit codes:
   0  done; with --oneshot, everything is fresh
   1  --oneshot: published, but some source is degraded
-  2  it could not be done, or the command line makes no sense
+  2  it failed, or the command line is invalid
   3  another watcher runs
 
 Environment:
-  CLAUDE_CONFIG_DIR  config roots, separated by commas [~/.claude, ~/.config/claude]
+  CLAUDE_CONFIG_DIR  Claude Code's directories, separated by commas [~/.claude, ~/.config/claude]
   CCSTATUSD_DIR      the state directory [$XDG_STATE_HOME/ccstatusd, ~/.local/state/ccstatusd]
-  CCSTATUSD_LOG      what to log: off, error, warn, info, debug or trace [info]
-  CLAUDE_CODE_SESSION_ID  whose line it is, where nothing else says so: Claude Code sets it
-  NO_COLOR, FORCE_COLOR, COLUMNS  heeded by show
+  CCSTATUSD_LOG      the log level: off, error, warn, info, debug or trace [info; warn for --oneshot]
+  CLAUDE_CODE_SESSION_ID  the session to print, unless standard input names one; Claude Code sets it
+  NO_COLOR, FORCE_COLOR, COLUMNS  colours and width of the printed line
 
 Files:
-  ~/.config/ccstatusd/config.toml   the configuration; all of it is optional
+  ~/.config/ccstatusd/config.toml   the configuration; every setting is optional
   snapshot.json, lines/<session-id> in the state directory: what displays read";
 
-/// What to do instead of watching.
-#[derive(Debug, Subcommand)]
-pub enum Command {
-    /// The `statusLine` command: reads the client's document from standard input and the snapshot,
-    /// and prints the line. It always exits 0, and never waits longer than 50 ms.
+/// What the program does instead of watching.
+#[derive(Debug, clap::Subcommand)]
+pub enum Subcommand {
+    /// Print the status line: the command for `statusLine` in Claude Code's settings.
+    ///
+    /// It reads Claude Code's JSON from standard input, and the snapshot. It always exits with 0,
+    /// and waits at most 50 ms for its input.
     Show {
-        /// Instead, show made-up sessions as you configured it, and in every theme.
+        /// Print sample sessions instead, as you configured the line, and in every theme.
         #[arg(long)]
         preview: bool,
     },
-    /// The `subagentStatusLine` command: reads the client's document from standard input, and
-    /// prints a row for each subagent. It always exits 0.
+    /// Print a row for each subagent: the command for `subagentStatusLine` in Claude Code's
+    /// settings.
+    ///
+    /// It reads Claude Code's JSON from standard input. It always exits with 0.
     Subagents,
-    /// The configuration as it is in effect, with its manual: save it to start from it.
+    /// Print the configuration in effect, with an explanation of every setting.
+    ///
+    /// The output is a configuration file, from which you can start your own.
     Config {
-        /// Only say whether it makes sense.
+        /// Only check the configuration file, and print every problem in it.
         #[arg(long)]
         check: bool,
     },
-    /// What a token of each model costs here, or of this model, and who says so.
+    /// Print what the tokens of each model cost, and which list the prices are from.
     Prices {
-        /// A model's name, as transcripts have it.
+        /// Only this model, by its name in transcripts.
         model: Option<String>,
     },
 }
 
-/// The environment, read once.
+/// The environment at the start of the process.
 #[derive(Clone, Debug)]
 pub struct Environment {
-    /// Every variable, for the programs we start; they get a few of them.
+    /// All variables. Programs that we start get a few of them.
     pub all: Vec<(OsString, OsString)>,
 }
 
 impl Environment {
-    /// Reads it.
     pub fn read() -> Environment {
         Environment { all: std::env::vars_os().collect() }
     }
 
-    /// A variable that is set and not empty.
+    /// The value of a variable; `None` if it is not set or empty.
     pub fn get(&self, name: &str) -> Option<&OsString> {
         let found = self.all.iter().find(|(it, _)| it == name);
         found.map(|(_, it)| it).filter(|it| !it.is_empty())
     }
 
-    /// The same as text, where it is text.
+    /// Like [`Environment::get`], and `None` also if the value is not UTF-8.
     pub fn text(&self, name: &str) -> Option<&str> {
         self.get(name)?.to_str()
     }
 
-    /// A variable that holds an absolute path. Others do not count, as the XDG specification says:
-    /// the login service and the shell would resolve them differently.
+    /// The value of a variable if it is an absolute path. The XDG specification ignores relative
+    /// paths: a login service and a shell would resolve them differently.
     fn dir(&self, name: &str) -> Option<&Path> {
         self.get(name).map(Path::new).filter(|it| it.is_absolute())
     }
 
-    /// The home directory.
+    /// `None` unless `HOME` is an absolute path.
     pub fn home(&self) -> Option<&Path> {
         self.dir("HOME")
     }
 
-    /// A path that may start with `~/`, as people write it in files; `None` where it is relative.
+    /// Replaces a leading `~` by the home directory. `None` if the path is relative, or if there is
+    /// no home directory to put in.
     pub fn expand(&self, path: &Path) -> Option<PathBuf> {
         match path.strip_prefix("~") {
             Ok(rest) => Some(self.home()?.join(rest)),
@@ -140,33 +150,35 @@ impl Environment {
 
     fn need_home(&self) -> Result<&Path> {
         self.home().ok_or_else(|| {
-            Error::new("HOME is not set to an absolute path")
+            Error::new("cannot find the home directory: HOME is not set to an absolute path")
                 .hint("set HOME, or CCSTATUSD_DIR and CLAUDE_CONFIG_DIR")
         })
     }
 
     /// The state directory: `$CCSTATUSD_DIR`, else `${XDG_STATE_HOME:-~/.local/state}/ccstatusd`.
     ///
-    /// The display and the watcher both resolve it here. It does not depend on XDG_RUNTIME_DIR,
-    /// on which a login unit and a shell inside tmux or ssh may disagree.
+    /// Displays and the watcher both call this, so that they agree. It does not depend on
+    /// `XDG_RUNTIME_DIR`, which may differ between a login service and a shell in tmux or ssh.
     pub fn state_dir(&self) -> Result<PathBuf> {
-        if let Some(it) = self.dir("CCSTATUSD_DIR") {
-            return Ok(it.to_owned());
+        if let Some(dir) = self.dir("CCSTATUSD_DIR") {
+            return Ok(dir.to_owned());
         }
         let base = match self.dir("XDG_STATE_HOME") {
-            Some(it) => it.to_owned(),
+            Some(dir) => dir.to_owned(),
             None => self.need_home()?.join(".local/state"),
         };
         Ok(base.join("ccstatusd"))
     }
 
-    /// The same for who publishes there: where the user's choice does not count, it says so. A
-    /// display has no place for that.
-    pub fn own_state_dir(&self) -> Result<PathBuf> {
+    /// Like [`Environment::state_dir`], but fails if `CCSTATUSD_DIR` is relative instead of ignoring
+    /// it. The watcher and `--oneshot` use it; a display has nowhere to print such an error.
+    pub fn checked_state_dir(&self) -> Result<PathBuf> {
         match self.get("CCSTATUSD_DIR").map(Path::new).filter(|it| it.is_relative()) {
-            Some(it) => {
-                let what = format!("CCSTATUSD_DIR is {}, which is not absolute", it.display());
-                Err(Error::new(what).hint("give the whole path, to displays as well"))
+            Some(dir) => {
+                let what = format!("CCSTATUSD_DIR is {}, which is not absolute", dir.display());
+                let hint =
+                    "set it to an absolute path, also in the environment of `ccstatusd show`";
+                Err(Error::new(what).hint(hint))
             }
             None => self.state_dir(),
         }
@@ -182,8 +194,8 @@ impl Environment {
         base.or_else(|| Some(self.home()?.join(".config")))
     }
 
-    /// Where Claude Code keeps its files: `CLAUDE_CONFIG_DIR` (it may list several), else
-    /// `~/.claude` and `~/.config/claude`.
+    /// The directories in which Claude Code keeps its files: those in `CLAUDE_CONFIG_DIR`, separated
+    /// by commas, or else `~/.claude` and `~/.config/claude`. They need not exist.
     pub fn claude_roots(&self) -> Result<Vec<PathBuf>> {
         let listed = self.text("CLAUDE_CONFIG_DIR").unwrap_or_default();
         let listed: Vec<_> = listed.split(',').map(str::trim).filter(|it| !it.is_empty()).collect();
@@ -194,10 +206,10 @@ impl Environment {
         }
         listed
             .into_iter()
-            .map(|it| {
-                self.expand(Path::new(it)).ok_or_else(|| {
-                    Error::new(format!("CLAUDE_CONFIG_DIR names {it}, which is not absolute"))
-                        .hint("give the whole path")
+            .map(|path| {
+                self.expand(Path::new(path)).ok_or_else(|| {
+                    Error::new(format!("CLAUDE_CONFIG_DIR names {path}, which is not absolute"))
+                        .hint("set it to absolute paths, separated by commas")
                 })
             })
             .collect()
@@ -218,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn unset_empty_and_relative_directories_do_not_count() {
+    fn unset_empty_and_relative_directories_are_ignored() {
         let home = ("HOME", "/h");
         check_state_dir(&[home], "/h/.local/state/ccstatusd");
         check_state_dir(&[home, ("XDG_STATE_HOME", "/x")], "/x/ccstatusd");
@@ -227,15 +239,15 @@ mod tests {
         check_state_dir(&[home, ("CCSTATUSD_DIR", "/c"), ("XDG_STATE_HOME", "/x")], "/c");
         check_state_dir(&[home, ("CCSTATUSD_DIR", "c")], "/h/.local/state/ccstatusd");
         check_state_dir(&[home, ("CCSTATUSD_DIR", "")], "/h/.local/state/ccstatusd");
-        let relative = environment(&[home, ("CCSTATUSD_DIR", "~/c")]).own_state_dir();
+        let relative = environment(&[home, ("CCSTATUSD_DIR", "~/c")]).checked_state_dir();
         let err = relative.unwrap_err().to_string();
         assert!(err.contains("CCSTATUSD_DIR is ~/c, which is not absolute"), "{err}");
-        let err = environment(&[]).own_state_dir().unwrap_err().to_string();
+        let err = environment(&[]).checked_state_dir().unwrap_err().to_string();
         assert!(err.contains("HOME"), "{err}");
     }
 
     #[test]
-    fn roots_are_a_list_or_the_two_usual_places() {
+    fn roots_are_those_listed_or_the_two_defaults() {
         let roots = |vars: &[(&str, &str)]| environment(vars).claude_roots();
         let home = ("HOME", "/h");
         assert_eq!(

@@ -20,7 +20,7 @@ use crate::time::Now;
 
 /// Runs the watcher until a signal ends it. `print` gets each line that changed.
 pub fn run(env: &Environment, mut print: impl FnMut(&SessionId, &str)) -> Result<()> {
-    let dir = StateDir::open(&env.own_state_dir()?)?;
+    let dir = StateDir::open(&env.checked_state_dir()?)?;
     let lock = WatchLock::acquire(&dir).inspect_err(|err| {
         if err.exit == Exit::AlreadyRunning {
             // To systemd a notifying service that ends before it is ready has failed, whatever

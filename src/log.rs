@@ -1,7 +1,7 @@
-//! What leaves the watcher for people: the log, and the lines of `--print`.
+//! The log, and the thread that writes it and the lines of `--print`.
 //!
-//! **Invariant:** the watcher waits for neither. A terminal may be stopped with Ctrl-S, and a pipe
-//! may have no reader.
+//! **Invariant:** the watcher never waits for a reader. A terminal may be stopped with Ctrl-S, and
+//! nothing may read a pipe.
 
 use std::io::{self, Write};
 use std::os::unix::fs::DirBuilderExt;
@@ -13,41 +13,41 @@ use tracing::level_filters::LevelFilter;
 
 use crate::error::{Error, Result};
 
-/// A log file is moved aside before it would exceed this.
+/// Bytes of a log file. Before it would exceed them, it is renamed.
 const MAX_FILE: u64 = 1 << 20;
-/// Lines that may wait for a slow reader; what comes then is lost.
+/// Writes that may wait for a slow reader; further ones are lost.
 const QUEUE: usize = 1024;
-/// How long the end of the program waits for one.
-const PATIENCE: Duration = Duration::from_millis(200);
+/// How long a flush waits for a slow reader, when the process ends.
+const FLUSH_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// Starts logging what is of this level or graver, to standard error or to `file`.
-pub fn start(file: Option<&Path>, level: &str) -> Result<Outlet> {
+/// Starts to log messages of this level and more severe ones, to standard error or to `file`.
+pub fn start(file: Option<&Path>, level: &str) -> Result<BackgroundWriter> {
     let level: LevelFilter = level.parse().map_err(|_| {
-        Error::new(format!("CCSTATUSD_LOG is {level}, which is no level"))
+        Error::new(format!("cannot log: CCSTATUSD_LOG is {level}, which is no log level"))
             .hint("set it to off, error, warn, info, debug or trace")
     })?;
-    let outlet = match file {
-        None => Outlet::start(io::stderr()),
-        Some(path) => CappedFile::open(path).and_then(Outlet::start),
+    let started = match file {
+        None => BackgroundWriter::start(io::stderr()),
+        Some(path) => CappedFile::open(path).and_then(BackgroundWriter::start),
     };
     let to = file.map_or_else(|| "standard error".to_owned(), |it| it.display().to_string());
-    let outlet = outlet.map_err(|it| Error::new(format!("cannot log to {to}")).because(it))?;
-    let writer = outlet.clone();
+    let log = started.map_err(|err| Error::new(format!("cannot log to {to}")).because(err))?;
+    let writer = log.clone();
     tracing_subscriber::fmt()
         .with_max_level(level)
         .with_target(false)
-        // It would tell of a log that cannot be written on standard error, and panic where that
-        // is it.
+        // Otherwise it prints errors of the log to standard error, and panics if that fails.
         .log_internal_errors(false)
         .with_ansi(false)
         .with_writer(move || writer.clone())
         .init();
-    Ok(outlet)
+    Ok(log)
 }
 
-/// Writes in a thread of its own. What finds no room is lost.
+/// Writes in a thread of its own, so that the caller never waits. What does not fit into the queue
+/// is lost.
 #[derive(Clone, Debug)]
-pub struct Outlet {
+pub struct BackgroundWriter {
     messages: Sender<Message>,
 }
 
@@ -57,25 +57,24 @@ enum Message {
     Flush(Sender<()>),
 }
 
-impl Outlet {
-    /// Starts the thread.
-    pub fn start(mut to: impl Write + Send + 'static) -> io::Result<Outlet> {
+impl BackgroundWriter {
+    pub fn start(mut to: impl Write + Send + 'static) -> io::Result<BackgroundWriter> {
         let (messages, inbox) = bounded(QUEUE);
         let run = move || {
             for message in inbox {
                 match message {
-                    // Where nobody reads, there is nobody to tell.
+                    // There is nowhere to report that the log cannot be written.
                     Message::Write(bytes) => to.write_all(&bytes).and_then(|()| to.flush()).ok(),
                     Message::Flush(done) => done.send(()).ok(),
                 };
             }
         };
-        std::thread::Builder::new().name("outlet".to_owned()).spawn(run)?;
-        Ok(Outlet { messages })
+        std::thread::Builder::new().name("writer".to_owned()).spawn(run)?;
+        Ok(BackgroundWriter { messages })
     }
 }
 
-impl Write for Outlet {
+impl Write for BackgroundWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self.messages.try_send(Message::Write(bytes.to_owned())) {
             Ok(()) | Err(TrySendError::Full(_)) => Ok(bytes.len()),
@@ -83,16 +82,17 @@ impl Write for Outlet {
         }
     }
 
-    /// Waits a moment for what was written so far.
+    /// Waits until what was written so far has arrived, but at most twice [`FLUSH_TIMEOUT`].
     fn flush(&mut self) -> io::Result<()> {
         let (done, is_done) = bounded(1);
-        self.messages.send_timeout(Message::Flush(done), PATIENCE).ok();
-        is_done.recv_timeout(PATIENCE).ok();
+        self.messages.send_timeout(Message::Flush(done), FLUSH_TIMEOUT).ok();
+        is_done.recv_timeout(FLUSH_TIMEOUT).ok();
         Ok(())
     }
 }
 
-/// A file of at most [`MAX_FILE`] bytes, and its predecessor under the same name with `.1`.
+/// A file of at most [`MAX_FILE`] bytes. A full file is renamed to the same name with `.1`, in place
+/// of the one before.
 #[derive(Debug)]
 struct CappedFile {
     file: fs_err::File,
@@ -101,9 +101,10 @@ struct CappedFile {
 
 impl CappedFile {
     fn open(path: &Path) -> io::Result<CappedFile> {
-        // The watcher works in another directory than it was started in.
+        // The path is relative to the directory in which the user started us, and the watcher
+        // changes its working directory later.
         let path = &std::path::absolute(path)?;
-        // Private, like everything in the state directory, which it may be the first to make.
+        // The directory may be the state directory, which must be private.
         if let Some(dir) = path.parent() {
             std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
         }
@@ -114,14 +115,14 @@ impl CappedFile {
         Ok(CappedFile { file, size })
     }
 
-    fn start_anew(&mut self) -> io::Result<()> {
+    fn rotate(&mut self) -> io::Result<()> {
         let path = self.file.path().to_owned();
         let mut predecessor = path.clone().into_os_string();
         predecessor.push(".1");
         match fs_err::rename(&path, PathBuf::from(predecessor)) {
-            // Somebody cleaned up.
-            Err(it) if it.kind() == io::ErrorKind::NotFound => {}
-            moved => moved?,
+            // The user removed the file.
+            Err(err) if err.kind() == io::ErrorKind::NotFound => {}
+            renamed => renamed?,
         }
         *self = CappedFile::open(&path)?;
         Ok(())
@@ -131,7 +132,7 @@ impl CappedFile {
 impl Write for CappedFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.size + bytes.len() as u64 > MAX_FILE {
-            self.start_anew()?;
+            self.rotate()?;
         }
         let n_bytes = self.file.write(bytes)?;
         self.size += n_bytes as u64;
@@ -147,7 +148,7 @@ impl Write for CappedFile {
 mod tests {
     use super::*;
 
-    /// A reader who never comes.
+    /// A destination that nothing reads.
     struct Stuck;
 
     impl Write for Stuck {
@@ -163,26 +164,26 @@ mod tests {
     }
 
     #[test]
-    fn nobody_waits_for_a_reader_who_never_comes() {
-        let mut outlet = Outlet::start(Stuck).unwrap();
+    fn a_writer_does_not_wait_for_a_destination_that_nothing_reads() {
+        let mut writer = BackgroundWriter::start(Stuck).unwrap();
         for _ in 0..2 * QUEUE {
-            outlet.write_all(b"line").unwrap();
+            writer.write_all(b"line").unwrap();
         }
-        outlet.flush().unwrap();
+        writer.flush().unwrap();
     }
 
     #[test]
-    fn what_was_written_is_there_after_a_flush() {
+    fn a_flush_waits_until_everything_is_written() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
-        let mut outlet = Outlet::start(CappedFile::open(&path).unwrap()).unwrap();
-        outlet.write_all(b"one").unwrap();
-        outlet.flush().unwrap();
+        let mut writer = BackgroundWriter::start(CappedFile::open(&path).unwrap()).unwrap();
+        writer.write_all(b"one").unwrap();
+        writer.flush().unwrap();
         assert_eq!(fs_err::read(&path).unwrap(), b"one");
     }
 
     #[test]
-    fn a_log_keeps_its_cap_and_one_predecessor() {
+    fn a_log_file_keeps_its_limit_and_one_predecessor() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
         let mut log = CappedFile::open(&path).unwrap();
@@ -192,8 +193,10 @@ mod tests {
         }
         let mut sizes: Vec<_> = fs_err::read_dir(dir.path())
             .unwrap()
-            .map(|it| it.unwrap())
-            .map(|it| (it.file_name().into_string().unwrap(), it.metadata().unwrap().len()))
+            .map(|entry| entry.unwrap())
+            .map(|entry| {
+                (entry.file_name().into_string().unwrap(), entry.metadata().unwrap().len())
+            })
             .collect();
         sizes.sort();
         assert_eq!(sizes.len(), 2, "{sizes:?}");
@@ -205,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn a_log_that_somebody_removed_is_begun_anew() {
+    fn a_log_file_that_the_user_removed_is_created_again() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
         let mut log = CappedFile::open(&path).unwrap();

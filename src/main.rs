@@ -1,9 +1,10 @@
-//! Parses, runs, and turns the result into an exit code. Nothing else prints.
+//! Parses the command line, runs what it asks for, prints the result and sets the exit code. No
+//! other module prints, except for the log.
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
 
-use ccstatusd::cli::{Cli, Command, Environment};
+use ccstatusd::cli::{Cli, Environment, Subcommand};
 use ccstatusd::config::{self, Config};
 use ccstatusd::error::{Error, Exit, Result};
 use ccstatusd::fetch::guard;
@@ -12,7 +13,8 @@ use ccstatusd::store::schema::{ClientFacts, SessionId, Snapshot};
 use ccstatusd::time::Now;
 use ccstatusd::{daemon, display, harmless, log, oneshot, price_list, show};
 
-/// musl's own maps and unmaps memory a page at a time: a sixth of a `show`, a third of a cold scan.
+/// musl's own allocator maps and unmaps single pages, which takes a sixth of the time of `show` and
+/// a third of that of a cold scan.
 #[cfg(target_env = "musl")]
 #[global_allocator]
 static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
@@ -31,36 +33,41 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli, env: &Environment) -> Result<Exit> {
-    match &cli.command {
-        Some(Command::Show { preview: true }) => {
+    match &cli.subcommand {
+        Some(Subcommand::Show { preview: true }) => {
             let config = Config::load(env.config_file().as_deref())?;
             let style = show::style(env);
             let now_ms = Now::read().wall_ms;
-            print(&display::preview::preview(&config.display(), now_ms, &style))
+            print(&display::preview::preview(&config.display, now_ms, &style))
         }
-        Some(Command::Show { preview: false }) => {
+        Some(Subcommand::Show { preview: false }) => {
             let line = show::run(io::stdin(), env, Now::read);
-            // The client would take the newline for one more row; a person's prompt needs it.
+            // Claude Code would show one more row for the newline; a prompt in a terminal needs it.
             let end = if io::stdout().is_terminal() { "\n" } else { "" };
-            // Whatever happens: a status line that fails is blanked.
+            // Errors are ignored: Claude Code hides the line of a status command that fails.
             write(io::stdout(), &(line + end)).ok();
             Ok(Exit::Success)
         }
-        Some(Command::Subagents) => {
+        Some(Subcommand::Subagents) => {
             write(io::stdout(), &show::subagents(io::stdin(), env, Now::read)).ok();
             Ok(Exit::Success)
         }
-        Some(Command::Config { check }) => {
+        Some(Subcommand::Config { check }) => {
             let path = env.config_file();
             let config = Config::load(path.as_deref())?;
             let text = match (check, path) {
                 (false, path) => config::describe::describe(&config, path.as_deref()),
-                (true, Some(it)) if it.exists() => format!("{} makes sense\n", it.display()),
-                (true, _) => "there is no configuration: everything is as usual\n".to_owned(),
+                (true, Some(it)) if it.exists() => format!("{} is valid\n", it.display()),
+                (true, Some(it)) => {
+                    format!("there is no {}: every setting has its default\n", it.display())
+                }
+                (true, None) => "HOME is not set, so there is no configuration file: every \
+                                 setting has its default\n"
+                    .to_owned(),
             };
             print(&text)
         }
-        Some(Command::Prices { model }) => {
+        Some(Subcommand::Prices { model }) => {
             let config = Config::load(env.config_file().as_deref())?;
             print(&price_list::describe(&config, model.as_deref())?)
         }
@@ -69,7 +76,7 @@ fn run(cli: &Cli, env: &Environment) -> Result<Exit> {
             let res = oneshot::run(env);
             log.flush().ok();
             let snapshot = res?;
-            print(&answer(&snapshot, cli.json, env)?)?;
+            print(&oneshot_output(&snapshot, cli.json, env)?)?;
             Ok(if snapshot.degraded.is_empty() { Exit::Success } else { Exit::Degraded })
         }
         None => {
@@ -86,28 +93,28 @@ fn watch(print: bool, env: &Environment) -> Result<()> {
     if !print {
         return daemon::run(env, |_, _| {});
     }
-    let colour = show::style(env).depth > Depth::None && io::stdout().is_terminal();
-    let mut outlet = log::Outlet::start(io::stdout())
-        .map_err(|it| Error::new("cannot print lines").because(it))?;
+    let is_coloured = show::style(env).depth > Depth::None && io::stdout().is_terminal();
+    let mut writer = log::BackgroundWriter::start(io::stdout())
+        .map_err(|err| Error::new("cannot start the thread for --print").because(err))?;
     daemon::run(env, |id, line| {
-        let line = if colour { line.to_owned() } else { display::without_colour(line) };
-        outlet.write_all(format!("{:.8}  {line}\n", id.0).as_bytes()).ok();
+        let line = if is_coloured { line.to_owned() } else { display::without_colour(line) };
+        writer.write_all(format!("{:.8}  {line}\n", id.0).as_bytes()).ok();
     })
 }
 
-/// What `--oneshot` prints: everything, or the line of the session that it is called from, or
-/// else of the one that was active last.
-fn answer(snapshot: &Snapshot, json: bool, env: &Environment) -> Result<String> {
+/// What `--oneshot` prints: the snapshot as JSON, or one line. The line is that of the session in
+/// which the program was called, or of the session that was active last.
+fn oneshot_output(snapshot: &Snapshot, json: bool, env: &Environment) -> Result<String> {
     if json {
         let text = serde_json::to_string(snapshot)
-            .map_err(|it| Error::new("cannot write the snapshot").because(it))?;
+            .map_err(|err| Error::new("cannot write the snapshot as JSON").because(err))?;
         return Ok(harmless::json(&text) + "\n");
     }
     let own = env.text("CLAUDE_CODE_SESSION_ID").and_then(SessionId::checked);
     let own = own.filter(|it| snapshot.sessions.contains_key(it));
     let session = own.as_ref().or(snapshot.latest.as_ref());
     if session.is_none() {
-        return Ok("no session of Claude Code's was active in the last day\n".to_owned());
+        return Ok("no Claude Code session was active in the last day\n".to_owned());
     }
     let view = display::View {
         source: display::Source::Snapshot(snapshot),
@@ -126,12 +133,12 @@ fn answer(snapshot: &Snapshot, json: bool, env: &Environment) -> Result<String> 
     Ok(display::line(&view, &style) + "\n")
 }
 
-/// Prints what was asked for.
+/// Prints the output of a subcommand.
 fn print(text: &str) -> Result<Exit> {
     match write(io::stdout(), text) {
-        // Whoever reads us may have seen enough.
-        Err(it) if it.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Error::new("cannot write to standard output").because(it))
+        // A reader such as `head` may close the pipe early, which is no error.
+        Err(err) if err.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Error::new("cannot write to standard output").because(err))
         }
         _ => Ok(Exit::Success),
     }

@@ -37,7 +37,7 @@ pub fn run(env: &Environment) -> Result<Snapshot> {
     let mut has_waited = false;
     let give_up_at = began.mono + PATIENCE;
     let mut wait = Wait { give_up_at, say_at: Some(began.mono + SILENCE) };
-    let dir = StateDir::open(&env.own_state_dir()?)?;
+    let dir = StateDir::open(&env.checked_state_dir()?)?;
     hints::enter(dir.path())
         .map_err(|it| Error::new("cannot work in the state directory").because(it))?;
     loop {

@@ -1,11 +1,12 @@
-//! PURE. Decides what to fetch next from what changed, how long ago, and how it last failed.
+//! PURE. Schedules fetches: decides which source to fetch next, from what changed, how long ago, and
+//! how often the last fetches failed.
 //!
-//! Never reads a clock or a file, never starts anything, and does not know what a source is: its
-//! key is a type parameter.
+//! It never reads a clock or a file, never starts anything, and does not know what a source is: the
+//! type of its key is a parameter.
 //!
-//! **Invariants:** of one source at most one fetch runs and at most one more is remembered. A
-//! source that keeps failing is asked less and less often, but is never given up. A source that
-//! waits longer goes first, so a slow one delays nobody but itself.
+//! **Invariants:** at most one fetch of a source runs at a time, and at most one more is planned. A
+//! source that keeps failing is fetched less and less often, but never dropped. The source that has
+//! waited longest goes first, so a slow one delays only itself.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::RangeBounds;
@@ -13,46 +14,47 @@ use std::time::{Duration, Instant};
 
 use crate::watch::debounce::{Debounce, Window};
 
-/// How often sources of one kind may be fetched. Each kind states its own.
+/// How often sources of one kind may be fetched.
 #[derive(Clone, Copy, Debug)]
 pub struct Policy {
     /// How long a change waits for more changes.
     pub debounce: Debounce,
-    /// Least time between two starts of one source.
+    /// The shortest time from one start of a source's fetch to the next.
     pub spacing: Duration,
-    /// One source spends at most one part in `rest` of the time in fetches.
+    /// Fetches of one source take at most 1/`rest` of the time. With 10, a source rests for nine times
+    /// as long as its fetch took.
     pub rest: u32,
-    /// Fetches that run at once.
+    /// How many fetches run at the same time.
     pub slots: usize,
-    /// One that runs for longer hangs, and has no slot any more: others must not wait for it.
+    /// A fetch that runs for longer than this hangs. It no longer takes a slot, so that others need
+    /// not wait for it.
     pub hangs: Option<Duration>,
-    /// Wait when a fetch could not start; it doubles, up to a second.
+    /// The wait after a fetch could not start. It doubles each time, up to a second.
     pub postpone: Duration,
-    /// Wait after the first failure; it doubles with each further one …
+    /// The wait after a first failure. It doubles with each further one, up to `last_retry`.
     pub first_retry: Duration,
-    /// … up to this.
     pub last_retry: Duration,
 }
 
-/// How soon a wish is to be met.
+/// How soon a source should be fetched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Urgency {
-    /// After the debounce, and not more often than the policy allows.
+    /// After the debounce, and within the limits of the [`Policy`].
     Settled,
-    /// Now, because somebody waits for the answer. A failing source keeps its own pace.
+    /// At once, because a client waits for the result. A failing source is retried no earlier.
     Now,
 }
 
-/// What is wanted of each source, what runs, and when each may run again.
+/// Which sources are to be fetched, which are being fetched, and when each may be fetched again.
 #[derive(Debug)]
 pub struct Plan<K> {
     policy: Policy,
     tasks: BTreeMap<K, Task>,
-    /// The wanted tasks by their time, which [`Task::due`] repeats.
+    /// The tasks in [`Slot::Wanted`], ordered by when they are due.
     queue: BTreeSet<(Instant, K)>,
-    /// The running tasks, and since when.
+    /// The running tasks, and when each was started.
     running: BTreeMap<K, Instant>,
-    /// Tasks that came to rest, and when nothing is left to know of each.
+    /// Tasks that became idle, and when each may be fetched again and so can be forgotten.
     resting: VecDeque<(Instant, K)>,
 }
 
@@ -70,13 +72,13 @@ enum Slot {
     Wanted {
         window: Window,
         due: Instant,
-        /// Its time comes round again, and nothing is known to have changed.
+        /// Whether this is a periodic fetch, without a known change. No client waits for those.
         repeats: bool,
     },
     Running {
         since: Instant,
     },
-    /// It changed while it was being fetched, so what comes back may be old already.
+    /// The source changed during the fetch, so the result may already be out of date.
     RunningStale {
         since: Instant,
         window: Window,
@@ -85,7 +87,6 @@ enum Slot {
 }
 
 impl<K: Ord + Clone> Plan<K> {
-    /// An empty plan.
     pub fn new(policy: Policy) -> Plan<K> {
         Plan {
             policy,
@@ -96,8 +97,8 @@ impl<K: Ord + Clone> Plan<K> {
         }
     }
 
-    /// Remembers that `key` changed. Returns whether a fetch that starts after `now` will come of
-    /// it soon; `false` for a source that fails and waits for its next try.
+    /// Plans a fetch because `key` changed. Returns whether one that starts at `now` or later is to be
+    /// expected soon; it is not if the source is failing and waits for its next try.
     pub fn want(&mut self, key: &K, urgency: Urgency, now: Instant) -> bool {
         let task = self.tasks.entry(key.clone()).or_insert(Task::NEW);
         let window = match task.slot {
@@ -129,8 +130,8 @@ impl<K: Ord + Clone> Plan<K> {
         !failing || due <= now
     }
 
-    /// Plans the next fetch of a source that changes without telling: at `at`, and later where the
-    /// policy says so. Nobody waits for it. To be called when the fetch before has ended.
+    /// Plans the next periodic fetch, for a source whose changes are not reported: at `at`, or later
+    /// if the policy requires it. No client waits for it. Call this when the last fetch has ended.
     pub fn repeat(&mut self, key: &K, at: Instant) {
         let task = self.tasks.entry(key.clone()).or_insert(Task::NEW);
         match task.slot {
@@ -144,8 +145,8 @@ impl<K: Ord + Clone> Plan<K> {
         self.queue.insert((due, key.clone()));
     }
 
-    /// Somebody waits for everything that changed: it neither settles nor rests first. What failed
-    /// keeps its own pace.
+    /// Makes all changed sources due at once, because a client waits for all of them: they neither
+    /// wait for quiet nor rest. Failing sources are retried no earlier.
     pub fn hurry(&mut self, now: Instant) {
         for (key, task) in &mut self.tasks {
             match &mut task.slot {
@@ -160,7 +161,7 @@ impl<K: Ord + Clone> Plan<K> {
         }
     }
 
-    /// Takes what is due and has a slot; the caller starts it.
+    /// Returns the sources that are due, as far as slots are free. The caller starts their fetches.
     pub fn take_due(&mut self, now: Instant) -> Vec<K> {
         self.tidy(now);
         let mut taken = Vec::new();
@@ -181,7 +182,7 @@ impl<K: Ord + Clone> Plan<K> {
         taken
     }
 
-    /// A fetch ended. Where it failed, the next try is planned here and nowhere else.
+    /// Records that a fetch ended. If it failed, this plans the next try.
     pub fn done(&mut self, key: &K, good: bool, now: Instant) {
         let Some(task) = self.tasks.get_mut(key) else { return };
         let (since, stale) = match task.slot {
@@ -215,21 +216,24 @@ impl<K: Ord + Clone> Plan<K> {
         }
     }
 
-    /// Of a source that rested long enough there is nothing to know that is not so of any.
+    /// Removes tasks of idle sources that may be fetched again: they no longer differ from the task
+    /// of a new source.
     fn tidy(&mut self, now: Instant) {
         while self.resting.front().is_some_and(|(until, _)| *until <= now) {
             let Some((_, key)) = self.resting.pop_front() else { return };
-            let is_any = |it: &Task| {
-                matches!(it.slot, Slot::Idle) && it.failures == 0 && it.not_before <= Some(now)
+            let is_like_new = |task: &Task| {
+                matches!(task.slot, Slot::Idle)
+                    && task.failures == 0
+                    && task.not_before <= Some(now)
             };
-            if self.tasks.get(&key).is_some_and(is_any) {
+            if self.tasks.get(&key).is_some_and(is_like_new) {
                 self.tasks.remove(&key);
             }
         }
     }
 
-    /// Forgets a source that is of no interest any more. A fetch of it that runs goes on, and
-    /// keeps its slot until [`Plan::done`]; this says whether one does.
+    /// Cancels what is planned for a source that is no longer needed. A running fetch goes on, and
+    /// keeps its slot until [`Plan::done`]. Returns whether one is running.
     pub fn forget(&mut self, key: &K) -> bool {
         let Some(task) = self.tasks.get_mut(key) else { return false };
         match task.slot {
@@ -249,8 +253,8 @@ impl<K: Ord + Clone> Plan<K> {
         }
     }
 
-    /// A fetch could not start for reasons that are not the source's: it is tried again soon.
-    /// Returns how often in a row that was.
+    /// Records that a fetch could not start for a reason that has nothing to do with the source. It
+    /// is tried again soon. Returns how many times in a row this happened.
     pub fn postpone(&mut self, key: &K, now: Instant) -> u32 {
         let Some(task) = self.tasks.get_mut(key) else { return 0 };
         let window = match task.slot {
@@ -267,9 +271,9 @@ impl<K: Ord + Clone> Plan<K> {
         task.postponed
     }
 
-    /// What will be fetched without a further change, of these keys, and how many fetches have to
-    /// end until what is known is newer than this moment. Next tries of failing sources do not
-    /// count, nor do those whose time comes round again.
+    /// The sources among `keys` of which a fetch runs or is planned, each with the number of fetches
+    /// that must end until its data is newer than this moment. Retries of failing sources and
+    /// periodic fetches are left out.
     pub fn pending(&self, keys: impl RangeBounds<K>) -> impl Iterator<Item = (&K, u8)> {
         self.tasks.range(keys).filter_map(|(key, task)| {
             let fetches = match task.slot {
@@ -282,14 +286,14 @@ impl<K: Ord + Clone> Plan<K> {
         })
     }
 
-    /// Fetches that run and do not hang.
+    /// How many slots are taken: by fetches that run and do not hang.
     fn n_busy(&self, now: Instant) -> usize {
         let hangs = |since: Instant| self.policy.hangs.is_some_and(|it| since + it <= now);
         self.running.values().filter(|since| !hangs(**since)).count()
     }
 
-    /// When the next fetch is due and has a slot. With all slots taken, the end of a fetch is what
-    /// to wait for, or that one turns out to hang.
+    /// When [`Plan::take_due`] may next return something. While all slots are taken, that is when a
+    /// fetch will count as hanging; `None` if only the end of a fetch can free a slot.
     pub fn deadline(&self) -> Option<Instant> {
         let (due, _) = self.queue.first()?;
         if self.running.len() < self.policy.slots {
@@ -297,12 +301,12 @@ impl<K: Ord + Clone> Plan<K> {
         }
         let mut began: Vec<_> = self.running.values().copied().collect();
         began.sort_unstable_by_key(|it| std::cmp::Reverse(*it));
-        // When this one hangs, fewer than there are slots do not.
+        // Once this one hangs, fewer fetches than slots do not, so a slot is free.
         let last = *began.get(self.policy.slots.checked_sub(1)?)?;
         Some((*due).max(last + self.policy.hangs?))
     }
 
-    /// The fetches that run, and since when.
+    /// The running fetches, and when each was started.
     pub fn running(&self) -> impl Iterator<Item = (&K, Instant)> {
         self.running.iter().map(|(key, since)| (key, *since))
     }
@@ -315,8 +319,8 @@ impl<K: Ord + Clone> Plan<K> {
         }
     }
 
-    /// Whether nothing waits but what [`Plan::pending`] does not count, and nothing runs but what
-    /// was given up.
+    /// Whether no fetch is planned except those that [`Plan::pending`] leaves out, and none runs
+    /// except those of `given_up`.
     pub fn is_settled(&self, given_up: &BTreeSet<K>) -> bool {
         let waits = |key: &K| {
             let task = self.tasks.get(key).filter(|it| it.failures == 0);
@@ -326,7 +330,7 @@ impl<K: Ord + Clone> Plan<K> {
         running.all(|it| given_up.contains(it)) && !self.queue.iter().any(|(_, key)| waits(key))
     }
 
-    /// Whether a source neither runs nor waits for anything.
+    /// Whether no fetch of the source is running or planned.
     pub fn is_idle(&self, key: &K) -> bool {
         self.tasks.get(key).is_none_or(|it| matches!(it.slot, Slot::Idle))
     }
@@ -423,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slow_source_delays_nobody_else() {
+    fn a_slow_source_does_not_delay_others() {
         let mut sim = Sim::new();
         sim.want("slow", 0);
         assert_eq!(sim.take(150), ["slow"]);
@@ -436,7 +440,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_longest_goes_first() {
+    fn the_source_that_has_waited_longest_goes_first() {
         let mut sim = Sim::new();
         for (at, key) in ["d", "c", "b", "a"].into_iter().enumerate() {
             sim.want(key, u64::try_from(at).unwrap());
@@ -448,7 +452,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failing_source_is_asked_less_and_less_but_never_given_up() {
+    fn a_failing_source_is_fetched_less_and_less_often_but_never_dropped() {
         let mut sim = Sim::new();
         sim.want("a", 0);
         let mut at = 150;
@@ -461,11 +465,11 @@ mod tests {
             at = next;
         }
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]);
-        assert!(sim.is_settled(), "a next try is nothing to wait for");
+        assert!(sim.is_settled(), "a planned retry does not count");
         sim.take(at);
         sim.done("a", true, at + 1);
         sim.want("a", at + 10);
-        assert_eq!(sim.deadline_ms(), Some(u128::from(at) + 160), "a success forgives");
+        assert_eq!(sim.deadline_ms(), Some(u128::from(at) + 160), "a success resets the failures");
     }
 
     #[test]
@@ -480,7 +484,7 @@ mod tests {
     }
 
     #[test]
-    fn somebody_who_waits_does_not_wait_for_quiet() {
+    fn an_urgent_fetch_does_not_wait_for_quiet() {
         let mut sim = Sim::new();
         sim.want("a", 0);
         assert!(sim.plan.want(&"a", Urgency::Now, sim.at(10)));
@@ -488,7 +492,7 @@ mod tests {
     }
 
     #[test]
-    fn somebody_who_waits_while_it_runs_does_not_wait_for_its_rest() {
+    fn an_urgent_fetch_wanted_during_another_does_not_wait_for_its_rest() {
         let mut sim = Sim::new();
         sim.want("a", 0);
         assert_eq!(sim.take(150), ["a"]);
@@ -498,11 +502,11 @@ mod tests {
         assert_eq!(sim.take(1150), ["a"]);
         assert!(sim.plan.want(&"a", Urgency::Now, sim.at(1200)));
         sim.done("a", false, 1250);
-        assert_eq!(sim.take(1250), [""; 0], "a failing source keeps its own pace");
+        assert_eq!(sim.take(1250), [""; 0], "a failing source is retried no earlier");
     }
 
     #[test]
-    fn a_fetch_that_could_not_start_is_no_failure() {
+    fn a_fetch_that_could_not_start_does_not_count_as_a_failure() {
         let mut sim = Sim::new();
         sim.want("a", 0);
         sim.take(150);
@@ -521,7 +525,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fetch_that_began_before_a_change_does_not_answer_it() {
+    fn a_fetch_that_began_before_a_change_does_not_satisfy_it() {
         let mut sim = Sim::new();
         sim.want("waits", 0);
         sim.want("runs", 0);
@@ -536,7 +540,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fetch_that_hangs_keeps_its_slot_for_a_while_only() {
+    fn a_fetch_that_hangs_loses_its_slot_after_a_while() {
         let mut sim = Sim::new();
         sim.plan.policy.hangs = Some(ms(60_000));
         for key in ["a", "b", "c", "d", "e"] {
@@ -550,12 +554,12 @@ mod tests {
         assert_eq!(sim.take(60_150), ["d"]);
         assert_eq!(sim.deadline_ms(), Some(61_000), "c hangs then");
         sim.done("b", true, 60_200);
-        assert_eq!(sim.take(60_200), [""; 0], "what comes back late gives nobody a slot twice");
+        assert_eq!(sim.take(60_200), [""; 0], "a late result does not free a slot twice");
         assert_eq!(sim.take(61_000), ["e"]);
     }
 
     #[test]
-    fn what_was_given_up_is_nothing_to_wait_for() {
+    fn a_fetch_that_was_given_up_does_not_keep_the_plan_from_settling() {
         let mut sim = Sim::new();
         sim.want("a", 0);
         sim.take(150);
@@ -564,14 +568,14 @@ mod tests {
         assert!(sim.plan.is_settled(&BTreeSet::from(["a"])));
         sim.want("a", 160);
         sim.done("a", true, 200);
-        assert!(!sim.plan.is_settled(&BTreeSet::from(["a"])), "it came back, and is wanted again");
+        assert!(!sim.plan.is_settled(&BTreeSet::from(["a"])), "it ended, and is wanted again");
     }
 
     #[test]
-    fn a_source_whose_time_comes_round_keeps_its_distance_and_nobody_waits_for_it() {
+    fn a_periodic_fetch_keeps_its_interval_and_does_not_keep_the_plan_from_settling() {
         let mut sim = Sim::new();
         sim.want("a", 0);
-        assert!(!sim.is_settled(), "the first time somebody does");
+        assert!(!sim.is_settled(), "the first fetch is not periodic");
         assert_eq!(sim.take(150), ["a"]);
         sim.done("a", true, 160);
         sim.plan.repeat(&"a", sim.at(5150));
@@ -588,7 +592,7 @@ mod tests {
         for _ in 0..8 {
             sim.done("a", false, 15_151);
             sim.plan.repeat(&"a", sim.at(20_150));
-            assert_eq!(sim.take(20_149), [""; 0], "a next try keeps the distance, too");
+            assert_eq!(sim.take(20_149), [""; 0], "a retry keeps the interval, too");
             sim.take(1_000_000);
         }
         sim.done("a", false, 1_000_000);
@@ -597,7 +601,7 @@ mod tests {
     }
 
     #[test]
-    fn somebody_who_waits_for_everything_hurries_what_changed() {
+    fn hurry_makes_changed_sources_due_but_not_failing_ones() {
         let mut sim = Sim::new();
         for key in ["rests", "runs", "fails", "changed"] {
             sim.plan.policy.slots = 4;
@@ -617,7 +621,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_source_that_rested_nothing_is_kept() {
+    fn an_idle_source_is_forgotten_after_its_rest() {
         let mut sim = Sim::new();
         for key in ["good", "fails"] {
             sim.want(key, 0);

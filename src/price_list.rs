@@ -1,10 +1,10 @@
-//! PURE. `ccstatusd prices`: what a token of each model costs here, and who says so.
+//! PURE. `ccstatusd prices`: what the tokens of each model cost, and which list the prices are from.
 
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::usage::prices::{Price, Prices};
+use crate::usage::prices::{Price, Prices, Rates};
 
-/// Every row, or the one that prices `model`.
+/// A table of all prices, or of those that apply to `model`.
 pub fn describe(config: &Config, model: Option<&str>) -> Result<String> {
     let prices = config.prices();
     let source = |name: &str| match config.prices.contains_key(name) {
@@ -19,10 +19,10 @@ pub fn describe(config: &Config, model: Option<&str>) -> Result<String> {
     match model {
         None => {
             let rows = prices.models.iter();
-            lines.extend(rows.map(|(name, it)| row(name, rates(it), &source(name))));
+            lines.extend(rows.map(|(name, price)| row(name, rates(price), &source(name))));
         }
         Some(model) => {
-            let (name, price) = prices.find(model).ok_or_else(|| unknown(&prices, model))?;
+            let (name, price) = prices.find(model).ok_or_else(|| no_price(&prices, model))?;
             lines.push(row(name, rates(price), &source(name)));
             lines.extend(extras(price));
         }
@@ -35,16 +35,15 @@ fn row(name: &str, [input, output, write_5m, write_1h, read]: [String; 5], from:
 }
 
 fn rates(price: &Price) -> [String; 5] {
-    let it = &price.rates;
-    [it.input, it.output, it.cache_write_5m, it.cache_write_1h, it.cache_read]
-        .map(|it| it.to_string())
+    let Rates { input, output, cache_write_5m, cache_write_1h, cache_read } = &price.rates;
+    [input, output, cache_write_5m, cache_write_1h, cache_read].map(f64::to_string)
 }
 
-/// What else decides the price of a request.
+/// A line for each thing that changes the price of a request.
 fn extras(price: &Price) -> Vec<String> {
-    let above = price.above.as_ref().map(|it| {
-        let name = format!("  with more than {} of input", it.threshold_tokens);
-        let large = Price { rates: it.rates.clone(), ..price.clone() };
+    let above = price.above.as_ref().map(|above| {
+        let name = format!("  with more than {} of input", above.threshold_tokens);
+        let large = Price { rates: above.rates.clone(), ..price.clone() };
         row(&name, rates(&large), "").trim_end().to_owned()
     });
     let fast = price.fast_multiplier.map(|it| format!("  in fast mode × {it}"));
@@ -52,15 +51,14 @@ fn extras(price: &Price) -> Vec<String> {
     [above, fast, us_only].into_iter().flatten().collect()
 }
 
-fn unknown(prices: &Prices, model: &str) -> Error {
-    let near = prices.near(model);
-    let listed = match near.is_empty() {
-        true => "`ccstatusd prices` lists all".to_owned(),
-        false => format!("listed are {}", near.join(", ")),
+fn no_price(prices: &Prices, model: &str) -> Error {
+    let similar = prices.near(model);
+    let listed = match similar.is_empty() {
+        true => "`ccstatusd prices` lists all models with a price".to_owned(),
+        false => format!("similar models with a price: {}", similar.join(", ")),
     };
-    // What it used is counted, and sums that miss its cost are marked.
-    Error::new(format!("there is no price for {model}"))
-        .hint(format!("{listed}; [prices.\"{model}\"] in the configuration adds one"))
+    Error::new(format!("there is no price for the model {model}"))
+        .hint(format!("{listed}; add one as [prices.\"{model}\"] in the configuration file"))
 }
 
 #[cfg(test)]
@@ -74,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn a_model_is_priced_by_its_row() {
+    fn a_model_has_the_price_of_its_row() {
         check("us.anthropic.claude-opus-4-8-v1:0", &["claude-opus-4-8  ", "6.25", "built-in list"]);
         check("claude-opus-4-8", &["in fast mode × 2", "United States × 1.1"]);
         check("claude-sonnet-4", &["with more than 200000 of input"]);
@@ -82,20 +80,18 @@ mod tests {
     }
 
     #[test]
-    fn the_users_rows_are_told_from_ours() {
-        let mut config = Config::default();
-        let price = toml::from_str("input = 1\noutput = 2").unwrap();
-        config.prices.insert("house-model".to_owned(), price);
+    fn prices_of_the_user_and_built_in_ones_can_be_told_apart() {
+        let config = Config::parse(b"[prices.house-model]\ninput = 1\noutput = 2").unwrap();
         let text = describe(&config, Some("house-model")).unwrap();
         assert!(text.contains("the configuration"), "{text}");
     }
 
     #[test]
-    fn an_unknown_model_has_no_price_and_neighbours() {
+    fn an_unknown_model_is_refused_with_similar_ones() {
         let err = describe(&Config::default(), Some("claude-opus-4-9")).unwrap_err().to_string();
-        assert!(err.contains("no price for claude-opus-4-9"), "{err}");
-        assert!(err.contains("listed are claude-opus-4-8, "), "{err}");
+        assert!(err.contains("no price for the model claude-opus-4-9"), "{err}");
+        assert!(err.contains("similar models with a price: claude-opus-4-8, "), "{err}");
         let err = describe(&Config::default(), Some("gpt-5")).unwrap_err().to_string();
-        assert!(err.contains("`ccstatusd prices` lists all"), "{err}");
+        assert!(err.contains("`ccstatusd prices` lists all models"), "{err}");
     }
 }

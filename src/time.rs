@@ -1,18 +1,18 @@
-//! The only clock. Everything else takes the time as an argument.
+//! The only place that reads the clocks or sleeps. All other code takes the time as an argument.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// One reading of both clocks: the monotonic one for waiting, the wall clock for facts.
+/// One reading of both clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Now {
-    /// For deadlines. Stops while the machine is suspended.
+    /// The monotonic clock, for deadlines. It stops while the machine is suspended.
     pub mono: Instant,
-    /// For `as_of_ms` and everything else that leaves the process: Unix milliseconds.
+    /// The wall clock in Unix milliseconds, for `as_of_ms` and all other times that leave the
+    /// process.
     pub wall_ms: i64,
 }
 
 impl Now {
-    /// Reads both clocks.
     #[expect(clippy::disallowed_methods, reason = "this is the only clock")]
     pub fn read() -> Now {
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -22,37 +22,33 @@ impl Now {
         }
     }
 
-    /// How much further the wall clock went since then than the other one: it was set, or the
-    /// machine slept.
+    /// By how many milliseconds the wall clock advanced more than the monotonic clock since then. It
+    /// is not 0 if the wall clock was set, or if the machine was suspended.
     pub fn jumped_ms(self, since: Now) -> i64 {
         let mono = i64::try_from((self.mono - since.mono).as_millis()).unwrap_or(i64::MAX);
         self.wall_ms - since.wall_ms - mono
     }
 }
 
-/// The file times we compare are in milliseconds too.
+/// A file's time in Unix milliseconds, negative before 1970.
 pub fn unix_ms(time: SystemTime) -> i64 {
     match time.duration_since(UNIX_EPOCH) {
-        Ok(it) => i64::try_from(it.as_millis()).unwrap_or(i64::MAX),
+        Ok(after) => i64::try_from(after.as_millis()).unwrap_or(i64::MAX),
         Err(before) => -i64::try_from(before.duration().as_millis()).unwrap_or(i64::MAX),
     }
 }
 
-/// One second, minute, hour and day in milliseconds.
 pub const SECOND_MS: i64 = 1000;
-/// See [`SECOND_MS`].
 pub const MINUTE_MS: i64 = 60 * SECOND_MS;
-/// See [`SECOND_MS`].
 pub const HOUR_MS: i64 = 60 * MINUTE_MS;
-/// See [`SECOND_MS`].
 pub const DAY_MS: i64 = 24 * HOUR_MS;
 
-/// A span of milliseconds on the monotonic clock; negative spans are zero.
+/// A number of milliseconds as a duration; zero if it is negative.
 pub fn span(ms: i64) -> Duration {
     Duration::from_millis(u64::try_from(ms).unwrap_or(0))
 }
 
-/// Waits, where there is nothing to wait on: between two tries of a lock.
+/// Sleeps. Only for what no event announces, such as the release of a lock.
 #[expect(clippy::disallowed_methods, reason = "a lock held by another process sends no event")]
 pub fn pause(span: Duration) {
     std::thread::sleep(span);

@@ -1,36 +1,43 @@
-//! PURE. `ccstatusd config`: the configuration as it is in effect, with its manual.
+//! PURE. `ccstatusd config`: prints the configuration in effect, with an explanation of each setting.
 //!
-//! **Invariant:** what is printed is a configuration file that says the same as the one it was
-//! made from. What is usual stands in it behind a `#`, which can be taken off.
+//! **Invariant:** the output is a configuration file that reads back as the same configuration.
+//! Settings that have their default are commented out, and have the same effect uncommented.
 
 use std::fmt::Write as _;
 use std::path::Path;
 
 use super::Config;
-use super::display::{DepthConfig, SegmentConfig};
+use super::display::DEPTHS;
+use super::usage::{SOURCES, WEEKDAYS};
 use crate::display::segments::{COMMAND, FORMAT, ROWS, Row};
 use crate::display::theme::{MEANINGS, PALETTES, PRESETS, describe_ink};
+use crate::store::schema::display::Segment;
 
-/// Columns that a comment may take.
+/// Columns of a comment.
 const WIDTH: usize = 96;
 
-/// The whole file.
+/// `path` is where the configuration file is, or would be.
 pub fn describe(config: &Config, path: Option<&Path>) -> String {
     let mut out = Page::default();
-    let from = path.map_or("no file".to_owned(), |it| it.display().to_string());
+    let file = path.map_or("HOME is not set, so it has no file.".to_owned(), |path| {
+        format!("Its file is {}.", path.display())
+    });
     out.comment(&format!(
-        "The configuration of ccstatusd as it is in effect, from {from}. A value behind a # is \
-         what is usual."
+        "The configuration of ccstatusd that is in effect. {file} Settings that are commented out \
+         have the value shown, which is their default."
     ));
-    out.gap();
+    out.blank_line();
     out.comment(
-        "What the lines show: segments in braces, which are below, groups in parentheses that \
-         vanish with their content, and text. Spaces outside of groups stand for the separator. \
-         Each line of it is a row. What tells old from new stands at its end in any case: \
-         {git_error} {degraded} {watcher}, and the time on lines for cat.",
+        "What the status line shows: segments in braces, which are listed below, groups in \
+         parentheses, which are shown only if a segment in them has something to say, and text. \
+         Spaces outside of groups become the separator. Each line of the format is a row. \
+         {git_error} {degraded} {watcher}, which tell that data is old, are added at the end if \
+         the format has none; so is the time, on lines for cat.",
     );
-    out.value("format", config.format.as_deref().map(quoted), &quoted(FORMAT));
-    out.comment("More config roots than CLAUDE_CONFIG_DIR or the usual places.");
+    out.value("format", config.display.format.as_deref().map(quoted), &quoted(FORMAT));
+    out.comment(
+        "Claude Code's directories, besides those in CLAUDE_CONFIG_DIR or the default ones.",
+    );
     let roots: Vec<_> = config.roots.iter().map(|it| it.to_string_lossy().into_owned()).collect();
     out.value("roots", (!roots.is_empty()).then(|| list(&roots)), "[]");
     theme(config, &mut out);
@@ -39,14 +46,15 @@ pub fn describe(config: &Config, path: Option<&Path>) -> String {
     privacy(config, &mut out);
     commands(config, &mut out);
     prices(config, &mut out);
-    out.gap();
+    out.blank_line();
     out.comment(
-        "Settings of single segments. `format` is made of the parts that are listed, as above; \
-         `short` is the same where there is no room for that; a format of your own has none but \
-         your own. Of `priority` the highest gets columns first; what takes more than \
-         `max_width` is cut. `colors.PART` is the colour of a part, and `colors.label` that of the \
-         text around them. What wants a look, by `warning` and `alarm`, keeps its colour; where \
-         `alarm` is the lower of the two, all is alarm from there on.",
+        "Settings of single segments. `format` consists of the parts that are listed, of groups \
+         and of text, as above. `short` replaces it where the line is too narrow; if you set \
+         `format` but not `short`, there is no shorter form. The segment with the highest \
+         `priority` gets its columns first, and one wider than `max_width` is cut. \
+         `colors.PART` is the colour of a part, and `colors.label` that of the text around the \
+         parts. From the values of `warning` and `alarm` on, a segment has the theme's colour for \
+         them instead. If `alarm` is not above `warning`, there is no warning.",
     );
     for row in ROWS.iter().copied().flatten() {
         segment(row, config, &mut out);
@@ -55,93 +63,91 @@ pub fn describe(config: &Config, path: Option<&Path>) -> String {
 }
 
 fn theme(config: &Config, out: &mut Page) {
-    let theme = &config.theme;
+    let theme = &config.display.theme;
     out.table("theme", *theme != Default::default());
-    out.comment("Symbols, separators and forms that belong together:");
-    for it in &PRESETS {
-        out.comment(&format!("  {}: {}", it.name, it.about));
+    out.comment("A set of symbols, separators and shapes:");
+    for preset in &PRESETS {
+        out.comment(&format!("  {}: {}", preset.name, preset.about));
     }
     out.value("preset", theme.preset.as_deref().map(quoted), &quoted("default"));
     let names: Vec<_> = PALETTES.iter().map(|it| it.name).collect();
     out.comment(&format!(
-        "Colours that belong together: {}. `terminal` has none but the terminal's own sixteen; the \
-         others show on terminals of 256 or more.",
+        "A set of colours: {}. `terminal` uses only the terminal's own sixteen; the others need a \
+         terminal with 256 or more.",
         names.join(", ")
     ));
     let preset = PRESETS.iter().find(|it| theme.preset.as_deref() == Some(it.name));
-    let usual = preset.map_or("terminal", |it| it.palette);
-    out.value("palette", theme.palette.as_deref().map(quoted), &quoted(usual));
-    out.comment("How many colours are used: auto, none, 16, 256 or true.");
-    let depth = match theme.depth {
-        DepthConfig::Auto => None,
-        DepthConfig::None => Some("none"),
-        DepthConfig::Ansi => Some("16"),
-        DepthConfig::Indexed => Some("256"),
-        DepthConfig::True => Some("true"),
-    };
-    out.value("depth", depth.map(quoted), &quoted("auto"));
-    out.comment("What stands between two segments.");
+    let default = preset.map_or("terminal", |it| it.palette);
+    out.value("palette", theme.palette.as_deref().map(quoted), &quoted(default));
+    out.comment(
+        "How many colours are used: auto (what the terminal supports), none, 16, 256 or true.",
+    );
+    let depth = theme.depth.map(|depth| quoted(word_for(&DEPTHS, &Some(depth))));
+    out.value("depth", depth, &quoted("auto"));
+    out.comment("The text between two segments.");
     let separator = preset.unwrap_or(&PRESETS[0]).separator;
     out.value("separator", theme.separator.as_deref().map(quoted), &quoted(separator));
-    out.comment("The `padding` of statusLine in Claude Code's settings.");
+    out.comment("Set this to the `padding` of statusLine in Claude Code's settings.");
     out.value("padding", (theme.padding > 0).then(|| theme.padding.to_string()), "0");
-    out.comment("How wide the lines for cat are.");
+    out.comment("The width of lines for cat.");
     out.value("columns", theme.columns.map(|it| it.to_string()), "120");
-    out.gap();
+    out.blank_line();
     out.comment(
-        "Colours in place of the palette's: the eight names of a terminal's colours, each also \
-         with bright- before it, numbers from 0 to 255, #rrggbb, and bold, dim, italic, underline; \
-         bg: before a colour makes it the background.",
+        "Colours that replace those of the palette. Each is one of the names of a terminal's eight \
+         colours, also with bright- before it, a number from 0 to 255, or #rrggbb; bg: before it \
+         sets the background. The words bold, dim, italic and underline may be added.",
     );
     out.table("theme.colors", !theme.colors.is_empty());
     let palette = theme.palette.as_deref().or(preset.map(|it| it.palette)).unwrap_or("terminal");
     let palette = PALETTES.iter().find(|it| it.name == palette).unwrap_or(&PALETTES[0]);
     for ((name, about), ink) in MEANINGS.iter().zip(palette.inks) {
         out.comment(about);
-        let own = theme.colors.get(*name).map(|it| quoted(it));
+        let own = theme.colors.get(*name).map(|it| quoted(&describe_ink(*it)));
         out.value(name, own, &quoted(&describe_ink(ink)));
     }
 }
 
 fn usage(config: &Config, out: &mut Page) {
-    let usual = Config::default();
-    out.table("usage", config.usage != usual.usage);
+    let default = Config::default();
+    out.table("usage", config.usage != default.usage);
     out.comment("The first day of \"this week\".");
-    let day = |it: &Config| quoted(&format!("{:?}", it.usage.week_starts).to_lowercase());
-    let own = (config.usage.week_starts != usual.usage.week_starts).then(|| day(config));
-    out.value("week_starts", own, &day(&usual));
+    let day = |config: &Config| quoted(word_for(&WEEKDAYS, &config.usage.week_starts));
+    let own = (config.usage.week_starts != default.usage.week_starts).then(|| day(config));
+    out.value("week_starts", own, &day(&default));
     out.comment(
-        "Who says what the active block is: transcripts, which is us, or ccusage, which is asked \
-         by this command, with CLAUDE_CONFIG_DIR set to the config root.",
+        "What the numbers of the active block are taken from: \"transcripts\", which ccstatusd sums \
+         up itself, or \"ccusage\", the output of the command below. It runs with \
+         CLAUDE_CONFIG_DIR set to the directory of the account.",
     );
-    let source = |it: &Config| quoted(&format!("{:?}", it.usage.source).to_lowercase());
-    let own = (config.usage.source != usual.usage.source).then(|| source(config));
-    out.value("source", own, &source(&usual));
-    let own = (config.usage.command != usual.usage.command).then(|| list(&config.usage.command));
-    out.value("command", own, &list(&usual.usage.command));
+    let source = |config: &Config| quoted(word_for(&SOURCES, &config.usage.source));
+    let own = (config.usage.source != default.usage.source).then(|| source(config));
+    out.value("source", own, &source(&default));
+    let own = (config.usage.command != default.usage.command).then(|| list(&config.usage.command));
+    out.value("command", own, &list(&default.usage.command));
 }
 
 fn git(config: &Config, out: &mut Page) {
-    let usual = Config::default();
-    out.table("git", config.git != usual.git);
-    out.comment("How long `git status` may take, in milliseconds.");
-    let own = (config.git != usual.git).then(|| config.git.timeout_ms.to_string());
-    out.value("timeout_ms", own, &usual.git.timeout_ms.to_string());
+    let default = Config::default();
+    out.table("git", config.git != default.git);
+    out.comment("`git status` is ended after so many milliseconds.");
+    let own = (config.git != default.git).then(|| config.git.timeout_ms.to_string());
+    out.value("timeout_ms", own, &default.git.timeout_ms.to_string());
 }
 
 fn privacy(config: &Config, out: &mut Page) {
-    let usual = Config::default();
-    out.table("privacy", config.privacy != usual.privacy);
-    out.comment("Whether the beginning of each session's last message is kept and published.");
-    let own = (config.privacy != usual.privacy).then(|| config.privacy.preview.to_string());
+    let default = Config::default();
+    out.table("privacy", config.privacy != default.privacy);
+    out.comment("Whether the snapshot has the beginning of each session's last message.");
+    let own = (config.privacy != default.privacy).then(|| config.privacy.preview.to_string());
     out.value("preview", own, "true");
 }
 
 fn commands(config: &Config, out: &mut Page) {
-    out.gap();
+    out.blank_line();
     out.comment(
-        "Commands of your own, whose first line is shown by {command.NAME}: a program and its \
-         arguments, least seconds between two starts, and how long one may take.",
+        "Your own commands: a program and its arguments, without a shell. {command.NAME} in a \
+         format shows the first line of the output. While a session lives, a command is \
+         started at most every `every_s` seconds; it is ended after `timeout_ms` milliseconds.",
     );
     for (name, command) in &config.commands {
         out.table(&format!("commands.{name}"), true);
@@ -156,9 +162,10 @@ fn commands(config: &Config, out: &mut Page) {
 }
 
 fn prices(config: &Config, out: &mut Page) {
-    out.gap();
+    out.blank_line();
     out.comment(
-        "What models cost, in US dollars per million tokens; `ccstatusd prices` says what is known.",
+        "What models cost, in US dollars per million tokens, in tables as [prices.\"MODEL\"]. \
+         `ccstatusd prices` lists all prices.",
     );
     for (model, price) in &config.prices {
         out.table(&format!("prices.{}", quoted(model)), true);
@@ -171,8 +178,8 @@ fn prices(config: &Config, out: &mut Page) {
             ("fast_multiplier", price.fast_multiplier),
             ("us_multiplier", price.us_multiplier),
         ] {
-            if let Some(it) = rate {
-                out.value(name, Some(it.to_string()), "");
+            if let Some(rate) = rate {
+                out.value(name, Some(rate.to_string()), "");
             }
         }
     }
@@ -181,20 +188,20 @@ fn prices(config: &Config, out: &mut Page) {
 fn segment(row: &Row, config: &Config, out: &mut Page) {
     let mut names: Vec<String> = vec![row.name.to_owned()];
     if row.name == COMMAND {
-        let own = config.segments.keys().filter(|it| it.starts_with("command."));
+        let own = config.display.segments.keys().filter(|it| it.starts_with("command."));
         names = own.cloned().collect();
         names.push("command.NAME".to_owned());
     }
-    out.gap();
+    out.blank_line();
     out.comment(row.about);
     for (part, about) in row.parts {
         out.comment(&format!("  {{{part}}}: {about}"));
     }
-    let usual = SegmentConfig::default();
-    let is_ascii = config.theme.preset.as_deref() == Some("ascii");
+    let default = Segment::default();
+    let is_ascii = config.display.theme.preset.as_deref() == Some("ascii");
     for name in names {
-        let chosen = config.segments.get(&name);
-        let own = chosen.unwrap_or(&usual);
+        let chosen = config.display.segments.get(&name);
+        let own = chosen.unwrap_or(&default);
         let path = if name.contains('.') { quoted(&name) } else { name };
         let table = format!("segments.{path}");
         out.table(&table, chosen.is_some());
@@ -208,8 +215,8 @@ fn segment(row: &Row, config: &Config, out: &mut Page) {
             out.value("alarm", own.alarm.map(float), &float(alarm));
         }
         if row.bar_width > 0 {
-            let usual = row.bar_width.to_string();
-            out.value("bar_width", own.bar_width.map(|it| it.to_string()), &usual);
+            let default = row.bar_width.to_string();
+            out.value("bar_width", own.bar_width.map(|it| it.to_string()), &default);
         }
         if let Some(mark) = row.mark {
             out.value("mark", own.mark.map(float), &float(mark));
@@ -217,17 +224,22 @@ fn segment(row: &Row, config: &Config, out: &mut Page) {
         for symbol in row.symbols {
             let name = symbol.0;
             let own = own.symbols.get(name).map(|it| quoted(it));
-            let usual = if is_ascii { symbol.2 } else { symbol.1 };
-            out.value(&format!("symbols.{name}"), own, &quoted(usual));
+            let default = if is_ascii { symbol.2 } else { symbol.1 };
+            out.value(&format!("symbols.{name}"), own, &quoted(default));
         }
         for (part, color) in &own.colors {
-            out.value(&format!("colors.{part}"), Some(quoted(color)), "");
+            out.value(&format!("colors.{part}"), Some(quoted(&describe_ink(*color))), "");
         }
     }
 }
 
-fn float(it: f64) -> String {
-    format!("{it:?}")
+/// The word that stands for a value in the file.
+fn word_for<T: PartialEq>(words: &[(&'static str, T)], value: &T) -> &'static str {
+    words.iter().find(|(_, it)| it == value).map_or("", |(word, _)| word)
+}
+
+fn float(number: f64) -> String {
+    format!("{number:?}")
 }
 
 fn list(of: &[String]) -> String {
@@ -235,7 +247,7 @@ fn list(of: &[String]) -> String {
     format!("[{}]", items.join(", "))
 }
 
-/// A string as TOML writes it.
+/// A string in the syntax of TOML.
 fn quoted(text: &str) -> String {
     if !text.contains('\'') && !text.chars().any(char::is_control) {
         return if text.contains(['\\', '"']) {
@@ -245,31 +257,31 @@ fn quoted(text: &str) -> String {
         };
     }
     let mut out = String::from("\"");
-    for it in text.chars() {
-        match it {
-            '"' | '\\' => out.extend(['\\', it]),
+    for char in text.chars() {
+        match char {
+            '"' | '\\' => out.extend(['\\', char]),
             '\n' => out += "\\n",
-            it if it.is_control() => {
-                write!(out, "\\u{:04X}", u32::from(it)).expect("it is a string")
+            _ if char.is_control() => {
+                write!(out, "\\u{:04X}", u32::from(char)).expect("a string takes everything")
             }
-            it => out.push(it),
+            _ => out.push(char),
         }
     }
     out + "\""
 }
 
-/// Text with comments and values.
+/// The text of a configuration file.
 #[derive(Default)]
 struct Page(String);
 
 impl Page {
-    fn gap(&mut self) {
+    fn blank_line(&mut self) {
         if !self.0.ends_with("\n\n") {
             self.0.push('\n');
         }
     }
 
-    /// A comment, wrapped; what is indented stays so.
+    /// Writes a comment, wrapped at [`WIDTH`]. The text's own indentation is kept on each line.
     fn comment(&mut self, text: &str) {
         let indent = &text[..text.len() - text.trim_start().len()];
         let mut line = format!("# {indent}");
@@ -293,17 +305,17 @@ impl Page {
 
     fn table(&mut self, name: &str, is_own: bool) {
         if !self.0.lines().last().is_some_and(|it| it.starts_with("# ")) {
-            self.gap();
+            self.blank_line();
         }
         let mark = if is_own { "" } else { "#" };
         writeln!(self.0, "{mark}[{name}]").expect("a string takes everything");
     }
 
-    /// What the user chose, or what is usual.
-    fn value(&mut self, key: &str, own: Option<String>, usual: &str) {
+    /// Writes a setting with the user's value, or with its default, commented out.
+    fn value(&mut self, key: &str, own: Option<String>, default: &str) {
         let written = match own {
             Some(own) => writeln!(self.0, "{key} = {own}"),
-            None => writeln!(self.0, "#{key} = {usual}"),
+            None => writeln!(self.0, "#{key} = {default}"),
         };
         written.expect("a string takes everything");
     }

@@ -1,335 +1,200 @@
-//! PURE. What the configuration says of the display, checked, and in the shape that displays get.
+//! PURE. `format`, `[theme]` and `[segments.NAME]`: what displays draw.
 //!
-//! **Invariant:** what comes out of here can be drawn as it stands: every segment, part, symbol and
-//! colour in it is one, and no format is broken.
+//! **Invariant:** a [`Display`] that is read here can be drawn without a further check: each
+//! segment, part, symbol and colour in it exists, and each format is well-formed.
 
-use std::collections::BTreeMap;
+use std::cell::Cell;
+use std::ops::RangeInclusive;
 
-use serde::Deserialize;
+use toml::de::DeValue;
 
-use super::flaw::{Flaw, unknown};
+use super::error::unknown;
+use super::reader::{Converted, Table, choose, integer, number, text, whole};
 use crate::display::segments::{self, COMMAND, ROWS, Row};
 use crate::display::template;
 use crate::display::theme::{self, MEANINGS, PALETTES, PRESETS};
-use crate::store::schema::display::{self as schema, Depth, Ink};
+use crate::store::schema::display::{Depth, Display, Segment, Theme};
 
-/// `[theme]`.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
-#[serde(default, deny_unknown_fields)]
-pub struct ThemeConfig {
-    /// Symbols, separators and forms that belong together.
-    pub preset: Option<String>,
-    /// Colours that belong together.
-    pub palette: Option<String>,
-    /// How many colours are used.
-    pub depth: DepthConfig,
-    /// What stands between two segments.
-    pub separator: Option<String>,
-    /// The `padding` of the client's settings.
-    pub padding: u16,
-    /// How wide the lines for `cat` are.
-    pub columns: Option<u16>,
-    /// Colours in place of the palette's, by what they mean.
-    pub colors: BTreeMap<String, String>,
-}
+const MAX_LINES: usize = 8;
+const MAX_SEGMENTS: usize = 64;
+/// Characters of a format.
+const MAX_FORMAT: usize = 2000;
+/// Characters of a symbol or separator.
+const MAX_SYMBOL: usize = 32;
+const PERCENT: RangeInclusive<f64> = 0.0..=100.0;
 
-/// How many colours are used.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq)]
-#[serde(try_from = "DepthValue")]
-#[expect(missing_docs, reason = "the names say it")]
-pub enum DepthConfig {
-    /// As many as the terminal says it has.
-    #[default]
-    Auto,
-    None,
-    Ansi,
-    Indexed,
-    True,
-}
+/// The words for numbers of colours. `auto` means as many as the terminal has.
+pub(super) const DEPTHS: [(&str, Option<Depth>); 5] = [
+    ("auto", None),
+    ("none", Some(Depth::None)),
+    ("16", Some(Depth::Ansi)),
+    ("256", Some(Depth::Indexed)),
+    ("true", Some(Depth::True)),
+];
 
-/// A number of colours may be written as one.
-#[derive(Deserialize)]
-#[serde(untagged, expecting = "it must be auto, none, 16, 256 or true")]
-enum DepthValue {
-    Word(String),
-    Number(i64),
-    Flag(bool),
-}
-
-impl TryFrom<DepthValue> for DepthConfig {
-    type Error = String;
-
-    fn try_from(value: DepthValue) -> Result<DepthConfig, String> {
-        let word = match value {
-            DepthValue::Word(it) => it,
-            DepthValue::Number(it) => it.to_string(),
-            DepthValue::Flag(it) => it.to_string(),
-        };
-        match word.as_str() {
-            "auto" => Ok(DepthConfig::Auto),
-            "none" => Ok(DepthConfig::None),
-            "16" => Ok(DepthConfig::Ansi),
-            "256" => Ok(DepthConfig::Indexed),
-            "true" => Ok(DepthConfig::True),
-            it => Err(unknown("depth", it, ["auto", "none", "16", "256", "true"])),
-        }
+/// Reads the keys of the outermost table that concern displays. `commands` are the names of the
+/// user's commands, which segments can show.
+pub(super) fn read(root: &mut Table<'_, '_>, commands: &[&str]) -> Display {
+    Display {
+        format: root.value("format", |it| checked_format(text(it)?, commands)),
+        theme: root.table("theme", read_theme).unwrap_or_default(),
+        segments: root.tables(
+            "segments",
+            |name| find(name, commands).map(|row| (name.to_owned(), row)),
+            |(name, row), table| read_segment(&name, row, table),
+        ),
     }
 }
 
-/// `[segments.NAME]`.
-#[derive(Clone, Debug, Default, Deserialize, PartialEq)]
-#[serde(default, deny_unknown_fields)]
-pub struct SegmentConfig {
-    /// What it says.
-    pub format: Option<String>,
-    /// The same where there is no room for that.
-    pub short: Option<String>,
-    /// Its place in the queue for columns: the highest is served first.
-    pub priority: Option<u8>,
-    /// The most columns that it takes.
-    pub max_width: Option<u16>,
-    /// From here on it wants a look.
-    pub warning: Option<f64>,
-    /// From here on it wants a look now.
-    pub alarm: Option<f64>,
-    /// Columns of its bar.
-    pub bar_width: Option<u16>,
-    /// Where its bar has a mark, in percent.
-    pub mark: Option<f64>,
-    /// Symbols, by name.
-    pub symbols: BTreeMap<String, String>,
-    /// Colours of parts, by name.
-    pub colors: BTreeMap<String, String>,
-}
-
-/// A screen has no more rows to give away.
-const MAX_LINES: usize = 8;
-/// More segments than any screen has room for.
-const MAX_SEGMENTS: usize = 64;
-/// What a format, and what a symbol or a separator may have, in characters.
-const MAX_FORMAT: usize = 2000;
-const MAX_SYMBOL: usize = 32;
-
-type Checked<T> = Result<T, Flaw>;
-
-/// What displays get; `commands` are the user's own.
-pub(super) fn checked(
-    format: Option<&str>,
-    theme: &ThemeConfig,
-    segments: &BTreeMap<String, SegmentConfig>,
-    commands: &[&str],
-) -> Checked<schema::Display> {
-    format.map_or(Ok(()), |it| check_format(it, commands))?;
-    let check = |(name, it): (&String, &SegmentConfig)| {
-        let row = find(name, commands).map_err(|it| Flaw::new(&["segments", name], it))?;
-        Ok((name.clone(), segment(name, row, it)?))
-    };
-    Ok(schema::Display {
-        format: format.map(str::to_owned),
-        theme: checked_theme(theme)?,
-        segments: segments.iter().map(check).collect::<Checked<_>>()?,
-    })
-}
-
-fn check_format(format: &str, commands: &[&str]) -> Checked<()> {
-    let flaw = |it: String| Flaw::new(&["format"], it);
-    check_size(format).map_err(flaw)?;
-    let count = std::cell::Cell::new(0);
-    let known = |name: &str| {
-        count.set(count.get() + 1);
+fn checked_format(format: &str, commands: &[&str]) -> Converted<String> {
+    check_length(format, MAX_FORMAT)?;
+    let n_segments = Cell::new(0);
+    let check_name = |name: &str| {
+        n_segments.set(n_segments.get() + 1);
         find(name, commands).map(drop)
     };
     for (nth, line) in format.lines().enumerate() {
         if nth == MAX_LINES {
-            return Err(flaw(format!("it may have {MAX_LINES} lines at most")));
+            return Err(format!("it has more than {MAX_LINES} lines"));
         }
-        template::check(line, known).map_err(|it| {
+        template::check(line, check_name).map_err(|flaw| {
             let row = if nth > 0 { format!("in row {}, ", nth + 1) } else { String::new() };
-            flaw(row + &at(line, &it))
+            row + &located(line, &flaw)
         })?;
     }
-    match count.get() {
-        0 => Err(flaw("it names no segment, as in \"{directory} {git}\"".to_owned())),
-        1..=MAX_SEGMENTS => Ok(()),
-        it => Err(flaw(format!("it has {it} segments; there may be {MAX_SEGMENTS} at most"))),
+    match n_segments.get() {
+        0 => Err(r#"it names no segment, as in "{directory} {git}""#.to_owned()),
+        1..=MAX_SEGMENTS => Ok(format.to_owned()),
+        n => Err(format!("it has {n} segments; at most {MAX_SEGMENTS} are allowed")),
     }
 }
 
-fn check_size(format: &str) -> Result<(), String> {
-    match format.chars().count() {
-        0..=MAX_FORMAT => Ok(()),
-        it => Err(format!("it has {it} characters; there may be {MAX_FORMAT} at most")),
-    }
-}
-
-/// Where in a format, and what.
-fn at(format: &str, flaw: &template::Flaw) -> String {
-    let nth = format.get(..flaw.at).map_or(0, |it| it.chars().count()) + 1;
-    format!("at character {nth}: {}", flaw.what)
-}
-
-/// The segment of this name, or why there is none.
-fn find(name: &str, commands: &[&str]) -> Result<&'static Row, String> {
+/// The segment of this name, or what is wrong with the name.
+fn find(name: &str, commands: &[&str]) -> Converted<&'static Row> {
     match segments::find(name) {
-        Some((row, "")) => Ok(row),
-        Some((row, command)) if commands.contains(&command) => Ok(row),
-        Some((_, command)) => Err(unknown("command", command, commands.iter().copied())),
-        None if name == COMMAND || name == format!("{COMMAND}.") => {
-            Err(format!("{name} lacks the command's name, as in {{command.NAME}}"))
-        }
-        None => {
-            if let Some((segment, part)) = name.split_once('.')
-                && let Some((row, _)) = segments::find(segment)
-            {
-                check_part(row, part)?;
-                return Err(format!(
-                    "{part} is a part of {segment}: write {{{segment}}} here, and \
-                     format = \"{{{part}}}\" in [segments.{segment}]"
-                ));
-            }
-            let names = ROWS.iter().copied().flatten().map(|it| it.name);
-            Err(unknown("segment", name, names.filter(|it| *it != COMMAND)))
-        }
+        Some((row, "")) => return Ok(row),
+        Some((row, command)) if commands.contains(&command) => return Ok(row),
+        Some((_, command)) => return Err(unknown("command", command, commands.iter().copied())),
+        None => {}
     }
+    if name == COMMAND || name == format!("{COMMAND}.") {
+        return Err(format!("{name} lacks the command's name, as in {{command.NAME}}"));
+    }
+    if let Some((segment, part)) = name.split_once('.')
+        && let Some((row, _)) = segments::find(segment)
+    {
+        check_part(row, part)?;
+        return Err(format!(
+            "{part} is a part of {segment}: write {{{segment}}} here, and format = \"{{{part}}}\" \
+             in [segments.{segment}]"
+        ));
+    }
+    let names = ROWS.iter().copied().flatten().map(|it| it.name);
+    Err(unknown("segment", name, names.filter(|it| *it != COMMAND)))
 }
 
-fn checked_theme(theme: &ThemeConfig) -> Checked<schema::Theme> {
-    let preset = theme.preset.as_deref();
-    if let Some(name) = preset.filter(|name| PRESETS.iter().all(|it| it.name != *name)) {
-        let names = PRESETS.iter().map(|it| it.name);
-        return Err(Flaw::new(&["theme", "preset"], unknown("preset", name, names)));
-    }
-    let palette = theme.palette.as_deref();
-    if let Some(name) = palette.filter(|name| PALETTES.iter().all(|it| it.name != *name)) {
-        let names = PALETTES.iter().map(|it| it.name);
-        return Err(Flaw::new(&["theme", "palette"], unknown("palette", name, names)));
-    }
-    if let Some(it) = &theme.separator {
-        check_symbol(it).map_err(|it| Flaw::new(&["theme", "separator"], it))?;
-    }
-    if theme.padding > 100 {
-        return Err(Flaw::new(&["theme", "padding"], "it must be from 0 to 100"));
-    }
-    if theme.columns.is_some_and(|it| !(20..=1000).contains(&it)) {
-        return Err(Flaw::new(&["theme", "columns"], "it must be from 20 to 1000"));
-    }
-    let mut colors = BTreeMap::new();
-    for (name, style) in &theme.colors {
-        let path = ["theme", "colors", name];
-        if MEANINGS.iter().all(|(it, _)| it != name) {
-            let names = MEANINGS.iter().map(|it| it.0);
-            return Err(Flaw::new(&path, unknown("colour", name, names)));
-        }
-        colors.insert(name.clone(), ink(style, &path)?);
-    }
-    Ok(schema::Theme {
-        preset: theme.preset.clone(),
-        palette: theme.palette.clone(),
-        depth: theme.depth.depth(),
-        separator: theme.separator.clone(),
-        padding: theme.padding,
-        columns: theme.columns,
-        colors,
-    })
-}
-
-impl DepthConfig {
-    fn depth(self) -> Option<Depth> {
-        match self {
-            DepthConfig::Auto => None,
-            DepthConfig::None => Some(Depth::None),
-            DepthConfig::Ansi => Some(Depth::Ansi),
-            DepthConfig::Indexed => Some(Depth::Indexed),
-            DepthConfig::True => Some(Depth::True),
-        }
-    }
-}
-
-fn ink(style: &str, path: &[&str]) -> Checked<Ink> {
-    theme::parse_ink(style).map_err(|it| Flaw::new(path, it))
-}
-
-fn check_symbol(symbol: &str) -> Result<(), String> {
-    if symbol.chars().count() > MAX_SYMBOL {
-        return Err(format!("it may have {MAX_SYMBOL} characters at most"));
-    }
-    if symbol.chars().any(char::is_control) {
-        return Err("it holds a control character".to_owned());
-    }
-    Ok(())
-}
-
-fn segment(name: &str, row: &Row, segment: &SegmentConfig) -> Checked<schema::Segment> {
-    let flaw = |key: &str, what: String| Flaw::new(&["segments", name, key], what);
-    for (key, format) in [("format", &segment.format), ("short", &segment.short)] {
-        if let Some(format) = format {
-            check_size(format).map_err(|it| flaw(key, it))?;
-            let known = |part: &str| check_part(row, part);
-            template::check(format, known).map_err(|it| flaw(key, at(format, &it)))?;
-        }
-    }
-    let needs = |key: &str, is_set: bool, is_had: bool, what: &str| match is_set && !is_had {
-        true => Err(flaw(key, format!("the segment {name} has no {what}"))),
-        false => Ok(()),
+fn read_theme(table: &mut Table<'_, '_>) -> Theme {
+    let preset_names = PRESETS.each_ref().map(|it| (it.name, it.name));
+    let palette_names = PALETTES.each_ref().map(|it| (it.name, it.name));
+    let preset = table.value("preset", |it| choose("preset", text(it)?, &preset_names));
+    let palette = table.value("palette", |it| choose("palette", text(it)?, &palette_names));
+    let check_meaning = |name: &str| match MEANINGS.iter().any(|(it, _)| *it == name) {
+        true => Ok(()),
+        false => Err(unknown("colour", name, MEANINGS.iter().map(|it| it.0))),
     };
-    needs("warning", segment.warning.is_some(), row.thresholds.is_some(), "thresholds")?;
-    needs("alarm", segment.alarm.is_some(), row.thresholds.is_some(), "thresholds")?;
-    needs("bar_width", segment.bar_width.is_some(), row.bar_width > 0, "bar")?;
-    needs("mark", segment.mark.is_some(), row.mark.is_some(), "mark of its own")?;
-    // Only of what may be spent, more than everything can be used.
+    Theme {
+        preset: preset.map(str::to_owned),
+        palette: palette.map(str::to_owned),
+        depth: table.value("depth", depth).flatten(),
+        separator: table.value("separator", symbol),
+        padding: table.value("padding", whole(0..=100)).unwrap_or_default(),
+        columns: table.value("columns", whole(20..=1000)),
+        colors: table.values("colors", check_meaning, |it| theme::parse_ink(text(it)?)),
+    }
+}
+
+/// A number of colours may be written with quotes or without.
+fn depth(value: &DeValue<'_>) -> Converted<Option<Depth>> {
+    let number = integer(value).map(|it| it.to_string());
+    let flag = value.as_bool().map(|it| it.to_string());
+    match value.as_str().map(str::to_owned).or(number).or(flag) {
+        Some(word) => choose("depth", &word, &DEPTHS),
+        None => Err("it must be auto, none, 16, 256 or true".to_owned()),
+    }
+}
+
+fn read_segment(name: &str, row: &Row, table: &mut Table<'_, '_>) -> Segment {
+    let format = |value: &DeValue<'_>| {
+        let format = text(value)?;
+        check_length(format, MAX_FORMAT)?;
+        let checked = template::check(format, |part| check_part(row, part));
+        checked.map_err(|flaw| located(format, &flaw))?;
+        Ok(format.to_owned())
+    };
+    let has = |has_it: bool, what: &str| match has_it {
+        true => Ok(()),
+        false => Err(format!("the segment {name} has no {what}")),
+    };
+    // More than everything can be spent, but not used.
     let is_share = name != "spend_limit" && row.parts.iter().any(|it| it.0 == "percent");
     let most = if is_share { 100.0 } else { 1000.0 };
-    for (key, it, most) in [
-        ("warning", segment.warning, most),
-        ("alarm", segment.alarm, most),
-        ("mark", segment.mark, 100.0),
-    ] {
-        if it.is_some_and(|it| !(0.0..=most).contains(&it)) {
-            return Err(flaw(key, format!("it must be from 0 to {most}")));
-        }
+    let threshold = |value: &DeValue<'_>| {
+        has(row.thresholds.is_some(), "thresholds")?;
+        number(0.0..=most)(value)
+    };
+    let bar_width = |value: &DeValue<'_>| {
+        has(row.bar_width > 0, "bar")?;
+        whole(1..=500)(value)
+    };
+    let mark = |value: &DeValue<'_>| {
+        has(row.mark.is_some(), "mark")?;
+        number(PERCENT)(value)
+    };
+    let check_symbol_name = |symbol: &str| match row.symbols.iter().any(|it| it.0 == symbol) {
+        true => Ok(()),
+        false => Err(unknown("symbol", symbol, row.symbols.iter().map(|it| it.0))),
+    };
+    let check_color_name =
+        |part: &str| if part == "label" { Ok(()) } else { check_part(row, part) };
+    Segment {
+        format: table.value("format", format),
+        short: table.value("short", format),
+        priority: table.value("priority", whole(0..=100)),
+        max_width: table.value("max_width", whole(1..=500)),
+        warning: table.value("warning", threshold),
+        alarm: table.value("alarm", threshold),
+        bar_width: table.value("bar_width", bar_width),
+        mark: table.value("mark", mark),
+        symbols: table.values("symbols", check_symbol_name, symbol),
+        colors: table.values("colors", check_color_name, |it| theme::parse_ink(text(it)?)),
     }
-    if segment.priority.is_some_and(|it| it > 100) {
-        return Err(flaw("priority", "it must be from 0 to 100".to_owned()));
-    }
-    for (key, it) in [("max_width", segment.max_width), ("bar_width", segment.bar_width)] {
-        if it.is_some_and(|it| !(1..=500).contains(&it)) {
-            return Err(flaw(key, "it must be from 1 to 500".to_owned()));
-        }
-    }
-    for (symbol, text) in &segment.symbols {
-        let path = ["segments", name, "symbols", symbol];
-        if row.symbols.iter().all(|it| it.0 != symbol) {
-            let names = row.symbols.iter().map(|it| it.0);
-            return Err(Flaw::new(&path, unknown("symbol", symbol, names)));
-        }
-        check_symbol(text).map_err(|it| Flaw::new(&path, it))?;
-    }
-    let mut colors = BTreeMap::new();
-    for (part, style) in &segment.colors {
-        let path = ["segments", name, "colors", part];
-        if part != "label" {
-            check_part(row, part).map_err(|it| Flaw::new(&path, it))?;
-        }
-        colors.insert(part.clone(), ink(style, &path)?);
-    }
-    let SegmentConfig { format, short, symbols, .. } = segment.clone();
-    Ok(schema::Segment {
-        format,
-        short,
-        priority: segment.priority,
-        max_width: segment.max_width,
-        warning: segment.warning,
-        alarm: segment.alarm,
-        bar_width: segment.bar_width,
-        mark: segment.mark,
-        symbols,
-        colors,
-    })
 }
 
-fn check_part(row: &Row, part: &str) -> Result<(), String> {
-    if row.parts.iter().any(|(it, _)| *it == part) {
-        return Ok(());
+fn check_part(row: &Row, part: &str) -> Converted<()> {
+    match row.parts.iter().any(|(it, _)| *it == part) {
+        true => Ok(()),
+        false => Err(unknown("part", part, row.parts.iter().map(|it| it.0))),
     }
-    Err(unknown("part", part, row.parts.iter().map(|it| it.0)))
+}
+
+fn symbol(value: &DeValue<'_>) -> Converted<String> {
+    let symbol = text(value)?;
+    check_length(symbol, MAX_SYMBOL)?;
+    match symbol.chars().any(char::is_control) {
+        true => Err("it contains a control character".to_owned()),
+        false => Ok(symbol.to_owned()),
+    }
+}
+
+fn check_length(text: &str, most: usize) -> Converted<()> {
+    match text.chars().count() {
+        n if n > most => Err(format!("it has {n} characters; at most {most} are allowed")),
+        _ => Ok(()),
+    }
+}
+
+/// With the place in the format, in characters from 1.
+fn located(format: &str, flaw: &template::Flaw) -> String {
+    let nth = format.get(..flaw.at).map_or(0, |it| it.chars().count()) + 1;
+    format!("at character {nth}: {}", flaw.what)
 }

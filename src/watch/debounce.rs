@@ -1,18 +1,18 @@
-//! PURE. When to act on a change that may be followed by more.
+//! PURE. Debouncing: when to act on a change that further changes may follow.
 
 use std::time::{Duration, Instant};
 
-/// How long to wait for quiet.
+/// How long to wait for further changes.
 #[derive(Clone, Copy, Debug)]
 pub struct Debounce {
-    /// Act this long after the newest change …
+    /// How long after the newest change to act.
     pub quiet: Duration,
-    /// … but never later than this after the first: a transcript that is appended to all day must
-    /// still reach the screen.
+    /// How long after the first change to act at the latest, so that a transcript to which something
+    /// is appended all day still reaches the screen.
     pub max_hold: Duration,
 }
 
-/// A change that waits to be acted on, and those that joined it.
+/// A series of changes on which nothing acted yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
     first: Instant,
@@ -20,17 +20,17 @@ pub struct Window {
 }
 
 impl Window {
-    /// Opens with a first change.
+    /// Starts a series with its first change.
     pub fn open(now: Instant) -> Window {
         Window { first: now, last: now }
     }
 
-    /// Another change joins.
+    /// Adds a further change.
     pub fn add(&mut self, now: Instant) {
         self.last = now;
     }
 
-    /// When to act.
+    /// When to act on the series.
     pub fn deadline(&self, debounce: Debounce) -> Instant {
         (self.last + debounce.quiet).min(self.first + debounce.max_hold)
     }
@@ -40,7 +40,7 @@ impl Window {
 mod tests {
     use super::*;
 
-    /// Feeds changes at these milliseconds; acting takes no time. Returns when it acted.
+    /// Feeds changes at these milliseconds, and checks at which it acts. Acting takes no time.
     #[track_caller]
     fn check(changes_ms: impl IntoIterator<Item = u64>, acted_ms: &[u64]) {
         let debounce =

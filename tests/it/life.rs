@@ -1,4 +1,4 @@
-//! The watcher as a process: how it starts and ends, and what it survives.
+//! The watcher as a process: how it starts and ends, and which limits and faults it survives.
 
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
@@ -25,7 +25,7 @@ fn sandbox() -> Sandbox {
 // ---- Locks
 
 #[test]
-fn a_second_watcher_says_who_is_the_first() {
+fn a_second_watcher_names_the_process_of_the_first() {
     let sandbox = sandbox();
     let watcher = sandbox.start_watcher();
     let output = sandbox.ccstatusd().output().unwrap();
@@ -34,13 +34,13 @@ fn a_second_watcher_says_who_is_the_first() {
 }
 
 #[test]
-fn of_many_that_start_at_once_one_watches() {
+fn only_one_of_many_watchers_that_start_at_once_runs() {
     let sandbox = sandbox();
     let mut watchers: Vec<_> = (0..8).map(|_| sandbox.spawn_watcher(sandbox.ccstatusd())).collect();
     let snapshot = sandbox.wait_for("a watcher", |it| it.watcher.is_some());
     let winner = snapshot.watcher.unwrap().pid;
-    for it in watchers.iter_mut().filter(|it| it.id() != winner) {
-        assert_eq!(it.wait(Duration::from_secs(10)).code(), Some(3), "{}", it.log());
+    for loser in watchers.iter_mut().filter(|it| it.id() != winner) {
+        assert_eq!(loser.wait(Duration::from_secs(10)).code(), Some(3), "{}", loser.log());
     }
     sandbox.session("s2", &sandbox.home).reply("two");
     let snapshot = sandbox.wait_for("the new session", |it| n_replies(it, &sandbox.root()) == 1);
@@ -64,20 +64,20 @@ fn a_watcher_whose_lock_was_removed_ends_and_never_publishes_again() {
 fn a_watcher_whose_state_directory_was_removed_ends() {
     let sandbox = sandbox();
     let mut watcher = sandbox.start_watcher();
-    // It may be publishing.
+    // The removal fails if the watcher publishes at the same time.
     sandbox.wait_until("the removal", || fs_err::remove_dir_all(&sandbox.state).is_ok());
     assert_eq!(watcher.wait(Duration::from_secs(10)).code(), Some(2));
-    assert!(!sandbox.state.exists(), "it made the directory again");
-    let _next = sandbox.start_watcher();
+    assert!(!sandbox.state.exists(), "the watcher created the directory again");
+    let _next_watcher = sandbox.start_watcher();
 }
 
-// ---- Ends
+// ---- The end
 
 #[test]
-fn a_killed_watcher_leaves_nothing_and_the_next_one_starts_at_once() {
+fn a_killed_watcher_leaves_no_process_and_the_next_one_starts_at_once() {
     let sandbox = sandbox();
     let script = fs_err::read_to_string(sandbox.path("bin/git")).unwrap();
-    // A git with children of its own, one of which has left its group.
+    // This git starts processes of its own, one of which leaves its process group.
     let children = "sleep 100 & setsid sleep 100 & trap '' TERM; sleep 100 # ";
     let slow = script.replace("sleep \"$(cat", &format!("{children}\"$(cat"));
     assert_ne!(slow, script);
@@ -97,7 +97,7 @@ fn a_killed_watcher_leaves_nothing_and_the_next_one_starts_at_once() {
     let began = Now::read().mono;
     let next = sandbox.start_watcher();
     let took = Now::read().mono - began;
-    assert!(took < Duration::from_secs(3), "the next one took {took:?}");
+    assert!(took < Duration::from_secs(3), "the next watcher took {took:?}");
     let snapshot = sandbox.wait_for("git facts", |it| repo_of(it, "s1").is_some());
     assert_eq!(snapshot.watcher.map(|it| it.pid), Some(next.id()));
     drop(next);
@@ -115,24 +115,24 @@ fn check_ends(signal: Signal) {
     let snapshot = sandbox.snapshot().unwrap();
     assert_eq!(snapshot.watcher, None);
     let line = fs_err::read_to_string(sandbox.state.join("lines/s1")).unwrap();
-    assert!(line.contains("no watcher"), "to `cat` it would look fresh each day: {line}");
-    assert_eq!(session(&snapshot, "s1").turns, 1, "what was known is still there");
+    assert!(line.contains("no watcher"), "`cat` would show an old line as a new one: {line}");
+    assert_eq!(session(&snapshot, "s1").turns, 1, "the facts are still there");
     let marker = format!("HOME={}", sandbox.home.display());
     sandbox.wait_until("nothing is left", || processes_with(&marker).is_empty());
 }
 
 #[test]
-fn sigterm_ends_it_within_two_seconds() {
+fn sigterm_ends_a_watcher_within_two_seconds() {
     check_ends(Signal::SIGTERM);
 }
 
 #[test]
-fn sigint_ends_it_within_two_seconds() {
+fn sigint_ends_a_watcher_within_two_seconds() {
     check_ends(Signal::SIGINT);
 }
 
 #[test]
-fn sighup_reads_a_good_configuration_and_survives_a_bad_one() {
+fn sighup_reloads_a_valid_configuration_and_an_invalid_one_changes_nothing() {
     let sandbox = sandbox();
     let other = sandbox.path("other");
     Transcript::new(&other, "-p", "s2", &sandbox.home).reply("one");
@@ -141,7 +141,7 @@ fn sighup_reads_a_good_configuration_and_survives_a_bad_one() {
     let config = sandbox.path(".config/ccstatusd/config.toml");
     fs_err::write(&config, "roots = 7").unwrap();
     watcher.signal(Signal::SIGHUP);
-    sandbox.wait_until("the complaint", || {
+    sandbox.wait_until("the error in the log", || {
         watcher.log().contains("config.toml: line 1, column 9: roots: it must be a list")
     });
     sandbox.session("s3", &sandbox.home).reply("it still works");
@@ -156,7 +156,7 @@ fn sighup_reads_a_good_configuration_and_survives_a_bad_one() {
 }
 
 #[test]
-fn to_a_supervisor_it_is_ready_though_it_cannot_publish() {
+fn a_watcher_that_cannot_publish_reports_to_its_supervisor_that_it_is_ready() {
     let mut sandbox = sandbox();
     let path = sandbox.path("supervisor");
     let supervisor = UnixDatagram::bind(&path).unwrap();
@@ -167,22 +167,22 @@ fn to_a_supervisor_it_is_ready_though_it_cannot_publish() {
     let mode = PermissionsExt::from_mode(0o700);
     fs_err::set_permissions(&sandbox.state, mode).unwrap();
     let watcher = sandbox.spawn_watcher(sandbox.ccstatusd());
-    let said = || {
+    let receive = || {
         let mut buffer = [0; 4096];
         let n_bytes = supervisor.recv(&mut buffer).unwrap();
         String::from_utf8_lossy(&buffer[..n_bytes]).into_owned()
     };
-    let first = said();
+    let first = receive();
     assert!(first.contains("READY=1\n") && first.contains("STATUS=cannot publish: "), "{first}");
     assert!(first.contains("snapshot.json"), "{first}");
     fs_err::remove_dir_all(&snapshot).unwrap();
-    assert!(said().contains("STATUS=watching"));
+    assert!(receive().contains("STATUS=watching"));
     watcher.signal(Signal::SIGHUP);
-    assert!(said().contains("RELOADING=1"));
-    assert!(said().contains("READY=1"));
+    assert!(receive().contains("RELOADING=1"));
+    assert!(receive().contains("READY=1"));
 }
 
-/// Without a session that lives, nothing may wake it.
+/// Without a live session, nothing may wake the watcher.
 #[cfg(target_os = "linux")]
 #[test]
 fn an_idle_watcher_does_not_wake() {
@@ -190,7 +190,7 @@ fn an_idle_watcher_does_not_wake() {
     let mut transcript = sandbox.session("s1", &sandbox.home);
     transcript.write_old(Now::read().wall_ms - 5 * HOUR_MS);
     let watcher = sandbox.start_watcher();
-    // Waits for what its start left to do.
+    // These return when the watcher has done all work that its start caused.
     sandbox.oneshot();
     sandbox.oneshot();
     let tasks = format!("/proc/{}/task", watcher.id());
@@ -203,7 +203,7 @@ fn an_idle_watcher_does_not_wake() {
         };
         status.map(count).sum()
     };
-    // What the cookie's removal caused is over when nothing has happened for a while.
+    // The removal of the cookies wakes it a few more times.
     let mut before = n_wakes();
     sandbox.wait_until("quiet", || {
         pause(Duration::from_millis(300));
@@ -211,21 +211,21 @@ fn an_idle_watcher_does_not_wake() {
     });
     let before = n_wakes();
     pause(Duration::from_secs(3));
-    assert_eq!(n_wakes() - before, 0, "it woke though nothing happened");
+    assert_eq!(n_wakes() - before, 0, "the watcher woke though nothing changed");
     transcript.prompt("good morning");
-    sandbox.wait_for("it reacts all the same", |it| session(it, "s1").turns == 2);
+    sandbox.wait_for("the new prompt", |it| session(it, "s1").turns == 2);
 }
 
 // ---- Limits of the kernel
 
-/// While it is stopped, more happens than the kernel remembers.
+/// While the watcher is stopped, more events happen than the kernel's queue holds.
 #[cfg(target_os = "linux")]
 #[test]
 fn an_overflow_of_the_kernels_queue_loses_nothing() {
     let mut sandbox = Sandbox::with_root();
     let mut transcripts = [1, 2].map(|n| sandbox.session(&format!("s{n}"), &sandbox.home));
-    for it in &mut transcripts {
-        it.reply("one");
+    for transcript in &mut transcripts {
+        transcript.reply("one");
     }
     let watcher = sandbox.start_watcher();
     watcher.signal(Signal::SIGSTOP);
@@ -233,7 +233,7 @@ fn an_overflow_of_the_kernels_queue_loses_nothing() {
     let limit: usize = limit.trim().parse().unwrap();
     let open = |it: &Transcript| fs_err::OpenOptions::new().append(true).open(&it.path).unwrap();
     let mut files = transcripts.each_ref().map(open);
-    // Equal events that follow each other are one to the kernel, so they take turns.
+    // The kernel merges an event with an equal one before it, so the two files take turns.
     for n in 0..=limit {
         files[n % 2].write_all(b"\n").unwrap();
     }
@@ -245,29 +245,30 @@ fn an_overflow_of_the_kernels_queue_loses_nothing() {
     watcher.signal(Signal::SIGCONT);
     let warm = sandbox.wait_for("everything", |it| n_replies(it, &sandbox.root()) == 23);
     assert!(warm.watcher.as_ref().unwrap().rescans >= 1, "{:?}", warm.watcher);
-    // The folders that were made meanwhile are watched.
+    // Folders that were created during the overflow are watched, too.
     let mut late = Transcript::new(&sandbox.root(), "-p7", "s7", &sandbox.home);
     late.prompt("still there?");
     let warm = sandbox.wait_for("an append in a new folder", |it| session(it, "s7").turns == 1);
     sandbox.state = sandbox.path("cold");
     let cold = sandbox.oneshot();
-    let facts = |it: &Snapshot| {
-        let sessions = it.sessions.iter();
-        sessions
-            .map(|(id, it)| (id.clone(), it.tokens, it.turns, it.last_message.clone()))
-            .collect::<Vec<_>>()
+    let facts = |snapshot: &Snapshot| {
+        let facts = snapshot.sessions.iter().map(|(id, session)| {
+            (id.clone(), session.tokens, session.turns, session.last_message.clone())
+        });
+        facts.collect::<Vec<_>>()
     };
     assert_eq!(facts(&warm), facts(&cold));
 }
 
-/// A watcher in a user namespace with this limit of inotify's.
+/// A watcher in a user namespace with this limit on inotify; `None` if the machine has no user
+/// namespaces.
 #[cfg(target_os = "linux")]
 fn limited_watcher(sandbox: &Sandbox, limit: &str, value: u32) -> Option<Watcher> {
     let file = format!("/proc/sys/user/{limit}");
     let probe = format!("echo {value} > {file}");
     let can = sandbox.command("unshare").args(["-Ur", "sh", "-c", &probe]).output();
     if !can.is_ok_and(|it| it.status.success()) {
-        skip(&format!("no user namespaces: nothing is polled for want of {limit}"));
+        skip(&format!("no user namespaces: polling at the limit of {limit} is not tested"));
         return None;
     }
     let mut command = sandbox.command("unshare");
@@ -281,8 +282,9 @@ fn limited_watcher(sandbox: &Sandbox, limit: &str, value: u32) -> Option<Watcher
 fn check_without_events(limit: &str, value: u32, polled: impl Fn(&Sandbox) -> Vec<String>) {
     let sandbox = sandbox();
     let Some(watcher) = limited_watcher(&sandbox, limit, value) else { return };
-    let snapshot = sandbox.wait_for("git facts", |it| {
-        it.watcher.as_ref().is_some_and(|it| it.pid == watcher.id()) && repo_of(it, "s1").is_some()
+    let snapshot = sandbox.wait_for("git facts", |snapshot| {
+        let pid = snapshot.watcher.as_ref().map(|it| it.pid);
+        pid == Some(watcher.id()) && repo_of(snapshot, "s1").is_some()
     });
     let listed = snapshot.watcher.unwrap().polled;
     for dir in polled(&sandbox) {
@@ -303,9 +305,9 @@ fn check_without_events(limit: &str, value: u32, polled: impl Fn(&Sandbox) -> Ve
 
 #[cfg(target_os = "linux")]
 #[test]
-fn without_enough_watches_the_rest_is_polled() {
-    check_without_events("max_inotify_watches", 3, |it| {
-        let dirs = [it.root().join("projects/-project"), it.path("p/.git")];
+fn directories_beyond_the_limit_of_watches_are_polled() {
+    check_without_events("max_inotify_watches", 3, |sandbox| {
+        let dirs = [sandbox.root().join("projects/-project"), sandbox.path("p/.git")];
         dirs.iter().map(|it| it.to_str().unwrap().to_owned()).collect()
     });
 }
@@ -313,8 +315,9 @@ fn without_enough_watches_the_rest_is_polled() {
 #[cfg(target_os = "linux")]
 #[test]
 fn without_inotify_everything_is_polled() {
-    check_without_events("max_inotify_instances", 0, |it| {
-        let dirs = [it.root(), it.root().join("projects/-project"), it.path("p/.git")];
+    check_without_events("max_inotify_instances", 0, |sandbox| {
+        let root = sandbox.root();
+        let dirs = [root.clone(), root.join("projects/-project"), sandbox.path("p/.git")];
         dirs.iter().map(|it| it.to_str().unwrap().to_owned()).collect()
     });
 }
@@ -338,7 +341,7 @@ fn without_inotify_a_oneshot_does_not_wait_for_the_next_poll() {
     }
 }
 
-// ---- Surroundings
+// ---- Paths and the log
 
 #[test]
 fn a_state_directory_with_a_long_path_works() {
@@ -362,7 +365,7 @@ fn a_state_directory_with_a_long_path_works() {
 }
 
 #[test]
-fn the_log_file_s_directory_is_made() {
+fn the_directory_of_the_log_file_is_created() {
     let sandbox = sandbox();
     let log = sandbox.path("a/b/ccstatusd.log");
     let mut command = sandbox.ccstatusd();
@@ -370,11 +373,11 @@ fn the_log_file_s_directory_is_made() {
     let watcher = sandbox.spawn_watcher(command);
     let says = |what: &str| fs_err::read_to_string(&log).is_ok_and(|it| it.contains(what));
     assert!(is_met_within(Duration::from_secs(10), || says("watching")));
-    assert_eq!(watcher.log(), "", "it is on standard error, too");
+    assert_eq!(watcher.log(), "", "the log is also on standard error");
 }
 
 #[test]
-fn a_log_is_where_its_path_led_at_the_start() {
+fn a_relative_log_file_is_in_the_directory_of_the_start() {
     let sandbox = sandbox();
     let dir = sandbox.path("elsewhere");
     fs_err::create_dir(&dir).unwrap();
@@ -389,7 +392,7 @@ fn a_log_is_where_its_path_led_at_the_start() {
 }
 
 #[test]
-fn a_log_level_that_is_none_is_refused() {
+fn an_invalid_log_level_is_refused() {
     let mut sandbox = sandbox();
     sandbox.set_env("CCSTATUSD_LOG", "loud");
     for args in [&[][..], &["--oneshot"]] {
@@ -402,7 +405,7 @@ fn a_log_level_that_is_none_is_refused() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_log_that_cannot_be_written_is_no_reason_to_end() {
+fn a_watcher_whose_log_cannot_be_written_goes_on() {
     let sandbox = sandbox();
     let mut command = sandbox.command("sh");
     command.args(["-c", "exec \"$0\" 2>/dev/full", env!("CARGO_BIN_EXE_ccstatusd")]);

@@ -1,4 +1,4 @@
-//! `--oneshot`: alone, beside a watcher, and many at once.
+//! `--oneshot`: without a watcher, with one, and many at the same time.
 
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Stdio};
@@ -11,7 +11,7 @@ use nix::unistd::Pid;
 
 use crate::sandbox::{Sandbox, n_replies, processes_with, repo_of, session, text};
 
-/// Two sessions' worth of a sandbox: one transcript, one repository.
+/// A sandbox with one session in one repository.
 fn sandbox() -> Sandbox {
     let sandbox = Sandbox::with_root();
     let repo = sandbox.repo("p");
@@ -30,7 +30,7 @@ fn start_many(sandbox: &Sandbox, n: usize) -> Vec<Child> {
     (0..n).map(start).collect()
 }
 
-/// One that waits for its answer, since each call of git takes so many seconds now.
+/// A `--oneshot` that waits for the watcher's answer: each call of git takes so many seconds.
 fn start_beside_slow_git(sandbox: &Sandbox, seconds: &str) -> Child {
     sandbox.oneshot();
     sandbox.slow_git(seconds);
@@ -42,8 +42,8 @@ fn start_beside_slow_git(sandbox: &Sandbox, seconds: &str) -> Child {
 
 #[track_caller]
 fn finish(children: Vec<Child>) -> Vec<Snapshot> {
-    let finish = |it: Child| {
-        let output = it.wait_with_output().unwrap();
+    let finish = |child: Child| {
+        let output = child.wait_with_output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{}", text(&output));
         serde_json::from_slice(&output.stdout).unwrap()
     };
@@ -51,7 +51,7 @@ fn finish(children: Vec<Child>) -> Vec<Snapshot> {
 }
 
 #[test]
-fn alone_it_finds_everything_and_leaves_it_for_displays() {
+fn without_a_watcher_it_fetches_everything_and_publishes_it() {
     let sandbox = sandbox();
     let printed = sandbox.oneshot();
     assert_eq!(n_replies(&printed, &sandbox.root()), 1);
@@ -64,14 +64,14 @@ fn alone_it_finds_everything_and_leaves_it_for_displays() {
 }
 
 #[test]
-fn without_a_directory_of_claude_s_it_has_nothing_to_say_and_succeeds() {
+fn without_a_directory_of_claude_code_it_publishes_an_empty_snapshot() {
     let sandbox = Sandbox::new();
     let snapshot = sandbox.oneshot();
     assert!(snapshot.sessions.is_empty() && snapshot.degraded.is_empty(), "{snapshot:?}");
 }
 
 #[test]
-fn what_fails_keeps_its_last_facts_and_the_exit_code_says_so() {
+fn a_failing_source_keeps_its_last_facts_and_the_exit_code_is_1() {
     let sandbox = sandbox();
     let before = sandbox.oneshot();
     sandbox.failing_git();
@@ -79,7 +79,7 @@ fn what_fails_keeps_its_last_facts_and_the_exit_code_says_so() {
     assert_eq!(output.status.code(), Some(1), "{}", text(&output));
     let snapshot: Snapshot = serde_json::from_slice(&output.stdout).unwrap();
     let (old, new) = (repo_of(&before, "s1").unwrap(), repo_of(&snapshot, "s1"));
-    let new = new.expect("the old facts are there");
+    let new = new.expect("the last facts stay");
     assert_eq!((&new.branch, &new.commit, new.as_of_ms), (&old.branch, &old.commit, old.as_of_ms));
     assert!(new.error.as_ref().is_some_and(|it| it.contains("the stub fails")), "{new:?}");
     assert_eq!(snapshot.degraded.len(), 1);
@@ -87,7 +87,7 @@ fn what_fails_keeps_its_last_facts_and_the_exit_code_says_so() {
 }
 
 #[test]
-fn a_relative_state_directory_is_refused_by_all_but_displays() {
+fn a_relative_state_directory_is_refused_except_by_displays() {
     let sandbox = sandbox();
     let output = |args: &[&str]| {
         let mut command = sandbox.ccstatusd();
@@ -106,7 +106,7 @@ fn a_relative_state_directory_is_refused_by_all_but_displays() {
 }
 
 #[test]
-fn a_state_directory_that_others_may_use_is_refused() {
+fn a_state_directory_that_is_not_private_is_refused() {
     let sandbox = sandbox();
     fs_err::create_dir(&sandbox.state).unwrap();
     fs_err::set_permissions(&sandbox.state, PermissionsExt::from_mode(0o755)).unwrap();
@@ -116,7 +116,7 @@ fn a_state_directory_that_others_may_use_is_refused() {
 }
 
 #[test]
-fn beside_a_watcher_it_includes_what_happened_right_before() {
+fn with_a_watcher_it_includes_changes_right_before_it() {
     let sandbox = sandbox();
     let mut transcript = sandbox.session("s2", &sandbox.path("p"));
     let watcher = sandbox.start_watcher();
@@ -126,12 +126,16 @@ fn beside_a_watcher_it_includes_what_happened_right_before() {
         let snapshot = sandbox.oneshot();
         assert_eq!(repo_of(&snapshot, "s2").unwrap().untracked, n);
         assert_eq!(session(&snapshot, "s2").tokens.output, 42 * n);
-        assert_eq!(snapshot.watcher.map(|it| it.pid), Some(watcher.id()), "it scanned by itself");
+        assert_eq!(
+            snapshot.watcher.map(|it| it.pid),
+            Some(watcher.id()),
+            "it did not ask the watcher"
+        );
     }
 }
 
 #[test]
-fn beside_a_watcher_that_is_stopped_it_says_once_what_it_waits_for() {
+fn with_a_stopped_watcher_it_logs_once_that_it_waits() {
     let sandbox = sandbox();
     let watcher = sandbox.start_watcher();
     watcher.signal(Signal::SIGSTOP);
@@ -139,30 +143,30 @@ fn beside_a_watcher_that_is_stopped_it_says_once_what_it_waits_for() {
     let stderr = fs_err::File::create(&log).unwrap().into_parts().0;
     let mut command = sandbox.ccstatusd();
     let mut child = command.arg("--oneshot").stdout(Stdio::null()).stderr(stderr).spawn().unwrap();
-    let said = || fs_err::read_to_string(&log).unwrap();
-    sandbox.wait_until("a word", || said().contains("waiting for the watcher to answer"));
+    let logged = || fs_err::read_to_string(&log).unwrap();
+    sandbox.wait_until("a message", || logged().contains("waiting for the watcher to answer"));
     watcher.signal(Signal::SIGCONT);
     assert_eq!(child.wait().unwrap().code(), Some(0));
-    assert_eq!(said().lines().count(), 1, "{}", said());
+    assert_eq!(logged().lines().count(), 1, "{}", logged());
 }
 
 #[test]
-fn beside_a_watcher_it_asks_git_once() {
+fn with_a_watcher_each_one_runs_git_once() {
     let sandbox = sandbox();
     let _watcher = sandbox.start_watcher();
-    // All that the start made due, and what the first cookie leaves.
+    // It returns when the watcher has done all work that its start caused.
     sandbox.oneshot();
     let n_before = sandbox.n_git_calls();
     for _ in 0..5 {
         sandbox.oneshot();
     }
-    // The sixth is the fence: what the fifth left behind is before it.
+    // The sixth waits for the work that the fifth may have left.
     sandbox.oneshot();
     assert_eq!(sandbox.n_git_calls() - n_before, 6, "{:#?}", sandbox.git_log());
 }
 
 #[test]
-fn many_beside_a_watcher_are_all_answered() {
+fn with_a_watcher_many_at_the_same_time_are_all_answered() {
     let sandbox = sandbox();
     let watcher = sandbox.start_watcher();
     fs_err::write(sandbox.path("p/new"), "").unwrap();
@@ -174,9 +178,9 @@ fn many_beside_a_watcher_are_all_answered() {
     assert!(left.is_empty(), "{left:?}");
 }
 
-/// A policy that spares the repository must not make a caller wait for its rest to be over.
+/// A caller must not wait until the repository has rested after its last fetch.
 #[test]
-fn who_asks_while_a_slow_git_runs_waits_for_one_more_run_only() {
+fn one_that_starts_while_a_slow_git_runs_waits_for_only_one_more_run() {
     let sandbox = sandbox();
     let _watcher = sandbox.start_watcher();
     sandbox.oneshot();
@@ -194,7 +198,7 @@ fn who_asks_while_a_slow_git_runs_waits_for_one_more_run_only() {
 }
 
 #[test]
-fn many_without_a_watcher_run_git_one_at_a_time_and_share_what_it_says() {
+fn many_without_a_watcher_run_git_one_at_a_time_and_share_its_result() {
     let sandbox = sandbox();
     sandbox.slow_git("0.3");
     let snapshots = finish(start_many(&sandbox, 20));
@@ -204,14 +208,14 @@ fn many_without_a_watcher_run_git_one_at_a_time_and_share_what_it_says() {
     for pair in log.chunks(2) {
         let [start, end] = pair else { panic!("{log:#?}") };
         let pid = start.split(' ').nth(1).unwrap();
-        assert_eq!(*end, format!("end {pid}"), "two ran at once: {log:#?}");
+        assert_eq!(*end, format!("end {pid}"), "two ran at the same time: {log:#?}");
     }
-    // Those that began before the first was done share its answer; the rest began later.
+    // Callers that began before the first run ended share a result; a few may begin later.
     assert!(n_calls <= 5, "{n_calls} runs for 20 callers");
 }
 
 #[test]
-fn one_that_is_killed_while_it_waits_leaves_no_trouble() {
+fn one_that_is_killed_while_it_waits_leaves_no_cookie() {
     let sandbox = sandbox();
     let _watcher = sandbox.start_watcher();
     let mut doomed = start_beside_slow_git(&sandbox, "0.5");
@@ -224,7 +228,7 @@ fn one_that_is_killed_while_it_waits_leaves_no_trouble() {
     });
 }
 
-/// As with Ctrl-Z and `fg`: the kernel then interrupts who waits for an answer.
+/// As with Ctrl-Z and `fg`: the kernel then interrupts the system call that waits.
 #[cfg(target_os = "linux")]
 #[test]
 fn one_that_is_stopped_while_it_waits_goes_on_waiting() {
@@ -245,9 +249,9 @@ fn one_that_is_stopped_while_it_waits_goes_on_waiting() {
     finish(vec![waiting]);
 }
 
-/// Its git dies with it, and its lock with both.
+/// Its git ends with it, and both release the lock.
 #[test]
-fn one_that_is_killed_while_it_fetches_keeps_nobody_waiting() {
+fn one_that_is_killed_while_it_fetches_does_not_block_the_next() {
     let sandbox = sandbox();
     sandbox.slow_git("30");
     let mut doomed = start_many(&sandbox, 1);
@@ -261,16 +265,16 @@ fn one_that_is_killed_while_it_fetches_keeps_nobody_waiting() {
     sandbox.wait_until("nothing is left", || processes_with(&marker).is_empty());
 }
 
-/// What it had published before it was killed was not the whole answer.
+/// The snapshot that it published before it was killed was not complete.
 #[test]
-fn those_that_wait_for_one_that_is_killed_get_a_whole_answer() {
+fn those_that_wait_for_one_that_is_killed_get_a_complete_snapshot() {
     let sandbox = sandbox();
     sandbox.slow_git("30");
     let mut children = start_many(&sandbox, 6);
     sandbox.wait_until("a slow git", || sandbox.n_git_calls() == 1);
     let holder = fs_err::read_to_string(sandbox.state.join("fetch.lock")).unwrap();
     let holder: u32 = holder.trim().parse().unwrap();
-    let at = children.iter().position(|it| it.id() == holder).expect("one of ours fetches");
+    let at = children.iter().position(|it| it.id() == holder).expect("one of the children fetches");
     fs_err::remove_file(sandbox.path("slow")).unwrap();
     let mut doomed = children.remove(at);
     doomed.kill().unwrap();
@@ -281,7 +285,7 @@ fn those_that_wait_for_one_that_is_killed_get_a_whole_answer() {
 }
 
 #[test]
-fn one_whose_watcher_ends_while_it_waits_looks_for_itself() {
+fn one_whose_watcher_ends_while_it_waits_fetches_by_itself() {
     for signal in [Signal::SIGTERM, Signal::SIGKILL] {
         let sandbox = sandbox();
         let mut watcher = sandbox.start_watcher();
@@ -301,7 +305,7 @@ fn one_whose_watcher_ends_while_it_waits_looks_for_itself() {
 }
 
 #[test]
-fn a_snapshot_of_a_clock_that_was_set_back_is_not_taken_for_fresh() {
+fn a_snapshot_from_the_future_is_not_taken_for_fresh() {
     let sandbox = sandbox();
     let mut snapshot = sandbox.oneshot();
     snapshot.published_at_ms += 3_600_000;
@@ -313,7 +317,7 @@ fn a_snapshot_of_a_clock_that_was_set_back_is_not_taken_for_fresh() {
 }
 
 #[test]
-fn beside_a_watcher_whose_cookie_folder_was_removed_it_is_answered() {
+fn with_a_watcher_whose_cookie_folder_was_removed_it_is_answered() {
     let sandbox = sandbox();
     let _watcher = sandbox.start_watcher();
     sandbox.wait_for("the session", |it| it.sessions.len() == 1);
@@ -325,7 +329,7 @@ fn beside_a_watcher_whose_cookie_folder_was_removed_it_is_answered() {
 }
 
 #[test]
-fn the_repository_of_a_session_that_has_ended_is_asked_for_its_line() {
+fn the_repository_of_the_latest_session_is_fetched_even_if_it_has_ended() {
     let sandbox = sandbox();
     let mut transcript = sandbox.session("s1", &sandbox.path("p"));
     transcript.write_old(Now::read().wall_ms - 3 * 3_600_000);
@@ -337,7 +341,7 @@ fn the_repository_of_a_session_that_has_ended_is_asked_for_its_line() {
 }
 
 #[test]
-fn what_killed_ones_left_is_swept_by_the_next_start() {
+fn cookies_of_killed_ones_are_removed_by_the_next_start() {
     let sandbox = sandbox();
     drop(sandbox.start_watcher());
     let sync = sandbox.state.join("sync");
@@ -349,7 +353,7 @@ fn what_killed_ones_left_is_swept_by_the_next_start() {
     leave("2");
     assert_eq!(left(), 2);
     sandbox.oneshot();
-    assert_eq!(left(), 0, "by one that looks once");
+    assert_eq!(left(), 0, "by a --oneshot");
     leave("1");
     let _alive = std::os::unix::net::UnixDatagram::bind(sync.join("3")).unwrap();
     let _watcher = sandbox.start_watcher();
@@ -357,18 +361,18 @@ fn what_killed_ones_left_is_swept_by_the_next_start() {
 }
 
 #[test]
-fn a_watcher_that_starts_asks_git_once() {
+fn a_watcher_that_starts_runs_git_once() {
     let sandbox = sandbox();
     let _watcher = sandbox.start_watcher();
     sandbox.wait_for("git facts", |it| repo_of(it, "s1").is_some());
-    // Were it to ask again, it would within the second that it holds changes at most.
+    // A second run would start within a second, for which changes are held at most.
     ccstatusd::time::pause(Duration::from_millis(1500));
     assert_eq!(sandbox.n_git_calls(), 1, "{:#?}", sandbox.git_log());
 }
 
 #[cfg(target_os = "linux")]
 #[test]
-fn an_answer_that_cannot_be_printed_is_an_error_but_not_a_reader_who_has_seen_enough() {
+fn output_that_cannot_be_written_is_an_error_but_a_closed_pipe_is_not() {
     let sandbox = sandbox();
     let run = |stdout: Stdio| {
         let mut command = sandbox.ccstatusd();

@@ -1,4 +1,4 @@
-//! Programs that the user configured: what they say, and that nothing else waits for them.
+//! Programs that the user configured: their output is published, and nothing else waits for them.
 
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use crate::sandbox::{COST_USD, Sandbox, Transcript, processes_with, repo_of, ses
 
 const CCUSAGE: &str = "[usage]\nsource = 'ccusage'\n";
 
-/// A session that used something, in a repository, and this configuration.
+/// A sandbox with this configuration and a session in a repository that has used tokens.
 fn sandbox(config: &str) -> (Sandbox, Transcript) {
     let sandbox = Sandbox::with_root();
     let repo = sandbox.repo("p");
@@ -27,32 +27,32 @@ fn configure(sandbox: &Sandbox, config: &str) {
     fs_err::write(sandbox.path(".config/ccstatusd/config.toml"), config).unwrap();
 }
 
-/// A program that logs its call, and then does this.
-fn install(sandbox: &Sandbox, name: &str, does: &str) {
+/// Installs a program that logs its start and end, and runs this shell command in between.
+fn install(sandbox: &Sandbox, name: &str, shell: &str) {
     let script = format!(
         "#!/bin/sh\necho \"start {name} $CLAUDE_CONFIG_DIR $*\" >> ~/tools.log\n\
-         {does}\ncode=$?\necho \"end {name}\" >> ~/tools.log\nexit $code\n"
+         {shell}\ncode=$?\necho \"end {name}\" >> ~/tools.log\nexit $code\n"
     );
-    // Renamed into its place, since it may be running.
+    // Replaced, not overwritten: a shell may still be reading the old script.
     let (path, new) = (sandbox.path(&format!("bin/{name}")), sandbox.path("bin/new"));
     fs_err::write(&new, script).unwrap();
     fs_err::set_permissions(&new, PermissionsExt::from_mode(0o700)).unwrap();
     fs_err::rename(new, path).unwrap();
 }
 
-/// One that prints a block of this cost, as the real one does.
+/// Installs a `ccusage` that prints an active block of this cost, as the real one does.
 fn install_ccusage(sandbox: &Sandbox, cost_usd: f64) {
     let at = |ms: i64| jiff::Timestamp::from_millisecond(ms).unwrap();
     let start_ms = Now::read().wall_ms / HOUR_MS * HOUR_MS;
     let (start, end) = (at(start_ms), at(start_ms + 5 * HOUR_MS));
-    let says = format!(
+    let json = format!(
         r#"{{"blocks": [{{"isActive": true, "isGap": false, "id": "{start}", "startTime": "{start:.3}",
             "endTime": "{end:.3}", "actualEndTime": null, "entries": 9, "costUSD": {cost_usd},
             "models": [], "totalTokens": 10, "burnRate": null, "projection": null, "tokenCounts":
             {{"inputTokens": 1, "outputTokens": 2, "cacheCreationInputTokens": 3,
               "cacheReadInputTokens": 4}}}}]}}"#
     );
-    install(sandbox, "ccusage", &format!("cat <<'END'\n{says}\nEND"));
+    install(sandbox, "ccusage", &format!("cat <<'END'\n{json}\nEND"));
 }
 
 fn log(sandbox: &Sandbox) -> Vec<String> {
@@ -78,14 +78,14 @@ fn cost_usd(snapshot: &Snapshot, sandbox: &Sandbox) -> Option<f64> {
 }
 
 fn reason<'a>(snapshot: &'a Snapshot, source: &str) -> Option<&'a str> {
-    let is_it = |it: &&Degraded| it.source.starts_with(source);
-    snapshot.degraded.iter().find(is_it).map(|it| it.reason.as_str())
+    let is_source = |it: &&Degraded| it.source.starts_with(source);
+    snapshot.degraded.iter().find(is_source).map(|it| it.reason.as_str())
 }
 
 // ---- Another tool's block
 
 #[test]
-fn the_block_of_another_tool_is_shown_in_place_of_ours() {
+fn the_block_of_ccusage_replaces_ours() {
     let (sandbox, mut transcript) = sandbox(CCUSAGE);
     install_ccusage(&sandbox, 61.5);
     let _watcher = sandbox.start_watcher();
@@ -95,7 +95,7 @@ fn the_block_of_another_tool_is_shown_in_place_of_ours() {
     let age_ms = Now::read().wall_ms - found.as_of_ms;
     assert!((0..10_000).contains(&age_ms), "{age_ms}");
     let ours = usage(&snapshot, &sandbox).unwrap().today.cost_usd;
-    assert!((ours - COST_USD).abs() < 1e-9, "the rest is ours: {ours}");
+    assert!((ours - COST_USD).abs() < 1e-9, "the other numbers are our own sums: {ours}");
     let root = sandbox.root();
     let call = format!("start ccusage {} blocks --json --active --offline", root.display());
     assert_eq!(log(&sandbox)[0], call);
@@ -108,7 +108,7 @@ fn the_block_of_another_tool_is_shown_in_place_of_ours() {
 }
 
 #[test]
-fn many_appends_ask_another_tool_a_few_times() {
+fn many_appends_run_ccusage_only_a_few_times() {
     let (sandbox, mut transcript) = sandbox(CCUSAGE);
     install_ccusage(&sandbox, 1.0);
     let _watcher = sandbox.start_watcher();
@@ -125,7 +125,7 @@ fn many_appends_ask_another_tool_a_few_times() {
 }
 
 #[test]
-fn what_a_missing_tool_would_say_is_one_degraded_entry_until_it_is_there() {
+fn a_missing_ccusage_is_one_degraded_source_until_it_is_installed() {
     let (sandbox, _) = sandbox(CCUSAGE);
     let _watcher = sandbox.start_watcher();
     let snapshot = sandbox.wait_for("the reason", |it| !it.degraded.is_empty());
@@ -133,7 +133,7 @@ fn what_a_missing_tool_would_say_is_one_degraded_entry_until_it_is_there() {
     assert_eq!(snapshot.degraded[0].source, format!("usage:{}", sandbox.root().display()));
     let reason = &snapshot.degraded[0].reason;
     assert!(reason.starts_with("there is no program ccusage; install it"), "{reason}");
-    assert_eq!(cost_usd(&snapshot, &sandbox), None, "our own was not asked for");
+    assert_eq!(cost_usd(&snapshot, &sandbox), None, "our own block does not replace it");
     sandbox.wait_for("git's facts", |it| repo_of(it, "s1").is_some());
     install_ccusage(&sandbox, 3.0);
     let snapshot = sandbox.wait_for("its block", |it| cost_usd(it, &sandbox) == Some(3.0));
@@ -141,69 +141,70 @@ fn what_a_missing_tool_would_say_is_one_degraded_entry_until_it_is_there() {
 }
 
 #[track_caller]
-fn check_bad_answer(does: &str, expected: &str) {
+fn check_bad_output(shell: &str, expected: &str) {
     let (sandbox, mut transcript) = sandbox(CCUSAGE);
     install_ccusage(&sandbox, 4.0);
     let _watcher = sandbox.start_watcher();
     let snapshot = sandbox.wait_for("its block", |it| cost_usd(it, &sandbox) == Some(4.0));
     let before = block(&snapshot, &sandbox).unwrap();
-    install(&sandbox, "ccusage", does);
+    install(&sandbox, "ccusage", shell);
     transcript.reply("three");
     let snapshot = sandbox.wait_for("the reason", |it| reason(it, "usage:").is_some());
     let reason = reason(&snapshot, "usage:").unwrap();
     assert!(reason.contains(expected), "{reason}");
-    let after = block(&snapshot, &sandbox).expect("its last word stays");
+    let after = block(&snapshot, &sandbox).expect("the last block stays");
     assert_eq!((after.cost_usd, after.entries), (before.cost_usd, before.entries));
     let used_ms = session(&snapshot, "s1").last_activity_ms;
     assert!(after.as_of_ms <= used_ms, "as of {}, used at {used_ms}", after.as_of_ms);
 }
 
 #[test]
-fn an_answer_that_makes_no_sense_changes_no_number() {
-    check_bad_answer("echo 'Fetching prices…'", "cannot be understood");
+fn output_that_is_no_block_changes_no_number() {
+    check_bad_output("echo 'Fetching prices…'", "cannot be understood");
 }
 
 #[test]
-fn an_answer_without_end_is_cut_off() {
-    check_bad_answer("yes '{\"blocks\": ['", "printed more than 1048576 bytes");
+fn endless_output_ends_the_program() {
+    check_bad_output("yes '{\"blocks\": ['", "printed more than 1048576 bytes");
 }
 
 #[test]
-fn an_answer_with_an_exit_code_is_none() {
-    check_bad_answer(
+fn output_of_a_program_that_fails_is_ignored() {
+    check_bad_output(
         "echo '{\"blocks\": []}'; echo 'Error: broken' >&2; false",
         "failed with exit code 1: Error: broken",
     );
 }
 
-// ---- Nothing else waits
+// ---- Nothing else waits for them
 
 #[test]
-fn tools_that_hang_delay_neither_costs_nor_git_nor_the_first_snapshot() {
+fn programs_that_hang_delay_neither_costs_nor_git_nor_the_first_snapshot() {
     let hanging = |n: usize| format!("[commands.c{n}]\ncommand = ['hangs']\ntimeout_ms = 10000\n");
     let config = CCUSAGE.to_owned() + &(0..15).map(hanging).collect::<String>();
     let (sandbox, mut transcript) = sandbox(&config);
     install(&sandbox, "hangs", "sleep 24");
     install(&sandbox, "ccusage", "sleep 24");
     let _watcher = sandbox.start_watcher();
-    sandbox.wait_until("all that may hang do", || log(&sandbox).len() == 8);
+    sandbox.wait_until("as many as may run at once hang", || log(&sandbox).len() == 8);
     for n in 2..=6 {
         transcript.reply("more");
         let branch = format!("b{n}");
         sandbox.sh(&transcript.cwd, &format!("git checkout -qb {branch}"));
         sandbox.wait_for("the cost", |it| session(it, "s1").tokens.output == 42 * n);
-        sandbox.wait_for("the branch", |it| {
-            repo_of(it, "s1").is_some_and(|it| it.branch.as_deref() == Some(&branch))
+        sandbox.wait_for("the branch", |snapshot| {
+            let repo = repo_of(snapshot, "s1");
+            repo.is_some_and(|it| it.branch.as_deref() == Some(&branch))
         });
     }
-    let said = log(&sandbox);
-    assert!(!said.iter().any(|it| it.starts_with("end")), "none was ever done: {said:#?}");
-    assert!(said.iter().filter(|it| it.starts_with("start ccusage")).count() <= 1, "{said:#?}");
+    let calls = log(&sandbox);
+    assert!(!calls.iter().any(|it| it.starts_with("end")), "one has ended: {calls:#?}");
+    assert!(calls.iter().filter(|it| it.starts_with("start ccusage")).count() <= 1, "{calls:#?}");
 }
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_killed_watcher_leaves_no_tool_behind() {
+fn a_killed_watcher_leaves_no_program_behind() {
     let (sandbox, _) = sandbox(&format!("{CCUSAGE}[commands.c]\ncommand = ['hangs']\n"));
     let hangs = "trap '' TERM; sleep 100 & setsid sleep 100 & sleep 100";
     install(&sandbox, "hangs", hangs);
@@ -224,24 +225,24 @@ fn a_killed_watcher_leaves_no_tool_behind() {
 const LOAD: &str = "[commands.load]\ncommand = ['load', 'a b', '$HOME']\nevery_s = 1\n";
 
 #[test]
-fn the_first_line_of_a_command_is_shown_for_as_long_as_a_session_lives() {
+fn the_first_line_of_a_command_is_published_while_a_session_lives() {
     let sandbox = Sandbox::with_root();
     configure(&sandbox, LOAD);
     install(&sandbox, "load", "pwd; printf '\\n\\033[31m  0.42 \\033[0m\\nmore\\n' >&1");
     let _watcher = sandbox.start_watcher();
     let mut transcript = sandbox.session("s1", &sandbox.home);
-    assert_eq!(log(&sandbox), [""; 0], "nobody would see it");
+    assert_eq!(log(&sandbox), [""; 0], "no session lives");
     transcript.prompt("one");
     let home = sandbox.home.to_str().unwrap().to_owned();
     sandbox.wait_for("its line", |it| it.commands.get("load").is_some_and(|it| it.output == home));
-    assert_eq!(log(&sandbox)[0], "start load  a b $HOME", "no shell read it");
+    assert_eq!(log(&sandbox)[0], "start load  a b $HOME", "no shell interpreted the arguments");
 
     install(&sandbox, "load", "printf '\\n\\033[31m  0.42 \\033[0m\\nmore\\n'");
     sandbox.wait_for("its next line", |it| it.commands["load"].output == "0.42");
     install(&sandbox, "load", "echo 0.50; echo 'no load' >&2; false");
     let snapshot = sandbox.wait_for("the error", |it| it.commands["load"].error.is_some());
     let load = &snapshot.commands["load"];
-    assert_eq!(load.output, "0.42", "what it printed last stays");
+    assert_eq!(load.output, "0.42", "its last output stays");
     assert_eq!(load.error.as_deref(), Some("failed with exit code 1: no load"));
     assert!(Now::read().wall_ms > load.as_of_ms && load.as_of_ms > 0);
     assert_eq!(reason(&snapshot, "command:load"), load.error.as_deref());
@@ -252,7 +253,7 @@ fn the_first_line_of_a_command_is_shown_for_as_long_as_a_session_lives() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_command_that_does_not_end_is_ended_with_all_it_started() {
+fn a_command_that_times_out_is_ended_with_all_its_processes() {
     let config = "[commands.load]\ncommand = ['load']\ntimeout_ms = 300\n";
     let (sandbox, _) = sandbox(config);
     install(&sandbox, "load", "export MARK=$$-hangs; trap '' TERM; setsid sleep 100 & sleep 100");
@@ -260,34 +261,34 @@ fn a_command_that_does_not_end_is_ended_with_all_it_started() {
     let snapshot = sandbox.wait_for("the error", |it| it.commands.contains_key("load"));
     let load = &snapshot.commands["load"];
     assert_eq!(load.error.as_deref(), Some("timed out after 0.3 s"));
-    assert_eq!((load.as_of_ms, load.output.as_str()), (0, ""), "it never printed anything");
+    assert_eq!((load.as_of_ms, load.output.as_str()), (0, ""), "there was never any output");
     sandbox.wait_until("nothing is left", || processes_with("-hangs").is_empty());
 }
 
 #[test]
-fn a_reload_starts_new_commands_and_forgets_those_that_are_gone() {
+fn a_reload_starts_new_commands_and_forgets_removed_ones() {
     let (sandbox, _) = sandbox("[commands.one]\ncommand = ['echo', '1']\n");
     let watcher = sandbox.start_watcher();
     sandbox.wait_for("the first", |it| it.commands.contains_key("one"));
     configure(&sandbox, &format!("{CCUSAGE}[commands.two]\ncommand = ['echo', '2']\n"));
     install_ccusage(&sandbox, 6.0);
     watcher.signal(Signal::SIGHUP);
-    let snapshot = sandbox.wait_for("the second", |it| {
-        it.commands.contains_key("two") && cost_usd(it, &sandbox) == Some(6.0)
+    let snapshot = sandbox.wait_for("the second", |snapshot| {
+        snapshot.commands.contains_key("two") && cost_usd(snapshot, &sandbox) == Some(6.0)
     });
     assert_eq!(snapshot.commands.keys().collect::<Vec<_>>(), ["two"]);
     configure(&sandbox, "");
     watcher.signal(Signal::SIGHUP);
-    sandbox.wait_for("our own block", |it| {
-        it.commands.is_empty()
-            && block(it, &sandbox).is_some_and(|it| it.source == BlockSource::Transcripts)
+    sandbox.wait_for("our own block", |snapshot| {
+        let source = block(snapshot, &sandbox).map(|it| it.source);
+        snapshot.commands.is_empty() && source == Some(BlockSource::Transcripts)
     });
 }
 
-// ---- For scripts
+// ---- --oneshot
 
 #[test]
-fn a_script_gets_what_tools_say_now() {
+fn a_oneshot_has_the_output_of_programs_that_it_ran() {
     let (sandbox, mut transcript) = sandbox(&format!("{CCUSAGE}{LOAD}"));
     install_ccusage(&sandbox, 7.0);
     install(&sandbox, "load", "sleep 0.5; echo 0.42");
@@ -304,12 +305,16 @@ fn a_script_gets_what_tools_say_now() {
         transcript.reply("more");
         let snapshot = sandbox.oneshot();
         assert!(snapshot.watcher.is_some());
-        assert_eq!(cost_usd(&snapshot, &sandbox), Some(cost), "it includes what was before");
+        assert_eq!(
+            cost_usd(&snapshot, &sandbox),
+            Some(cost),
+            "it includes the reply right before it"
+        );
     }
 }
 
 #[test]
-fn a_script_is_told_that_a_tool_failed() {
+fn a_oneshot_exits_with_1_if_a_program_failed() {
     let (sandbox, _) = sandbox(CCUSAGE);
     let output = sandbox.ccstatusd().args(["--oneshot", "--json"]).output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{}", text(&output));

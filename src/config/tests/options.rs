@@ -1,8 +1,8 @@
-//! Every option changes what is drawn, and every part of every segment says something.
+//! Every option changes what is drawn, and every part of every segment draws something.
 
 use std::collections::BTreeSet;
 
-use super::Config;
+use crate::config::Config;
 use crate::display::samples::{Sample, samples};
 use crate::display::segments::{COMMAND, ROWS, Row};
 use crate::display::theme::{MEANINGS, PALETTES, PRESETS};
@@ -10,24 +10,24 @@ use crate::display::{self, Style};
 use crate::store::schema::display::Depth;
 
 const NOW: i64 = 1_795_440_000_000;
-/// What no sample says of itself.
+/// Text that no sample draws by itself.
 const MARK: &str = "§";
 
-/// What the samples look like by this configuration, in colour.
+/// The samples drawn in colour with this configuration, to which two commands are added.
 #[track_caller]
 fn draw_at(text: &str, columns: Option<usize>) -> Vec<String> {
     let text =
         format!("{text}\n[commands.load]\ncommand = ['x']\n[commands.other]\ncommand = ['x']\n");
     let config = Config::parse(text.as_bytes()).unwrap_or_else(|it| panic!("{it}\n{text}"));
     let draw = |mut sample: Sample| {
-        sample.snapshot.display = config.display();
-        let lines = |it: &Sample| {
-            let mut view = it.view();
+        sample.snapshot.display = config.display.clone();
+        let lines = |sample: &Sample| {
+            let mut view = sample.view();
             view.drawn_at = Some("14:32");
             let style = Style { columns, depth: Depth::Indexed };
             display::line(&view, &style)
         };
-        // What is published is what was drawn by.
+        // Drawing from the published settings gives the same lines.
         let json = serde_json::to_vec(&sample.snapshot.display).unwrap();
         let drawn = lines(&sample);
         sample.snapshot.display = serde_json::from_slice(&json).unwrap();
@@ -49,14 +49,14 @@ fn check_changes(before: &str, after: &str, columns: Option<usize>) {
 }
 
 fn rows() -> impl Iterator<Item = (&'static Row, String)> {
-    let name = |it: &'static Row| match it.name {
-        COMMAND => (it, "command.load".to_owned()),
-        name => (it, name.to_owned()),
+    let name = |row: &'static Row| match row.name {
+        COMMAND => (row, "command.load".to_owned()),
+        name => (row, name.to_owned()),
     };
     ROWS.iter().copied().flatten().map(name)
 }
 
-/// A format that has every part, each in a group of its own.
+/// A format with all parts, each in a group of its own.
 fn every_part(row: &Row) -> String {
     row.parts.iter().map(|(part, _)| format!("({{{part}}})")).collect()
 }
@@ -66,23 +66,23 @@ fn only(name: &str, rest: &str) -> String {
 }
 
 #[test]
-fn every_part_of_every_segment_says_something() {
+fn every_part_of_every_segment_draws_something() {
     for (row, name) in rows() {
         for (part, _) in row.parts {
             let without = draw(&only(&name, &format!("format = '{MARK}'")));
             let with = draw(&only(&name, &format!("format = '{MARK}{{{part}}}'")));
             assert_ne!(with, without, "{name} {{{part}}}");
         }
-        assert!(!row.about.is_empty() && row.about.ends_with('.'), "{name} has no manual");
+        assert!(!row.about.is_empty() && row.about.ends_with('.'), "{name} is not explained");
     }
 }
 
 #[test]
-fn every_symbol_and_every_colour_is_used() {
+fn every_symbol_and_every_colour_is_drawn() {
     for (row, name) in rows() {
         let parts = format!("format = '{}'", every_part(row));
         for symbol in row.symbols {
-            // A pull request is one or a merge request; each has a sample.
+            // The symbols for a pull request and for a merge request each have a sample.
             let text = format!("{parts}\nsymbols.{} = '{MARK}'", symbol.0);
             let drawn = draw(&only(&name, &text));
             assert!(drawn.iter().any(|it| it.contains(MARK)), "{name} {}: {drawn:?}", symbol.0);
@@ -104,16 +104,16 @@ fn every_symbol_and_every_colour_is_used() {
 fn every_setting_of_a_segment_changes_what_is_drawn() {
     let mut tested = BTreeSet::from(["symbols", "colors"]);
     for (row, name) in rows() {
-        let usual = only(&name, "");
+        let default = only(&name, "");
         let part = row.parts[0].0;
-        check_changes(&usual, &only(&name, &format!("format = '{MARK}{{{part}}}'")), None);
-        check_changes(&usual, &only(&name, "max_width = 1"), None);
+        check_changes(&default, &only(&name, &format!("format = '{MARK}{{{part}}}'")), None);
+        check_changes(&default, &only(&name, "max_width = 1"), None);
         let wide = format!("max_width = 500\nformat = '{{{part}}}{}'\n", MARK.repeat(200));
         let at = |text: &str| only(&name, &format!("{wide}{text}"));
         check_changes(&at(""), &at(&format!("short = '{{{part}}}{MARK}'")), Some(150));
         tested.extend(["format", "max_width", "short"]);
         if row.name != "model" {
-            // There is room for one of the two.
+            // There is room for only one of the two segments.
             let pair = |priority| {
                 format!(
                     "format = '{{model}} {{{name}}}'\n\
@@ -146,7 +146,7 @@ fn every_setting_of_a_segment_changes_what_is_drawn() {
     check_complete("[segments.git]", &tested);
 }
 
-/// So who wants none of the warning need not set both.
+/// So a user who wants no warning need not set both.
 #[test]
 fn an_alarm_below_the_warning_leaves_no_warning() {
     let at = |thresholds: &str| draw(&only("context", thresholds));
@@ -156,21 +156,21 @@ fn an_alarm_below_the_warning_leaves_no_warning() {
 
 #[test]
 fn every_setting_of_the_theme_changes_what_is_drawn() {
-    let usual = "";
+    let default = "";
     let format = "format = '{directory} {git} {pr} {model} {context} {lines}'\n";
     for preset in PRESETS.iter().skip(1) {
-        check_changes(usual, &format!("[theme]\npreset = '{}'", preset.name), None);
+        check_changes(default, &format!("[theme]\npreset = '{}'", preset.name), None);
     }
     for palette in PALETTES.iter().skip(1) {
-        check_changes(usual, &format!("[theme]\npalette = '{}'", palette.name), None);
+        check_changes(default, &format!("[theme]\npalette = '{}'", palette.name), None);
     }
     let dark = "[theme]\npalette = 'dark'\n";
     for depth in ["none", "16", "true"] {
         check_changes(dark, &format!("{dark}depth = '{depth}'"), None);
     }
-    check_changes(usual, "[theme]\nseparator = ' / '", None);
-    check_changes(usual, "[theme]\npadding = 3", Some(80));
-    let columns = |text: &str| display::lines_style(&config(text).display()).columns;
+    check_changes(default, "[theme]\nseparator = ' / '", None);
+    check_changes(default, "[theme]\npadding = 3", Some(80));
+    let columns = |text: &str| display::lines_style(&config(text).display).columns;
     assert_eq!([columns(""), columns("[theme]\ncolumns = 90")], [Some(120), Some(90)]);
     for (name, _) in MEANINGS {
         let own = format!("{format}[theme.colors]\n{name} = 'underline 201'");
@@ -205,18 +205,18 @@ fn a_format_decides_what_is_shown_and_where() {
 }
 
 #[test]
-fn no_format_hides_that_something_is_old() {
+fn no_format_hides_that_data_is_old() {
     let drawn: Vec<_> =
         draw("format = '{cost}'").iter().map(|it| display::without_colour(it)).collect();
-    let trouble = "≥$4.34 · git: timed out after 5 s · store: no space left on device · 14:32";
-    assert_eq!(drawn[1], trouble);
+    let expected = "≥$4.34 · git: timed out after 5 s · store: no space left on device · 14:32";
+    assert_eq!(drawn[1], expected);
     assert_eq!(drawn[2], "$0.00 · no watcher · 14:32");
     let old = draw("format = '{git}'\n[segments.git]\nformat = '{branch}'").remove(1);
     assert!(display::without_colour(&old).starts_with("@1a2b3c4 4m ago"), "{old}");
 }
 
 #[test]
-fn an_ascii_theme_has_nothing_but_ascii() {
+fn the_ascii_theme_draws_only_ascii() {
     let all: String = rows().map(|(_, name)| format!("{{{name}}} ")).collect();
     let mut text = format!("format = '{all}'\n[theme]\npreset = 'ascii'\n");
     for (row, name) in rows() {
@@ -231,7 +231,7 @@ fn an_ascii_theme_has_nothing_but_ascii() {
 
 #[test]
 fn a_published_display_is_small() {
-    let json = |text: &str| serde_json::to_string(&config(text).display()).unwrap();
+    let json = |text: &str| serde_json::to_string(&config(text).display).unwrap();
     assert_eq!(json(""), "{}");
     assert_eq!(
         json("[theme]\npreset = 'ascii'\n[segments.git]\ncolors.branch = 'bold #0102ff'"),
@@ -244,11 +244,11 @@ fn config(text: &str) -> Config {
     Config::parse(text.as_bytes()).unwrap()
 }
 
-/// Whether these are all keys of a table.
+/// Checks that these are all keys of a table.
 #[track_caller]
 fn check_complete(table: &str, tested: &BTreeSet<&str>) {
     let text = format!("{table}\nqqqqqqqqqqqqqqqqqqqqqqqq = 1");
-    let refused = Config::parse(text.as_bytes()).unwrap_err();
-    let (_, keys) = refused.split_once("there are ").unwrap();
+    let refused = Config::parse(text.as_bytes()).unwrap_err().to_string();
+    let (_, keys) = refused.split_once("expected one of ").unwrap();
     assert_eq!(keys.split(", ").collect::<BTreeSet<_>>(), *tested);
 }

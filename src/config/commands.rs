@@ -1,0 +1,91 @@
+//! PURE. `[commands.NAME]`: programs whose first line of output lines can show.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::Duration;
+
+use super::reader::{Converted, Table, text, whole};
+use crate::cli::Environment;
+use crate::fetch::exec::{Invocation, Limits};
+use crate::fetch::tool::{self, Tool};
+
+/// With so many, each at its longest timeout, `--oneshot` still answers.
+const MAX_COMMANDS: usize = 16;
+/// Characters of a command's name, which lines show.
+const MAX_NAME: usize = 32;
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct CommandConfig {
+    /// A program and its arguments. No shell interprets them.
+    pub command: Vec<String>,
+    /// The program is ended after so many milliseconds.
+    pub timeout_ms: u64,
+    /// Seconds from one start to the next, at least.
+    pub every_s: u64,
+}
+
+impl Default for CommandConfig {
+    fn default() -> CommandConfig {
+        CommandConfig { command: Vec::new(), timeout_ms: 2000, every_s: 60 }
+    }
+}
+
+/// Reads the table `commands` of the outermost table.
+pub(super) fn read(root: &mut Table<'_, '_>) -> BTreeMap<String, CommandConfig> {
+    let commands = root.tables("commands", check_name, |(), table| CommandConfig::read(table));
+    if commands.len() > MAX_COMMANDS {
+        root.refuse("commands", format!("there may be at most {MAX_COMMANDS} commands"));
+    }
+    commands
+}
+
+fn check_name(name: &str) -> Converted<()> {
+    let is_allowed = |it: u8| it.is_ascii_alphanumeric() || it == b'-' || it == b'_';
+    match (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(is_allowed) {
+        true => Ok(()),
+        false => Err(format!("a name has 1 to {MAX_NAME} letters a to z, digits, `-` and `_`")),
+    }
+}
+
+impl CommandConfig {
+    fn read(table: &mut Table<'_, '_>) -> CommandConfig {
+        let default = CommandConfig::default();
+        table.require("command");
+        CommandConfig {
+            command: read_argv(table).unwrap_or(default.command),
+            timeout_ms: table.value("timeout_ms", whole(10..=10_000)).unwrap_or(default.timeout_ms),
+            every_s: table.value("every_s", whole(1..=86_400)).unwrap_or(default.every_s),
+        }
+    }
+
+    pub(super) fn tool(&self, env: &Environment) -> Option<Tool> {
+        Some(Tool {
+            what: invocation(&self.command, env)?,
+            limits: Limits { deadline: Duration::from_millis(self.timeout_ms), ..tool::LIMITS },
+            every: Duration::from_secs(self.every_s),
+        })
+    }
+}
+
+/// Reads the key `command`, a program and its arguments.
+pub(super) fn read_argv(table: &mut Table<'_, '_>) -> Option<Vec<String>> {
+    let argv = table.list("command", |it| text(it).map(str::to_owned))?;
+    if argv.first().is_none_or(String::is_empty) {
+        table.refuse("command", r#"it must name a program, as in command = ["date", "+%H:%M"]"#);
+        return None;
+    }
+    Some(argv)
+}
+
+/// The call of a program with its arguments, or `None` without a program. It runs in the home
+/// directory, so that the watcher's working directory has no influence on it.
+pub(super) fn invocation(argv: &[String], env: &Environment) -> Option<Invocation> {
+    let (program, args) = argv.split_first()?;
+    let at_home = program.starts_with("~/").then(|| env.expand(Path::new(program))).flatten();
+    Some(Invocation {
+        program: at_home.map_or_else(|| program.into(), Into::into),
+        args: args.iter().map(Into::into).collect(),
+        dir: env.home().map(Path::to_owned),
+        env: Vec::new(),
+    })
+}
