@@ -1,21 +1,22 @@
-//! Finds circles of imports: groups of source files that take names from each other.
+//! Finds circles of imports: groups of source files in which each file takes a name from another
+//! one of the group, so that none of them can be understood or moved without the others.
 //!
-//! An *arrow* leads from a file to the file of a module whose item it names, in a `use` or in a
-//! qualified path (`crate::a::f()`, `super::T`, `child::f()`), in code and in the arguments of
-//! macros. A path belongs to the deepest module on its way; what that module passes on from
-//! elsewhere counts as its own. A `use` of a module itself takes nothing yet: what is taken through
-//! it does.
+//! An *arrow* leads from a file that names an item to the file of the item's module. Items are named
+//! in `use` and in qualified paths (`crate::a::f()`, `super::T`, `child::f()`), in code and in the
+//! arguments of macros. A path belongs to the deepest module on it: an item that a module re-exports
+//! counts as the module's own. A `use` of a module alone takes nothing; paths that begin with that
+//! module do.
 //!
-//! These count for nothing: `mod x;`, visibilities, attributes, comments, strings, and everything
-//! under `#[cfg(test)]`, which a program that is built does not contain.
+//! These do not count: `mod x;`, visibilities, attributes, comments, strings, and everything under
+//! `#[cfg(test)]`, which the built program does not contain.
 //!
-//! **The rule for a parent and its children:** the parent's file (`a.rs` or `a/mod.rs`) is a file
-//! like any other. A child may take from it, or it may take from the child, but not both: what both
-//! need belongs into a file below both. Only `mod` leads from each parent to its children for free.
+//! **The rule for parents and children:** imports point down. The file of a parent module (`a.rs` or
+//! `a/mod.rs`) may take from its children, or they from it, but not both. What both need belongs in
+//! a third file.
 //!
-//! Neither `lib.rs` nor `main.rs` needs an exception. `lib.rs` has nothing but `mod` lines, so
-//! `crate::a` leads to `a.rs` and not to `lib.rs`; and nothing can name an item of `main.rs`, which
-//! is a crate of its own.
+//! `lib.rs` and `main.rs` need no exception. `lib.rs` holds nothing but `mod` lines, so that
+//! `crate::a::f` leads to `a.rs` and not to `lib.rs`. `main.rs` is a crate of its own, whose items
+//! no other file can name.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -94,16 +95,16 @@ fn arrows(sources: &BTreeMap<String, String>) -> BTreeSet<Arrow> {
     arrows
 }
 
-/// From the name of the crate to the module's own.
+/// The names of the crate, of the modules around a module, and of the module.
 type ModulePath = Vec<String>;
 
 struct Module {
     file: String,
-    /// Without its modules.
+    /// All but its child modules.
     items: Vec<syn::Item>,
-    /// What `use` brings into it, by name. The imports of its functions are among them.
+    /// What `use` brings into it, by the name it has there. Includes imports within its functions.
     imports: BTreeMap<String, Vec<String>>,
-    /// The paths before `::*`.
+    /// The paths of its `use path::*`.
     globs: Vec<Vec<String>>,
 }
 
@@ -166,16 +167,16 @@ fn is_for_tests(attributes: &[syn::Attribute]) -> bool {
 fn item_is_for_tests(item: &syn::Item) -> bool {
     use syn::Item;
     is_for_tests(match item {
-        Item::Const(it) => &it.attrs,
-        Item::Enum(it) => &it.attrs,
-        Item::Fn(it) => &it.attrs,
-        Item::Impl(it) => &it.attrs,
-        Item::Macro(it) => &it.attrs,
-        Item::Static(it) => &it.attrs,
-        Item::Struct(it) => &it.attrs,
-        Item::Trait(it) => &it.attrs,
-        Item::Type(it) => &it.attrs,
-        Item::Use(it) => &it.attrs,
+        Item::Const(item) => &item.attrs,
+        Item::Enum(item) => &item.attrs,
+        Item::Fn(item) => &item.attrs,
+        Item::Impl(item) => &item.attrs,
+        Item::Macro(item) => &item.attrs,
+        Item::Static(item) => &item.attrs,
+        Item::Struct(item) => &item.attrs,
+        Item::Trait(item) => &item.attrs,
+        Item::Type(item) => &item.attrs,
+        Item::Use(item) => &item.attrs,
         _ => &[],
     })
 }
@@ -223,25 +224,27 @@ fn flatten(tree: &syn::UseTree, before: &mut Vec<String>, found: &mut Vec<Import
         before.iter().cloned().chain(own).collect::<Vec<_>>()
     };
     match tree {
-        syn::UseTree::Path(it) => {
-            before.push(it.ident.to_string());
-            flatten(&it.tree, before, found);
+        syn::UseTree::Path(path) => {
+            before.push(path.ident.to_string());
+            flatten(&path.tree, before, found);
             before.pop();
         }
-        syn::UseTree::Name(it) => {
-            let path = named(&it.ident);
+        syn::UseTree::Name(name) => {
+            let path = named(&name.ident);
             found.push(Import { alias: path.last().cloned(), path, line });
         }
-        syn::UseTree::Rename(it) => {
-            let path = named(&it.ident);
-            found.push(Import { path, alias: Some(it.rename.to_string()), line });
+        syn::UseTree::Rename(renamed) => {
+            let path = named(&renamed.ident);
+            found.push(Import { path, alias: Some(renamed.rename.to_string()), line });
         }
         syn::UseTree::Glob(_) => found.push(Import { path: before.clone(), alias: None, line }),
-        syn::UseTree::Group(it) => it.items.iter().for_each(|it| flatten(it, before, found)),
+        syn::UseTree::Group(group) => {
+            group.items.iter().for_each(|it| flatten(it, before, found));
+        }
     }
 }
 
-/// What one module takes from others.
+/// Collects the arrows that leave one module.
 struct Taken<'a> {
     modules: &'a BTreeMap<ModulePath, Module>,
     path: &'a ModulePath,
@@ -250,8 +253,9 @@ struct Taken<'a> {
 }
 
 impl Taken<'_> {
-    /// The module that a path leads to from `from`, and what of the path is left: an item of it.
-    /// `None` for other packages and for what is declared in place.
+    /// The deepest module on a path that stands in the module `from`, and the rest of the path,
+    /// which begins with an item of that module. `None` for a path into another package, and for
+    /// one that begins with an item of `from` itself. `depth` bounds how many imports are followed.
     fn resolve(
         &self,
         from: &ModulePath,
@@ -311,30 +315,31 @@ impl Taken<'_> {
         }
     }
 
-    /// A path in code. Where its first name is an imported item, the import has counted.
+    /// Takes a path in code. One whose first name is an imported item is left out: the import
+    /// counted.
     fn take_qualified(&mut self, path: &[String], line: usize) {
         let import = self.modules[self.path].imports.get(&path[0]);
-        let is_item = |it: &Vec<String>| {
-            self.resolve(self.path, it, 8).is_none_or(|(_, item)| !item.is_empty())
+        let is_item = |path: &Vec<String>| {
+            self.resolve(self.path, path, 8).is_none_or(|(_, item)| !item.is_empty())
         };
         if path.len() > 1 && !import.is_some_and(is_item) {
             self.take(path, line, false);
         }
     }
 
-    /// What a macro gets is not parsed: whatever looks like a path is one.
+    /// The arguments of a macro are not parsed: names joined by `::` count as a path.
     fn take_from_tokens(&mut self, tokens: TokenStream) {
         let mut path: Vec<String> = Vec::new();
         let mut line = 0;
         let mut n_colons = 0;
         for token in tokens {
             match &token {
-                TokenTree::Punct(it) if it.as_char() == ':' => {
+                TokenTree::Punct(punct) if punct.as_char() == ':' => {
                     n_colons += 1;
                     continue;
                 }
-                TokenTree::Ident(it) if n_colons == 2 && !path.is_empty() => {
-                    path.push(it.to_string());
+                TokenTree::Ident(ident) if n_colons == 2 && !path.is_empty() => {
+                    path.push(ident.to_string());
                     n_colons = 0;
                     continue;
                 }
@@ -346,12 +351,12 @@ impl Taken<'_> {
             }
             match token {
                 // After `::` alone comes another package, or what belongs to a type.
-                TokenTree::Ident(it) if n_colons != 2 => {
-                    line = it.span().start().line;
-                    path.push(it.to_string());
+                TokenTree::Ident(ident) if n_colons != 2 => {
+                    line = ident.span().start().line;
+                    path.push(ident.to_string());
                 }
-                TokenTree::Group(it) if it.delimiter() != Delimiter::None => {
-                    self.take_from_tokens(it.stream());
+                TokenTree::Group(group) if group.delimiter() != Delimiter::None => {
+                    self.take_from_tokens(group.stream());
                 }
                 _ => {}
             }
@@ -390,9 +395,9 @@ impl Visit<'_> for Taken<'_> {
         visit::visit_path(self, path);
     }
 
-    fn visit_macro(&mut self, it: &syn::Macro) {
-        visit::visit_macro(self, it);
-        self.take_from_tokens(it.tokens.clone());
+    fn visit_macro(&mut self, call: &syn::Macro) {
+        visit::visit_macro(self, call);
+        self.take_from_tokens(call.tokens.clone());
     }
 
     fn visit_attribute(&mut self, _: &syn::Attribute) {}
@@ -400,7 +405,8 @@ impl Visit<'_> for Taken<'_> {
     fn visit_vis_restricted(&mut self, _: &syn::VisRestricted) {}
 }
 
-/// Every arrow in the circles of these files, as `from:line name to`. A `lib.rs` declares them.
+/// Compares the arrows of all circles among these files, as `from:line name to`. A `lib.rs` that
+/// declares the files is added where none is given.
 #[track_caller]
 fn check(files: &[(&str, &str)], expected: &[&str]) {
     let mut sources: BTreeMap<_, _> =
