@@ -3,7 +3,8 @@
 #
 #   contrib/demo.sh                  until Ctrl-C
 #   contrib/demo.sh --seconds 30     ends by itself
-#   contrib/demo.sh --check          no terminal: are the lines true, is nothing left running?
+#   contrib/demo.sh --check          needs no terminal: checks that every line shows its own session
+#                                    and that no process is left running
 #
 # Three make-believe sessions (demo_sessions.py) write transcripts and work in git repositories.
 # A real watcher watches them, and each line on the screen is what Claude Code would show there:
@@ -35,7 +36,7 @@ while [ $# -gt 0 ]; do
     shift
 done
 if [ $mode = live ] && [ ! -t 1 ]; then
-    echo "demo.sh: this is no terminal; --check needs none" >&2
+    echo "demo.sh: standard output is not a terminal; use --check without one" >&2
     exit 2
 fi
 
@@ -53,7 +54,7 @@ ccstatusd=$(cd "$(dirname "$CCSTATUSD")" && pwd)/$(basename "$CCSTATUSD")
 
 # --- the sandbox ------------------------------------------------------------------------------
 
-# Its real path: on macOS /tmp is a symbolic link, and sessions are told apart by directory.
+# The path without links: on macOS /tmp is a link, and sessions are told apart by directory.
 box=$(cd "$(mktemp -d "${TMPDIR:-/tmp}/ccstatusd-demo.XXXXXX")" && pwd -P)
 players=()
 watcher=
@@ -66,7 +67,7 @@ start_watcher() {
 
 alive() { [ -n "$1" ] && kill -0 "$1" 2>/dev/null; }
 
-# Ends what was started here, and nothing else. The watcher promises to end within 2 s.
+# Ends the processes that were started here, and no others. The watcher ends within 2 s of SIGTERM.
 stop_all() {
     local pid tries
     for pid in ${players[@]+"${players[@]}"} $watcher; do
@@ -102,8 +103,8 @@ trap clean_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
-# Nothing of the caller's may leak in: not the configuration, not the git environment, not the
-# session that this might be run from.
+# Nothing of the caller's environment may change the demonstration: no configuration, no git
+# variables, no session of Claude Code that this script was started from.
 unset "${!GIT_@}" "${!XDG_@}" CLAUDE_CODE_SESSION_ID CLAUDE_PROJECT_DIR NOTIFY_SOCKET
 export HOME=$box/home CCSTATUSD_DIR=$box/state GIT_CONFIG_NOSYSTEM=1
 export CLAUDE_CONFIG_DIR=$box/root-work,$box/root-home
@@ -163,7 +164,7 @@ live() {
 
 # --- check ------------------------------------------------------------------------------------
 
-# Processes of the sandbox, told by their environment.
+# The processes of the sandbox: those whose environment names it.
 left_running() {
     [ -d /proc/self ] || return 0
     # The pattern comes by stdin and the environment is empty, so that grep does not find itself.

@@ -5,12 +5,12 @@
 #   "statusLine": { "type": "command", "command": "sh /path/to/statusline.sh" }
 #
 # It needs a running `ccstatusd`, starts one `cat` and nothing else, and always prints something.
-# The line ends with the time at which it was drawn: `cat` cannot know how old it is.
+# The watcher ends the line with the time at which it drew it, since `cat` cannot show its age.
 
 case ${CCSTATUSD_DIR-} in
 /*) dir=$CCSTATUSD_DIR ;;
 *)
-    # A relative path would mean another place to the watcher than it means here.
+    # A relative path is ignored: the watcher works in another directory, where it leads elsewhere.
     case ${XDG_STATE_HOME-} in
     /*) dir=$XDG_STATE_HOME/ccstatusd ;;
     *) dir=${HOME-}/.local/state/ccstatusd ;;

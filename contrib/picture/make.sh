@@ -17,11 +17,11 @@ case $which in
     *) sed -n '2,/^$/s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac
 
-# A server of its own: the caller's tmux, its configuration and its sessions stay out of it.
+# A tmux server of its own, so that the caller's sessions and configuration are left alone.
 socket=ccstatusd-picture-$$
 work=$(mktemp -d)
 stop() {
-    # Ended by its own request, the demonstration clears its sandbox away; the server ends with it.
+    # On Ctrl-C the demonstration removes its sandbox and ends, and the tmux server with it.
     tmux -L "$socket" send-keys -t demo C-c 2>/dev/null || true
     for _ in $(seq 40); do
         tmux -L "$socket" has-session -t demo 2>/dev/null || break

@@ -170,7 +170,7 @@ fn bytes(told: &[Told]) -> Vec<u8> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases / 4))]
 
     /// Files grow piece by piece in any order, pieces end within lines and characters, one file is
     /// cut short and one replaced: what is known then is what a reader finds who comes last.
@@ -258,7 +258,7 @@ fn published(root: &Path, state_dir: &Path) -> serde_json::Value {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(6))]
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases / 40))]
 
     /// Whatever was appended, cut or replaced between two runs: a run that goes on from a
     /// checkpoint publishes what one publishes that reads everything.
