@@ -23,13 +23,14 @@ use crate::fetch::Workers;
 use crate::fetch::exec::{self, Runner};
 use crate::hints;
 use crate::oneshot::PATIENCE;
+use crate::pool::probe::Probe;
 use crate::state::{Effect, Event, Settings, State};
 use crate::store::lock::{FetchLock, WatchLock};
 use crate::store::schema::{self, ClientFacts, SessionId};
 use crate::store::{Publisher, SYNC, StateDir, checkpoint};
 use crate::time::Now;
-use crate::watch::probe::Probe;
-use crate::watch::{Changes, Found, Watch};
+use crate::watch::Found;
+use crate::watch::thread::{Changes, Watch};
 
 /// Runs the watcher until a signal ends it. `print` gets each line that changed.
 pub fn run(env: &Environment, mut print: impl FnMut(&SessionId, &str)) -> Result<()> {
@@ -198,7 +199,8 @@ fn settings(env: &Environment, config: &Config, cookies: Option<PathBuf>) -> Res
     roots.extend(config.roots.iter().filter_map(|it| env.expand(it)));
     // Two names of one directory are one account. A missing one is taken by its name.
     // As is one whose file system hangs, which must not hang us.
-    let mut probe = Probe::new(|| ());
+    let probe =
+        Probe::start(|| ()).map_err(|it| Error::new("cannot start a thread").because(it))?;
     let real = |it: PathBuf| match probe.answers(&it) {
         true => fs_err::canonicalize(&it).unwrap_or(it),
         false => it,

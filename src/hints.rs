@@ -12,9 +12,9 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, bounded};
 use tracing::error;
 
+use crate::pool::probe::Probe;
 use crate::store::schema::ClientFacts;
 use crate::store::{SOCKET, SYNC};
-use crate::watch::probe::Probe;
 
 /// The answers to a cookie.
 const DONE: &[u8] = b"done";
@@ -44,9 +44,9 @@ pub fn listen() -> io::Result<Receiver<ClientFacts>> {
     // Whatever the umask is: everything in the state directory is for its owner alone.
     fs_err::set_permissions(SOCKET, PermissionsExt::from_mode(0o600))?;
     let (sender, hints) = bounded(HINTS);
+    let probe = Probe::start(|| ())?;
     let run = move || {
         let mut buffer = vec![0; MAX_HINT];
-        let mut probe = Probe::new(|| ());
         loop {
             let n_bytes = match socket.recv(&mut buffer) {
                 Ok(it) => it,

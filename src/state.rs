@@ -41,12 +41,12 @@ use transcripts::File;
 
 use crate::fetch::claude::client::SessionFile;
 use crate::fetch::claude::transcript::TranscriptFacts;
-use crate::fetch::crew;
 use crate::fetch::git;
 use crate::fetch::git::tree::WorkTree;
 use crate::fetch::tail::{Cursor, Tail};
 use crate::fetch::tool::{self, Tool};
 use crate::plan::{Plan, Policy, Urgency};
+use crate::pool::HANG_AFTER;
 use crate::store::schema::{self, ClientFacts, SessionId, Snapshot};
 use crate::time::Now;
 use crate::usage::ledger::{Ledger, REACH_MS};
@@ -62,7 +62,7 @@ const READS: Policy = Policy {
     rest: 1,
     // Each reader finds the next file waiting when it is done with one.
     slots: 4 * READERS,
-    hangs: Some(crew::PATIENCE),
+    hangs: Some(HANG_AFTER),
     postpone: Duration::from_millis(50),
     first_retry: Duration::from_secs(1),
     last_retry: Duration::from_secs(300),

@@ -7,7 +7,6 @@
 
 pub mod ccusage;
 pub mod claude;
-pub mod crew;
 pub mod exec;
 pub mod git;
 pub mod guard;
@@ -24,18 +23,18 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
+use crate::pool::Pool;
 use crate::state::{FINDERS, Fetched, Job, READERS, RUNNERS, Source};
 use crate::store::lock::FetchLock;
 use crate::time::Now;
-use crew::Crew;
 use exec::{Limits, Runner};
 use git::tree::WorkTree;
 use tail::Reader;
 
 /// The threads. They end when this is dropped and their jobs are done.
 pub struct Workers {
-    reads: Crew<(Source, Job)>,
-    finds: Crew<(Source, Job)>,
+    reads: Pool<(Source, Job)>,
+    finds: Pool<(Source, Job)>,
     runs: Sender<(Source, Job, Arc<FetchLock>, Limits)>,
     /// Starts a thread for one tool.
     run_tool: Box<dyn Fn(Source, Job, Arc<FetchLock>) + Send>,
@@ -55,8 +54,8 @@ impl Workers {
                 answer(source, res.unwrap_or_else(|it| failed(&job, it)));
             }
         };
-        let reads = Crew::start("read", READERS, hand.clone())?;
-        let finds = Crew::start("find", FINDERS, hand)?;
+        let reads = Pool::start("read", READERS, hand.clone())?;
+        let finds = Pool::start("find", FINDERS, hand)?;
         let (runs, jobs) = unbounded::<(Source, Job, Arc<FetchLock>, Limits)>();
         for _ in 0..RUNNERS {
             let (jobs, fetched, runner) = (jobs.clone(), fetched.clone(), runner.clone());
@@ -89,9 +88,9 @@ impl Workers {
     pub fn read(&self, source: Source, job: Job) {
         match &job {
             Job::Transcript(path, _) | Job::Process(path) => {
-                self.reads.send(path.clone(), (source, job));
+                self.reads.submit(path.clone(), (source, job));
             }
-            Job::Tree(cwd) => self.finds.send(cwd.clone(), (source, job)),
+            Job::Tree(cwd) => self.finds.submit(cwd.clone(), (source, job)),
             it => unreachable!("programs are run: {it:?}"),
         }
     }
