@@ -62,7 +62,7 @@ use serde::Deserialize;
 
 use crate::cli::Environment;
 use crate::error::{Error, Result};
-use crate::fetch::exec::{Invocation, Limits};
+use crate::fetch::exec::{Invocation, RunLimits};
 use crate::fetch::tool::{self, Tool};
 use crate::store::read_bounded;
 use crate::store::schema::display::Display;
@@ -266,7 +266,7 @@ fn check_command(command: &[String]) -> std::result::Result<(), (&'static str, &
 }
 
 /// Runs at home: the watcher's own directory is nobody's business.
-fn tool(env: &Environment, command: &[String], limits: Limits, every: Duration) -> Option<Tool> {
+fn tool(env: &Environment, command: &[String], limits: RunLimits, every: Duration) -> Option<Tool> {
     let (program, args) = command.split_first()?;
     let at_home = program.starts_with("~/").then(|| env.expand(Path::new(program))).flatten();
     let what = Invocation {
@@ -342,7 +342,7 @@ impl Config {
     pub fn commands(&self, env: &Environment) -> BTreeMap<String, Tool> {
         let tool = |it: &CommandConfig| {
             let deadline = Duration::from_millis(it.timeout_ms);
-            let limits = Limits { deadline, ..tool::LIMITS };
+            let limits = RunLimits { deadline, ..tool::LIMITS };
             tool(env, &it.command, limits, Duration::from_secs(it.every_s))
         };
         self.commands.iter().filter_map(|(name, it)| Some((name.clone(), tool(it)?))).collect()
@@ -498,7 +498,7 @@ mod tests {
                     [commands.b-2]\ncommand = ['sh', '-c', 'x']\ntimeout_ms = 500\nevery_s = 1\n";
         let commands = Config::parse(text.as_bytes()).unwrap().commands(&environment());
         let [(_, second), (_, load)] = [0, 1].map(|it| commands.iter().nth(it).unwrap());
-        let expected = Limits { deadline: Duration::from_secs(2), ..tool::LIMITS };
+        let expected = RunLimits { deadline: Duration::from_secs(2), ..tool::LIMITS };
         assert_eq!((load.limits, load.every), (expected, Duration::from_secs(60)));
         assert_eq!(load.what.dir.as_deref(), Some(Path::new("/h")));
         assert_eq!(second.what.args, ["-c", "x"]);

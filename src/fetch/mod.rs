@@ -27,7 +27,7 @@ use crate::pool::Pool;
 use crate::state::{FINDERS, Fetched, Job, READERS, RUNNERS, Source};
 use crate::store::lock::FetchLock;
 use crate::time::Now;
-use exec::{Limits, Runner};
+use exec::{RunLimits, Runner};
 use git::tree::WorkTree;
 use tail::Reader;
 
@@ -35,7 +35,7 @@ use tail::Reader;
 pub struct Workers {
     reads: Pool<(Source, Job)>,
     finds: Pool<(Source, Job)>,
-    runs: Sender<(Source, Job, Arc<FetchLock>, Limits)>,
+    runs: Sender<(Source, Job, Arc<FetchLock>, RunLimits)>,
     /// Starts a thread for one tool.
     run_tool: Box<dyn Fn(Source, Job, Arc<FetchLock>) + Send>,
 }
@@ -56,7 +56,7 @@ impl Workers {
         };
         let reads = Pool::start("read", READERS, hand.clone())?;
         let finds = Pool::start("find", FINDERS, hand)?;
-        let (runs, jobs) = unbounded::<(Source, Job, Arc<FetchLock>, Limits)>();
+        let (runs, jobs) = unbounded::<(Source, Job, Arc<FetchLock>, RunLimits)>();
         for _ in 0..RUNNERS {
             let (jobs, fetched, runner) = (jobs.clone(), fetched.clone(), runner.clone());
             spawn("run", jobs, move |(source, job, alone, limits)| {
@@ -101,7 +101,7 @@ impl Workers {
         if !matches!(job, Job::Repo(_)) {
             return (self.run_tool)(source, job, alone);
         }
-        let limits = Limits { deadline: timeout, ..git::LIMITS };
+        let limits = RunLimits { deadline: timeout, ..git::LIMITS };
         self.runs.send((source, job, alone, limits)).expect("runners live as long as this sender");
     }
 }
@@ -134,7 +134,7 @@ fn read(job: &Job, reader: &mut Reader) -> Fetched {
     }
 }
 
-fn run(job: &Job, runner: &Runner, alone: &FetchLock, limits: Limits) -> Fetched {
+fn run(job: &Job, runner: &Runner, alone: &FetchLock, limits: RunLimits) -> Fetched {
     let Job::Repo(tree) = job else { unreachable!("only git runs here: {job:?}") };
     let status = git::status(runner, alone, tree, limits, Now::read().wall_ms);
     // Where git did not answer, the disk may not either.
@@ -166,9 +166,9 @@ fn cannot(job: &Job, err: io::Error) -> Fetched {
         Job::Process(_) => Fetched::Process(Err(err)),
         Job::Tree(_) => Fetched::Tree(None),
         Job::Repo(_) => {
-            Fetched::Repo(Err(git::Failure::Failed(exec::Failure::Io(err))), Vec::new())
+            Fetched::Repo(Err(git::Failure::Failed(exec::RunError::Io(err))), Vec::new())
         }
-        Job::Usage(..) => Fetched::Usage(Err(tool::Failure::Failed(exec::Failure::Io(err)))),
-        Job::Command(_) => Fetched::Command(Err(tool::Failure::Failed(exec::Failure::Io(err)))),
+        Job::Usage(..) => Fetched::Usage(Err(tool::Failure::Failed(exec::RunError::Io(err)))),
+        Job::Command(_) => Fetched::Command(Err(tool::Failure::Failed(exec::RunError::Io(err)))),
     }
 }

@@ -205,7 +205,7 @@ impl Sim {
 
     fn git_failed(&mut self, top: &str) {
         let failure =
-            git::Failure::Failed(exec::Failure::TimedOut { after: Duration::from_secs(5) });
+            git::Failure::Failed(exec::RunError::TimedOut { after: Duration::from_secs(5) });
         self.fetched(Source::Repo(top.into()), Fetched::Repo(Err(failure), Vec::new()));
     }
 

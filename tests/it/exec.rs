@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use ccstatusd::fetch::exec::{Failure, Invocation, Limits, Runner};
+use ccstatusd::fetch::exec::{Invocation, RunError, RunLimits, Runner};
 use ccstatusd::store::StateDir;
 use ccstatusd::store::lock::FetchLock;
 use ccstatusd::time::Now;
@@ -24,12 +24,12 @@ const MARKER: &str = "CCSTATUSD_TEST_MARKER";
 const MARGIN: Duration = Duration::from_millis(300);
 
 /// For children that should be made to end.
-const SHORT: Limits = limits(300, 100);
+const SHORT: RunLimits = limits(300, 100);
 /// For children that should end by themselves: that they come near the deadline is a failure.
-const LONG: Limits = limits(10_000, 100);
+const LONG: RunLimits = limits(10_000, 100);
 
-const fn limits(deadline_ms: u64, grace_ms: u64) -> Limits {
-    Limits {
+const fn limits(deadline_ms: u64, grace_ms: u64) -> RunLimits {
+    RunLimits {
         deadline: Duration::from_millis(deadline_ms),
         grace: Duration::from_millis(grace_ms),
         max_output: 100_000,
@@ -38,12 +38,12 @@ const fn limits(deadline_ms: u64, grace_ms: u64) -> Limits {
 
 /// Runs the script and checks the outcome, the wall time, and that nothing is left.
 #[track_caller]
-fn check(script: &str, limits: Limits, expected: Result<&str, &str>) {
+fn check(script: &str, limits: RunLimits, expected: Result<&str, &str>) {
     check_program("sh", &["-c", script], limits, expected);
 }
 
 #[track_caller]
-fn check_program(program: &str, args: &[&str], limits: Limits, expected: Result<&str, &str>) {
+fn check_program(program: &str, args: &[&str], limits: RunLimits, expected: Result<&str, &str>) {
     let marker = new_marker();
     let what = Invocation {
         program: program.into(),
@@ -123,7 +123,7 @@ fn who_is_stopped_still_gets_its_grace() {
     let script = "trap 'echo bye > said; exit' TERM; kill -STOP $$; sleep 60";
     let what = Invocation { dir: Some(tmp.path().to_owned()), ..sh(script) };
     let res = runner().run(&lock(tmp.path()), &what, limits(300, 10_000));
-    assert!(matches!(res, Err(Failure::TimedOut { .. })), "{res:?}");
+    assert!(matches!(res, Err(RunError::TimedOut { .. })), "{res:?}");
     assert_eq!(fs_err::read_to_string(tmp.path().join("said")).unwrap(), "bye\n");
 }
 
@@ -199,7 +199,7 @@ fn a_missing_directory_is_not_a_missing_program() {
     let dir = tmp.path().join("gone");
     let what = Invocation { dir: Some(dir.clone()), ..sh("true") };
     match runner().run(&lock(tmp.path()), &what, LONG) {
-        Err(Failure::NoDirectory { dir: it, .. }) => assert_eq!(it, dir),
+        Err(RunError::NoDirectory { dir: it, .. }) => assert_eq!(it, dir),
         other => panic!("{other:?}"),
     }
 }
@@ -251,14 +251,14 @@ fn a_program_has_no_input_no_terminal_and_no_descriptor_of_ours() {
 #[test]
 #[expect(clippy::disallowed_methods, reason = "starts a guard as a careless parent would")]
 fn what_our_own_parent_left_open_is_closed() {
-    let (leash, guards_end) = UnixStream::pair().unwrap();
+    let (lifeline, guards_end) = UnixStream::pair().unwrap();
     let output = Command::new("sh")
         .args(["-c", r#"exec 7</dev/null; exec "$0" "$@""#, GUARD])
         .args(["__guard", "10000", "100", "", "ls", "/proc/self/fd"])
         .stdin(OwnedFd::from(guards_end))
         .output()
         .unwrap();
-    drop(leash);
+    drop(lifeline);
     assert_eq!(String::from_utf8(output.stdout).unwrap(), "0\n1\n2\n3\n");
 }
 
@@ -272,7 +272,7 @@ fn who_stops_its_guard_gains_nothing() {
     let started_at = Now::read().mono;
     let res = runner().run(&lock(tmp.path()), &what, SHORT);
     let wall = Now::read().mono - started_at;
-    assert!(matches!(res, Err(Failure::Stuck)), "{res:?}");
+    assert!(matches!(res, Err(RunError::Stuck)), "{res:?}");
     assert!(wall <= SHORT.deadline + SHORT.grace + MARGIN, "took {wall:?}");
     eventually(|| marked(&marker), |it| it.is_empty());
     let zombies = zombies();
@@ -287,7 +287,7 @@ fn who_stops_its_guard_gains_nothing() {
 fn ending_a_guard_by_name_ends_its_program() {
     for signal in ["TERM", "INT", "HUP"] {
         let marker = new_marker();
-        let (leash, guards_end) = UnixStream::pair().unwrap();
+        let (lifeline, guards_end) = UnixStream::pair().unwrap();
         let mut guard = Command::new(GUARD)
             .args(["__guard", "60000", "100", "", "sh", "-c"])
             .arg("trap '' TERM; setsid sleep 60 & sleep 60")
@@ -301,7 +301,7 @@ fn ending_a_guard_by_name_ends_its_program() {
         }
         guard.wait().unwrap();
         assert_eq!(marked(&marker), [] as [String; 0], "{signal}");
-        drop(leash);
+        drop(lifeline);
     }
 }
 

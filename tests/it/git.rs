@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use ccstatusd::fetch::exec::{Limits, Runner};
+use ccstatusd::fetch::exec::{RunLimits, Runner};
 use ccstatusd::fetch::git::tree::WorkTree;
 use ccstatusd::fetch::git::{self, Failure};
 use ccstatusd::store::StateDir;
@@ -75,7 +75,7 @@ impl Sandbox {
         self.try_status(name, git::LIMITS).unwrap()
     }
 
-    fn try_status(&self, name: &str, limits: Limits) -> Result<Repo, Failure> {
+    fn try_status(&self, name: &str, limits: RunLimits) -> Result<Repo, Failure> {
         let path = std::env::vars_os().find(|(name, _)| name == "PATH").unwrap().1;
         // Where a test has put a `git` of its own.
         let mut bin_and_path = self.path("bin").into_os_string();
@@ -84,7 +84,12 @@ impl Sandbox {
         self.status_with_path(name, &bin_and_path, limits)
     }
 
-    fn status_with_path(&self, name: &str, path: &OsStr, limits: Limits) -> Result<Repo, Failure> {
+    fn status_with_path(
+        &self,
+        name: &str,
+        path: &OsStr,
+        limits: RunLimits,
+    ) -> Result<Repo, Failure> {
         let env = [("PATH", path), ("HOME", self.home.path().as_os_str())];
         let env = env.map(|(name, value)| (name.into(), value.into()));
         let runner = Runner::new(env!("CARGO_BIN_EXE_ccstatusd").into(), env);
@@ -256,7 +261,7 @@ fn a_git_that_fails_hangs_or_says_half_is_not_clean() {
     ] {
         let sandbox = Sandbox::new("files");
         sandbox.wrap_git(script);
-        let limits = Limits { deadline: std::time::Duration::from_millis(300), ..git::LIMITS };
+        let limits = RunLimits { deadline: std::time::Duration::from_millis(300), ..git::LIMITS };
         let res = sandbox.try_status("p", limits);
         assert_eq!(res.unwrap_err().to_string(), expected);
     }
