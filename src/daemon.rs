@@ -21,7 +21,7 @@ use crate::display;
 use crate::error::{Error, Exit, Result};
 use crate::fetch::Workers;
 use crate::fetch::exec::{self, Runner};
-use crate::hints;
+use crate::ipc;
 use crate::oneshot::PATIENCE;
 use crate::pool::probe::Probe;
 use crate::state::{Effect, Event, Settings, State};
@@ -42,7 +42,7 @@ pub fn run(env: &Environment, mut print: impl FnMut(&SessionId, &str)) -> Result
             notify(&[NotifyState::Ready, NotifyState::Status("another ccstatusd is running")]);
         }
     })?;
-    hints::enter(dir.path())
+    ipc::enter(dir.path())
         .map_err(|it| Error::new("cannot work in the state directory").because(it))?;
     let signals = signals()?;
     let hints = {
@@ -50,8 +50,8 @@ pub fn run(env: &Environment, mut print: impl FnMut(&SessionId, &str)) -> Result
         // the next one finds our socket.
         let Some(_no_oneshot) = wait_for_oneshots(&dir, &signals) else { return Ok(()) };
         dir.sweep();
-        hints::sweep();
-        hints::listen().map_err(|it| Error::new("cannot listen on notify.sock").because(it))?
+        ipc::sweep();
+        ipc::listen().map_err(|it| Error::new("cannot listen on notify.sock").because(it))?
     };
     let now = Now::read();
     let watcher = schema::Watcher {
@@ -353,7 +353,7 @@ impl Engine {
                 Effect::Save => self.save(),
                 Effect::Configure => self.configure(),
                 Effect::Acknowledge(cookie) => {
-                    hints::acknowledge(&cookie, self.published == Some(Ok(())));
+                    ipc::acknowledge(&cookie, self.published == Some(Ok(())));
                 }
             }
         }
@@ -451,10 +451,10 @@ impl Engine {
     /// Listens anew where the socket was removed. Meanwhile a `--oneshot` may have taken us for
     /// dead, and published.
     fn stay_reachable(&mut self) {
-        if self.lock.is_none() || hints::is_reachable() {
+        if self.lock.is_none() || ipc::is_reachable() {
             return;
         }
-        match hints::listen() {
+        match ipc::listen() {
             Ok(it) => {
                 warn!("notify.sock was gone; listening on a new one");
                 self.hints = it;

@@ -14,7 +14,7 @@ pub mod display;
 pub mod error;
 pub mod fetch;
 pub mod harmless;
-pub mod hints;
+pub mod ipc;
 pub mod log;
 pub mod oneshot;
 pub mod plan;

@@ -92,8 +92,8 @@ fn boot_ms() -> Option<i64> {
     Some(line.trim().parse::<i64>().ok()? * SECOND_MS)
 }
 
-/// Only whether the id is in use, since other systems do not tell the start time here. EPERM means
-/// that it is, by a process of another user.
+/// Whether the id is in use; without `/proc` the start time is unknown. EPERM means that the id is
+/// in use, by a process of another user.
 #[cfg(not(target_os = "linux"))]
 fn started(pid: u32) -> Option<Started> {
     use nix::errno::Errno;
