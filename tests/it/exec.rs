@@ -9,13 +9,13 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread;
 use std::time::Duration;
 
 use ccstatusd::fetch::exec::{Invocation, RunError, RunLimits, Runner};
-use ccstatusd::store::StateDir;
 use ccstatusd::store::lock::FetchLock;
 use ccstatusd::time::Now;
+
+use crate::sandbox::{CAP, fetch_lock, is_met_within, processes_with, zombies_of};
 
 const GUARD: &str = env!("CARGO_BIN_EXE_ccstatusd");
 const MARKER: &str = "CCSTATUSD_TEST_MARKER";
@@ -367,8 +367,7 @@ fn runner() -> Runner {
 }
 
 fn lock(dir: &Path) -> FetchLock {
-    let dir = StateDir::open(&dir.join("state")).unwrap();
-    FetchLock::try_acquire(&dir).unwrap().expect("nobody else uses this directory")
+    fetch_lock(&dir.join("state"))
 }
 
 fn new_marker() -> String {
@@ -376,44 +375,21 @@ fn new_marker() -> String {
     format!("{}-{}.", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// The command lines of the processes that have the marker in their environment.
+/// The processes that have the marker in their environment, as `PID: COMMAND LINE`.
 fn marked(marker: &str) -> Vec<String> {
-    let wanted = format!("{MARKER}={marker}");
-    processes()
-        .filter(|pid| {
-            let environ = fs_err::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-            environ.split(|it| *it == 0).any(|it| it == wanted.as_bytes())
-        })
-        .map(|pid| {
-            let line = fs_err::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            String::from_utf8_lossy(&line).replace('\0', " ")
-        })
-        .collect()
+    processes_with(&format!("{MARKER}={marker}"))
 }
 
-fn n_sleeping(command_lines: &[String]) -> usize {
-    command_lines.iter().filter(|it| it.starts_with("sleep ")).count()
+fn n_sleeping(processes: &[String]) -> usize {
+    processes.iter().filter(|it| it.contains(": sleep ")).count()
 }
 
-/// The children of this process that nobody has reaped yet.
+/// The children of this process that have exited and are not reaped yet.
 fn zombies() -> BTreeSet<u32> {
-    let me = std::process::id().to_string();
-    processes()
-        .filter(|pid| {
-            let stat = fs_err::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-            let after_name = stat.rsplit(')').next().unwrap_or_default();
-            let mut fields = after_name.split_ascii_whitespace();
-            fields.next() == Some("Z") && fields.next() == Some(&me)
-        })
-        .collect()
+    zombies_of(std::process::id())
 }
 
-fn processes() -> impl Iterator<Item = u32> {
-    let entries = fs_err::read_dir("/proc").unwrap();
-    entries.filter_map(|it| it.ok()?.file_name().to_str()?.parse().ok())
-}
-
-/// The pipes and sockets of this process, by their number in the kernel, which is not used again.
+/// The pipes and sockets of this process, by inode number, which the kernel does not use again.
 fn open_descriptors() -> BTreeSet<String> {
     let entries = fs_err::read_dir("/proc/self/fd").unwrap();
     let targets = entries.filter_map(|it| fs_err::read_link(it.ok()?.path()).ok());
@@ -423,18 +399,15 @@ fn open_descriptors() -> BTreeSet<String> {
         .collect()
 }
 
-/// Waits until `look` sees what it should, for at most ten seconds.
+/// Waits until `is_right` holds for what `look` returns.
 #[track_caller]
 fn eventually<T: std::fmt::Debug>(look: impl Fn() -> T, is_right: impl Fn(&T) -> bool) {
-    let give_up_at = Now::read().mono + Duration::from_secs(10);
-    loop {
-        let seen = look();
-        if is_right(&seen) {
-            return;
-        }
-        assert!(Now::read().mono < give_up_at, "after 10 s there is still {seen:?}");
-        thread::park_timeout(Duration::from_millis(5));
-    }
+    let mut seen = look();
+    let is_met = is_met_within(CAP, || {
+        seen = look();
+        is_right(&seen)
+    });
+    assert!(is_met, "after {CAP:?} there is still {seen:?}");
 }
 
 /// The kernel may kill the guard for its memory, and people kill what they do not know.

@@ -10,9 +10,8 @@ use ccstatusd::time::Now;
 
 #[test]
 fn everything_in_the_state_directory_is_private() {
-    let sandbox = Sandbox::with_root();
-    let repo = sandbox.repo("p");
-    sandbox.session("s1", &repo).reply("one");
+    let (sandbox, mut transcript) = Sandbox::with_session();
+    transcript.reply("one");
     let _watcher = sandbox.start_watcher();
     sandbox.wait_for("git facts", |it| repo_of(it, "s1").is_some());
     sandbox.oneshot();
@@ -149,7 +148,7 @@ fn what_cannot_be_published_leaves_the_old_snapshot_and_is_said() {
     let watcher = sandbox.spawn_watcher(command);
     sandbox.wait_until("it listens", || sandbox.state.join("notify.sock").exists());
     transcript.reply("two");
-    let output = sandbox.ccstatusd().args(["--oneshot", "--json"]).output().unwrap();
+    let output = sandbox.try_oneshot();
     assert_eq!(output.status.code(), Some(2), "{}", text(&output));
     assert!(text(&output).contains("cannot publish"), "{}", text(&output));
     assert_eq!(fs_err::read(&path).unwrap(), before);
@@ -164,9 +163,7 @@ fn what_cannot_be_published_leaves_the_old_snapshot_and_is_said() {
 
 #[test]
 fn a_watcher_whose_socket_was_removed_listens_on_a_new_one() {
-    let sandbox = Sandbox::with_root();
-    let repo = sandbox.repo("p");
-    let mut transcript = sandbox.session("s1", &repo);
+    let (sandbox, mut transcript) = Sandbox::with_session();
     transcript.reply("one");
     let _watcher = sandbox.start_watcher();
     sandbox.wait_for("the session", |it| it.sessions.len() == 1);

@@ -1,30 +1,24 @@
 //! Programs that the user configured: what they say, and that nothing else waits for them.
 
-use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use ccstatusd::store::schema::{Block, BlockSource, Degraded, RootKey, Snapshot, Usage};
 use ccstatusd::time::{HOUR_MS, Now};
 use nix::sys::signal::Signal;
 
-use crate::sandbox::{COST_USD, Sandbox, Transcript, processes_with, repo_of, session, text};
+use crate::sandbox::{
+    COST_USD, Sandbox, Transcript, processes_with, repo_of, session, text, write_script,
+};
 
 const CCUSAGE: &str = "[usage]\nsource = 'ccusage'\n";
 
 /// A session that used something, in a repository, and this configuration.
 fn sandbox(config: &str) -> (Sandbox, Transcript) {
-    let sandbox = Sandbox::with_root();
-    let repo = sandbox.repo("p");
-    let mut transcript = sandbox.session("s1", &repo);
+    let (sandbox, mut transcript) = Sandbox::with_session();
     transcript.prompt("one");
     transcript.reply("two");
-    configure(&sandbox, config);
+    sandbox.configure(config);
     (sandbox, transcript)
-}
-
-fn configure(sandbox: &Sandbox, config: &str) {
-    fs_err::create_dir_all(sandbox.path(".config/ccstatusd")).unwrap();
-    fs_err::write(sandbox.path(".config/ccstatusd/config.toml"), config).unwrap();
 }
 
 /// A program that logs its call, and then does this.
@@ -35,8 +29,7 @@ fn install(sandbox: &Sandbox, name: &str, does: &str) {
     );
     // Renamed into its place, since it may be running.
     let (path, new) = (sandbox.path(&format!("bin/{name}")), sandbox.path("bin/new"));
-    fs_err::write(&new, script).unwrap();
-    fs_err::set_permissions(&new, PermissionsExt::from_mode(0o700)).unwrap();
+    write_script(&new, &script);
     fs_err::rename(new, path).unwrap();
 }
 
@@ -212,10 +205,9 @@ fn a_killed_watcher_leaves_no_tool_behind() {
     sandbox.wait_until("both run", || log(&sandbox).len() == 2);
     watcher.signal(Signal::SIGKILL);
     watcher.wait(Duration::from_secs(2));
-    let marker = format!("HOME={}", sandbox.home.display());
-    sandbox.wait_until("nothing is left", || processes_with(&marker).is_empty());
+    sandbox.wait_until("nothing is left", || sandbox.processes().is_empty());
     install_ccusage(&sandbox, 5.0);
-    configure(&sandbox, CCUSAGE);
+    sandbox.configure(CCUSAGE);
     assert_eq!(cost_usd(&sandbox.oneshot(), &sandbox), Some(5.0));
 }
 
@@ -226,7 +218,7 @@ const LOAD: &str = "[commands.load]\ncommand = ['load', 'a b', '$HOME']\nevery_s
 #[test]
 fn the_first_line_of_a_command_is_shown_for_as_long_as_a_session_lives() {
     let sandbox = Sandbox::with_root();
-    configure(&sandbox, LOAD);
+    sandbox.configure(LOAD);
     install(&sandbox, "load", "pwd; printf '\\n\\033[31m  0.42 \\033[0m\\nmore\\n' >&1");
     let _watcher = sandbox.start_watcher();
     let mut transcript = sandbox.session("s1", &sandbox.home);
@@ -269,14 +261,14 @@ fn a_reload_starts_new_commands_and_forgets_those_that_are_gone() {
     let (sandbox, _) = sandbox("[commands.one]\ncommand = ['echo', '1']\n");
     let watcher = sandbox.start_watcher();
     sandbox.wait_for("the first", |it| it.commands.contains_key("one"));
-    configure(&sandbox, &format!("{CCUSAGE}[commands.two]\ncommand = ['echo', '2']\n"));
+    sandbox.configure(&format!("{CCUSAGE}[commands.two]\ncommand = ['echo', '2']\n"));
     install_ccusage(&sandbox, 6.0);
     watcher.signal(Signal::SIGHUP);
     let snapshot = sandbox.wait_for("the second", |it| {
         it.commands.contains_key("two") && cost_usd(it, &sandbox) == Some(6.0)
     });
     assert_eq!(snapshot.commands.keys().collect::<Vec<_>>(), ["two"]);
-    configure(&sandbox, "");
+    sandbox.configure("");
     watcher.signal(Signal::SIGHUP);
     sandbox.wait_for("our own block", |it| {
         it.commands.is_empty()
@@ -311,7 +303,7 @@ fn a_script_gets_what_tools_say_now() {
 #[test]
 fn a_script_is_told_that_a_tool_failed() {
     let (sandbox, _) = sandbox(CCUSAGE);
-    let output = sandbox.ccstatusd().args(["--oneshot", "--json"]).output().unwrap();
+    let output = sandbox.try_oneshot();
     assert_eq!(output.status.code(), Some(1), "{}", text(&output));
     let snapshot: Snapshot = serde_json::from_slice(&output.stdout).unwrap();
     assert!(reason(&snapshot, "usage:").is_some(), "{snapshot:#?}");

@@ -287,9 +287,8 @@ fn a_live_sessions_first_subagents_are_seen() {
 
 #[test]
 fn a_burst_of_appends_asks_git_a_few_times() {
-    let sandbox = Sandbox::with_root();
-    let repo = sandbox.repo("p");
-    let mut transcript = sandbox.session("s1", &repo);
+    let (sandbox, mut transcript) = Sandbox::with_session();
+    let repo = sandbox.path("p");
     transcript.prompt("one");
     let _watcher = sandbox.start_watcher();
     sandbox.wait_for("git facts", |it| repo_of(it, "s1").is_some());
@@ -311,9 +310,9 @@ fn a_burst_of_appends_asks_git_a_few_times() {
 
 #[test]
 fn git_s_own_changes_show_without_any_other() {
-    let sandbox = Sandbox::with_root();
-    let dir = sandbox.repo("p");
-    sandbox.session("s1", &dir).prompt("one");
+    let (sandbox, mut transcript) = Sandbox::with_session();
+    let dir = sandbox.path("p");
+    transcript.prompt("one");
     let _watcher = sandbox.start_watcher();
     sandbox.wait_for("git facts", |it| repo_of(it, "s1").is_some());
 
@@ -426,9 +425,8 @@ fn what_a_display_was_told_is_in_the_snapshot() {
 /// The whole way: the client's document, `show`, the socket, the snapshot.
 #[test]
 fn what_show_reads_reaches_the_watcher() {
-    let sandbox = Sandbox::with_root();
-    let repo = sandbox.repo("p");
-    let mut transcript = sandbox.session("s1", &repo);
+    let (sandbox, mut transcript) = Sandbox::with_session();
+    let repo = sandbox.path("p");
     transcript.reply("one");
     let _watcher = sandbox.start_watcher();
     sandbox.wait_for("git facts", |it| repo_of(it, "s1").is_some());

@@ -19,13 +19,8 @@ const YOUNG_MS: i64 = 2000;
 #[expect(clippy::print_stderr, reason = "the figures are what this test is for")]
 fn forty_sessions_stay_fresh_beside_one_that_is_slow() {
     let sandbox = Sandbox::with_root();
-    let stub = fs_err::read_to_string(sandbox.path("bin/git")).unwrap();
-    let slow = "if [ -e .git/slow ]; then sleep 5; fi\n";
-    let stub = stub.replacen("\nif [", &format!("\n{slow}if ["), 1);
-    fs_err::write(sandbox.path("bin/git"), stub).unwrap();
-    fs_err::create_dir_all(sandbox.path(".config/ccstatusd")).unwrap();
-    let config = "[git]\ntimeout_ms = 20000\n";
-    fs_err::write(sandbox.path(".config/ccstatusd/config.toml"), config).unwrap();
+    sandbox.patch_git("if [ -e .git/slow ]; then sleep 5; fi\n");
+    sandbox.configure("[git]\ntimeout_ms = 20000\n");
     let mut sessions: Vec<Transcript> = (0..N_SESSIONS)
         .map(|n| {
             let repo = sandbox.repo(&format!("p{n}"));

@@ -9,11 +9,10 @@ use ccstatusd::store::StateDir;
 use ccstatusd::store::lock::{FetchLock, WatchLock};
 use ccstatusd::store::schema::Snapshot;
 use ccstatusd::time::Now;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 
 use super::{report, times};
-use crate::sandbox::{Sandbox, processes_with, repo_of, skip, text};
+use crate::sandbox::{Sandbox, repo_of, send_signal, skip, text};
 
 const DIR: &str = "CCSTATUSD_TEST_LOCKS";
 const N_CONTENDERS: usize = 8;
@@ -173,18 +172,13 @@ fn what_cannot_be_locked_is_named_and_left_alone() {
 
 #[test]
 fn fifty_at_once_fetch_no_more_often_than_a_few() {
-    let sandbox = Sandbox::with_root();
-    let repo = sandbox.repo("p");
-    sandbox.session("s1", &repo).reply("one");
+    let (sandbox, mut transcript) = Sandbox::with_session();
+    transcript.reply("one");
+    let repo = sandbox.path("p");
     sandbox.slow_git("0.5");
     fs_err::write(repo.join("new"), "").unwrap();
-    let start = |_| {
-        let mut command = sandbox.ccstatusd();
-        command.args(["--oneshot", "--json"]).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command.spawn().unwrap()
-    };
     let began = Now::read();
-    let children: Vec<_> = (0..50).map(start).collect();
+    let children: Vec<_> = (0..50).map(|_| sandbox.start_oneshot()).collect();
     let all_began = Now::read();
     let (mut lost, mut wrong) = (0, 0);
     for it in children {
@@ -215,23 +209,21 @@ fn fifty_at_once_fetch_no_more_often_than_a_few() {
 #[cfg(target_os = "linux")]
 #[test]
 fn a_child_that_survives_a_killed_watcher_keeps_no_lock() {
-    let sandbox = Sandbox::with_root();
-    let repo = sandbox.repo("p");
-    sandbox.session("s1", &repo).reply("one");
+    let (sandbox, mut transcript) = Sandbox::with_session();
+    transcript.reply("one");
     sandbox.slow_git("60");
     let mut watcher = sandbox.start_watcher();
-    let marker = format!("HOME={}", sandbox.home.display());
     let processes = |what: &str| {
-        let all = processes_with(&marker).into_iter().filter(|it| it.contains(what));
-        let pid = |it: String| it.split(':').next().unwrap().parse().map(Pid::from_raw).unwrap();
-        all.map(pid).collect::<Vec<_>>()
+        let all = sandbox.processes().into_iter().filter(|it| it.contains(what));
+        let pid = |line: String| line.split(':').next().unwrap().parse().unwrap();
+        all.map(pid).collect::<Vec<u32>>()
     };
     sandbox.wait_until("a slow git", || processes("sleep 60").len() == 1);
     // First the watcher, stopped so that it cannot end what its guard leaves.
     watcher.signal(Signal::SIGSTOP);
     let guards = processes("__guard");
     assert_eq!(guards.len(), 1);
-    kill(guards[0], Signal::SIGKILL).unwrap();
+    send_signal(guards[0], Signal::SIGKILL);
     watcher.signal(Signal::SIGKILL);
     watcher.wait(Duration::from_secs(5));
     assert_eq!(processes("sleep 60").len(), 1, "nothing survived, so nothing is tested");
@@ -239,7 +231,7 @@ fn a_child_that_survives_a_killed_watcher_keeps_no_lock() {
     let next = sandbox.start_watcher();
     let snapshot = sandbox.wait_for("git facts", |it| repo_of(it, "s1").is_some());
     assert_eq!(snapshot.watcher.map(|it| it.pid), Some(next.id()));
-    for it in processes("sleep 60") {
-        kill(it, Signal::SIGKILL).unwrap();
+    for pid in processes("sleep 60") {
+        send_signal(pid, Signal::SIGKILL);
     }
 }

@@ -240,7 +240,7 @@ fn what_lies_in_the_place_of_a_file_of_ours_is_replaced_or_refused() {
             lay();
             let shown = sandbox.ccstatusd().arg("show").stdin(Stdio::null()).output().unwrap();
             assert!(shown.status.success() && !shown.stdout.is_empty(), "{name} is {what}");
-            let output = sandbox.ccstatusd().args(["--oneshot", "--json"]).output().unwrap();
+            let output = sandbox.try_oneshot();
             let said = text(&output);
             if what == "a directory" && name != "checkpoint" {
                 let expected = if name == "snapshot.json" { 2 } else { 0 };
@@ -263,8 +263,8 @@ fn what_lies_in_the_place_of_a_file_of_ours_is_replaced_or_refused() {
 #[test]
 fn a_configuration_that_is_none_is_refused_and_named() {
     let sandbox = Sandbox::with_root();
-    fs_err::create_dir_all(sandbox.path(".config/ccstatusd")).unwrap();
-    let path = sandbox.path(".config/ccstatusd/config.toml");
+    sandbox.configure("");
+    let path = sandbox.config_file();
     let precious = sandbox.path("precious");
     fs_err::write(&precious, "precious").unwrap();
     let mut n_tried = 0;

@@ -11,7 +11,7 @@ use nix::sys::signal::Signal;
 
 use super::{inject, report, times, unshared};
 use crate::sandbox::{
-    Sandbox, Transcript, Watcher, is_met_within, n_replies, repo_of, session, skip,
+    Sandbox, Transcript, Watcher, is_met_within, n_replies, repo_of, send_signal, session, skip,
 };
 
 /// What counts of a snapshot: all but when it was found out, and by whom.
@@ -67,9 +67,8 @@ fn check_like_cold(sandbox: &Sandbox, cap: Duration) {
 const CAP: Duration = Duration::from_secs(15);
 
 fn sandbox() -> Sandbox {
-    let sandbox = Sandbox::with_root();
-    let repo = sandbox.repo("p");
-    sandbox.session("s1", &repo).reply("one");
+    let (sandbox, mut transcript) = Sandbox::with_session();
+    transcript.reply("one");
     sandbox
 }
 
@@ -108,7 +107,7 @@ fn files_that_hang_hold_up_nothing_else() {
     sandbox.wait_for("a new repository", |it| repo_of(it, "fresh").is_some());
     // Whoever waits for everything does not wait for these.
     let began = Now::read().mono;
-    let output = sandbox.ccstatusd().args(["--oneshot", "--json"]).output().unwrap();
+    let output = sandbox.try_oneshot();
     let took = Now::read().mono - began;
     assert_eq!(output.status.code(), Some(1), "some source is degraded");
     assert!(took < Duration::from_secs(25), "it took {took:?}");
@@ -164,7 +163,7 @@ fn check_hangs_alone(sandbox: &Sandbox, root: &Path, project: &str) {
         });
     }
     let began = Now::read().mono;
-    let output = sandbox.ccstatusd().args(["--oneshot", "--json"]).output().unwrap();
+    let output = sandbox.try_oneshot();
     let took = Now::read().mono - began;
     assert!(is_said(&serde_json::from_slice(&output.stdout).unwrap()), "{output:?}");
     assert!(took < Duration::from_secs(5), "who asks does not wait for it: {took:?}");
@@ -186,9 +185,7 @@ fn check_hangs_alone(sandbox: &Sandbox, root: &Path, project: &str) {
 fn a_directory_that_hangs_stops_no_events_from_elsewhere() {
     let sandbox = sandbox();
     let Some(other) = elsewhere(&sandbox) else { return };
-    fs_err::create_dir_all(sandbox.path(".config/ccstatusd")).unwrap();
-    let config = format!("roots = ['{}']\n", other.path().display());
-    fs_err::write(sandbox.path(".config/ccstatusd/config.toml"), config).unwrap();
+    sandbox.configure(&format!("roots = ['{}']\n", other.path().display()));
     check_hangs_alone(&sandbox, other.path(), "-p");
 }
 
@@ -208,9 +205,8 @@ fn a_link_to_what_hangs_stops_no_events_from_where_it_is() {
 #[test]
 fn a_configuration_that_hangs_holds_up_nothing_else() {
     let sandbox = sandbox();
-    let config = sandbox.path(".config/ccstatusd/config.toml");
-    fs_err::create_dir_all(config.parent().unwrap()).unwrap();
-    fs_err::write(&config, "").unwrap();
+    sandbox.configure("");
+    let config = sandbox.config_file();
     let watcher = sandbox.start_watcher();
     sandbox.oneshot();
     let faults = ["trace=openat,open", "inject=openat,open:delay_enter=60000000"];
@@ -218,7 +214,7 @@ fn a_configuration_that_hangs_holds_up_nothing_else() {
     watcher.signal(Signal::SIGHUP);
     sandbox.session("s2", &sandbox.home).reply("one");
     sandbox.wait_for("an append", |it| n_replies(it, &sandbox.root()) == 2);
-    let output = sandbox.ccstatusd().args(["--oneshot", "--json"]).output().unwrap();
+    let output = sandbox.try_oneshot();
     assert_eq!(output.status.code(), Some(1), "some source is degraded");
     let snapshot: Snapshot = serde_json::from_slice(&output.stdout).unwrap();
     let said = &snapshot.degraded[0];
@@ -399,7 +395,6 @@ fn a_root_that_is_mounted_over_is_looked_at_within_a_minute() {
     sandbox.wait_longer_for(cap, "what is there now", |it| n_replies(it, &sandbox.root()) == 3);
     transcript.reply("three");
     sandbox.wait_for("events from there", |it| n_replies(it, &sandbox.root()) == 4);
-    let pid = nix::unistd::Pid::from_raw(snapshot.watcher.unwrap().pid.cast_signed());
-    nix::sys::signal::kill(pid, Signal::SIGTERM).unwrap();
+    send_signal(snapshot.watcher.unwrap().pid, Signal::SIGTERM);
     watcher.wait(Duration::from_secs(10));
 }
