@@ -10,8 +10,8 @@
 //! follows them, and may hang over it, finds out where.
 //!
 //! **Invariants:** the pool does each job at most once. A hung job delays only jobs on its own file
-//! system. Of all threads at most [`MAX_HUNG_ON_MOUNT`] hang on one file system, and at most
-//! [`MAX_HUNG`] in all; besides these there are as many as the pool was started with.
+//! system. Of all threads at most `MAX_HUNG_ON_MOUNT` hang on one file system, and at most
+//! `MAX_HUNG` in all; besides these there are as many as the pool was started with.
 
 mod mounts;
 pub mod probe;

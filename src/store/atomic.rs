@@ -21,7 +21,7 @@ pub fn write(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     write_with(dir, name, |file| file.write_all(bytes))
 }
 
-/// As [`write`], for content that should not be in memory all at once: `content` writes it.
+/// As [`write()`], for content that should not be in memory all at once: `content` writes it.
 pub fn write_with(
     dir: &Path,
     name: &str,

@@ -1,5 +1,5 @@
-//! What is in `contrib/` is run by other people's programs, so it is checked by those programs
-//! where they are at hand. Where one is missing, the test says `SKIP: ` and why.
+//! The files in `contrib/`, checked by the programs that will run them. Where one of these is not
+//! installed, the test prints `SKIP: ` and why.
 #![expect(clippy::disallowed_methods, reason = "these tests are about starting programs")]
 
 use std::io::{BufRead, BufReader, Write};

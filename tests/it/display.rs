@@ -1,5 +1,5 @@
-//! What the user chose to see, from the file to the line: read again when it changes, and kept
-//! when the change makes no sense.
+//! The display's configuration, from the file to the line: it is read again when it changes, and
+//! an invalid change is ignored.
 
 use std::io::Write;
 use std::path::Path;

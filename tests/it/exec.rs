@@ -1,4 +1,5 @@
-//! Hostile children, and what is left of them: nothing. Looks into `/proc`, so it is for Linux.
+//! Running programs: hostile ones too end within their bounds, and no process of theirs survives.
+//! This looks into `/proc`, so it runs only on Linux.
 #![cfg(target_os = "linux")]
 
 use std::collections::BTreeSet;
@@ -20,12 +21,12 @@ use crate::sandbox::{CAP, fetch_lock, is_met_within, processes_with, zombies_of}
 const GUARD: &str = env!("CARGO_BIN_EXE_ccstatusd");
 const MARKER: &str = "CCSTATUSD_TEST_MARKER";
 
-/// What is promised beyond deadline and grace.
+/// How long a run may take beyond deadline and grace.
 const MARGIN: Duration = Duration::from_millis(300);
 
-/// For children that should be made to end.
+/// For programs that must be ended.
 const SHORT: RunLimits = limits(300, 100);
-/// For children that should end by themselves: that they come near the deadline is a failure.
+/// For programs that end by themselves, long before this deadline.
 const LONG: RunLimits = limits(10_000, 100);
 
 const fn limits(deadline_ms: u64, grace_ms: u64) -> RunLimits {
@@ -36,7 +37,8 @@ const fn limits(deadline_ms: u64, grace_ms: u64) -> RunLimits {
     }
 }
 
-/// Runs the script and checks the outcome, the wall time, and that nothing is left.
+/// Runs the script, and checks the result, the time it took, and that no process and no descriptor
+/// is left.
 #[track_caller]
 fn check(script: &str, limits: RunLimits, expected: Result<&str, &str>) {
     check_program("sh", &["-c", script], limits, expected);
@@ -68,7 +70,7 @@ fn check_program(program: &str, args: &[&str], limits: RunLimits, expected: Resu
     let promised = limits.deadline + limits.grace + MARGIN;
     assert!(wall <= promised, "took {wall:?}, promised {promised:?}");
     assert_eq!(survivors, [] as [String; 0], "survivors");
-    // Other tests of this process have zombies and descriptors too, but not for long.
+    // Other tests in this process may have zombies and descriptors too, but only for a moment.
     eventually(
         || zombies.intersection(&self::zombies()).copied().collect::<Vec<_>>(),
         |it| it.is_empty(),
@@ -87,38 +89,38 @@ fn output_comes_back_whole() {
 }
 
 #[test]
-fn half_an_output_is_the_callers_to_judge() {
+fn an_incomplete_output_is_returned_as_it_is() {
     check(r#"printf '{"half":'"#, LONG, Ok(r#"{"half":"#));
 }
 
 #[test]
-fn who_says_nothing_is_timed_out() {
+fn a_program_without_output_times_out() {
     check("exec sleep 60", SHORT, Err("timed out after 0.3 s"));
 }
 
 #[test]
-fn who_ends_when_asked_to_is_still_timed_out() {
+fn a_program_that_ends_on_sigterm_has_timed_out_all_the_same() {
     check("trap 'echo bye; exit 0' TERM; while :; do sleep 0.01; done", SHORT, TIMED_OUT);
 }
 
 #[test]
-fn who_ignores_sigterm_is_killed() {
+fn a_program_that_ignores_sigterm_is_killed() {
     check("trap '' TERM; while :; do sleep 60; done", SHORT, TIMED_OUT);
 }
 
 #[test]
-fn who_closes_its_outputs_and_stays_is_timed_out() {
+fn a_program_that_closes_its_outputs_and_stays_times_out() {
     check("exec >&- 2>&-; sleep 60", SHORT, TIMED_OUT);
 }
 
 #[test]
-fn who_stops_itself_is_ended() {
+fn a_program_that_stops_itself_is_ended() {
     check("kill -STOP $$; sleep 60", SHORT, TIMED_OUT);
     check("trap '' TERM; kill -STOP $$; sleep 60", SHORT, TIMED_OUT);
 }
 
 #[test]
-fn who_is_stopped_still_gets_its_grace() {
+fn a_stopped_program_still_gets_its_grace() {
     let tmp = tempfile::tempdir().unwrap();
     let script = "trap 'echo bye > said; exit' TERM; kill -STOP $$; sleep 60";
     let what = Invocation { dir: Some(tmp.path().to_owned()), ..sh(script) };
@@ -147,16 +149,16 @@ fn fifty_daemons_do_not_survive() {
 }
 
 #[test]
-fn who_writes_for_ever_is_ended_at_once() {
+fn a_program_that_writes_for_ever_is_ended_at_once() {
     let started_at = Now::read().mono;
     check("yes", LONG, TOO_MUCH);
-    // It does not even notice that nobody reads.
+    // This one does not notice that its pipe is closed.
     check("trap '' TERM PIPE; while :; do echo yes; done 2>/dev/null", LONG, TOO_MUCH);
     assert!(Now::read().mono - started_at < LONG.deadline, "not before the deadline");
 }
 
 #[test]
-fn who_complains_for_ever_is_ended_at_once() {
+fn a_program_that_writes_errors_for_ever_is_ended_at_once() {
     check("yes >&2", LONG, TOO_MUCH);
 }
 
@@ -166,14 +168,14 @@ fn one_byte_too_many_is_too_much() {
 }
 
 #[test]
-fn a_signal_is_told_from_an_exit_code() {
+fn a_signal_is_distinguished_from_an_exit_code() {
     check("kill -KILL 0", LONG, Err("was killed by signal 9"));
     check("exit 137", LONG, Err("failed with exit code 137"));
     check("kill -40 $$", LONG, Err("was killed by a signal"));
 }
 
 #[test]
-fn an_exit_code_comes_with_the_complaint() {
+fn an_exit_code_comes_with_the_standard_error() {
     check(
         "echo out; echo 'fatal: no' >&2; exit 124",
         LONG,
@@ -182,7 +184,7 @@ fn an_exit_code_comes_with_the_complaint() {
 }
 
 #[test]
-fn what_cannot_be_started_says_why() {
+fn a_program_that_cannot_be_started_is_named_with_the_reason() {
     check_program("no-such-program", &[], LONG, Err("there is no program no-such-program"));
     let tmp = tempfile::tempdir().unwrap();
     let file = tmp.path().join("file");
@@ -199,13 +201,13 @@ fn a_missing_directory_is_not_a_missing_program() {
     let dir = tmp.path().join("gone");
     let what = Invocation { dir: Some(dir.clone()), ..sh("true") };
     match runner().run(&lock(tmp.path()), &what, LONG) {
-        Err(RunError::NoDirectory { dir: it, .. }) => assert_eq!(it, dir),
+        Err(RunError::NoDirectory { dir: named, .. }) => assert_eq!(named, dir),
         other => panic!("{other:?}"),
     }
 }
 
 #[test]
-fn a_program_runs_where_it_should() {
+fn a_program_runs_in_its_directory() {
     let tmp = tempfile::tempdir().unwrap();
     let dir = fs_err::canonicalize(tmp.path()).unwrap();
     let what = Invocation { dir: Some(dir.clone()), ..sh("pwd -P") };
@@ -237,9 +239,9 @@ fn a_program_sees_only_the_environment_it_needs() {
 fn a_program_has_no_input_no_terminal_and_no_descriptor_of_ours() {
     check("cat", LONG, Ok(""));
     check("readlink /proc/self/fd/0", LONG, Ok("/dev/null\n"));
-    // The fourth is the listing's own.
+    // The fourth is that of the listing itself.
     check("ls /proc/self/fd", LONG, Ok("0\n1\n2\n3\n"));
-    // A session of its own has no terminal until it opens one, and only its leader's counts.
+    // A new session has no terminal until its leader opens one.
     let ours = nix::unistd::getsid(None).unwrap();
     check(
         &format!("[ $(cut -d' ' -f6 /proc/self/stat) != {ours} ] && echo other"),
@@ -250,7 +252,7 @@ fn a_program_has_no_input_no_terminal_and_no_descriptor_of_ours() {
 
 #[test]
 #[expect(clippy::disallowed_methods, reason = "starts a guard as a careless parent would")]
-fn what_our_own_parent_left_open_is_closed() {
+fn descriptors_that_a_parent_left_open_are_closed() {
     let (lifeline, guards_end) = UnixStream::pair().unwrap();
     let output = Command::new("sh")
         .args(["-c", r#"exec 7</dev/null; exec "$0" "$@""#, GUARD])
@@ -263,7 +265,7 @@ fn what_our_own_parent_left_open_is_closed() {
 }
 
 #[test]
-fn who_stops_its_guard_gains_nothing() {
+fn a_program_that_stops_its_guard_is_ended_all_the_same() {
     let marker = new_marker();
     let tmp = tempfile::tempdir().unwrap();
     let env = vec![(MARKER.into(), marker.clone().into())];
@@ -284,7 +286,7 @@ fn who_stops_its_guard_gains_nothing() {
 
 #[test]
 #[expect(clippy::disallowed_methods, reason = "starts a guard to send it a signal")]
-fn ending_a_guard_by_name_ends_its_program() {
+fn a_signal_to_a_guard_ends_its_program() {
     for signal in ["TERM", "INT", "HUP"] {
         let marker = new_marker();
         let (lifeline, guards_end) = UnixStream::pair().unwrap();
@@ -410,8 +412,8 @@ fn eventually<T: std::fmt::Debug>(look: impl Fn() -> T, is_right: impl Fn(&T) ->
     assert!(is_met, "after {CAP:?} there is still {seen:?}");
 }
 
-/// The kernel may kill the guard for its memory, and people kill what they do not know.
+/// The kernel may also kill the guard for want of memory, and users may kill it.
 #[test]
-fn who_kills_its_own_guard_does_not_survive_it() {
+fn a_program_that_kills_its_guard_is_ended() {
     check("kill -9 $PPID; exec sleep 60", LONG, Err("was lost: its guard died"));
 }

@@ -1,4 +1,4 @@
-//! Facts about real repositories, what in them is watched, and that nothing is written there.
+//! Git: facts about real repositories, what is watched in them, and that nothing is written there.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;

@@ -1,5 +1,5 @@
-//! The real `show`, and the `cat` display, as a client runs them: whatever they are given, they
-//! print one line, exit 0, and leave nothing behind.
+//! `show`, and the display that is only `cat`, as a client runs them: whatever their input, they
+//! print one line, exit with code 0, and leave nothing behind.
 
 use std::collections::BTreeMap;
 use std::io::Write;

@@ -1,4 +1,5 @@
-//! The state directory while a watcher works: what is in it, for whom, and never half of it.
+//! The store, which is the state directory, while a watcher works: its files are private, complete,
+//! and swept when they are left over.
 
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;

@@ -1,4 +1,4 @@
-//! What the documents promise of the source, checked on the source.
+//! Tidiness: what the documents promise about the source, checked on the source.
 
 use std::path::{Path, PathBuf};
 

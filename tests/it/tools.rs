@@ -1,4 +1,4 @@
-//! Programs that the user configured: what they say, and that nothing else waits for them.
+//! Tools, the programs that the user configured: their output shows, and nothing else waits for them.
 
 use std::time::Duration;
 

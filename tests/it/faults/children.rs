@@ -1,4 +1,4 @@
-//! Programs that do not want to end, all at once, and programs that are ended in the middle.
+//! Programs that refuse to end, many at once, and programs that are killed in the middle.
 
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -48,7 +48,7 @@ fn sandbox() -> (Sandbox, Transcript) {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn where_every_source_is_hostile_the_good_one_stays_fresh_and_nothing_survives() {
+fn beside_hostile_programs_a_good_one_stays_fresh_and_no_process_survives() {
     let (sandbox, mut good) = sandbox();
     let failed = |it: &Snapshot| {
         let is_said = |name: &str| {
@@ -60,7 +60,7 @@ fn where_every_source_is_hostile_the_good_one_stays_fresh_and_nothing_survives()
     let mut watcher = sandbox.start_watcher();
     let cap = Duration::from_secs(60);
     sandbox.wait_longer_for(cap, "all of them fail", |it| failed(it) == HOSTILE.len());
-    // Its neighbours are tried again and again meanwhile.
+    // Meanwhile the others are tried again and again.
     for n in 1..=5 {
         fs_err::write(sandbox.path(&format!("good/new{n}")), "").unwrap();
         good.reply("more");
@@ -89,16 +89,16 @@ fn where_every_source_is_hostile_the_good_one_stays_fresh_and_nothing_survives()
     report("13 hostile sources at once, watcher killed in the middle", n_kills, 0, 0, 0);
 }
 
-/// A kill leaves no `index.lock`, and a user who works beside us is never in the way of one.
+/// A killed git leaves no `index.lock`, and none is there when the user's own git wants one.
 #[test]
 #[expect(clippy::disallowed_methods, reason = "the user at work")]
-fn killed_refreshes_leave_no_lock_and_disturb_no_user() {
+fn a_git_that_is_killed_leaves_no_lock_and_disturbs_no_user() {
     let sandbox = Sandbox::with_root();
     let repo = sandbox.repo("p");
     sandbox.sh(&repo, "for i in $(seq 300); do echo $i > f$i; done; git add .; git commit -qm all");
     let stub = fs_err::read_to_string(sandbox.path("bin/git")).unwrap();
     let real = stub.split('\'').find(|it| it.ends_with("/git")).unwrap();
-    // Dies by its own hand, somewhere in its work; the name of the log is that of a pipe to nobody.
+    // It kills itself, somewhere in its work.
     let stub = format!("#!/bin/sh\n(sleep 0.00$(($$ % 8)); kill -9 $$) &\nexec '{real}' \"$@\"\n");
     fs_err::write(sandbox.path("bin/git"), stub).unwrap();
     let mut path = sandbox.path("bin").into_os_string();
@@ -124,7 +124,7 @@ fn killed_refreshes_leave_no_lock_and_disturb_no_user() {
             }
         });
         while n_killed < n_kills {
-            // Other times than the index has, so that a refresh would have to write it.
+            // The times of these files now differ from the index, so a refresh would write it.
             for n in 0..20 {
                 fs_err::write(repo.join(format!("f{}", n * 15 + 1)), format!("{}\n", n * 15 + 1))
                     .unwrap();

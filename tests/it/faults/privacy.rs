@@ -1,4 +1,4 @@
-//! What is not written, not asked and not sent.
+//! Privacy: no text of messages in files, no network, no credentials.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -86,7 +86,7 @@ fn without_a_network_nothing_is_missing() {
     assert_eq!(n_replies(&snapshot, &sandbox.root()), 2);
 }
 
-/// Of everything that we start, what it asks the kernel.
+/// Looks at the system calls of the watcher, of `--oneshot`, of `show`, and of what they start.
 #[cfg(target_os = "linux")]
 #[test]
 fn no_socket_but_the_local_one_and_no_credentials() {

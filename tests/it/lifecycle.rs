@@ -1,4 +1,4 @@
-//! The watcher as a process: how it starts and ends, and what it survives.
+//! The lifecycle of a watcher's process: how it starts and ends, and what it survives.
 
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
