@@ -26,10 +26,10 @@ const DONE: &[u8] = b"done";
 const FAILED: &[u8] = b"failed";
 
 /// Hints that may wait for the watcher. Further ones are dropped, since displays repeat theirs.
-const MAX_QUEUED: usize = 64;
+const MAX_WAITING_HINTS: usize = 64;
 
-/// Bytes of a hint. It has a few short fields.
-const MAX_HINT: usize = 64 << 10;
+/// Longer hints are cut off, and then invalid. A hint has a few short fields.
+const MAX_HINT_BYTES: usize = 64 << 10;
 
 /// Makes the state directory the working directory. All functions below need this.
 pub fn enter(dir: &Path) -> io::Result<()> {
@@ -48,10 +48,10 @@ pub fn listen() -> io::Result<Receiver<ClientFacts>> {
     let socket = UnixDatagram::bind(SOCKET)?;
     // The umask may allow more, and everything in the state directory is for its owner alone.
     fs_err::set_permissions(SOCKET, PermissionsExt::from_mode(0o600))?;
-    let (sender, hints) = bounded(MAX_QUEUED);
+    let (sender, hints) = bounded(MAX_WAITING_HINTS);
     let probe = Probe::start(|| ())?;
     let run = move || {
-        let mut buffer = vec![0; MAX_HINT];
+        let mut buffer = vec![0; MAX_HINT_BYTES];
         loop {
             let n_bytes = match socket.recv(&mut buffer) {
                 Ok(n_bytes) => n_bytes,
@@ -123,13 +123,13 @@ impl Cookie {
         // There may be one of an earlier process with our id, which was killed while it waited.
         fs_err::remove_file(&path).ok();
         let cookie = Cookie { socket: UnixDatagram::bind(&path)?, path };
-        // A watcher that gets no events finds the cookie by listing the folder. Any hint makes it
-        // do so at once.
+        // A watcher that gets no events finds the cookie by listing the folder. A hint without a
+        // session makes it do so at once.
         connect().and_then(|it| it.send(b"{}")).ok();
         Ok(cookie)
     }
 
-    /// Waits for the answer until `timeout`, or until a signal interrupts the wait. Returns whether
+    /// Waits for the answer for at most `timeout`, or until a signal interrupts the wait. Returns whether
     /// it came. An error means that there will be none, or that the watcher could not publish.
     pub fn wait(&self, timeout: Duration) -> io::Result<bool> {
         self.socket.set_read_timeout(Some(timeout))?;

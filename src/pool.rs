@@ -10,8 +10,8 @@
 //! follows them, and may hang over it, finds out where.
 //!
 //! **Invariants:** the pool does each job at most once. A hung job delays only jobs on its own file
-//! system. Of all threads at most `MAX_HUNG_ON_MOUNT` hang on one file system, and at most
-//! `MAX_HUNG` in all; besides these there are as many as the pool was started with.
+//! system. Once `MAX_HUNG_ON_MOUNT` jobs hang on one file system, its other jobs wait. The pool
+//! replaces at most `MAX_HUNG` hung threads, so the number of threads is bounded.
 
 mod mounts;
 pub mod probe;
@@ -27,10 +27,10 @@ use mounts::{Mounts, PathProgress};
 
 /// How long a job may take before it counts as hung. On a disk that works it takes microseconds.
 pub const HANG_AFTER: Duration = Duration::from_secs(2);
-/// Threads of one pool that may hang on one file system. More than one: a single slow file does
-/// not yet mean that the file system is gone.
+/// Hung threads of one pool on one file system, from which on no other thread touches it. It is more
+/// than one, since a single slow file does not mean that the file system is gone.
 const MAX_HUNG_ON_MOUNT: usize = 4;
-/// Threads of one pool that may hang.
+/// Hung threads of one pool that are replaced.
 const MAX_HUNG: usize = 16;
 
 /// Threads that take jobs from one queue. They end once the pool is dropped and the queue is

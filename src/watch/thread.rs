@@ -25,7 +25,7 @@ use super::{Changed, Entry, EntryKind, Found, Listing, Look, SILENT, Stamp};
 use crate::pool::probe::Probe;
 
 /// Changes that may wait before further ones count as lost.
-const MAX_QUEUED: usize = 4096;
+const MAX_WAITING_CHANGES: usize = 4096;
 /// How deep a deep listing goes. Folders below a session are nested less deeply.
 const MAX_DEPTH: usize = 6;
 
@@ -64,7 +64,7 @@ impl Watch {
         with_events: bool,
         listed: impl Fn(Listing) + Send + 'static,
     ) -> io::Result<(Watch, Changes)> {
-        let (changed, queue) = bounded(MAX_QUEUED);
+        let (changed, queue) = bounded(MAX_WAITING_CHANGES);
         let reporter = Reporter { changed, is_lost: Arc::default() };
         let changes = Changes { queue, is_lost: Arc::clone(&reporter.is_lost) };
         // Once a file system answers late, directories on it can be looked at after all.
