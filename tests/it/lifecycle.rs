@@ -9,9 +9,8 @@ use ccstatusd::store::schema::{ClientFacts, Snapshot};
 use ccstatusd::time::{HOUR_MS, Now, pause};
 use nix::sys::signal::Signal;
 
-use crate::sandbox::{
-    Sandbox, Transcript, Watcher, is_met_within, n_replies, repo_of, session, skip, text,
-};
+use crate::sandbox::{Sandbox, Watcher, is_met_within, n_replies, repo_of, session, skip, text};
+use crate::transcripts::Transcript;
 
 /// A sandbox with one session in one repository.
 fn sandbox() -> Sandbox {

@@ -1,7 +1,7 @@
 //! The integration tests: one binary, so that they link once.
 //!
 //! Each file is named for the part or the property that it tests, and its first line says what of
-//! it. `sandbox.rs` is the fixture that they share.
+//! it. `sandbox.rs` and `transcripts.rs` are the fixtures that they share.
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 
 mod contrib;
@@ -16,5 +16,6 @@ mod show;
 mod store;
 mod tidy;
 mod tools;
+mod transcripts;
 mod usage;
 mod watcher;

@@ -6,9 +6,8 @@ use ccstatusd::store::schema::{Block, BlockSource, Degraded, RootKey, Snapshot, 
 use ccstatusd::time::{HOUR_MS, Now};
 use nix::sys::signal::Signal;
 
-use crate::sandbox::{
-    COST_USD, Sandbox, Transcript, processes_with, repo_of, session, text, write_script,
-};
+use crate::sandbox::{Sandbox, processes_with, repo_of, session, text, write_script};
+use crate::transcripts::{COST_USD, Transcript};
 
 const CCUSAGE: &str = "[usage]\nsource = 'ccusage'\n";
 

@@ -7,7 +7,8 @@ use ccstatusd::store::schema::{ClientFacts, CostSource, Limit, Limits, Status, T
 use ccstatusd::time::{HOUR_MS, Now};
 use serde_json::json;
 
-use crate::sandbox::{COST_USD, Sandbox, TOKENS, Transcript, n_replies, repo_of, session, text};
+use crate::sandbox::{Sandbox, n_replies, repo_of, session, text};
+use crate::transcripts::{COST_USD, TOKENS, Transcript};
 
 // ---- Roots
 

@@ -12,7 +12,8 @@ use ccstatusd::time::pause;
 use nix::sys::signal::Signal;
 
 use super::{report, times};
-use crate::sandbox::{Sandbox, Transcript, env_path, fetch_lock, repo_of, zombies_of};
+use crate::sandbox::{Sandbox, env_path, fetch_lock, repo_of, zombies_of};
+use crate::transcripts::Transcript;
 
 /// What each repository's `git` does instead of its work.
 const HOSTILE: [(&str, &str); 13] = [

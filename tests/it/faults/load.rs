@@ -7,7 +7,8 @@ use ccstatusd::store::schema::Snapshot;
 use ccstatusd::time::{Now, pause};
 
 use super::times;
-use crate::sandbox::{Sandbox, Transcript, repo_of};
+use crate::sandbox::{Sandbox, repo_of};
+use crate::transcripts::Transcript;
 
 const N_SESSIONS: usize = 40;
 /// How long a change may take to be published, beyond the time of its own fetch.

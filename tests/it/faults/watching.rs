@@ -11,8 +11,9 @@ use nix::sys::signal::Signal;
 
 use super::{inject, report, times, unshared};
 use crate::sandbox::{
-    Sandbox, Transcript, Watcher, is_met_within, n_replies, repo_of, send_signal, session, skip,
+    Sandbox, Watcher, is_met_within, n_replies, repo_of, send_signal, session, skip,
 };
+use crate::transcripts::Transcript;
 
 /// A snapshot without the times at which its facts were found, and without the process that found
 /// them.
