@@ -10,7 +10,7 @@ use tracing::{debug, info, warn};
 use crate::cli::Environment;
 use crate::engine::{Engine, Role};
 use crate::error::{Error, Exit, Result};
-use crate::hints;
+use crate::ipc;
 use crate::oneshot::PATIENCE;
 use crate::state::event::Event;
 use crate::store::StateDir;
@@ -28,7 +28,7 @@ pub fn run(env: &Environment, mut print: impl FnMut(&SessionId, &str)) -> Result
             notify(&[NotifyState::Ready, NotifyState::Status("another ccstatusd is running")]);
         }
     })?;
-    hints::enter(dir.path())
+    ipc::enter(dir.path())
         .map_err(|it| Error::new("cannot work in the state directory").because(it))?;
     let signals = signals()?;
     let hints = {
@@ -36,8 +36,8 @@ pub fn run(env: &Environment, mut print: impl FnMut(&SessionId, &str)) -> Result
         // the next one finds our socket.
         let Some(_no_oneshot) = wait_for_oneshots(&dir, &signals) else { return Ok(()) };
         dir.sweep();
-        hints::sweep();
-        hints::listen().map_err(|it| Error::new("cannot listen on notify.sock").because(it))?
+        ipc::sweep();
+        ipc::listen().map_err(|it| Error::new("cannot listen on notify.sock").because(it))?
     };
     let mut engine = Engine::start(env, dir, Role::Watcher { lock, hints }, Now::read())?;
     info!(pid = std::process::id(), dir = %engine.dir().path().display(), "watching");

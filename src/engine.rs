@@ -21,7 +21,8 @@ use crate::error::{Error, Result};
 use crate::fetch::Workers;
 use crate::fetch::exec::{self, Runner};
 use crate::fetch::job::Job;
-use crate::hints;
+use crate::ipc;
+use crate::pool::probe::Probe;
 use crate::state::State;
 use crate::state::event::{Effect, Event};
 use crate::state::settings::{Mode, Settings};
@@ -29,8 +30,8 @@ use crate::store::lock::{FetchLock, WatchLock};
 use crate::store::schema::{self, ClientFacts, SessionId, Snapshot};
 use crate::store::{Publisher, SOCKET, SYNC, StateDir, checkpoint};
 use crate::time::Now;
-use crate::watch::probe::Probe;
-use crate::watch::{Changes, Found, Listing, Watch};
+use crate::watch::thread::{Changes, Watch};
+use crate::watch::{Found, Listing};
 use once_log::OnceLog;
 
 /// Who drives the engine, with the proof that nobody else does.
@@ -183,7 +184,7 @@ impl Engine {
                 Effect::Save => self.save(),
                 Effect::Configure => self.configure(),
                 Effect::Acknowledge(cookie) => {
-                    hints::acknowledge(&cookie, self.published == Some(Ok(())));
+                    ipc::acknowledge(&cookie, self.published == Some(Ok(())));
                 }
             }
         }
@@ -281,10 +282,10 @@ impl Engine {
     /// for dead, and published.
     fn stay_reachable(&mut self) {
         let Role::Watcher { hints, .. } = &mut self.role else { return };
-        if hints::is_reachable() {
+        if ipc::is_reachable() {
             return;
         }
-        match hints::listen() {
+        match ipc::listen() {
             Ok(listening) => {
                 warn!("notify.sock was gone; listening on a new one");
                 *hints = listening;
@@ -387,7 +388,8 @@ fn load_settings(env: &Environment) -> Result<Settings> {
 fn roots(env: &Environment, config: &Config) -> Result<Vec<PathBuf>> {
     let mut roots = env.claude_roots()?;
     roots.extend(config.roots.iter().filter_map(|root| env.expand(root)));
-    let mut probe = Probe::new(|| ());
+    let probe =
+        Probe::start(|| ()).map_err(|err| Error::new("cannot start a thread").because(err))?;
     let real = |root: PathBuf| match probe.answers(&root) {
         true => fs_err::canonicalize(&root).unwrap_or(root),
         false => root,

@@ -13,7 +13,7 @@ use tracing::warn;
 use crate::cli::Environment;
 use crate::engine::{Engine, Role};
 use crate::error::{Error, Result};
-use crate::hints::{self, Cookie};
+use crate::ipc::{self, Cookie};
 use crate::state::event::Event;
 use crate::store::StateDir;
 use crate::store::lock::FetchLock;
@@ -38,10 +38,10 @@ pub fn run(env: &Environment) -> Result<Snapshot> {
     let give_up_at = began.mono + PATIENCE;
     let mut wait = Wait { give_up_at, say_at: Some(began.mono + SILENCE) };
     let dir = StateDir::open(&env.checked_state_dir()?)?;
-    hints::enter(dir.path())
+    ipc::enter(dir.path())
         .map_err(|it| Error::new("cannot work in the state directory").because(it))?;
     loop {
-        if hints::is_watched() {
+        if ipc::is_watched() {
             if ask_watcher(&mut wait)? {
                 return read(&dir);
             }
@@ -52,7 +52,7 @@ pub fn run(env: &Environment) -> Result<Snapshot> {
         if let Some(lock) = FetchLock::try_acquire(&dir)? {
             // With the lock in hand: a watcher that started since listens by now, and a run that
             // we waited for has published.
-            if hints::is_watched() {
+            if ipc::is_watched() {
                 continue;
             }
             // Only of a run that we waited for is it known that it looked, and under this clock.
@@ -99,7 +99,7 @@ fn ask_watcher(wait: &mut Wait) -> Result<bool> {
         if cookie.wait(CHECK).map_err(|it| asking().because(it))? {
             return Ok(true);
         }
-        if !hints::is_watched() {
+        if !ipc::is_watched() {
             return Ok(false);
         }
         if wait.is_over("the watcher to answer") {
@@ -117,7 +117,7 @@ fn look_once(
     give_up_at: Instant,
 ) -> Result<Snapshot> {
     dir.sweep();
-    hints::sweep();
+    ipc::sweep();
     let role = Role::Once { lock: Arc::new(lock) };
     let mut engine = Engine::start(env, dir, role, Now::read())?;
     let mut event = Event::Deadline;

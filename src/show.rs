@@ -16,7 +16,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout};
 use crate::cli::Environment;
 use crate::display::{self, Source, Style, View, Watcher};
 use crate::fetch::claude;
-use crate::hints;
+use crate::ipc;
 use crate::store::schema::display::{Depth, Display};
 use crate::store::schema::{ClientFacts, SessionId, Task};
 use crate::store::{SNAPSHOT, Unusable, snapshot};
@@ -46,7 +46,7 @@ fn draw(stdin: impl AsFd + IsTerminal, env: &Environment, now: impl Fn() -> Now)
     let session =
         stated.or_else(|| env.text("CLAUDE_CODE_SESSION_ID").and_then(SessionId::checked));
 
-    let entered = env.state_dir().map_err(io::Error::other).and_then(|it| hints::enter(&it));
+    let entered = env.state_dir().map_err(io::Error::other).and_then(|it| ipc::enter(&it));
     let (snapshot, watcher) = match entered {
         Ok(()) => {
             let cwd = client.cwd.as_deref();
@@ -96,7 +96,7 @@ pub fn subagents(
     let draw = AssertUnwindSafe(|| {
         let document = if stdin.is_terminal() { Vec::new() } else { read_document(stdin, &now) };
         let (columns, tasks) = claude::client::parse_subagents(&document);
-        let dir = env.state_dir().ok().filter(|it| hints::enter(it).is_ok());
+        let dir = env.state_dir().ok().filter(|it| ipc::enter(it).is_ok());
         let snapshot = dir.and_then(|_| snapshot::read_part(Path::new(SNAPSHOT), None, None).ok());
         let display = snapshot.map(|it| it.display).unwrap_or_default();
         let Style { columns: terminal, depth } = style(env);
@@ -143,7 +143,7 @@ fn read_document(stdin: impl AsFd, now: impl Fn() -> Now) -> Vec<u8> {
 /// Tells the watcher that somebody looks at this session, and what the client said of it. Never
 /// waits; that nobody listens is how a display learns that the watcher is gone.
 fn hand_over(client: &ClientFacts, session: Option<&SessionId>) -> Watcher {
-    let sent = hints::connect().and_then(|socket| {
+    let sent = ipc::connect().and_then(|socket| {
         session.and_then(|it| hint(client, it)).map_or(Ok(()), |it| socket.send(&it).map(drop))
     });
     match sent.map_err(|it| it.kind()) {

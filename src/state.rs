@@ -294,7 +294,7 @@ impl State {
             Source::Process(path) => Job::Read(ReadJob::Process { path: path.clone() }),
             Source::Tree(cwd) => Job::Read(ReadJob::Tree { cwd: cwd.clone() }),
             Source::Repo(top) => {
-                let limits = exec::Limits { deadline: self.settings.git_timeout, ..git::LIMITS };
+                let limits = exec::RunLimits { deadline: self.settings.git_timeout, ..git::LIMITS };
                 Job::Run(RunJob::Repo { tree: self.repos.started(top, now)?, limits })
             }
             Source::Block(root) => {

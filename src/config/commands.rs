@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::reader::{Converted, Table, text, whole};
 use crate::cli::Environment;
-use crate::fetch::exec::{Invocation, Limits};
+use crate::fetch::exec::{Invocation, RunLimits};
 use crate::fetch::tool::{self, Tool};
 
 /// With so many, each at its longest timeout, `--oneshot` still answers.
@@ -61,7 +61,7 @@ impl CommandConfig {
     pub(super) fn tool(&self, env: &Environment) -> Option<Tool> {
         Some(Tool {
             what: invocation(&self.command, env)?,
-            limits: Limits { deadline: Duration::from_millis(self.timeout_ms), ..tool::LIMITS },
+            limits: RunLimits { deadline: Duration::from_millis(self.timeout_ms), ..tool::LIMITS },
             every: Duration::from_secs(self.every_s),
         })
     }

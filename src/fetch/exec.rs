@@ -1,11 +1,12 @@
-//! Runs one program and returns what it printed, within bounds that hold whatever it does.
+//! Runs one program and returns its output, within bounds of time and size that the program cannot
+//! break.
 //!
-//! The program runs under a [`guard`], which ends it and all its descendants at the
-//! deadline, or as soon as this process is gone. This side reads: never more than the limit, and
-//! never for longer than the guard lives. The program's standard input is empty, it has no
-//! terminal, no descriptor but the three, and of the environment only what [`PASSED_ON`] names.
+//! The program runs under a [`guard`], which ends it and all its descendants at the deadline, or
+//! as soon as this process is gone. This process reads the output: no more than the limit, and
+//! only while the guard lives. The program has an empty standard input, no terminal and no open
+//! descriptors but the standard three, and sees only the environment variables in [`PASSED_ON`].
 //!
-//! Does not decide what to run, when, or how often to try again.
+//! What to run, when, and whether to try again is decided elsewhere.
 //!
 //! **Invariant:** [`Runner::run`] returns within `deadline + grace` and a quarter of a second.
 
@@ -30,9 +31,9 @@ use crate::harmless::is_harmful;
 use crate::store::lock::FetchLock;
 use crate::time::Now;
 
-/// The variables that a program may see: who and where the user is, in which language, and where
-/// configuration stands. No tokens, no agent's sockets, no `NOTIFY_SOCKET`; and no `GIT_*`, since
-/// what points one shell at one repository must not point all our calls there.
+/// The environment variables that a program may see: who and where the user is, in which language,
+/// and where configuration files are. No tokens, no sockets of agents, no `NOTIFY_SOCKET`; and no
+/// `GIT_*`: a variable that points one shell at one repository must not point all our calls there.
 pub const PASSED_ON: [&str; 16] = [
     "HOME",
     "LANG",
@@ -52,20 +53,25 @@ pub const PASSED_ON: [&str; 16] = [
     "XDG_STATE_HOME",
 ];
 
-/// How much longer than `deadline + grace` we wait for a guard, which gives SIGKILL a little less.
+/// How much longer than `deadline + grace` the caller waits for the guard. The guard itself gives
+/// SIGKILL a little less time than this.
 const GUARD_TAKES: Duration = Duration::from_millis(250);
 
-/// How much of the standard error is kept for the user to read.
+/// Bytes of the guard's verdict. It is one short line.
+const MAX_VERDICT: usize = 64;
+
+/// Bytes of the standard error that are kept for the error message.
 const KEPT_STDERR: usize = 4096;
 
-/// The bounds of one fetch. No `Default`: each source states its own.
+/// The bounds of one run. No `Default`: each source states its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// When it is asked to end.
+pub struct RunLimits {
+    /// After this time the program gets SIGTERM.
     pub deadline: Duration,
-    /// How long it may take to end before it is made to.
+    /// After this time more it gets SIGKILL.
     pub grace: Duration,
-    /// Most bytes that it may print, and most that it may complain. One more ends it at once.
+    /// Most bytes that it may write to its standard output, and most to its standard error. One
+    /// more ends it at once.
     pub max_output: usize,
 }
 
@@ -74,61 +80,41 @@ pub struct Limits {
 pub struct Invocation {
     /// A path, or a name to look up in `PATH`.
     pub program: OsString,
-    /// Its arguments.
     pub args: Vec<OsString>,
-    /// Where to run it.
+    /// The working directory; `None` for the caller's own.
     pub dir: Option<PathBuf>,
-    /// Variables beside those of [`PASSED_ON`], or in their place.
+    /// Environment variables beside those of [`PASSED_ON`]. They win over variables of the same
+    /// name.
     pub env: Vec<(OsString, OsString)>,
 }
 
 /// Why there is no output.
 #[derive(Debug)]
-pub enum Failure {
-    /// There is no such program.
-    NotFound {
-        /// Which.
-        program: String,
-    },
-    /// It is there, or may be, and does not run.
-    NotStarted {
-        /// Which.
-        program: String,
-        /// Why.
-        source: io::Error,
-    },
-    /// It cannot run where it should.
-    NoDirectory {
-        /// Where.
-        dir: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// It did not finish in time.
-    TimedOut {
-        /// The time it had.
-        after: Duration,
-    },
-    /// It printed more than the limit, on either stream.
-    TooMuchOutput {
-        /// The limit, in bytes.
-        limit: usize,
-    },
-    /// It exited with a code other than 0.
+pub enum RunError {
+    /// There is no program of this name.
+    NotFound { program: String },
+    /// The program may exist, but could not be started.
+    NotStarted { program: String, source: io::Error },
+    /// The working directory could not be entered.
+    NoDirectory { dir: PathBuf, source: io::Error },
+    /// The program did not exit before its deadline.
+    TimedOut { after: Duration },
+    /// The program wrote more than the limit, in bytes, on either stream.
+    TooMuchOutput { limit: usize },
+    /// The program exited with a code other than 0.
     Exited {
-        /// The code.
         code: i32,
-        /// How its complaint starts: a few lines at most, joined, no control characters.
+        /// The first three lines of its standard error, joined, without control characters.
         stderr: String,
     },
-    /// A signal that was not ours ended it.
+    /// A signal that the guard did not send ended the program.
     Killed {
-        /// Its number; 0 where it has no name.
+        /// 0 for a signal without a name.
         signal: i32,
     },
-    /// It did not end even when killed. Its guard stays with it until it does.
+    /// The program did not end even when killed. Its guard waits on until it does.
     Stuck,
-    /// Its guard died, so nobody knows.
+    /// The guard died, so it is unknown how the program ended.
     Lost,
     /// This process could not do its part.
     Io(io::Error),
@@ -142,66 +128,66 @@ pub struct Runner {
 }
 
 impl Runner {
-    /// A runner whose guards are started from `guard`, see [`own_program`], and whose programs see
-    /// those of the `inherited` variables that [`PASSED_ON`] names.
+    /// `guard` is the path that guards are started from, see [`own_program`]. Programs see those of
+    /// the `inherited` variables that [`PASSED_ON`] names.
     pub fn new(
         guard: PathBuf,
         inherited: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Runner {
-        let is_passed_on = |name: &OsString| PASSED_ON.iter().any(|it| name == it);
+        let is_passed_on = |name: &OsString| PASSED_ON.iter().any(|passed_on| name == passed_on);
         let env = inherited.into_iter().filter(|(name, _)| is_passed_on(name)).collect();
         Runner { guard, env }
     }
 
-    /// Runs `what` to its end, or to its limits, and returns its standard output if it exited
-    /// with code 0.
+    /// Runs `what` until it ends or breaks its limits. Returns its standard output if it exited with
+    /// code 0.
     pub fn run(
         &self,
         _alone: &FetchLock,
         what: &Invocation,
-        limits: Limits,
-    ) -> Result<Vec<u8>, Failure> {
+        limits: RunLimits,
+    ) -> Result<Vec<u8>, RunError> {
         let give_up_at = Now::read().mono + limits.deadline + limits.grace + GUARD_TAKES;
-        let mut running = self.start(what, limits).map_err(Failure::Io)?;
+        let mut running = self.start(what, limits).map_err(RunError::Io)?;
         let hung_up = running.listen(limits.max_output, give_up_at);
-        let Running { guard, leash, stdout, stderr } = running;
+        let Running { guard, lifeline, stdout, stderr } = running;
         let guard_id = guard.id();
         reap(guard, hung_up);
         if !hung_up {
-            return Err(Failure::Stuck);
+            return Err(RunError::Stuck);
         }
-        let verdict = Verdict::parse(&leash.kept);
-        if verdict != Some(Verdict::Stuck) && (stdout.overflowed || stderr.overflowed) {
-            return Err(Failure::TooMuchOutput { limit: limits.max_output });
+        let verdict = Verdict::parse(&lifeline.kept);
+        if verdict != Some(Verdict::Stuck) && (stdout.has_overflowed || stderr.has_overflowed) {
+            return Err(RunError::TooMuchOutput { limit: limits.max_output });
         }
         let program = || what.program.to_string_lossy().into_owned();
         Err(match verdict {
             Some(Verdict::Exited(0)) => return Ok(stdout.kept),
-            Some(Verdict::Exited(code)) => Failure::Exited { code, stderr: excerpt(&stderr.kept) },
-            Some(Verdict::Killed(signal)) => Failure::Killed { signal },
+            Some(Verdict::Exited(code)) => RunError::Exited { code, stderr: excerpt(&stderr.kept) },
+            Some(Verdict::Killed(signal)) => RunError::Killed { signal },
             Some(Verdict::NotStarted(errno)) => match io::Error::from_raw_os_error(errno) {
-                it if it.kind() == io::ErrorKind::NotFound => {
-                    Failure::NotFound { program: program() }
+                source if source.kind() == io::ErrorKind::NotFound => {
+                    RunError::NotFound { program: program() }
                 }
-                source => Failure::NotStarted { program: program(), source },
+                source => RunError::NotStarted { program: program(), source },
             },
-            Some(Verdict::NoDirectory(errno)) => Failure::NoDirectory {
+            Some(Verdict::NoDirectory(errno)) => RunError::NoDirectory {
                 dir: what.dir.clone().unwrap_or_default(),
                 source: io::Error::from_raw_os_error(errno),
             },
-            Some(Verdict::TimedOut) => Failure::TimedOut { after: limits.deadline },
-            Some(Verdict::Stuck) => Failure::Stuck,
-            Some(Verdict::Stopped) => Failure::Lost,
+            Some(Verdict::TimedOut) => RunError::TimedOut { after: limits.deadline },
+            Some(Verdict::Stuck) => RunError::Stuck,
+            Some(Verdict::Stopped) => RunError::Lost,
             None => {
-                // Somebody killed the guard, and its program goes on without one.
+                // The guard was killed, and the program goes on without one.
                 guard::end_session(guard_id);
-                Failure::Lost
+                RunError::Lost
             }
         })
     }
 
     #[expect(clippy::disallowed_methods, reason = "the one place that starts guards")]
-    fn start(&self, what: &Invocation, limits: Limits) -> io::Result<Running> {
+    fn start(&self, what: &Invocation, limits: RunLimits) -> io::Result<Running> {
         let order = Order {
             deadline: limits.deadline,
             grace: limits.grace,
@@ -209,10 +195,10 @@ impl Runner {
             program: what.program.clone(),
             args: what.args.clone(),
         };
-        let (leash, guards_end) = UnixStream::pair()?;
+        let (lifeline, guards_end) = UnixStream::pair()?;
         let (stdout, to_stdout) = io::pipe()?;
         let (stderr, to_stderr) = io::pipe()?;
-        leash.set_nonblocking(true)?;
+        lifeline.set_nonblocking(true)?;
         for pipe in [&stdout, &stderr] {
             fcntl(pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         }
@@ -226,53 +212,55 @@ impl Runner {
             .spawn()?;
         Ok(Running {
             guard,
-            leash: Stream::new(leash, 64),
+            lifeline: Stream::new(lifeline, MAX_VERDICT),
             stdout: Stream::new(stdout, limits.max_output),
             stderr: Stream::new(stderr, KEPT_STDERR),
         })
     }
 }
 
-/// The path that starts this very program again, also after an upgrade has replaced its file.
+/// The path that starts this program again, in this very version even after an upgrade has
+/// replaced its file.
 pub fn own_program() -> io::Result<PathBuf> {
     if cfg!(target_os = "linux") { Ok("/proc/self/exe".into()) } else { std::env::current_exe() }
 }
 
-/// A guard, and what we hear from it.
+/// A running guard, and the streams that come from it.
 #[derive(Debug)]
 struct Running {
     guard: Child,
-    leash: Stream<UnixStream>,
+    lifeline: Stream<UnixStream>,
     stdout: Stream<PipeReader>,
     stderr: Stream<PipeReader>,
 }
 
-/// What came out of one descriptor.
+/// What was read from one descriptor.
 #[derive(Debug)]
 struct Stream<R> {
-    /// `None` once it has ended, or has said too much.
+    /// `None` once it has ended, or more than allowed was read.
     from: Option<R>,
-    keep: usize,
     kept: Vec<u8>,
+    /// Most bytes that are kept. The rest is counted.
+    max_kept: usize,
     n_read: usize,
-    overflowed: bool,
+    has_overflowed: bool,
 }
 
 impl Running {
-    /// Reads until the guard has hung up. `false`: it did not in time.
+    /// Reads until the guard closes the lifeline, which it does by exiting. Returns `false` if it has
+    /// not by `give_up_at`.
     ///
-    /// What ends this is never the end of the output: a survivor may hold a pipe open for ever.
+    /// The end of the output is not waited for: a surviving process may hold a pipe open for ever.
     fn listen(&mut self, max_output: usize, give_up_at: Instant) -> bool {
         loop {
-            // First, so that when the guard has hung up, all that there is to read is in the
-            // pipes already.
-            self.leash.take_in(64);
+            // Comes first: once the guard has hung up, the pipes hold all that there is to read.
+            self.lifeline.take_in(MAX_VERDICT);
             self.stdout.take_in(max_output);
             self.stderr.take_in(max_output);
-            let Some(leash) = &self.leash.from else { return true };
-            if self.stdout.overflowed || self.stderr.overflowed {
-                // The guard sees it and ends the program; its verdict still comes the other way.
-                leash.shutdown(Shutdown::Write).ok();
+            let Some(lifeline) = &self.lifeline.from else { return true };
+            if self.stdout.has_overflowed || self.stderr.has_overflowed {
+                // The guard notices and ends the program. Its verdict still comes the other way.
+                lifeline.shutdown(Shutdown::Write).ok();
             }
             let left = give_up_at.saturating_duration_since(Now::read().mono);
             if left.is_zero() {
@@ -283,37 +271,38 @@ impl Running {
     }
 
     fn wait(&self, at_most: Duration) {
-        let open = [self.leash.fd(), self.stdout.fd(), self.stderr.fd()];
+        let open = [self.lifeline.fd(), self.stdout.fd(), self.stderr.fd()];
         let mut fds: Vec<PollFd> =
             open.into_iter().flatten().map(|it| PollFd::new(it, PollFlags::POLLIN)).collect();
-        // Rounded up: the last millisecond is slept, not spun.
+        // Rounded up, so that less than a millisecond is slept through and not polled in a loop.
         let timeout = PollTimeout::try_from(at_most.as_millis() + 1).unwrap_or(PollTimeout::MAX);
-        // An interrupted wait is a short one; the caller looks at the clock.
+        // An interrupted wait ends early, which the caller sees from the clock.
         _ = poll(&mut fds, timeout);
     }
 }
 
 impl<R: Read + AsFd> Stream<R> {
-    fn new(from: R, keep: usize) -> Stream<R> {
-        Stream { from: Some(from), keep, kept: Vec::new(), n_read: 0, overflowed: false }
+    fn new(from: R, max_kept: usize) -> Stream<R> {
+        Stream { from: Some(from), kept: Vec::new(), max_kept, n_read: 0, has_overflowed: false }
     }
 
     fn fd(&self) -> Option<BorrowedFd<'_>> {
         self.from.as_ref().map(AsFd::as_fd)
     }
 
-    /// Takes in what is there now. Beyond `max` bytes in all, closes: who writes on gets SIGPIPE.
+    /// Reads what is there now. Closes the descriptor beyond `max` bytes in all: a program that
+    /// writes on gets SIGPIPE.
     fn take_in(&mut self, max: usize) {
         let mut buf = [0; 16 * 1024];
         while let Some(from) = &mut self.from {
             match from.read(&mut buf) {
                 Ok(0) => self.from = None,
                 Ok(n) => {
-                    let room = self.keep.saturating_sub(self.kept.len());
+                    let room = self.max_kept.saturating_sub(self.kept.len());
                     self.kept.extend_from_slice(&buf[..n.min(room)]);
                     self.n_read += n;
                     if self.n_read > max {
-                        self.overflowed = true;
+                        self.has_overflowed = true;
                         self.from = None;
                     }
                 }
@@ -325,65 +314,65 @@ impl<R: Read + AsFd> Stream<R> {
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for RunError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Failure::NotFound { program } => write!(f, "there is no program {program}"),
-            Failure::NotStarted { program, source } => {
+            RunError::NotFound { program } => write!(f, "there is no program {program}"),
+            RunError::NotStarted { program, source } => {
                 write!(f, "cannot start {program}: {source}")
             }
-            Failure::NoDirectory { dir, source } => {
+            RunError::NoDirectory { dir, source } => {
                 write!(f, "cannot enter {}: {source}", dir.display())
             }
-            Failure::TimedOut { after } => {
+            RunError::TimedOut { after } => {
                 write!(f, "timed out after {} s", after.as_secs_f64())
             }
-            Failure::TooMuchOutput { limit } => write!(f, "printed more than {limit} bytes"),
-            Failure::Exited { code, stderr } if stderr.is_empty() => {
+            RunError::TooMuchOutput { limit } => write!(f, "printed more than {limit} bytes"),
+            RunError::Exited { code, stderr } if stderr.is_empty() => {
                 write!(f, "failed with exit code {code}")
             }
-            Failure::Exited { code, stderr } => {
+            RunError::Exited { code, stderr } => {
                 write!(f, "failed with exit code {code}: {stderr}")
             }
-            Failure::Killed { signal: 0 } => write!(f, "was killed by a signal"),
-            Failure::Killed { signal } => write!(f, "was killed by signal {signal}"),
-            Failure::Stuck => write!(f, "is stuck: it does not end, not even killed"),
-            Failure::Lost => write!(f, "was lost: its guard died"),
-            Failure::Io(source) => write!(f, "cannot be run: {source}"),
+            RunError::Killed { signal: 0 } => write!(f, "was killed by a signal"),
+            RunError::Killed { signal } => write!(f, "was killed by signal {signal}"),
+            RunError::Stuck => write!(f, "is stuck: it does not end, not even killed"),
+            RunError::Lost => write!(f, "was lost: its guard died"),
+            RunError::Io(source) => write!(f, "cannot be run: {source}"),
         }
     }
 }
 
-impl std::error::Error for Failure {
+impl std::error::Error for RunError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Failure::NotStarted { source, .. }
-            | Failure::NoDirectory { source, .. }
-            | Failure::Io(source) => Some(source),
+            RunError::NotStarted { source, .. }
+            | RunError::NoDirectory { source, .. }
+            | RunError::Io(source) => Some(source),
             _ => None,
         }
     }
 }
 
-/// Reaps the guard, once.
+/// Reaps the guard, at once or in a thread.
 fn reap(mut guard: Child, hung_up: bool) {
     if hung_up {
-        // It hangs up by exiting, so this does not wait.
+        // It has exited, so this does not wait.
         guard.wait().ok();
         return;
     }
-    // It sleeps in the kernel, or its program has stopped it. Not killed, because it still does
-    // its work when it can go on, and nobody else would.
+    // It sleeps in the kernel, or its program has stopped it. It is not killed: once it can go on,
+    // it still ends its program, and no other process would.
     kill(Pid::from_raw(guard.id().cast_signed()), Signal::SIGCONT).ok();
     thread::Builder::new().spawn(move || guard.wait()).ok();
 }
 
-/// The first three lines that say something, as one line that is safe to show.
+/// The first three lines that are not blank, joined into one that is safe to show.
 fn excerpt(stderr: &[u8]) -> String {
     let text = String::from_utf8_lossy(stderr);
     let lines: Vec<&str> =
         text.lines().map(str::trim).filter(|it| !it.is_empty()).take(3).collect();
-    let clean = |it: char| if is_harmful(it) { ' ' } else { it };
+    let clean = |c: char| if is_harmful(c) { ' ' } else { c };
     lines.join("; ").chars().map(clean).take(300).collect()
 }
 
@@ -402,18 +391,18 @@ mod tests {
     }
 
     #[test]
-    fn failures_read_well() {
+    fn errors_are_worded_for_people() {
         let after = Duration::from_millis(2500);
-        assert_eq!(Failure::TimedOut { after }.to_string(), "timed out after 2.5 s");
+        assert_eq!(RunError::TimedOut { after }.to_string(), "timed out after 2.5 s");
         let after = Duration::from_secs(5);
-        assert_eq!(Failure::TimedOut { after }.to_string(), "timed out after 5 s");
+        assert_eq!(RunError::TimedOut { after }.to_string(), "timed out after 5 s");
         let stderr = "fatal: no".to_owned();
-        let failure = Failure::Exited { code: 128, stderr };
-        assert_eq!(failure.to_string(), "failed with exit code 128: fatal: no");
+        let error = RunError::Exited { code: 128, stderr };
+        assert_eq!(error.to_string(), "failed with exit code 128: fatal: no");
     }
 
     #[test]
-    fn only_harmless_variables_are_passed_on() {
+    fn only_the_listed_variables_are_passed_on() {
         let inherited =
             ["PATH", "NOTIFY_SOCKET", "GIT_DIR", "ANTHROPIC_API_KEY", "HOME", "PATHEXT"];
         let inherited = inherited.map(|it| (OsString::from(it), OsString::from("x")));

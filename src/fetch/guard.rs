@@ -1,20 +1,21 @@
-//! A small process around every program we start, so that no program outlives its fetch.
+//! The guard: a small process around every program we start, so that no program outlives its run.
 //!
-//! It is our own binary again, as `ccstatusd __guard …`, and it exists because a process that is
-//! killed with SIGKILL cleans nothing up: the watcher may die, and its guards still do their work.
-//! The guard's standard input is the *leash*, one end of a socket pair whose other end the watcher
-//! alone holds. When that closes, the watcher is gone or wants an end. On the way back the leash
-//! carries one line, the verdict. A signal to the guard means the same as a slack leash. The
-//! program's output does not pass through here: it writes to the guard's own standard output and
-//! error.
+//! It is our own binary again, as `ccstatusd __guard …`. The watcher cannot do a guard's work
+//! itself: it may be killed with SIGKILL, and would then clean nothing up.
 //!
-//! The program runs in a process group of its own, in a session without a terminal, so nothing it
-//! starts can ask anybody anything. The end is SIGTERM to the group, a grace, SIGKILL to the
-//! group, and SIGKILL to whatever was left to the guard as its child.
+//! The guard's standard input is the *lifeline*, one end of a socket pair. The watcher alone holds
+//! the other end, and when that closes, the watcher is gone or wants the program to end. A SIGHUP,
+//! SIGINT or SIGTERM to the guard means the same. In the other direction the lifeline carries one
+//! line, the verdict. The program's output does not pass through here: it writes to the guard's
+//! own standard output and error.
+//!
+//! The program runs in a process group of its own, in a session without a terminal, so it cannot
+//! ask the user anything. To end it, the guard sends SIGTERM to the group, waits for a grace
+//! period, and sends SIGKILL to the group and to each descendant that has become its own child.
 //!
 //! **Invariant:** when the guard exits, everything that it started is dead and reaped, or the
-//! verdict is `Stuck`. Elsewhere than on Linux this covers the process group only:
-//! there is no way to adopt what left it.
+//! verdict is `Stuck`. Only Linux lets the guard adopt processes that left the group; elsewhere
+//! this covers the group alone.
 
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
@@ -39,49 +40,49 @@ use super::process;
 use super::process::Stat;
 use crate::time::{Now, pause};
 
-/// The hidden subcommand under which `main` comes here.
+/// The hidden subcommand for which the program's `main` calls [`main`].
 pub const SUBCOMMAND: &str = "__guard";
 
-/// How long SIGKILL may take. Only a process that sleeps in the kernel, on a dead network disk
-/// say, needs longer, and then nobody knows how much.
+/// How long SIGKILL may take. Only a process that sleeps in the kernel needs longer, for example on
+/// a dead network disk, and then there is no limit.
 const KILL_TAKES: Duration = Duration::from_millis(200);
 
 /// Runs the guard with the arguments after [`SUBCOMMAND`].
 ///
-/// Nothing is printed, whatever happens: standard output and error belong to the program.
+/// It never prints anything: standard output and error belong to the program.
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     let started_at = Now::read().mono;
     close_inherited();
-    let leash = io::stdin().as_fd().try_clone_to_owned().map(UnixStream::from);
-    let (Some(order), Ok(mut leash)) = (Order::parse(args), leash) else {
+    let lifeline = io::stdin().as_fd().try_clone_to_owned().map(UnixStream::from);
+    let (Some(order), Ok(mut lifeline)) = (Order::parse(args), lifeline) else {
         return ExitCode::FAILURE;
     };
-    let verdict = match leash.try_clone() {
-        Ok(it) => order.carry_out(it, started_at),
+    let verdict = match lifeline.try_clone() {
+        Ok(clone) => order.carry_out(clone, started_at),
         Err(err) => Verdict::NotStarted(errno(&err)),
     };
-    // Nobody reads it when the watcher is gone.
-    leash.write_all(verdict.to_line().as_bytes()).ok();
+    // This fails where the watcher is gone.
+    lifeline.write_all(verdict.to_line().as_bytes()).ok();
     ExitCode::SUCCESS
 }
 
-/// What a guard is told to do.
+/// What a guard is to run, and within which bounds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Order {
     pub(super) deadline: Duration,
     pub(super) grace: Duration,
-    /// Where to run it. Entered here and not by the watcher, which must not hang on a dead disk.
+    /// The working directory. The guard enters it, since the watcher must not hang on a dead disk.
     pub(super) dir: Option<PathBuf>,
     pub(super) program: OsString,
     pub(super) args: Vec<OsString>,
 }
 
-/// How it ended.
+/// How the program ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// The program exited by itself, with this code.
     Exited(i32),
-    /// A signal that is not ours ended it; 0 is one that has no name.
+    /// A signal that the guard did not send ended it; 0 is a signal without a name.
     Killed(i32),
     /// It was not started, because of this error number.
     NotStarted(i32),
@@ -89,16 +90,18 @@ pub(super) enum Verdict {
     NoDirectory(i32),
     /// The deadline passed.
     TimedOut,
-    /// The leash went slack, or somebody sent the guard a signal.
+    /// The lifeline was closed, or the guard got a signal.
     Stopped,
-    /// Something survived SIGKILL.
+    /// Some process survived SIGKILL.
     Stuck,
 }
 
+/// What the guard waits for.
 #[derive(Debug)]
 enum Event {
     Exited(Verdict),
-    Unleashed,
+    /// The lifeline was closed, or a signal came.
+    StopRequested,
 }
 
 impl Order {
@@ -108,7 +111,7 @@ impl Order {
             SUBCOMMAND.into(),
             self.deadline.as_millis().to_string().into(),
             self.grace.as_millis().to_string().into(),
-            // An empty path is no directory's.
+            // An empty path stands for no directory.
             self.dir.clone().unwrap_or_default().into(),
             self.program.clone(),
         ];
@@ -117,7 +120,7 @@ impl Order {
     }
 
     fn parse(mut args: impl Iterator<Item = OsString>) -> Option<Order> {
-        let millis = |it: OsString| it.to_str()?.parse().ok().map(Duration::from_millis);
+        let millis = |arg: OsString| arg.to_str()?.parse().ok().map(Duration::from_millis);
         Some(Order {
             deadline: millis(args.next()?)?,
             grace: millis(args.next()?)?,
@@ -127,11 +130,12 @@ impl Order {
         })
     }
 
-    fn carry_out(&self, leash: UnixStream, started_at: Instant) -> Verdict {
+    fn carry_out(&self, lifeline: UnixStream, started_at: Instant) -> Verdict {
         isolate();
-        // Room for all that is ever sent: the program's exit, the leash, one signal.
-        let (tell, events) = crossbeam_channel::bounded(3);
-        let watched = watch_signals(tell.clone()).and_then(|()| watch_leash(leash, tell.clone()));
+        // Room for all events there can be: the program's exit, the lifeline's end, one signal.
+        let (sender, events) = crossbeam_channel::bounded(3);
+        let watched =
+            watch_signals(sender.clone()).and_then(|()| watch_lifeline(lifeline, sender.clone()));
         if let Err(err) = watched {
             return Verdict::NotStarted(errno(&err));
         }
@@ -141,11 +145,11 @@ impl Order {
             return Verdict::NoDirectory(errno(&err));
         }
         let leader = match self.start() {
-            Ok(it) => it,
+            Ok(leader) => leader,
             Err(err) => return Verdict::NotStarted(errno(&err)),
         };
         let give_up_at = started_at + self.deadline;
-        let verdict = match watch_leader(leader, tell) {
+        let verdict = match watch_leader(leader, sender) {
             Ok(()) => self.wait(leader, &events, give_up_at),
             Err(err) => Verdict::NotStarted(errno(&err)),
         };
@@ -162,20 +166,21 @@ impl Order {
         Ok(Pid::from_raw(child.id().cast_signed()))
     }
 
-    /// Waits for whichever comes first. If that is not the program's own exit, asks it to end.
+    /// Waits for the program's exit, a request to stop, or the deadline. Unless it is the exit, asks
+    /// the program to end, and gives it the grace period.
     fn wait(&self, leader: Pid, events: &Receiver<Event>, give_up_at: Instant) -> Verdict {
         let verdict = match events.recv_deadline(give_up_at) {
-            Ok(Event::Exited(it)) => return it,
-            Ok(Event::Unleashed) => Verdict::Stopped,
+            Ok(Event::Exited(verdict)) => return verdict,
+            Ok(Event::StopRequested) => Verdict::Stopped,
             Err(_) => Verdict::TimedOut,
         };
         for signal in [Signal::SIGTERM, Signal::SIGCONT] {
-            // A stopped process sees SIGTERM only when it goes on.
+            // A stopped process gets SIGTERM only when it is continued.
             killpg(leader, signal).ok();
         }
-        // A leash that goes slack now changes nothing: the end has begun.
+        // A request to stop changes nothing now. Any other event means that the program has exited.
         let grace_ends_at = Now::read().mono + self.grace;
-        while let Ok(Event::Unleashed) = events.recv_deadline(grace_ends_at) {}
+        while let Ok(Event::StopRequested) = events.recv_deadline(grace_ends_at) {}
         verdict
     }
 }
@@ -193,7 +198,7 @@ impl Verdict {
         }
     }
 
-    /// Reads what a guard said. `None`: it died before it had said all.
+    /// Reads a guard's line. `None` where the guard died before it had written all of it.
     pub(super) fn parse(line: &[u8]) -> Option<Verdict> {
         let (word, number) = str::from_utf8(line).ok()?.strip_suffix('\n')?.split_once(' ')?;
         let number = number.parse().ok()?;
@@ -210,53 +215,54 @@ impl Verdict {
     }
 }
 
-/// Closes what somebody far above us forgot to mark close-on-exec. Comes first: nothing of our
-/// own is open yet.
+/// Closes every descriptor but the standard three: those that an ancestor forgot to mark
+/// close-on-exec. Call this before the guard opens anything.
 fn close_inherited() {
     let Ok(entries) = fs_err::read_dir("/dev/fd") else { return };
     let open: Vec<i32> =
         entries.flatten().filter_map(|it| it.file_name().to_str()?.parse().ok()).collect();
     for fd in open.into_iter().filter(|it| *it > 2) {
-        // The listing's own descriptor is in the list, and closed by now.
+        // For the descriptor of the listing itself this fails: it is closed already.
         nix::unistd::close(fd).ok();
     }
 }
 
-/// Takes us out of the terminal's reach, and makes us the parent of every orphan below us.
+/// Starts a session without a terminal, and makes the guard adopt every orphan below it.
 fn isolate() {
-    // Fails only for a group leader, which a guard is not unless a person started it.
+    // Fails only for a group leader, which a guard is only when a user starts it in a shell.
     nix::unistd::setsid().ok();
     #[cfg(target_os = "linux")]
     {
-        // Since Linux 3.4. Without it we end the group, and no more than that.
+        // Since Linux 3.4. Without it only the process group is ended.
         nix::sys::prctl::set_child_subreaper(true).ok();
-        // The program may have stopped us when the watcher is killed, and then nobody else would
-        // make us go on, and see that the leash is slack.
+        // The program may stop its guard. If the watcher is then killed, this signal continues the
+        // guard, which finds the lifeline closed.
         nix::sys::prctl::set_pdeathsig(Signal::SIGCONT).ok();
     }
 }
 
-fn watch_leash(mut leash: UnixStream, tell: Sender<Event>) -> io::Result<()> {
-    let until_slack = move || {
-        // The watcher never writes, so whatever this returns is the end.
-        leash.read_exact(&mut [0]).ok();
-        tell.send(Event::Unleashed).ok();
+fn watch_lifeline(mut lifeline: UnixStream, sender: Sender<Event>) -> io::Result<()> {
+    let until_closed = move || {
+        // The watcher never writes, so this returns only once the lifeline is closed.
+        lifeline.read_exact(&mut [0]).ok();
+        sender.send(Event::StopRequested).ok();
     };
-    thread::Builder::new().spawn(until_slack).map(drop)
+    thread::Builder::new().spawn(until_closed).map(drop)
 }
 
-/// Whoever ends processes by name finds guards too, and must not leave their programs behind.
-fn watch_signals(tell: Sender<Event>) -> io::Result<()> {
+/// Takes signals as requests to stop: `pkill ccstatusd` finds guards too, and must not leave their
+/// programs behind.
+fn watch_signals(sender: Sender<Event>) -> io::Result<()> {
     let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM])?;
     let until_signal = move || {
         signals.forever().next();
-        // Later ones do nothing: the crate never gives a signal its default effect back.
-        tell.send(Event::Unleashed).ok();
+        // Later signals do nothing: signal-hook never restores a signal's default effect.
+        sender.send(Event::StopRequested).ok();
     };
     thread::Builder::new().spawn(until_signal).map(drop)
 }
 
-fn watch_leader(leader: Pid, tell: Sender<Event>) -> io::Result<()> {
+fn watch_leader(leader: Pid, sender: Sender<Event>) -> io::Result<()> {
     let until_exit = move || {
         let verdict = match wait_for_exit(leader) {
             Ok(WaitStatus::Exited(_, code)) => Verdict::Exited(code),
@@ -264,13 +270,13 @@ fn watch_leader(leader: Pid, tell: Sender<Event>) -> io::Result<()> {
             // A real-time signal, which nix does not name.
             _ => Verdict::Killed(0),
         };
-        tell.send(Event::Exited(verdict)).ok();
+        sender.send(Event::Exited(verdict)).ok();
     };
     thread::Builder::new().spawn(until_exit).map(drop)
 }
 
-/// Leaves the leader unreaped, so that its group's id cannot become somebody else's before
-/// [`end_everything`], which reaps them all, has signalled the group.
+/// Waits for the leader's exit and does not reap it: the kernel cannot give its id to another
+/// group before [`end_everything`] has signalled this one and reaped everything.
 #[cfg(target_os = "linux")]
 fn wait_for_exit(leader: Pid) -> nix::Result<WaitStatus> {
     use nix::sys::wait::{Id, waitid};
@@ -282,8 +288,8 @@ fn wait_for_exit(leader: Pid) -> nix::Result<WaitStatus> {
     }
 }
 
-/// Reaps, for want of `waitid`. The group's id is free for a moment before its members, if any,
-/// are signalled.
+/// Waits for the leader's exit and reaps it, since there is no `waitid`. For a moment, until the
+/// group is signalled, the kernel may give its id to another.
 #[cfg(not(target_os = "linux"))]
 fn wait_for_exit(leader: Pid) -> nix::Result<WaitStatus> {
     loop {
@@ -294,7 +300,8 @@ fn wait_for_exit(leader: Pid) -> nix::Result<WaitStatus> {
     }
 }
 
-/// Kills and reaps until nobody is left. `false`: somebody is. Who ended early leaves time to do so.
+/// Kills and reaps until no child is left. Returns `false` if one still is when the time is up:
+/// at `give_up_at`, or after [`KILL_TAKES`] if that is later.
 fn end_everything(leader: Pid, give_up_at: Instant) -> bool {
     let until = (Now::read().mono + KILL_TAKES).max(give_up_at);
     killpg(leader, Signal::SIGKILL).ok();
@@ -302,8 +309,8 @@ fn end_everything(leader: Pid, give_up_at: Instant) -> bool {
         match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
             Err(Errno::ECHILD) => return true,
             Ok(WaitStatus::StillAlive) => {
-                // Only now, so that the usual end costs no look at every process. Each round may
-                // find new ones: those whose parents the round before killed.
+                // Only now, since finding children takes a look at every process, which is rarely
+                // needed. Each round may find more: orphans of those that the last round killed.
                 for child in children() {
                     kill(child, Signal::SIGKILL).ok();
                 }
@@ -315,19 +322,19 @@ fn end_everything(leader: Pid, give_up_at: Instant) -> bool {
     false
 }
 
-/// Our children, the adopted ones too. Not their children: only of our own can we be sure that
-/// their ids still mean them, because nobody else reaps them.
+/// The guard's children, adopted ones included. Not their children in turn: only an id of our own
+/// child is sure to stay that child's, since no other process can reap it.
 fn children() -> Vec<Pid> {
     let me = nix::unistd::getpid();
-    processes(|it| it.parent == me.as_raw())
+    processes(|stat| stat.parent == me.as_raw())
 }
 
-/// Ends what is left of a guard that somebody killed: who is in its session, which it had made for
-/// its program. Who has left that is out of reach.
+/// Kills what a killed guard leaves behind: the processes in the session that it had made for its
+/// program. A process that has left the session is out of reach.
 pub(super) fn end_session(guard: u32) {
-    // Each round may find what the one before had started meanwhile.
+    // Each round may find processes that were started during the last one.
     for _ in 0..50 {
-        let left = processes(|it| it.session.cast_unsigned() == guard);
+        let left = processes(|stat| stat.session.cast_unsigned() == guard);
         if left.is_empty() {
             return;
         }
@@ -338,14 +345,14 @@ pub(super) fn end_session(guard: u32) {
     }
 }
 
-/// The processes of which `which` says yes. The dead that nobody has reaped are not among them.
+/// The living processes that `is_wanted` selects. Zombies are not among them.
 #[cfg(target_os = "linux")]
-fn processes(which: impl Fn(&Stat) -> bool) -> Vec<Pid> {
+fn processes(is_wanted: impl Fn(&Stat) -> bool) -> Vec<Pid> {
     let Ok(entries) = fs_err::read_dir("/proc") else { return Vec::new() };
     entries
         .flatten()
         .filter_map(|it| it.file_name().to_str()?.parse::<u32>().ok())
-        .filter(|pid| process::stat(*pid).is_some_and(|it| which(&it)))
+        .filter(|pid| process::stat(*pid).is_some_and(|stat| is_wanted(&stat)))
         .map(|pid| Pid::from_raw(pid.cast_signed()))
         .collect()
 }
@@ -388,14 +395,14 @@ mod tests {
     }
 
     #[test]
-    fn half_an_order_is_none() {
+    fn an_incomplete_order_is_refused() {
         for args in [&[][..], &["1"], &["1", "2"], &["1", "2", ""], &["x", "2", "", "true"]] {
             assert_eq!(Order::parse(args.iter().map(OsString::from)), None, "{args:?}");
         }
     }
 
     #[test]
-    fn a_verdict_survives_the_leash_whole_or_not_at_all() {
+    fn a_verdict_is_read_whole_or_not_at_all() {
         for verdict in [
             Verdict::Exited(0),
             Verdict::Exited(127),

@@ -10,7 +10,7 @@ use std::io;
 use std::path::PathBuf;
 
 use super::claude::transcript::TranscriptFacts;
-use super::exec::{self, Limits};
+use super::exec::{self, RunLimits};
 use super::git;
 use super::git::tree::WorkTree;
 use super::process::Process;
@@ -103,7 +103,7 @@ pub enum ReadJob {
 #[derive(Clone, Debug)]
 pub enum RunJob {
     /// Run `git status`.
-    Repo { tree: WorkTree, limits: Limits },
+    Repo { tree: WorkTree, limits: RunLimits },
     /// Run the tool that computes the active block of `root`.
     Block { root: PathBuf, tool: Tool },
     /// Run the user's command.
@@ -163,7 +163,7 @@ impl RunJob {
 
     /// The outcome of this job when it could not be done at all.
     pub fn failed(&self, err: io::Error) -> Outcome {
-        let failure = exec::Failure::Io(err);
+        let failure = exec::RunError::Io(err);
         match self {
             RunJob::Repo { tree, .. } => {
                 let failure = git::Failure::Failed(failure);

@@ -8,7 +8,6 @@
 
 pub mod ccusage;
 pub mod claude;
-pub mod crew;
 pub mod exec;
 pub mod git;
 pub mod guard;
@@ -25,9 +24,10 @@ use std::thread;
 
 use crossbeam_channel::{Sender, unbounded};
 
+use crate::pool::Pool;
 use crate::store::lock::FetchLock;
 use crate::time::Now;
-use crew::Crew;
+
 use exec::Runner;
 use git::tree::WorkTree;
 use job::{Outcome, ReadJob, RunJob};
@@ -42,8 +42,8 @@ pub const RUNNERS: usize = 2;
 
 /// The threads. They end when this is dropped and their jobs are done.
 pub struct Workers {
-    readers: Crew<ReadJob>,
-    finders: Crew<ReadJob>,
+    readers: Pool<ReadJob>,
+    finders: Pool<ReadJob>,
     runners: Sender<(RunJob, Arc<FetchLock>)>,
     /// Starts a thread for one call of a configured program.
     run_alone: Box<dyn Fn(RunJob, Arc<FetchLock>) + Send>,
@@ -63,8 +63,8 @@ impl Workers {
                 answer(outcome.unwrap_or_else(|err| job.failed(err)));
             }
         };
-        let readers = Crew::start("read", READERS, worker.clone())?;
-        let finders = Crew::start("find", FINDERS, worker)?;
+        let readers = Pool::start("read", READERS, worker.clone())?;
+        let finders = Pool::start("find", FINDERS, worker)?;
         let (answer, runner) = (fetched.clone(), runner.clone());
         let run_one = move |job: RunJob, alone: Arc<FetchLock>| {
             let outcome = catch(|| run(&job, &runner, &alone));
@@ -91,9 +91,9 @@ impl Workers {
     pub fn read(&self, job: ReadJob) {
         match &job {
             ReadJob::Transcript { path, .. } | ReadJob::Process { path } => {
-                self.readers.send(path.clone(), job);
+                self.readers.submit(path.clone(), job);
             }
-            ReadJob::Tree { cwd } => self.finders.send(cwd.clone(), job),
+            ReadJob::Tree { cwd } => self.finders.submit(cwd.clone(), job),
         }
     }
 

@@ -1,4 +1,4 @@
-//! Whether a process of Claude Code's still runs.
+//! Whether a process of Claude Code still runs.
 
 use std::io;
 use std::path::Path;
@@ -7,9 +7,10 @@ use super::claude::client::{self, SessionFile};
 use crate::store::read_bounded;
 use crate::time::SECOND_MS;
 
-/// These files are a few hundred bytes.
+/// Bytes of a process file that are read. It has a few hundred.
 const MAX_FILE: u64 = 64 << 10;
-/// A process starts before it writes its file; the clocks of the two agree to about this.
+/// How much later than its file's own time a process may seem to have started. It starts before it
+/// writes the file, but the two times come from clocks that differ by up to this.
 const SLACK_MS: i64 = 10 * SECOND_MS;
 
 /// A process of the client, as its file describes it.
@@ -31,43 +32,45 @@ pub fn look(path: &Path) -> io::Result<Process> {
     Ok(Process { file, lives })
 }
 
-/// Process ids are reused. The start time tells: it is the one in the file, or at least it lies
-/// before the file was written.
+/// Whether the process that the file names still runs. Since process ids are reused, its start time
+/// must be the one in the file, or at least lie before the file was written.
 fn lives(file: &SessionFile) -> bool {
     let Some(started) = started(file.pid) else { return false };
     let is_same = file.proc_start.as_deref() == Some(started.raw.as_str());
-    let is_older = match (started.at_ms, file.started_at_ms) {
+    let is_older_than_file = match (started.at_ms, file.started_at_ms) {
         (Some(process), Some(written)) => process <= written.saturating_add(SLACK_MS),
-        // Nothing to compare: the id is all there is.
+        // One of the times is unknown, so the id alone decides.
         _ => true,
     };
-    is_same || is_older
+    is_same || is_older_than_file
 }
 
 struct Started {
-    /// In the kernel's own unit, as the client writes it.
+    /// In clock ticks since boot, the notation in which the client writes it too; empty where the
+    /// system does not tell.
     raw: String,
     at_ms: Option<i64>,
 }
 
-/// What the kernel says of a process.
+/// The kernel's record of a process.
 pub(super) struct Stat {
-    /// Its parent.
+    /// Process id of the parent.
     pub(super) parent: i32,
-    /// Its session.
+    /// Process id of the session's leader.
     pub(super) session: i32,
-    /// When it started, in the kernel's own unit.
+    /// In clock ticks since boot.
     #[cfg(target_os = "linux")]
     started: Option<String>,
 }
 
-/// What the kernel says of a process that lives: one that is dead and not reaped does not.
+/// The record of a living process. `None` for a zombie, and where there is no such process.
 #[cfg(target_os = "linux")]
 pub(super) fn stat(pid: u32) -> Option<Stat> {
     parse_stat(&fs_err::read(format!("/proc/{pid}/stat")).ok()?)
 }
 
-/// The fields follow the name, which stands in parentheses and may itself hold any byte.
+/// Parses `/proc/<pid>/stat`. The fields follow the process's name, which stands in parentheses and
+/// may hold any byte, parentheses included.
 #[cfg(target_os = "linux")]
 fn parse_stat(stat: &[u8]) -> Option<Stat> {
     let after_name = stat.get(memchr::memrchr(b')', stat)? + 1..)?;
@@ -97,8 +100,8 @@ fn boot_ms() -> Option<i64> {
     Some(line.trim().parse::<i64>().ok()? * SECOND_MS)
 }
 
-/// Elsewhere only the id is looked at. That nothing may be sent to the process still means that it
-/// is there.
+/// Whether the id is in use; without `/proc` the start time is unknown. EPERM means that the id is
+/// in use, by a process of another user.
 #[cfg(not(target_os = "linux"))]
 fn started(pid: u32) -> Option<Started> {
     use nix::errno::Errno;
@@ -123,11 +126,11 @@ mod tests {
     }
 
     #[test]
-    fn this_process_lives_and_a_reused_id_does_not() {
+    fn this_process_lives_and_one_with_a_reused_id_does_not() {
         let me = std::process::id();
         let started = started(me).unwrap();
         let at_ms = started.at_ms.unwrap();
-        assert!(lives(&file(me, Some(&started.raw), 0)), "the start time is the file's");
+        assert!(lives(&file(me, Some(&started.raw), 0)), "the start time is the one in the file");
         assert!(lives(&file(me, Some("Mon Nov 23 12:00:00 2026"), at_ms)), "an unknown notation");
         assert!(!lives(&file(me, Some("1"), at_ms - 60_000)), "started after the file was written");
         assert!(!lives(&file(u32::MAX >> 1, None, at_ms)), "no such process");
@@ -135,7 +138,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_process_name_cannot_pretend_another_parent() {
+    fn a_process_name_cannot_fake_another_parent() {
         let parse = |stat: &[u8]| parse_stat(stat).map(|it| (it.parent, it.session));
         assert_eq!(parse(b"7 (sh) S 3 5 6 0"), Some((3, 6)));
         assert_eq!(parse(b"7 (x) R 1 \xff) S 3 5 6 0"), Some((3, 6)));
@@ -144,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn the_start_time_is_near_the_clock() {
+    fn the_start_time_is_close_to_the_clock() {
         let at_ms = started(std::process::id()).unwrap().at_ms.unwrap();
         let now_ms = crate::time::Now::read().wall_ms;
         assert!((now_ms - 600_000..now_ms + 2_000).contains(&at_ms), "{at_ms} at {now_ms}");

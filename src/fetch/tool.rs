@@ -9,14 +9,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::ccusage;
-use super::exec::{self, Invocation, Limits, Runner};
+use super::exec::{self, Invocation, RunLimits, Runner};
 use crate::harmless::is_harmful;
 use crate::store::lock::FetchLock;
 use crate::store::schema::{Block, Command};
 
 /// The bounds of one call. A tool that says what the active block is takes a second or two on a
 /// gigabyte of transcripts, and has been seen to take 24. Commands state their own deadline.
-pub const LIMITS: Limits = Limits {
+pub const LIMITS: RunLimits = RunLimits {
     deadline: Duration::from_secs(35),
     grace: Duration::from_millis(500),
     max_output: 1 << 20,
@@ -31,7 +31,7 @@ pub struct Tool {
     /// What to run.
     pub what: Invocation,
     /// Its bounds.
-    pub limits: Limits,
+    pub limits: RunLimits,
     /// Least time between two starts.
     pub every: Duration,
 }
@@ -42,14 +42,14 @@ pub enum Failure {
     /// What it printed is nothing that we know.
     Unreadable,
     /// The call did not work.
-    Failed(exec::Failure),
+    Failed(exec::RunError),
 }
 
 impl Failure {
     /// Why there is no newer block, and what the user can do about it.
     pub fn reason_of_block(&self) -> String {
         let hint = match self {
-            Failure::Failed(exec::Failure::NotFound { .. }) => {
+            Failure::Failed(exec::RunError::NotFound { .. }) => {
                 "; install it, put it in the watcher's PATH, or set source = \"transcripts\" \
                  in [usage]"
             }

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 
 use super::barriers::{Barriers, Passed};
 use super::text;
-use crate::fetch::crew;
 use crate::fetch::job::Source;
 use crate::fetch::{READERS, RUNNERS};
 use crate::plan::{Plan, Policy, Urgency};
+use crate::pool::HANG_AFTER;
 use crate::store::schema::Degraded;
 use crate::time::Now;
 use crate::watch::SILENT;
@@ -26,7 +26,7 @@ const READS: Policy = Policy {
     rest: 1,
     // Each reader finds the next file waiting when it is done with one.
     slots: 4 * READERS,
-    hangs: Some(crew::PATIENCE),
+    hangs: Some(HANG_AFTER),
     postpone: Duration::from_millis(50),
     first_retry: Duration::from_secs(1),
     last_retry: Duration::from_secs(300),

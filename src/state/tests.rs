@@ -222,7 +222,7 @@ impl Sim {
 
     fn git_failed(&mut self, top: &str) {
         let failure =
-            git::Failure::Failed(exec::Failure::TimedOut { after: Duration::from_secs(5) });
+            git::Failure::Failed(exec::RunError::TimedOut { after: Duration::from_secs(5) });
         self.fetched(Outcome::Repo(top.into(), Err(failure), Vec::new()));
     }
 

@@ -1,7 +1,7 @@
-//! Publishes a file whole or not at all: a temporary file in the same directory, then a rename.
+//! Writes a file atomically: to a temporary file in the same directory, which is then renamed.
 //!
-//! There is no fsync. What we publish is derived data, written anew by the next watcher, and a
-//! reader takes a file that it cannot parse for no data.
+//! There is no fsync: the files are derived data, which the next watcher writes anew, and readers
+//! treat a file that they cannot parse as missing.
 
 use std::ffi::OsStr;
 use std::io::{self, Write};
@@ -14,14 +14,14 @@ use nix::fcntl::OFlag;
 const PREFIX: &str = ".ccstatusd-";
 const SUFFIX: &str = ".tmp";
 
-/// Writes `bytes` to `dir/name` such that a reader sees the old file or the new one.
+/// Writes `bytes` to `dir/name`. At any time a reader sees either the old file or the new one.
 ///
-/// On any error the old file is still there, and our temporary one is gone.
+/// After an error the old file is unchanged and the temporary one is removed.
 pub fn write(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
     write_with(dir, name, |file| file.write_all(bytes))
 }
 
-/// The same for what is not to be in memory as a whole: `content` writes it.
+/// As [`write()`], for content that should not be in memory all at once: `content` writes it.
 pub fn write_with(
     dir: &Path,
     name: &str,
@@ -29,7 +29,7 @@ pub fn write_with(
 ) -> io::Result<()> {
     let temporary = dir.join(format!("{PREFIX}{name}.{}{SUFFIX}", std::process::id()));
     let res = create(&temporary)
-        .and_then(|mut it| content(&mut it))
+        .and_then(|mut file| content(&mut file))
         .and_then(|()| fs_err::rename(&temporary, dir.join(name)));
     if res.is_err() {
         fs_err::remove_file(&temporary).ok();
@@ -50,13 +50,13 @@ fn create(path: &Path) -> io::Result<fs_err::File> {
         if err.kind() != io::ErrorKind::AlreadyExists {
             return Err(err);
         }
-        // A process that had our id was killed while it wrote.
+        // Left over from an earlier process with our id, which was killed while it wrote.
         fs_err::remove_file(path)?;
         open()
     })
 }
 
-/// Whether a name is one of our temporary files.
+/// Whether a file of this name is a temporary file of some `ccstatusd` process.
 pub fn is_temporary(name: &OsStr) -> bool {
     let name = name.as_bytes();
     name.starts_with(PREFIX.as_bytes()) && name.ends_with(SUFFIX.as_bytes())
@@ -93,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn a_leftover_of_a_killed_process_with_our_id_is_no_obstacle() {
+    fn a_leftover_of_a_killed_process_with_our_id_is_replaced() {
         let dir = tempfile::tempdir().unwrap();
         let leftover = format!("{PREFIX}a.{}{SUFFIX}", std::process::id());
         fs_err::write(dir.path().join(&leftover), "torn").unwrap();

@@ -1,11 +1,12 @@
 //! The two kernel locks, as values.
 //!
-//! `flock` on files that are never deleted: the kernel frees a lock when its holder dies, so there
-//! is no stale lock, and nothing here ever judges whether some other process is dead. The process
-//! id inside is for people.
+//! They are `flock`s on files that this program never deletes. The kernel releases a lock when its
+//! holder dies, so no lock is stale, and nothing here has to judge whether a process is dead. The
+//! process id in each file is for people.
 //!
-//! **Invariant:** a lock is held on the file that its path names. Somebody may remove the file
-//! (`rm -rf` on the state directory): then [`WatchLock::is_current`] says so, and the holder goes.
+//! **Invariant:** a lock is held on the file that its path names. If the user removes that file
+//! (`rm -rf` on the state directory), [`WatchLock::is_current`] returns `false`, and the holder
+//! ends.
 
 use std::fs::TryLockError;
 use std::io::{self, Seek, Write};
@@ -25,18 +26,18 @@ pub struct WatchLock {
     file: fs_err::File,
 }
 
-/// Proof that this process alone may run external fetches and, without a watcher, publish.
-/// Dropping it lets the next one in.
+/// Proof that this process alone may run programs and, where there is no watcher, publish.
 ///
-/// The file is never deleted: unlinking would let two holders lock two different inodes.
+/// Its file is never deleted: otherwise two processes could each lock a file of that name.
 #[derive(Debug)]
 #[must_use = "the lock is released as soon as this value is dropped"]
 pub struct FetchLock {
     file: fs_err::File,
 }
 
-/// Between fork and exec a child of another thread holds our descriptors, too, and with them the
-/// lock. Unlocking frees it for all of them at once.
+/// Closing the file would not be enough: a child that another thread has just forked holds a copy
+/// of the descriptor until it calls exec, and with it the lock. Unlocking releases it for all
+/// copies.
 impl Drop for FetchLock {
     fn drop(&mut self) {
         self.file.unlock().ok();
@@ -44,7 +45,7 @@ impl Drop for FetchLock {
 }
 
 impl WatchLock {
-    /// Takes the lock, or says who holds it.
+    /// Takes the lock. The error names the process that holds it.
     pub fn acquire(dir: &StateDir) -> Result<WatchLock> {
         let path = dir.join("watch.lock");
         match acquire(&path)? {
@@ -55,35 +56,35 @@ impl WatchLock {
         }
     }
 
-    /// Whether the path still names the file that we hold. If not, another watcher may hold the
-    /// lock of the same name, and we must not publish any more.
+    /// Whether the path still names the locked file. If not, another watcher may hold the lock on a
+    /// new file, and this process must not publish any more.
     pub fn is_current(&self) -> bool {
         is_same_file(&self.file).unwrap_or(false)
     }
 }
 
 impl FetchLock {
-    /// Takes the lock if nobody holds it. `None`: somebody else fetches now.
+    /// Takes the lock; `None` where another process holds it.
     pub fn try_acquire(dir: &StateDir) -> Result<Option<FetchLock>> {
         Ok(acquire(&dir.join("fetch.lock"))?.map(|file| FetchLock { file }))
     }
 }
 
-/// The locked file, with our process id in it; `None` where somebody else holds it.
+/// Locks the file and writes our process id into it; `None` where another process holds the lock.
 fn acquire(path: &Path) -> Result<Option<fs_err::File>> {
     let doing = || Error::new(format!("cannot take the lock {}", path.display()));
     let hint = "it must be a regular file of yours that you can write; move it away";
-    // Between our open and our lock somebody may put another file in its place. Each round
-    // means that it happened once more.
+    // Between open and lock another file may be put in this one's place. Each further round means
+    // that this has happened once more.
     for _ in 0..16 {
-        let mut file = open(path).map_err(|it| doing().because(it).hint(hint))?;
+        let mut file = open(path).map_err(|err| doing().because(err).hint(hint))?;
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Ok(None),
-            Err(TryLockError::Error(it)) => return Err(doing().because(it)),
+            Err(TryLockError::Error(err)) => return Err(doing().because(err)),
         }
         if is_same_file(&file).unwrap_or(false) {
-            // For people only, so a full disk is no reason to fail.
+            // The id is for people only, so a full disk is no reason to fail.
             write_holder(&mut file).ok();
             return Ok(Some(file));
         }
@@ -92,7 +93,7 @@ fn acquire(path: &Path) -> Result<Option<fs_err::File>> {
 }
 
 fn open(path: &Path) -> io::Result<fs_err::File> {
-    // No O_TRUNC: a loser would wipe the holder's process id.
+    // No O_TRUNC: a process that does not get the lock must not erase the holder's id.
     let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
     let file = fs_err::OpenOptions::new()
         .read(true)
@@ -120,6 +121,7 @@ fn write_holder(file: &mut fs_err::File) -> io::Result<()> {
     writeln!(file, "{}", std::process::id())
 }
 
+/// The end of a message, which names the process that holds the lock; empty where it is unknown.
 fn holder(path: &Path) -> String {
     let text = read_bounded(path, 64).unwrap_or_default();
     let pid = str::from_utf8(&text).ok().and_then(|it| it.trim().parse::<u32>().ok());
@@ -149,7 +151,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_file_says_decides_nothing() {
+    fn the_content_of_the_file_decides_nothing() {
         let (_tmp, dir) = state_dir();
         for text in ["", "1\n", "999999999\n", "garbage \0 \x1b[31m"] {
             fs_err::write(dir.join("watch.lock"), text).unwrap();
@@ -160,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_holder_notices_that_its_file_was_removed_or_replaced() {
+    fn a_holder_notices_when_its_file_is_removed_or_replaced() {
         let (_tmp, dir) = state_dir();
         let lock = WatchLock::acquire(&dir).unwrap();
         assert!(lock.is_current());
@@ -171,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_regular_file_is_refused_and_kept() {
+    fn anything_but_a_regular_file_is_refused_and_kept() {
         let (_tmp, dir) = state_dir();
         let path = dir.join("fetch.lock");
         fs_err::create_dir(&path).unwrap();

@@ -1,16 +1,14 @@
-//! What is in `contrib/` is run by other people's programs, so it is checked by those programs
-//! where they are at hand. Where one is missing, the test says `SKIP: ` and why.
+//! The files in `contrib/`, checked by the programs that will run them. Where one of these is not
+//! installed, the test prints `SKIP: ` and why.
 #![expect(clippy::disallowed_methods, reason = "these tests are about starting programs")]
 
 use std::io::{BufRead, BufReader, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 
-use crate::sandbox::{skip, text};
+use crate::sandbox::{send_signal, skip, text, write_script};
 
 #[test]
 fn the_systemd_unit_is_valid() {
@@ -94,15 +92,14 @@ fn launchd_s_signals_reach_the_watcher() {
     );
     let mut shell = launchd_command(home.path()).stdout(Stdio::piped()).spawn().unwrap();
     let mut said = BufReader::new(shell.stdout.take().unwrap()).lines().map(Result::unwrap);
-    let pid = Pid::from_raw(shell.id().cast_signed());
 
     let log = home.path().join("Library/Logs/ccstatusd.log");
     assert_eq!(said.next(), Some(format!("starts --log-file {}", log.display())));
     for _ in 0..2 {
-        kill(pid, Signal::SIGHUP).unwrap();
+        send_signal(shell.id(), Signal::SIGHUP);
         assert_eq!(said.next().as_deref(), Some("reloads"));
     }
-    kill(pid, Signal::SIGTERM).unwrap();
+    send_signal(shell.id(), Signal::SIGTERM);
     assert_eq!(said.next().as_deref(), Some("ends"));
     assert_eq!(shell.wait().unwrap().code(), Some(0));
 }
@@ -170,8 +167,7 @@ fn home_with_watcher(script: &str) -> tempfile::TempDir {
     let bin = home.path().join(".cargo/bin");
     fs_err::create_dir_all(&bin).unwrap();
     let watcher = bin.join("ccstatusd");
-    fs_err::write(&watcher, format!("#!/bin/sh\n{script}\n")).unwrap();
-    fs_err::set_permissions(&watcher, PermissionsExt::from_mode(0o700)).unwrap();
+    write_script(&watcher, &format!("#!/bin/sh\n{script}\n"));
     home
 }
 

@@ -1,5 +1,5 @@
-//! What the user chose to see, from the file to the line: read again when it changes, and kept
-//! when the change makes no sense.
+//! The display's configuration, from the file to the line: it is read again when it changes, and
+//! an invalid change is ignored.
 
 use std::io::Write;
 use std::path::Path;
@@ -37,7 +37,7 @@ fn show(sandbox: &Sandbox, session: &str) -> String {
 #[test]
 fn a_changed_configuration_shows_and_a_broken_one_says_so() {
     let sandbox = Sandbox::with_root();
-    let config = sandbox.path(".config/ccstatusd/config.toml");
+    let config = sandbox.config_file();
     let mut session = sandbox.session("one", &sandbox.home);
     session.reply("done");
     let _watcher = sandbox.start_watcher();
@@ -76,7 +76,7 @@ fn a_changed_configuration_shows_and_a_broken_one_says_so() {
 #[test]
 fn a_configuration_behind_links_is_followed() {
     let sandbox = Sandbox::with_root();
-    let config = sandbox.path(".config/ccstatusd/config.toml");
+    let config = sandbox.config_file();
     let dotfiles = sandbox.path("dotfiles/ccstatusd.toml");
     let other = sandbox.path("elsewhere/other.toml");
     write(&dotfiles, "format = '{model} 1'");
@@ -100,7 +100,7 @@ fn a_configuration_behind_links_is_followed() {
 #[test]
 fn a_signal_reads_it_too_and_keeps_what_was_good() {
     let sandbox = Sandbox::with_root();
-    let config = sandbox.path(".config/ccstatusd/config.toml");
+    let config = sandbox.config_file();
     write(&config, "format = '{model}'");
     let watcher = sandbox.start_watcher();
     sandbox.wait_for("the format", |it| format_of(it) == Some("{model}"));
@@ -119,7 +119,7 @@ fn the_effective_configuration_is_printed_and_checked() {
     let run = |args: &[&str]| sandbox.ccstatusd().args(args).output().unwrap();
     let printed = run(&["config"]);
     assert!(printed.status.success(), "{}", text(&printed));
-    let config = sandbox.path(".config/ccstatusd/config.toml");
+    let config = sandbox.config_file();
     assert_eq!(run(&["config", "--check"]).status.code(), Some(0));
     // It can be saved as it is.
     write(&config, str::from_utf8(&printed.stdout).unwrap());

@@ -1,4 +1,5 @@
-//! Hostile children, and what is left of them: nothing. Looks into `/proc`, so it is for Linux.
+//! Running programs: hostile ones too end within their bounds, and no process of theirs survives.
+//! This looks into `/proc`, so it runs only on Linux.
 #![cfg(target_os = "linux")]
 
 use std::collections::BTreeSet;
@@ -9,41 +10,42 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::thread;
 use std::time::Duration;
 
-use ccstatusd::fetch::exec::{Failure, Invocation, Limits, Runner};
-use ccstatusd::store::StateDir;
+use ccstatusd::fetch::exec::{Invocation, RunError, RunLimits, Runner};
 use ccstatusd::store::lock::FetchLock;
 use ccstatusd::time::Now;
+
+use crate::sandbox::{CAP, fetch_lock, is_met_within, processes_with, zombies_of};
 
 const GUARD: &str = env!("CARGO_BIN_EXE_ccstatusd");
 const MARKER: &str = "CCSTATUSD_TEST_MARKER";
 
-/// What is promised beyond deadline and grace.
+/// How long a run may take beyond deadline and grace.
 const MARGIN: Duration = Duration::from_millis(300);
 
-/// For children that should be made to end.
-const SHORT: Limits = limits(300, 100);
-/// For children that should end by themselves: that they come near the deadline is a failure.
-const LONG: Limits = limits(10_000, 100);
+/// For programs that must be ended.
+const SHORT: RunLimits = limits(300, 100);
+/// For programs that end by themselves, long before this deadline.
+const LONG: RunLimits = limits(10_000, 100);
 
-const fn limits(deadline_ms: u64, grace_ms: u64) -> Limits {
-    Limits {
+const fn limits(deadline_ms: u64, grace_ms: u64) -> RunLimits {
+    RunLimits {
         deadline: Duration::from_millis(deadline_ms),
         grace: Duration::from_millis(grace_ms),
         max_output: 100_000,
     }
 }
 
-/// Runs the script and checks the outcome, the wall time, and that nothing is left.
+/// Runs the script, and checks the result, the time it took, and that no process and no descriptor
+/// is left.
 #[track_caller]
-fn check(script: &str, limits: Limits, expected: Result<&str, &str>) {
+fn check(script: &str, limits: RunLimits, expected: Result<&str, &str>) {
     check_program("sh", &["-c", script], limits, expected);
 }
 
 #[track_caller]
-fn check_program(program: &str, args: &[&str], limits: Limits, expected: Result<&str, &str>) {
+fn check_program(program: &str, args: &[&str], limits: RunLimits, expected: Result<&str, &str>) {
     let marker = new_marker();
     let what = Invocation {
         program: program.into(),
@@ -68,7 +70,7 @@ fn check_program(program: &str, args: &[&str], limits: Limits, expected: Result<
     let promised = limits.deadline + limits.grace + MARGIN;
     assert!(wall <= promised, "took {wall:?}, promised {promised:?}");
     assert_eq!(survivors, [] as [String; 0], "survivors");
-    // Other tests of this process have zombies and descriptors too, but not for long.
+    // Other tests in this process may have zombies and descriptors too, but only for a moment.
     eventually(
         || zombies.intersection(&self::zombies()).copied().collect::<Vec<_>>(),
         |it| it.is_empty(),
@@ -87,43 +89,43 @@ fn output_comes_back_whole() {
 }
 
 #[test]
-fn half_an_output_is_the_callers_to_judge() {
+fn an_incomplete_output_is_returned_as_it_is() {
     check(r#"printf '{"half":'"#, LONG, Ok(r#"{"half":"#));
 }
 
 #[test]
-fn who_says_nothing_is_timed_out() {
+fn a_program_without_output_times_out() {
     check("exec sleep 60", SHORT, Err("timed out after 0.3 s"));
 }
 
 #[test]
-fn who_ends_when_asked_to_is_still_timed_out() {
+fn a_program_that_ends_on_sigterm_has_timed_out_all_the_same() {
     check("trap 'echo bye; exit 0' TERM; while :; do sleep 0.01; done", SHORT, TIMED_OUT);
 }
 
 #[test]
-fn who_ignores_sigterm_is_killed() {
+fn a_program_that_ignores_sigterm_is_killed() {
     check("trap '' TERM; while :; do sleep 60; done", SHORT, TIMED_OUT);
 }
 
 #[test]
-fn who_closes_its_outputs_and_stays_is_timed_out() {
+fn a_program_that_closes_its_outputs_and_stays_times_out() {
     check("exec >&- 2>&-; sleep 60", SHORT, TIMED_OUT);
 }
 
 #[test]
-fn who_stops_itself_is_ended() {
+fn a_program_that_stops_itself_is_ended() {
     check("kill -STOP $$; sleep 60", SHORT, TIMED_OUT);
     check("trap '' TERM; kill -STOP $$; sleep 60", SHORT, TIMED_OUT);
 }
 
 #[test]
-fn who_is_stopped_still_gets_its_grace() {
+fn a_stopped_program_still_gets_its_grace() {
     let tmp = tempfile::tempdir().unwrap();
     let script = "trap 'echo bye > said; exit' TERM; kill -STOP $$; sleep 60";
     let what = Invocation { dir: Some(tmp.path().to_owned()), ..sh(script) };
     let res = runner().run(&lock(tmp.path()), &what, limits(300, 10_000));
-    assert!(matches!(res, Err(Failure::TimedOut { .. })), "{res:?}");
+    assert!(matches!(res, Err(RunError::TimedOut { .. })), "{res:?}");
     assert_eq!(fs_err::read_to_string(tmp.path().join("said")).unwrap(), "bye\n");
 }
 
@@ -147,16 +149,16 @@ fn fifty_daemons_do_not_survive() {
 }
 
 #[test]
-fn who_writes_for_ever_is_ended_at_once() {
+fn a_program_that_writes_for_ever_is_ended_at_once() {
     let started_at = Now::read().mono;
     check("yes", LONG, TOO_MUCH);
-    // It does not even notice that nobody reads.
+    // This one does not notice that its pipe is closed.
     check("trap '' TERM PIPE; while :; do echo yes; done 2>/dev/null", LONG, TOO_MUCH);
     assert!(Now::read().mono - started_at < LONG.deadline, "not before the deadline");
 }
 
 #[test]
-fn who_complains_for_ever_is_ended_at_once() {
+fn a_program_that_writes_errors_for_ever_is_ended_at_once() {
     check("yes >&2", LONG, TOO_MUCH);
 }
 
@@ -166,14 +168,14 @@ fn one_byte_too_many_is_too_much() {
 }
 
 #[test]
-fn a_signal_is_told_from_an_exit_code() {
+fn a_signal_is_distinguished_from_an_exit_code() {
     check("kill -KILL 0", LONG, Err("was killed by signal 9"));
     check("exit 137", LONG, Err("failed with exit code 137"));
     check("kill -40 $$", LONG, Err("was killed by a signal"));
 }
 
 #[test]
-fn an_exit_code_comes_with_the_complaint() {
+fn an_exit_code_comes_with_the_standard_error() {
     check(
         "echo out; echo 'fatal: no' >&2; exit 124",
         LONG,
@@ -182,7 +184,7 @@ fn an_exit_code_comes_with_the_complaint() {
 }
 
 #[test]
-fn what_cannot_be_started_says_why() {
+fn a_program_that_cannot_be_started_is_named_with_the_reason() {
     check_program("no-such-program", &[], LONG, Err("there is no program no-such-program"));
     let tmp = tempfile::tempdir().unwrap();
     let file = tmp.path().join("file");
@@ -199,13 +201,13 @@ fn a_missing_directory_is_not_a_missing_program() {
     let dir = tmp.path().join("gone");
     let what = Invocation { dir: Some(dir.clone()), ..sh("true") };
     match runner().run(&lock(tmp.path()), &what, LONG) {
-        Err(Failure::NoDirectory { dir: it, .. }) => assert_eq!(it, dir),
+        Err(RunError::NoDirectory { dir: named, .. }) => assert_eq!(named, dir),
         other => panic!("{other:?}"),
     }
 }
 
 #[test]
-fn a_program_runs_where_it_should() {
+fn a_program_runs_in_its_directory() {
     let tmp = tempfile::tempdir().unwrap();
     let dir = fs_err::canonicalize(tmp.path()).unwrap();
     let what = Invocation { dir: Some(dir.clone()), ..sh("pwd -P") };
@@ -237,9 +239,9 @@ fn a_program_sees_only_the_environment_it_needs() {
 fn a_program_has_no_input_no_terminal_and_no_descriptor_of_ours() {
     check("cat", LONG, Ok(""));
     check("readlink /proc/self/fd/0", LONG, Ok("/dev/null\n"));
-    // The fourth is the listing's own.
+    // The fourth is that of the listing itself.
     check("ls /proc/self/fd", LONG, Ok("0\n1\n2\n3\n"));
-    // A session of its own has no terminal until it opens one, and only its leader's counts.
+    // A new session has no terminal until its leader opens one.
     let ours = nix::unistd::getsid(None).unwrap();
     check(
         &format!("[ $(cut -d' ' -f6 /proc/self/stat) != {ours} ] && echo other"),
@@ -250,20 +252,20 @@ fn a_program_has_no_input_no_terminal_and_no_descriptor_of_ours() {
 
 #[test]
 #[expect(clippy::disallowed_methods, reason = "starts a guard as a careless parent would")]
-fn what_our_own_parent_left_open_is_closed() {
-    let (leash, guards_end) = UnixStream::pair().unwrap();
+fn descriptors_that_a_parent_left_open_are_closed() {
+    let (lifeline, guards_end) = UnixStream::pair().unwrap();
     let output = Command::new("sh")
         .args(["-c", r#"exec 7</dev/null; exec "$0" "$@""#, GUARD])
         .args(["__guard", "10000", "100", "", "ls", "/proc/self/fd"])
         .stdin(OwnedFd::from(guards_end))
         .output()
         .unwrap();
-    drop(leash);
+    drop(lifeline);
     assert_eq!(String::from_utf8(output.stdout).unwrap(), "0\n1\n2\n3\n");
 }
 
 #[test]
-fn who_stops_its_guard_gains_nothing() {
+fn a_program_that_stops_its_guard_is_ended_all_the_same() {
     let marker = new_marker();
     let tmp = tempfile::tempdir().unwrap();
     let env = vec![(MARKER.into(), marker.clone().into())];
@@ -272,7 +274,7 @@ fn who_stops_its_guard_gains_nothing() {
     let started_at = Now::read().mono;
     let res = runner().run(&lock(tmp.path()), &what, SHORT);
     let wall = Now::read().mono - started_at;
-    assert!(matches!(res, Err(Failure::Stuck)), "{res:?}");
+    assert!(matches!(res, Err(RunError::Stuck)), "{res:?}");
     assert!(wall <= SHORT.deadline + SHORT.grace + MARGIN, "took {wall:?}");
     eventually(|| marked(&marker), |it| it.is_empty());
     let zombies = zombies();
@@ -284,10 +286,10 @@ fn who_stops_its_guard_gains_nothing() {
 
 #[test]
 #[expect(clippy::disallowed_methods, reason = "starts a guard to send it a signal")]
-fn ending_a_guard_by_name_ends_its_program() {
+fn a_signal_to_a_guard_ends_its_program() {
     for signal in ["TERM", "INT", "HUP"] {
         let marker = new_marker();
-        let (leash, guards_end) = UnixStream::pair().unwrap();
+        let (lifeline, guards_end) = UnixStream::pair().unwrap();
         let mut guard = Command::new(GUARD)
             .args(["__guard", "60000", "100", "", "sh", "-c"])
             .arg("trap '' TERM; setsid sleep 60 & sleep 60")
@@ -301,7 +303,7 @@ fn ending_a_guard_by_name_ends_its_program() {
         }
         guard.wait().unwrap();
         assert_eq!(marked(&marker), [] as [String; 0], "{signal}");
-        drop(leash);
+        drop(lifeline);
     }
 }
 
@@ -367,8 +369,7 @@ fn runner() -> Runner {
 }
 
 fn lock(dir: &Path) -> FetchLock {
-    let dir = StateDir::open(&dir.join("state")).unwrap();
-    FetchLock::try_acquire(&dir).unwrap().expect("nobody else uses this directory")
+    fetch_lock(&dir.join("state"))
 }
 
 fn new_marker() -> String {
@@ -376,44 +377,21 @@ fn new_marker() -> String {
     format!("{}-{}.", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
-/// The command lines of the processes that have the marker in their environment.
+/// The processes that have the marker in their environment, as `PID: COMMAND LINE`.
 fn marked(marker: &str) -> Vec<String> {
-    let wanted = format!("{MARKER}={marker}");
-    processes()
-        .filter(|pid| {
-            let environ = fs_err::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-            environ.split(|it| *it == 0).any(|it| it == wanted.as_bytes())
-        })
-        .map(|pid| {
-            let line = fs_err::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            String::from_utf8_lossy(&line).replace('\0', " ")
-        })
-        .collect()
+    processes_with(&format!("{MARKER}={marker}"))
 }
 
-fn n_sleeping(command_lines: &[String]) -> usize {
-    command_lines.iter().filter(|it| it.starts_with("sleep ")).count()
+fn n_sleeping(processes: &[String]) -> usize {
+    processes.iter().filter(|it| it.contains(": sleep ")).count()
 }
 
-/// The children of this process that nobody has reaped yet.
+/// The children of this process that have exited and are not reaped yet.
 fn zombies() -> BTreeSet<u32> {
-    let me = std::process::id().to_string();
-    processes()
-        .filter(|pid| {
-            let stat = fs_err::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-            let after_name = stat.rsplit(')').next().unwrap_or_default();
-            let mut fields = after_name.split_ascii_whitespace();
-            fields.next() == Some("Z") && fields.next() == Some(&me)
-        })
-        .collect()
+    zombies_of(std::process::id())
 }
 
-fn processes() -> impl Iterator<Item = u32> {
-    let entries = fs_err::read_dir("/proc").unwrap();
-    entries.filter_map(|it| it.ok()?.file_name().to_str()?.parse().ok())
-}
-
-/// The pipes and sockets of this process, by their number in the kernel, which is not used again.
+/// The pipes and sockets of this process, by inode number, which the kernel does not use again.
 fn open_descriptors() -> BTreeSet<String> {
     let entries = fs_err::read_dir("/proc/self/fd").unwrap();
     let targets = entries.filter_map(|it| fs_err::read_link(it.ok()?.path()).ok());
@@ -423,22 +401,19 @@ fn open_descriptors() -> BTreeSet<String> {
         .collect()
 }
 
-/// Waits until `look` sees what it should, for at most ten seconds.
+/// Waits until `is_right` holds for what `look` returns.
 #[track_caller]
 fn eventually<T: std::fmt::Debug>(look: impl Fn() -> T, is_right: impl Fn(&T) -> bool) {
-    let give_up_at = Now::read().mono + Duration::from_secs(10);
-    loop {
-        let seen = look();
-        if is_right(&seen) {
-            return;
-        }
-        assert!(Now::read().mono < give_up_at, "after 10 s there is still {seen:?}");
-        thread::park_timeout(Duration::from_millis(5));
-    }
+    let mut seen = look();
+    let is_met = is_met_within(CAP, || {
+        seen = look();
+        is_right(&seen)
+    });
+    assert!(is_met, "after {CAP:?} there is still {seen:?}");
 }
 
-/// The kernel may kill the guard for its memory, and people kill what they do not know.
+/// The kernel may also kill the guard for want of memory, and users may kill it.
 #[test]
-fn who_kills_its_own_guard_does_not_survive_it() {
+fn a_program_that_kills_its_guard_is_ended() {
     check("kill -9 $PPID; exec sleep 60", LONG, Err("was lost: its guard died"));
 }

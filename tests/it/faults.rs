@@ -20,7 +20,7 @@ use nix::unistd::Pid;
 
 use crate::sandbox::{Sandbox, is_met_within, skip};
 
-/// How often something is tried: usually, and when it is to be known well.
+/// How often to try something: usually, or with `CCSTATUSD_FAULTS=full`.
 fn times(usual: usize, full: usize) -> usize {
     let is_full = std::env::vars_os().any(|(name, it)| name == "CCSTATUSD_FAULTS" && it == "full");
     if is_full { full } else { usual }
@@ -36,8 +36,8 @@ fn report(fault: &str, tried: usize, lost: usize, wrong: usize, hung: usize) {
 /// A tracer beside a running process. The faults that it injects end with it.
 struct Tracer(Child);
 
-/// Injects faults into what a running process and its threads do with the files at `paths`;
-/// `None`, and said, where that cannot be.
+/// Injects faults into system calls of a running process, those for the files at `paths`. Where
+/// that is impossible, returns `None` and prints why.
 fn inject(sandbox: &Sandbox, pid: u32, paths: &[&Path], faults: &[&str]) -> Option<Tracer> {
     let log = sandbox.path(&format!("strace-{pid}.log"));
     let mut command = sandbox.command("strace");
@@ -72,14 +72,14 @@ fn inject(sandbox: &Sandbox, pid: u32, paths: &[&Path], faults: &[&str]) -> Opti
 
 impl Drop for Tracer {
     fn drop(&mut self) {
-        // Asked to end, it detaches.
+        // On this signal strace detaches before it ends.
         kill(Pid::from_raw(self.0.id().cast_signed()), Signal::SIGINT).ok();
         self.0.wait().ok();
     }
 }
 
-/// A command in a user namespace of its own, where it may mount and limit what it likes. `None`,
-/// and said, where there are none.
+/// A command in a user namespace of its own, where it may mount file systems and set limits. Where
+/// that is impossible, returns `None` and prints why.
 fn unshared(sandbox: &Sandbox, flags: &str, script: &str) -> Option<Command> {
     let can = sandbox.command("unshare").args([flags, "true"]).output();
     if !can.is_ok_and(|it| it.status.success()) {

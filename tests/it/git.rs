@@ -1,21 +1,22 @@
-//! Facts about real repositories, what in them is watched, and that nothing is written there.
+//! Git: facts about real repositories, what is watched in them, and that nothing is written there.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use ccstatusd::fetch::exec::{Limits, Runner};
+use ccstatusd::fetch::exec::{RunLimits, Runner};
 use ccstatusd::fetch::git::tree::WorkTree;
 use ccstatusd::fetch::git::{self, Failure};
-use ccstatusd::store::StateDir;
 use ccstatusd::store::lock::FetchLock;
 use ccstatusd::store::schema::Repo;
 use tempfile::TempDir;
 
+use crate::sandbox::{env_path, fetch_lock, write_script};
+
 /// A private HOME with the repository `p`: one commit of one file `f`, pushed to `origin.git`.
-struct Sandbox {
+struct GitSandbox {
     home: TempDir,
     lock: FetchLock,
 }
@@ -26,12 +27,11 @@ const FORMATS: [&str; 2] = ["files", "reftable"];
 const DIVERGE: &str = "git checkout -qb topic && echo t > f && git commit -qam t && \
                        git checkout -q main && echo m > f && git commit -qam m";
 
-impl Sandbox {
-    fn new(ref_format: &str) -> Sandbox {
+impl GitSandbox {
+    fn new(ref_format: &str) -> GitSandbox {
         let home = tempfile::tempdir().unwrap();
-        let state = StateDir::open(&home.path().join("state")).unwrap();
-        let lock = FetchLock::try_acquire(&state).unwrap().expect("nobody else uses it");
-        let sandbox = Sandbox { home, lock };
+        let lock = fetch_lock(&home.path().join("state"));
+        let sandbox = GitSandbox { home, lock };
         let config = "[user]\nname = n\nemail = n@example.org\n\
                       [init]\ndefaultBranch = main\n\
                       [protocol \"file\"]\nallow = always\n\
@@ -75,16 +75,20 @@ impl Sandbox {
         self.try_status(name, git::LIMITS).unwrap()
     }
 
-    fn try_status(&self, name: &str, limits: Limits) -> Result<Repo, Failure> {
-        let path = std::env::vars_os().find(|(name, _)| name == "PATH").unwrap().1;
+    fn try_status(&self, name: &str, limits: RunLimits) -> Result<Repo, Failure> {
         // Where a test has put a `git` of its own.
         let mut bin_and_path = self.path("bin").into_os_string();
         bin_and_path.push(":");
-        bin_and_path.push(path);
+        bin_and_path.push(env_path());
         self.status_with_path(name, &bin_and_path, limits)
     }
 
-    fn status_with_path(&self, name: &str, path: &OsStr, limits: Limits) -> Result<Repo, Failure> {
+    fn status_with_path(
+        &self,
+        name: &str,
+        path: &OsStr,
+        limits: RunLimits,
+    ) -> Result<Repo, Failure> {
         let env = [("PATH", path), ("HOME", self.home.path().as_os_str())];
         let env = env.map(|(name, value)| (name.into(), value.into()));
         let runner = Runner::new(env!("CARGO_BIN_EXE_ccstatusd").into(), env);
@@ -96,15 +100,14 @@ impl Sandbox {
         fs_err::create_dir(self.path("bin")).unwrap();
         let file = self.path("bin/git");
         let head = "#!/bin/sh\nPATH=${PATH#*:}\ngit=$(command -v git)\n";
-        fs_err::write(&file, format!("{head}{script}\n")).unwrap();
-        fs_err::set_permissions(&file, std::fs::Permissions::from_mode(0o700)).unwrap();
+        write_script(&file, &format!("{head}{script}\n"));
     }
 }
 
 #[test]
 fn every_count_is_right() {
     for format in FORMATS {
-        let sandbox = Sandbox::new(format);
+        let sandbox = GitSandbox::new(format);
         let clean = sandbox.status("p");
         let commit = clean.commit.clone();
         assert_eq!(commit.as_ref().map(String::len), Some(40));
@@ -129,7 +132,7 @@ fn every_count_is_right() {
 
 #[test]
 fn the_users_configuration_changes_nothing() {
-    let sandbox = Sandbox::new("files");
+    let sandbox = GitSandbox::new("files");
     sandbox.sh("git commit -q --allow-empty -m two && echo u > u");
     let before = sandbox.status("p");
     for setting in [
@@ -148,7 +151,7 @@ fn the_users_configuration_changes_nothing() {
 
 #[test]
 fn a_repository_without_a_commit_has_a_branch() {
-    let sandbox = Sandbox::new("files");
+    let sandbox = GitSandbox::new("files");
     sandbox.sh("git init -q ../new");
     let repo = sandbox.status("new");
     assert_eq!((repo.branch.as_deref(), repo.commit), (Some("main"), None));
@@ -156,7 +159,7 @@ fn a_repository_without_a_commit_has_a_branch() {
 
 #[test]
 fn a_bare_repository_has_only_a_branch() {
-    let sandbox = Sandbox::new("reftable");
+    let sandbox = GitSandbox::new("reftable");
     let branch = Some("main".to_owned());
     assert_eq!(
         sandbox.status("origin.git"),
@@ -171,7 +174,7 @@ fn a_bare_repository_has_only_a_branch() {
 #[track_caller]
 fn check_operation(script: &str, operation: &str, branch: Option<&str>, formats: &[&str]) {
     for format in formats {
-        let sandbox = Sandbox::new(format);
+        let sandbox = GitSandbox::new(format);
         sandbox.sh(&format!("{DIVERGE} && {{ {script}; }}"));
         let repo = sandbox.status("p");
         let seen = (repo.operation.as_deref(), repo.branch.as_deref());
@@ -206,7 +209,7 @@ fn an_operation_that_waits_is_named_and_counted() {
 
 #[test]
 fn conflicts_are_counted() {
-    let sandbox = Sandbox::new("files");
+    let sandbox = GitSandbox::new("files");
     sandbox.sh(&format!("{DIVERGE} && ! git merge topic"));
     let repo = sandbox.status("p");
     assert_eq!((repo.conflicts, repo.staged, repo.unstaged), (1, 0, 0));
@@ -215,7 +218,7 @@ fn conflicts_are_counted() {
 #[test]
 fn a_linked_working_tree_has_a_name_and_its_own_branch() {
     for format in FORMATS {
-        let sandbox = Sandbox::new(format);
+        let sandbox = GitSandbox::new(format);
         sandbox.sh("git worktree add -q ../w -b side");
         let repo = sandbox.status("w");
         let seen = (repo.worktree.as_deref(), repo.branch.as_deref());
@@ -226,7 +229,7 @@ fn a_linked_working_tree_has_a_name_and_its_own_branch() {
 
 #[test]
 fn a_repository_of_somebody_else_is_not_clean_but_not_trusted() {
-    let sandbox = Sandbox::new("files");
+    let sandbox = GitSandbox::new("files");
     sandbox.wrap_git("GIT_TEST_ASSUME_DIFFERENT_OWNER=1 exec $git \"$@\"");
     for name in ["p", "origin.git"] {
         let failure = sandbox.try_status(name, git::LIMITS).unwrap_err();
@@ -241,7 +244,7 @@ fn a_repository_of_somebody_else_is_not_clean_but_not_trusted() {
 
 #[test]
 fn a_missing_git_is_said_to_be_missing() {
-    let sandbox = Sandbox::new("files");
+    let sandbox = GitSandbox::new("files");
     let res = sandbox.status_with_path("p", "/nowhere".as_ref(), git::LIMITS);
     assert_eq!(res.unwrap_err().to_string(), "not installed");
 }
@@ -254,9 +257,9 @@ fn a_git_that_fails_hangs_or_says_half_is_not_clean() {
         ("printf '# branch.oid 12'", "its status cannot be understood"),
         (":", "its status cannot be understood"),
     ] {
-        let sandbox = Sandbox::new("files");
+        let sandbox = GitSandbox::new("files");
         sandbox.wrap_git(script);
-        let limits = Limits { deadline: std::time::Duration::from_millis(300), ..git::LIMITS };
+        let limits = RunLimits { deadline: std::time::Duration::from_millis(300), ..git::LIMITS };
         let res = sandbox.try_status("p", limits);
         assert_eq!(res.unwrap_err().to_string(), expected);
     }
@@ -264,7 +267,7 @@ fn a_git_that_fails_hangs_or_says_half_is_not_clean() {
 
 #[test]
 fn a_repository_cannot_name_a_program_to_watch_its_files() {
-    let sandbox = Sandbox::new("files");
+    let sandbox = GitSandbox::new("files");
     sandbox.sh("git config core.fsmonitor 'touch ../ran; false'");
     sandbox.status("p");
     assert!(!sandbox.path("ran").exists());
@@ -289,7 +292,7 @@ fn snapshot(dir: &Path) -> BTreeMap<PathBuf, (u64, u64, i64, i64)> {
 #[test]
 fn looking_writes_nothing_into_the_repository() {
     for format in FORMATS {
-        let sandbox = Sandbox::new(format);
+        let sandbox = GitSandbox::new(format);
         // The index is as old as the first file, knows wrong times for the second, and would gain
         // from a cache: three reasons to write it.
         sandbox.sh("git config core.untrackedCache true && git config index.threads 2");
@@ -324,7 +327,7 @@ fn watched(tree: &WorkTree) -> BTreeMap<PathBuf, (u64, u64, i64, i64)> {
 #[track_caller]
 fn check_seen(name: &str, before: &str, operation: &str, is_seen: bool) {
     for format in FORMATS {
-        let sandbox = Sandbox::new(format);
+        let sandbox = GitSandbox::new(format);
         sandbox.sh(before);
         let tree = sandbox.tree(name);
         let old = watched(&tree);
@@ -388,7 +391,7 @@ fn what_changes_no_fact_is_not_seen() {
 }
 
 #[track_caller]
-fn check_found(sandbox: &Sandbox, cwd: &str, top: &str, git_dir: &str, common_dir: &str) {
+fn check_found(sandbox: &GitSandbox, cwd: &str, top: &str, git_dir: &str, common_dir: &str) {
     let tree = WorkTree {
         top: sandbox.path(top),
         git_dir: sandbox.path(git_dir),
@@ -401,7 +404,7 @@ fn check_found(sandbox: &Sandbox, cwd: &str, top: &str, git_dir: &str, common_di
 #[test]
 fn the_nearest_repository_is_found() {
     for format in FORMATS {
-        let sandbox = Sandbox::new(format);
+        let sandbox = GitSandbox::new(format);
         sandbox.sh("mkdir -p d/e && git worktree add -q ../w -b side && mkdir ../w/d");
         sandbox.sh("git submodule --quiet add ../origin.git sub && git init -q --separate-git-dir ../far ../near");
         sandbox.sh("ln -s p/d ../link");
@@ -434,7 +437,7 @@ fn a_git_that_is_none_is_passed_by_and_a_pointer_to_nowhere_ends_the_search() {
         ("echo 'gitdir: .' > d/.git", false),
         ("git init -q d && mkfifo d/.git/x && rm d/.git/HEAD && mkfifo d/.git/HEAD", true),
     ] {
-        let sandbox = Sandbox::new("files");
+        let sandbox = GitSandbox::new("files");
         sandbox.sh(&format!("mkdir d && {make}"));
         let found = WorkTree::discover(&sandbox.path("p/d")).map(|it| it.top);
         assert_eq!(found, is_passed_by.then(|| sandbox.path("p")), "{make}");
@@ -443,7 +446,7 @@ fn a_git_that_is_none_is_passed_by_and_a_pointer_to_nowhere_ends_the_search() {
 
 #[test]
 fn two_thousand_folders_of_branches_do_not_take_all_watches() {
-    let sandbox = Sandbox::new("files");
+    let sandbox = GitSandbox::new("files");
     sandbox.sh("cd .git/refs/heads && seq 2000 | xargs mkdir && mkdir -p 1/deep");
     let dirs = sandbox.tree("p").watch_dirs();
     assert_eq!(dirs.len(), 512);

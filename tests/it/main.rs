@@ -1,4 +1,7 @@
 //! The integration tests: one binary, so that they link once.
+//!
+//! Each file is named for the part or the property that it tests, and its first line says what of
+//! it. `sandbox.rs` and `transcripts.rs` are the fixtures that they share.
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 
 mod contrib;
@@ -6,12 +9,13 @@ mod display;
 mod exec;
 mod faults;
 mod git;
-mod life;
+mod lifecycle;
 mod oneshot;
 mod sandbox;
 mod show;
 mod store;
 mod tidy;
 mod tools;
+mod transcripts;
 mod usage;
 mod watcher;

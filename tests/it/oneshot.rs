@@ -6,36 +6,28 @@ use std::time::Duration;
 
 use ccstatusd::store::schema::Snapshot;
 use ccstatusd::time::Now;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 
-use crate::sandbox::{Sandbox, n_replies, processes_with, repo_of, session, text};
+use crate::sandbox::{Sandbox, n_replies, repo_of, send_signal, session, text};
 
-/// A sandbox with one session in one repository.
+/// A sandbox with one session, one reply in it, and its repository `p`.
 fn sandbox() -> Sandbox {
-    let sandbox = Sandbox::with_root();
-    let repo = sandbox.repo("p");
-    let mut transcript = sandbox.session("s1", &repo);
+    let (sandbox, mut transcript) = Sandbox::with_session();
     transcript.prompt("one");
     transcript.reply("two");
     sandbox
 }
 
 fn start_many(sandbox: &Sandbox, n: usize) -> Vec<Child> {
-    let start = |_| {
-        let mut command = sandbox.ccstatusd();
-        command.args(["--oneshot", "--json"]).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command.spawn().unwrap()
-    };
-    (0..n).map(start).collect()
+    (0..n).map(|_| sandbox.start_oneshot()).collect()
 }
 
-/// A `--oneshot` that waits for the watcher's answer: each call of git takes so many seconds.
+/// Starts a `--oneshot` run and waits until git runs for it, which takes so many seconds.
 fn start_beside_slow_git(sandbox: &Sandbox, seconds: &str) -> Child {
     sandbox.oneshot();
     sandbox.slow_git(seconds);
     let n_before = sandbox.n_git_calls();
-    let child = start_many(sandbox, 1).remove(0);
+    let child = sandbox.start_oneshot();
     sandbox.wait_until("a slow git", || sandbox.n_git_calls() > n_before);
     child
 }
@@ -75,7 +67,7 @@ fn a_failing_source_keeps_its_last_facts_and_the_exit_code_is_1() {
     let sandbox = sandbox();
     let before = sandbox.oneshot();
     sandbox.failing_git();
-    let output = sandbox.ccstatusd().args(["--oneshot", "--json"]).output().unwrap();
+    let output = sandbox.try_oneshot();
     assert_eq!(output.status.code(), Some(1), "{}", text(&output));
     let snapshot: Snapshot = serde_json::from_slice(&output.stdout).unwrap();
     let (old, new) = (repo_of(&before, "s1").unwrap(), repo_of(&snapshot, "s1"));
@@ -185,7 +177,7 @@ fn one_that_starts_while_a_slow_git_runs_waits_for_only_one_more_run() {
     let _watcher = sandbox.start_watcher();
     sandbox.oneshot();
     sandbox.slow_git("0.7");
-    let mut first = start_many(&sandbox, 1);
+    let first = sandbox.start_oneshot();
     let n_before = sandbox.n_git_calls();
     sandbox.wait_until("a slow git", || sandbox.n_git_calls() > n_before);
     fs_err::write(sandbox.path("p/new"), "").unwrap();
@@ -194,7 +186,7 @@ fn one_that_starts_while_a_slow_git_runs_waits_for_only_one_more_run() {
     let took = Now::read().mono - began;
     assert_eq!(repo_of(&snapshot, "s1").unwrap().untracked, 1);
     assert!(took.as_millis() < 4000, "two runs of 0.7 s took {took:?}");
-    finish(std::mem::take(&mut first));
+    finish(vec![first]);
 }
 
 #[test]
@@ -235,11 +227,10 @@ fn one_that_is_stopped_while_it_waits_goes_on_waiting() {
     let sandbox = sandbox();
     let _watcher = sandbox.start_watcher();
     let waiting = start_beside_slow_git(&sandbox, "2");
-    let pid = Pid::from_raw(waiting.id().cast_signed());
-    let status = format!("/proc/{pid}/status");
+    let status = format!("/proc/{}/status", waiting.id());
     for _ in 0..3 {
         for (signal, state) in [(Signal::SIGSTOP, "\tT ("), (Signal::SIGCONT, "\tS (")] {
-            kill(pid, signal).unwrap();
+            send_signal(waiting.id(), signal);
             sandbox.wait_until("it has the signal", || {
                 let status = fs_err::read_to_string(&status).unwrap();
                 status.contains(state) || status.contains("\tZ (")
@@ -254,15 +245,14 @@ fn one_that_is_stopped_while_it_waits_goes_on_waiting() {
 fn one_that_is_killed_while_it_fetches_does_not_block_the_next() {
     let sandbox = sandbox();
     sandbox.slow_git("30");
-    let mut doomed = start_many(&sandbox, 1);
+    let mut doomed = sandbox.start_oneshot();
     sandbox.wait_until("a slow git", || sandbox.n_git_calls() == 1);
-    doomed[0].kill().unwrap();
-    doomed[0].wait().unwrap();
+    doomed.kill().unwrap();
+    doomed.wait().unwrap();
     fs_err::remove_file(sandbox.path("slow")).unwrap();
     let snapshot = sandbox.oneshot();
     assert!(repo_of(&snapshot, "s1").is_some());
-    let marker = format!("HOME={}", sandbox.home.display());
-    sandbox.wait_until("nothing is left", || processes_with(&marker).is_empty());
+    sandbox.wait_until("nothing is left", || sandbox.processes().is_empty());
 }
 
 /// The snapshot that it published before it was killed was not complete.
@@ -293,7 +283,7 @@ fn one_whose_watcher_ends_while_it_waits_fetches_by_itself() {
         sandbox.slow_git("30");
         fs_err::write(sandbox.path("p/new"), "").unwrap();
         let n_before = sandbox.n_git_calls();
-        let waiting = start_many(&sandbox, 1);
+        let waiting = vec![sandbox.start_oneshot()];
         sandbox.wait_until("a slow git", || sandbox.n_git_calls() > n_before);
         fs_err::remove_file(sandbox.path("slow")).unwrap();
         watcher.signal(signal);

@@ -1,7 +1,10 @@
-//! A private HOME in which watchers, clients and repositories live, and nothing outside is touched.
+//! The fixture of integration tests: a private HOME with watchers, clients and repositories. Nothing
+//! outside of it is touched.
 #![expect(clippy::disallowed_methods, reason = "the user of the sandbox at work")]
 
 use std::cell::Cell;
+#[cfg(target_os = "linux")]
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::io::Write;
@@ -11,25 +14,28 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
-use ccstatusd::store::SOCKET;
+use ccstatusd::store::lock::FetchLock;
 use ccstatusd::store::schema::{self, ClientFacts, Repo, Session, SessionId, Snapshot};
+use ccstatusd::store::{SOCKET, StateDir};
 use ccstatusd::time::{Now, pause};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// How long anything may take on a busy machine.
+use crate::transcripts::Transcript;
+
+/// How long anything may take that takes moments, on a busy machine.
 pub(crate) const CAP: Duration = Duration::from_secs(10);
 
-/// See the module. The `git` that its watchers find logs every call and then runs the real one.
+/// A private HOME. Watchers in it find a stub of `git`, which logs every call and then runs the real
+/// one.
 #[derive(Debug)]
 pub(crate) struct Sandbox {
-    /// The home directory, as the kernel calls it.
+    /// The home directory. Its path contains no links.
     pub(crate) home: PathBuf,
     /// The state directory.
     pub(crate) state: PathBuf,
-    /// What the watcher's environment has beside the usual.
+    /// Environment variables of the watchers, beside those of all sandboxes.
     env: Vec<(OsString, OsString)>,
     n_watchers: Cell<u32>,
     _tmp: TempDir,
@@ -56,9 +62,7 @@ impl Sandbox {
             sandbox.home.display(),
             real_git().display(),
         );
-        fs_err::write(sandbox.path("bin/git"), script).unwrap();
-        let mode = std::fs::Permissions::from_mode(0o700);
-        fs_err::set_permissions(sandbox.path("bin/git"), mode).unwrap();
+        write_script(&sandbox.path("bin/git"), &script);
         fs_err::write(sandbox.path("git.log"), "").unwrap();
         sandbox
     }
@@ -70,6 +74,16 @@ impl Sandbox {
         sandbox
     }
 
+    /// With the default config root, the repository `p`, and the session `s1` in it. Nothing is
+    /// written to the session's transcript yet.
+    #[track_caller]
+    pub(crate) fn with_session() -> (Sandbox, Transcript) {
+        let sandbox = Sandbox::with_root();
+        let repo = sandbox.repo("p");
+        let transcript = sandbox.session("s1", &repo);
+        (sandbox, transcript)
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.home.join(name)
     }
@@ -79,11 +93,21 @@ impl Sandbox {
         self.path(".claude")
     }
 
+    pub(crate) fn config_file(&self) -> PathBuf {
+        self.path(".config/ccstatusd/config.toml")
+    }
+
+    #[track_caller]
+    pub(crate) fn configure(&self, config: &str) {
+        fs_err::create_dir_all(self.path(".config/ccstatusd")).unwrap();
+        fs_err::write(self.config_file(), config).unwrap();
+    }
+
     pub(crate) fn set_env(&mut self, name: &str, value: impl Into<OsString>) {
         self.env.push((name.into(), value.into()));
     }
 
-    /// A program with the sandbox's environment, and no other.
+    /// A program whose environment is that of the sandbox alone.
     pub(crate) fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut path = self.path("bin").into_os_string();
         path.push(":");
@@ -106,7 +130,7 @@ impl Sandbox {
 
     // ---- Watchers
 
-    /// Starts a watcher, and waits until it has published what there is.
+    /// Starts a watcher, and waits for its first snapshot.
     #[track_caller]
     pub(crate) fn start_watcher(&self) -> Watcher {
         let watcher = self.spawn_watcher(self.ccstatusd());
@@ -126,7 +150,7 @@ impl Sandbox {
         Watcher { child, log, has_ended: false }
     }
 
-    /// The snapshot as it is on disk. It must be whole.
+    /// The snapshot on disk; `None` where there is none. Panics if it cannot be parsed.
     #[track_caller]
     pub(crate) fn snapshot(&self) -> Option<Snapshot> {
         let bytes = fs_err::read(self.state.join("snapshot.json")).ok()?;
@@ -134,13 +158,13 @@ impl Sandbox {
         Some(parsed.unwrap_or_else(|it| panic!("{it}: {}", String::from_utf8_lossy(&bytes))))
     }
 
-    /// Waits until the snapshot is as wanted, and returns that.
+    /// Waits for a snapshot for which `is_met` holds, and returns it.
     #[track_caller]
     pub(crate) fn wait_for(&self, what: &str, is_met: impl FnMut(&Snapshot) -> bool) -> Snapshot {
         self.wait_longer_for(CAP, what, is_met)
     }
 
-    /// The same for what takes long by design.
+    /// As [`wait_for`](Sandbox::wait_for), for what takes long by design.
     #[track_caller]
     pub(crate) fn wait_longer_for(
         &self,
@@ -158,7 +182,7 @@ impl Sandbox {
         seen.unwrap()
     }
 
-    /// The same for what stands elsewhere. `seen` says what is there instead.
+    /// Waits for a condition that is not one of the snapshot.
     #[track_caller]
     pub(crate) fn wait_until(&self, what: &str, is_met: impl FnMut() -> bool) {
         if !is_met_within(CAP, is_met) {
@@ -166,19 +190,39 @@ impl Sandbox {
         }
     }
 
-    /// Brings everything up to date, and returns the snapshot that was printed.
+    /// Runs `--oneshot`, which must succeed, and returns the snapshot that it prints.
     #[track_caller]
     pub(crate) fn oneshot(&self) -> Snapshot {
-        let output = self.ccstatusd().args(["--oneshot", "--json"]).output().unwrap();
+        let output = self.try_oneshot();
         assert!(output.status.success(), "{}", text(&output));
         serde_json::from_slice(&output.stdout).unwrap_or_else(|it| panic!("{it}: {output:?}"))
     }
 
-    /// Tells the watcher what a display would.
+    /// Runs `--oneshot`, which may fail.
+    #[track_caller]
+    pub(crate) fn try_oneshot(&self) -> Output {
+        self.start_oneshot().wait_with_output().unwrap()
+    }
+
+    /// Starts a `--oneshot` run, and does not wait for it.
+    #[track_caller]
+    pub(crate) fn start_oneshot(&self) -> Child {
+        let mut command = self.ccstatusd();
+        command.args(["--oneshot", "--json"]).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().unwrap()
+    }
+
+    /// The processes of this sandbox, as `PID: COMMAND LINE`.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn processes(&self) -> Vec<String> {
+        processes_with(&format!("HOME={}", self.home.display()))
+    }
+
+    /// Sends the watcher a hint, as a display does.
     #[track_caller]
     pub(crate) fn hint(&self, facts: &ClientFacts) {
         let dir = fs_err::File::open(&self.state).unwrap();
-        // The state directory's own path may be too long for a socket's address.
+        // The path of the state directory may be too long for a socket address.
         let fd = std::os::fd::AsRawFd::as_raw_fd(&dir);
         let socket = UnixDatagram::unbound().unwrap();
         let bytes = serde_json::to_vec(facts).unwrap();
@@ -187,7 +231,7 @@ impl Sandbox {
 
     // ---- Claude Code
 
-    /// A session of this name below the default root, working in `cwd`. Nothing is written yet.
+    /// A session in the default root that works in `cwd`. Nothing is written yet.
     pub(crate) fn session(&self, id: &str, cwd: &Path) -> Transcript {
         Transcript::new(&self.root(), "-project", id, cwd)
     }
@@ -228,6 +272,15 @@ impl Sandbox {
         String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
     }
 
+    /// Makes the stub of `git` run these lines of shell first.
+    #[track_caller]
+    pub(crate) fn patch_git(&self, lines: &str) {
+        let stub = fs_err::read_to_string(self.path("bin/git")).unwrap();
+        let patched = stub.replacen("\nif [", &format!("\n{lines}if ["), 1);
+        assert_ne!(patched, stub);
+        fs_err::write(self.path("bin/git"), patched).unwrap();
+    }
+
     /// Makes every further `git` call of a watcher take this long.
     pub(crate) fn slow_git(&self, seconds: &str) {
         fs_err::write(self.path("slow"), seconds).unwrap();
@@ -238,7 +291,7 @@ impl Sandbox {
         fs_err::write(self.path("fail"), "").unwrap();
     }
 
-    /// What watchers called `git` for: `start PID PARENT ARGS…` and `end PID`.
+    /// The calls of `git` so far: lines `start PID PARENT ARGS…` and `end PID`.
     pub(crate) fn git_log(&self) -> Vec<String> {
         let log = fs_err::read_to_string(self.path("git.log")).unwrap();
         log.lines().map(str::to_owned).collect()
@@ -249,7 +302,7 @@ impl Sandbox {
     }
 }
 
-/// A running watcher. It ends with this value, and when the test fails, its log is shown.
+/// A running watcher. Dropping this ends it, and prints its log if the test has failed.
 #[derive(Debug)]
 pub(crate) struct Watcher {
     child: Child,
@@ -268,7 +321,7 @@ impl Watcher {
 
     pub(crate) fn signal(&self, signal: Signal) {
         assert!(!self.has_ended);
-        kill(Pid::from_raw(self.id().cast_signed()), signal).unwrap();
+        send_signal(self.id(), signal);
     }
 
     /// Waits until it has ended.
@@ -305,122 +358,7 @@ impl Drop for Watcher {
     }
 }
 
-/// What one reply used. Each has a token of every kind.
-pub(crate) const TOKENS: schema::Tokens =
-    schema::Tokens { input: 12, output: 42, cache_write: 1500, cache_read: 21_000 };
-/// What it cost, by the client's own account.
-pub(crate) const COST_USD: f64 = 0.02286;
-
-/// Writes a transcript as the client does.
-#[derive(Debug)]
-pub(crate) struct Transcript {
-    pub(crate) path: PathBuf,
-    pub(crate) id: String,
-    pub(crate) cwd: PathBuf,
-    /// Of a subagent.
-    agent: Option<String>,
-    n_lines: u32,
-}
-
-impl Transcript {
-    pub(crate) fn new(root: &Path, project: &str, id: &str, cwd: &Path) -> Transcript {
-        let path = root.join("projects").join(project).join(format!("{id}.jsonl"));
-        let (id, cwd) = (id.to_owned(), cwd.to_owned());
-        Transcript { path, id, cwd, agent: None, n_lines: 0 }
-    }
-
-    /// A subagent's, of this session.
-    pub(crate) fn agent(&self, name: &str) -> Transcript {
-        let folder = self.path.with_extension("").join("subagents");
-        Transcript {
-            path: folder.join(format!("agent-{name}.jsonl")),
-            id: self.id.clone(),
-            cwd: self.cwd.clone(),
-            agent: Some(name.to_owned()),
-            n_lines: 0,
-        }
-    }
-
-    pub(crate) fn session_id(&self) -> SessionId {
-        SessionId(self.id.clone())
-    }
-
-    /// Appends to the file, after making its folders if need be: nothing is between the two.
-    #[track_caller]
-    pub(crate) fn append(&self, text: &str) {
-        fs_err::create_dir_all(self.path.parent().unwrap()).unwrap();
-        let mut file =
-            fs_err::OpenOptions::new().create(true).append(true).open(&self.path).unwrap();
-        file.write_all(text.as_bytes()).unwrap();
-    }
-
-    #[track_caller]
-    pub(crate) fn prompt(&mut self, text: &str) {
-        let line = self.prompt_line(text);
-        self.append(&line);
-    }
-
-    #[track_caller]
-    pub(crate) fn reply(&mut self, text: &str) {
-        let line = self.reply_line(text);
-        self.append(&line);
-    }
-
-    pub(crate) fn prompt_line(&mut self, text: &str) -> String {
-        let message = json!({"role": "user", "content": text});
-        self.line("user", &message)
-    }
-
-    /// A reply that used [`TOKENS`] and cost [`COST_USD`].
-    pub(crate) fn reply_line(&mut self, text: &str) -> String {
-        let name = self.agent.as_deref().unwrap_or("main");
-        let message = json!({
-            "id": format!("msg_{}_{name}_{}", self.id, self.n_lines),
-            "type": "message", "role": "assistant", "model": "claude-opus-4-8",
-            "content": [{"type": "text", "text": text}], "stop_reason": "end_turn",
-            "usage": {
-                "input_tokens": 12, "cache_creation_input_tokens": 1500,
-                "cache_read_input_tokens": 21000, "output_tokens": 42,
-                "server_tool_use": {"web_search_requests": 0, "web_fetch_requests": 0},
-                "service_tier": "standard",
-                "cache_creation":
-                    {"ephemeral_1h_input_tokens": 500, "ephemeral_5m_input_tokens": 1000},
-                "inference_geo": "", "iterations": [], "speed": "standard"
-            }
-        });
-        self.line("assistant", &message)
-    }
-
-    fn line(&mut self, kind: &str, message: &Value) -> String {
-        self.line_at(kind, message, Now::read().wall_ms)
-    }
-
-    /// A prompt and a reply of long ago.
-    #[track_caller]
-    pub(crate) fn write_old(&mut self, at_ms: i64) {
-        let message = json!({"role": "user", "content": "old"});
-        let line = self.line_at("user", &message, at_ms);
-        self.append(&line);
-        let file = fs_err::OpenOptions::new().write(true).open(&self.path).unwrap();
-        let age = Duration::from_millis(u64::try_from(at_ms).unwrap());
-        file.file().set_modified(std::time::UNIX_EPOCH + age).unwrap();
-    }
-
-    fn line_at(&mut self, kind: &str, message: &Value, at_ms: i64) -> String {
-        self.n_lines += 1;
-        let n = self.n_lines;
-        let at = jiff::Timestamp::from_millisecond(at_ms).unwrap();
-        let line = json!({
-            "parentUuid": null, "isSidechain": self.agent.is_some(), "agentId": self.agent,
-            "message": message, "requestId": format!("req_{}_{n}", self.id), "type": kind,
-            "uuid": format!("{}-{n}", self.id), "timestamp": format!("{at:.3}"), "cwd": self.cwd,
-            "sessionId": self.id, "version": "2.1.197", "gitBranch": "main",
-        });
-        format!("{line}\n")
-    }
-}
-
-/// A session in a snapshot.
+/// The session with this id in a snapshot.
 #[track_caller]
 pub(crate) fn session<'a>(snapshot: &'a Snapshot, id: &str) -> &'a Session {
     let found = snapshot.sessions.get(&SessionId(id.to_owned()));
@@ -440,7 +378,8 @@ pub(crate) fn n_replies(snapshot: &Snapshot, root: &Path) -> u64 {
     usage.and_then(|it| it.block.as_ref()).map_or(0, |it| it.entries)
 }
 
-/// Processes that have this text in their environment. Zombies have none.
+/// The processes that have this text in their environment, as `PID: COMMAND LINE`. Zombies have no
+/// environment.
 #[cfg(target_os = "linux")]
 pub(crate) fn processes_with(text: &str) -> Vec<String> {
     let finder = memchr::memmem::Finder::new(text.as_bytes());
@@ -458,6 +397,38 @@ pub(crate) fn processes_with(text: &str) -> Vec<String> {
     found
 }
 
+/// The children of a process that it has not reaped.
+#[cfg(target_os = "linux")]
+pub(crate) fn zombies_of(parent: u32) -> BTreeSet<u32> {
+    let entries = fs_err::read_dir("/proc").unwrap().flatten();
+    let pids = entries.filter_map(|it| it.file_name().to_str()?.parse::<u32>().ok());
+    let is_zombie = |pid: &u32| {
+        let stat = fs_err::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        let after_name = stat.rsplit(')').next().unwrap_or_default();
+        after_name.trim_start().starts_with(&format!("Z {parent} "))
+    };
+    pids.filter(is_zombie).collect()
+}
+
+#[track_caller]
+pub(crate) fn send_signal(pid: u32, signal: Signal) {
+    kill(Pid::from_raw(pid.cast_signed()), signal).unwrap();
+}
+
+/// Writes an executable file.
+#[track_caller]
+pub(crate) fn write_script(path: &Path, text: &str) {
+    fs_err::write(path, text).unwrap();
+    fs_err::set_permissions(path, PermissionsExt::from_mode(0o700)).unwrap();
+}
+
+/// The fetch lock of a state directory that no other process uses.
+#[track_caller]
+pub(crate) fn fetch_lock(state: &Path) -> FetchLock {
+    let dir = StateDir::open(state).unwrap();
+    FetchLock::try_acquire(&dir).unwrap().expect("no other process uses the directory")
+}
+
 pub(crate) fn is_met_within(cap: Duration, mut is_met: impl FnMut() -> bool) -> bool {
     let give_up_at = Now::read().mono + cap;
     loop {
@@ -471,12 +442,13 @@ pub(crate) fn is_met_within(cap: Duration, mut is_met: impl FnMut() -> bool) -> 
     }
 }
 
+/// Standard output and standard error.
 pub(crate) fn text(output: &Output) -> String {
     [&output.stdout, &output.stderr].map(|it| String::from_utf8_lossy(it)).concat()
 }
 
-/// Says that something is not tested here. A test runner hides what passing tests print, so
-/// `.ci/run` names a file where it is kept too.
+/// Prints that something is not tested on this machine. Since the test runner hides what passing
+/// tests print, the line is also written to the file that `.ci/run` names.
 #[expect(clippy::print_stderr, reason = "a test that is skipped must say so")]
 pub(crate) fn skip(reason: &str) {
     eprintln!("SKIP: {reason}");
@@ -486,7 +458,7 @@ pub(crate) fn skip(reason: &str) {
     }
 }
 
-fn env_path() -> OsString {
+pub(crate) fn env_path() -> OsString {
     std::env::var_os("PATH").unwrap()
 }
 

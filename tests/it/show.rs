@@ -1,5 +1,5 @@
-//! The real `show`, and the `cat` display, as a client runs them: whatever they are given, they
-//! print one line, exit 0, and leave nothing behind.
+//! `show`, and the display that is only `cat`, as a client runs them: whatever their input, they
+//! print one line, exit with code 0, and leave nothing behind.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -19,18 +19,18 @@ const DOCUMENT: &str = r#"{"session_id":"one","cwd":"/w/p","model":{"id":"m","di
 const FROM_DOCUMENT: &str = "/w/p · M · ctx  3% · $0.50";
 
 /// A state directory, and the environment of a client that uses it.
-struct Sandbox {
+struct ClientSandbox {
     home: tempfile::TempDir,
     dir: PathBuf,
     env: BTreeMap<&'static str, String>,
 }
 
-impl Sandbox {
-    fn new() -> Sandbox {
-        Sandbox::at("state")
+impl ClientSandbox {
+    fn new() -> ClientSandbox {
+        ClientSandbox::at("state")
     }
 
-    fn at(dir: &str) -> Sandbox {
+    fn at(dir: &str) -> ClientSandbox {
         let home = tempfile::tempdir().unwrap();
         let dir = home.path().join(dir);
         fs_err::create_dir_all(dir.join("lines")).unwrap();
@@ -40,7 +40,7 @@ impl Sandbox {
             ("PATH", "/usr/bin:/bin".to_owned()),
             ("NO_COLOR", "1".to_owned()),
         ];
-        Sandbox { home, dir, env: vars.into() }
+        ClientSandbox { home, dir, env: vars.into() }
     }
 
     fn set(&mut self, name: &'static str, value: &str) {
@@ -143,7 +143,7 @@ fn listing(dir: &Path) -> Vec<(PathBuf, std::time::SystemTime)> {
 
 #[test]
 fn any_input_gives_a_line() {
-    let sandbox = Sandbox::new();
+    let sandbox = ClientSandbox::new();
     let no_data = "no data yet: start ccstatusd";
     let nulls = r#"{"session_id":null,"cwd":null,"model":null,"context_window":null,"cost":null}"#;
     for input in ["", " ", "null", "[]", "garbage", "{", nulls, "\0\0\0", r#"{"cwd":7}"#] {
@@ -157,7 +157,7 @@ fn any_input_gives_a_line() {
 
 #[test]
 fn an_input_that_stays_open_is_not_waited_for() {
-    let sandbox = Sandbox::new();
+    let sandbox = ClientSandbox::new();
     let mut child = sandbox.start();
     let stdin = child.stdin.as_mut().unwrap();
     for piece in DOCUMENT.as_bytes().chunks(50) {
@@ -169,7 +169,7 @@ fn an_input_that_stays_open_is_not_waited_for() {
 
 #[test]
 fn a_closed_input_and_a_closed_output_are_no_errors() {
-    let sandbox = Sandbox::new();
+    let sandbox = ClientSandbox::new();
     let show = format!("exec {} show", env!("CARGO_BIN_EXE_ccstatusd"));
     let closed = sandbox.command("sh").args(["-c", &format!("{show} <&-")]).spawn().unwrap();
     assert_eq!(text(finish(closed)), "no data yet: start ccstatusd");
@@ -182,7 +182,7 @@ fn a_closed_input_and_a_closed_output_are_no_errors() {
 
 #[test]
 fn the_environment_names_the_session_where_the_input_does_not() {
-    let mut sandbox = Sandbox::new();
+    let mut sandbox = ClientSandbox::new();
     sandbox.publish(&serde_json::to_vec(&snapshot()).unwrap());
     sandbox.check("", "data 0s old, no watcher");
     sandbox.set("CLAUDE_CODE_SESSION_ID", "one");
@@ -200,7 +200,7 @@ fn colours_are_those_that_the_terminal_has_and_the_user_wants() {
     snapshot.display.theme.palette = Some("dark".to_owned());
     let json = serde_json::to_vec(&snapshot).unwrap();
     let check = |vars: &[(&'static str, &str)], expected: &str| {
-        let mut sandbox = Sandbox::new();
+        let mut sandbox = ClientSandbox::new();
         sandbox.publish(&json);
         sandbox.env.remove("NO_COLOR");
         for (name, value) in vars {
@@ -228,7 +228,7 @@ fn colours_are_those_that_the_terminal_has_and_the_user_wants() {
 
 #[test]
 fn a_link_leads_to_the_web_or_nowhere() {
-    let mut sandbox = Sandbox::new();
+    let mut sandbox = ClientSandbox::new();
     sandbox.env.remove("NO_COLOR");
     let shown = |url: &str| {
         let document = serde_json::json!({"pr": {"number": 7, "url": url}});
@@ -252,7 +252,7 @@ fn a_link_leads_to_the_web_or_nowhere() {
 
 #[test]
 fn what_is_no_snapshot_says_so() {
-    let sandbox = Sandbox::new();
+    let sandbox = ClientSandbox::new();
     let path = sandbox.dir.join("snapshot.json");
     let check = |expected: &str| sandbox.check(DOCUMENT, &format!("{FROM_DOCUMENT} · {expected}"));
     for bytes in ["", "{", "[]", r#"{"version":"1"}"#, r#"{"version":0}"#, r#"{"version":1,"#] {
@@ -276,7 +276,7 @@ fn what_is_no_snapshot_says_so() {
 
 #[test]
 fn the_watcher_is_told_who_looks_however_long_the_path() {
-    let sandbox = Sandbox::at(&"long/".repeat(40));
+    let sandbox = ClientSandbox::at(&"long/".repeat(40));
     sandbox.publish(&serde_json::to_vec(&snapshot()).unwrap());
     // A socket cannot be bound by such a path either: it is moved there.
     let short = sandbox.home.path().join("s");
@@ -302,7 +302,7 @@ fn the_watcher_is_told_who_looks_however_long_the_path() {
 
 #[test]
 fn a_watcher_that_does_not_listen_is_not_waited_for() {
-    let sandbox = Sandbox::new();
+    let sandbox = ClientSandbox::new();
     let _socket = UnixDatagram::bind(sandbox.dir.join("notify.sock")).unwrap();
     // More than any queue of the kernel's holds.
     for _ in 0..40 {
@@ -312,7 +312,7 @@ fn a_watcher_that_does_not_listen_is_not_waited_for() {
 
 #[test]
 fn nothing_is_written() {
-    let sandbox = Sandbox::new();
+    let sandbox = ClientSandbox::new();
     sandbox.publish(&serde_json::to_vec(&snapshot()).unwrap());
     let before = (listing(&sandbox.dir), listing(sandbox.home.path()));
     sandbox.show(DOCUMENT.as_bytes());
@@ -321,7 +321,7 @@ fn nothing_is_written() {
 
 #[test]
 fn the_script_prints_the_line_of_its_session() {
-    let mut sandbox = Sandbox::new();
+    let mut sandbox = ClientSandbox::new();
     sandbox.check_script("ccstatusd: CLAUDE_CODE_SESSION_ID names no session");
     sandbox.set("CLAUDE_CODE_SESSION_ID", "../lines/one");
     sandbox.check_script("ccstatusd: CLAUDE_CODE_SESSION_ID names no session");

@@ -1,4 +1,5 @@
-//! The state directory while a watcher works: what is in it, for whom, and never half of it.
+//! The store, which is the state directory, while a watcher works: its files are private, complete,
+//! and swept when they are left over.
 
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
@@ -10,9 +11,8 @@ use ccstatusd::time::Now;
 
 #[test]
 fn everything_in_the_state_directory_is_private() {
-    let sandbox = Sandbox::with_root();
-    let repo = sandbox.repo("p");
-    sandbox.session("s1", &repo).reply("one");
+    let (sandbox, mut transcript) = Sandbox::with_session();
+    transcript.reply("one");
     let _watcher = sandbox.start_watcher();
     sandbox.wait_for("git facts", |it| repo_of(it, "s1").is_some());
     sandbox.oneshot();
@@ -149,7 +149,7 @@ fn what_cannot_be_published_leaves_the_old_snapshot_and_is_said() {
     let watcher = sandbox.spawn_watcher(command);
     sandbox.wait_until("it listens", || sandbox.state.join("notify.sock").exists());
     transcript.reply("two");
-    let output = sandbox.ccstatusd().args(["--oneshot", "--json"]).output().unwrap();
+    let output = sandbox.try_oneshot();
     assert_eq!(output.status.code(), Some(2), "{}", text(&output));
     assert!(text(&output).contains("cannot publish"), "{}", text(&output));
     assert_eq!(fs_err::read(&path).unwrap(), before);
@@ -164,9 +164,7 @@ fn what_cannot_be_published_leaves_the_old_snapshot_and_is_said() {
 
 #[test]
 fn a_watcher_whose_socket_was_removed_listens_on_a_new_one() {
-    let sandbox = Sandbox::with_root();
-    let repo = sandbox.repo("p");
-    let mut transcript = sandbox.session("s1", &repo);
+    let (sandbox, mut transcript) = Sandbox::with_session();
     transcript.reply("one");
     let _watcher = sandbox.start_watcher();
     sandbox.wait_for("the session", |it| it.sessions.len() == 1);

@@ -1,30 +1,23 @@
 //! Programs that the user configured: their output is published, and nothing else waits for them.
 
-use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use ccstatusd::store::schema::{Block, BlockSource, Degraded, RootKey, Snapshot, Usage};
 use ccstatusd::time::{HOUR_MS, Now};
 use nix::sys::signal::Signal;
 
-use crate::sandbox::{COST_USD, Sandbox, Transcript, processes_with, repo_of, session, text};
+use crate::sandbox::{Sandbox, processes_with, repo_of, session, text, write_script};
+use crate::transcripts::{COST_USD, Transcript};
 
 const CCUSAGE: &str = "[usage]\nsource = 'ccusage'\n";
 
 /// A sandbox with this configuration and a session in a repository that has used tokens.
 fn sandbox(config: &str) -> (Sandbox, Transcript) {
-    let sandbox = Sandbox::with_root();
-    let repo = sandbox.repo("p");
-    let mut transcript = sandbox.session("s1", &repo);
+    let (sandbox, mut transcript) = Sandbox::with_session();
     transcript.prompt("one");
     transcript.reply("two");
-    configure(&sandbox, config);
+    sandbox.configure(config);
     (sandbox, transcript)
-}
-
-fn configure(sandbox: &Sandbox, config: &str) {
-    fs_err::create_dir_all(sandbox.path(".config/ccstatusd")).unwrap();
-    fs_err::write(sandbox.path(".config/ccstatusd/config.toml"), config).unwrap();
 }
 
 /// Installs a program that logs its start and end, and runs this shell command in between.
@@ -35,8 +28,7 @@ fn install(sandbox: &Sandbox, name: &str, shell: &str) {
     );
     // Replaced, not overwritten: a shell may still be reading the old script.
     let (path, new) = (sandbox.path(&format!("bin/{name}")), sandbox.path("bin/new"));
-    fs_err::write(&new, script).unwrap();
-    fs_err::set_permissions(&new, PermissionsExt::from_mode(0o700)).unwrap();
+    write_script(&new, &script);
     fs_err::rename(new, path).unwrap();
 }
 
@@ -213,10 +205,9 @@ fn a_killed_watcher_leaves_no_program_behind() {
     sandbox.wait_until("both run", || log(&sandbox).len() == 2);
     watcher.signal(Signal::SIGKILL);
     watcher.wait(Duration::from_secs(2));
-    let marker = format!("HOME={}", sandbox.home.display());
-    sandbox.wait_until("nothing is left", || processes_with(&marker).is_empty());
+    sandbox.wait_until("nothing is left", || sandbox.processes().is_empty());
     install_ccusage(&sandbox, 5.0);
-    configure(&sandbox, CCUSAGE);
+    sandbox.configure(CCUSAGE);
     assert_eq!(cost_usd(&sandbox.oneshot(), &sandbox), Some(5.0));
 }
 
@@ -227,7 +218,7 @@ const LOAD: &str = "[commands.load]\ncommand = ['load', 'a b', '$HOME']\nevery_s
 #[test]
 fn the_first_line_of_a_command_is_published_while_a_session_lives() {
     let sandbox = Sandbox::with_root();
-    configure(&sandbox, LOAD);
+    sandbox.configure(LOAD);
     install(&sandbox, "load", "pwd; printf '\\n\\033[31m  0.42 \\033[0m\\nmore\\n' >&1");
     let _watcher = sandbox.start_watcher();
     let mut transcript = sandbox.session("s1", &sandbox.home);
@@ -270,14 +261,14 @@ fn a_reload_starts_new_commands_and_forgets_removed_ones() {
     let (sandbox, _) = sandbox("[commands.one]\ncommand = ['echo', '1']\n");
     let watcher = sandbox.start_watcher();
     sandbox.wait_for("the first", |it| it.commands.contains_key("one"));
-    configure(&sandbox, &format!("{CCUSAGE}[commands.two]\ncommand = ['echo', '2']\n"));
+    sandbox.configure(&format!("{CCUSAGE}[commands.two]\ncommand = ['echo', '2']\n"));
     install_ccusage(&sandbox, 6.0);
     watcher.signal(Signal::SIGHUP);
     let snapshot = sandbox.wait_for("the second", |snapshot| {
         snapshot.commands.contains_key("two") && cost_usd(snapshot, &sandbox) == Some(6.0)
     });
     assert_eq!(snapshot.commands.keys().collect::<Vec<_>>(), ["two"]);
-    configure(&sandbox, "");
+    sandbox.configure("");
     watcher.signal(Signal::SIGHUP);
     sandbox.wait_for("our own block", |snapshot| {
         let source = block(snapshot, &sandbox).map(|it| it.source);
@@ -316,7 +307,7 @@ fn a_oneshot_has_the_output_of_programs_that_it_ran() {
 #[test]
 fn a_oneshot_exits_with_1_if_a_program_failed() {
     let (sandbox, _) = sandbox(CCUSAGE);
-    let output = sandbox.ccstatusd().args(["--oneshot", "--json"]).output().unwrap();
+    let output = sandbox.try_oneshot();
     assert_eq!(output.status.code(), Some(1), "{}", text(&output));
     let snapshot: Snapshot = serde_json::from_slice(&output.stdout).unwrap();
     assert!(reason(&snapshot, "usage:").is_some(), "{snapshot:#?}");

@@ -1,4 +1,4 @@
-//! Real trees of transcripts, read as they grow, against what their writer knows to be true.
+//! Usage: trees of transcripts are read while they grow, and sums compared with what was written.
 
 use std::collections::BTreeMap;
 use std::io::Write;

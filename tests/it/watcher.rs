@@ -1,4 +1,4 @@
-//! What happens on disk, and what the watcher makes of it.
+//! The watcher: each change on disk and each hint shows in its snapshot.
 
 use std::path::Path;
 use std::process::Stdio;
@@ -7,7 +7,8 @@ use ccstatusd::store::schema::{ClientFacts, CostSource, Limit, Limits, Status, T
 use ccstatusd::time::{HOUR_MS, Now};
 use serde_json::json;
 
-use crate::sandbox::{COST_USD, Sandbox, TOKENS, Transcript, n_replies, repo_of, session, text};
+use crate::sandbox::{Sandbox, n_replies, repo_of, session, text};
+use crate::transcripts::{COST_USD, TOKENS, Transcript};
 
 // ---- Roots
 
@@ -41,7 +42,7 @@ fn a_root_that_is_removed_and_made_again_is_picked_up() {
 }
 
 #[test]
-fn a_root_that_another_one_takes_the_place_of_is_picked_up() {
+fn a_root_that_is_replaced_by_another_is_picked_up() {
     let sandbox = Sandbox::with_root();
     let mut first = sandbox.session("s1", &sandbox.home);
     first.reply("one");
@@ -52,15 +53,15 @@ fn a_root_that_another_one_takes_the_place_of_is_picked_up() {
     fs_err::rename(sandbox.path("other"), sandbox.root()).unwrap();
     let old = first.path.strip_prefix(sandbox.root()).unwrap().to_owned();
     first.path = sandbox.path("gone").join(old);
-    first.reply("nobody should hear this");
+    first.reply("this must not be seen");
     second = sandbox.session("s2", &sandbox.home);
     second.path = sandbox.root().join("projects/-p/s2.jsonl");
-    second.prompt("but this");
+    second.prompt("but this must");
     let snapshot = sandbox.wait_for("the other root's session", |it| {
         it.sessions.get(&second.session_id()).is_some_and(|it| it.turns == 1)
             && session(it, "s1").transcript.is_none()
     });
-    assert_eq!(session(&snapshot, "s1").tokens.output, 42, "the old root is still heard");
+    assert_eq!(session(&snapshot, "s1").tokens.output, 42, "the old root is still read");
 }
 
 #[test]
@@ -98,9 +99,9 @@ fn two_roots_and_a_linked_worktree_keep_their_facts_apart() {
     let mut first = Transcript::new(&work, "-one", "s1", &one);
     let mut second = Transcript::new(&home, "-two", "s2", &two);
     let mut third = Transcript::new(&home, "-tree", "s3", &sandbox.path("tree"));
-    for it in [&mut first, &mut second, &mut third] {
-        it.prompt("hello");
-        it.reply("hello");
+    for transcript in [&mut first, &mut second, &mut third] {
+        transcript.prompt("hello");
+        transcript.reply("hello");
     }
     let _watcher = sandbox.start_watcher();
     let branch_is = |it: &_, id, branch: &str| {
@@ -136,17 +137,17 @@ fn an_append_shows_in_every_fact() {
     transcript.prompt("do it");
     transcript.reply("it is done");
     let snapshot = sandbox.wait_for("the first reply", |it| n_replies(it, &sandbox.root()) == 1);
-    let it = session(&snapshot, "s1");
-    assert_eq!((it.tokens, it.turns, it.live), (TOKENS, 1, true));
-    let cost = it.cost.as_ref().unwrap();
+    let found = session(&snapshot, "s1");
+    assert_eq!((found.tokens, found.turns, found.live), (TOKENS, 1, true));
+    let cost = found.cost.as_ref().unwrap();
     assert!(
         (cost.usd - COST_USD).abs() < 1e-9 && cost.source == CostSource::Transcript,
         "{cost:?}"
     );
-    assert_eq!(it.context.as_ref().unwrap().tokens, Some(12 + 1500 + 21_000));
-    assert_eq!(it.last_message.as_ref().unwrap().preview.as_deref(), Some("it is done"));
-    assert_eq!(it.model.as_ref().unwrap().id, "claude-opus-4-8");
-    assert_eq!(it.cwd.as_deref(), sandbox.home.to_str());
+    assert_eq!(found.context.as_ref().unwrap().tokens, Some(12 + 1500 + 21_000));
+    assert_eq!(found.last_message.as_ref().unwrap().preview.as_deref(), Some("it is done"));
+    assert_eq!(found.model.as_ref().unwrap().id, "claude-opus-4-8");
+    assert_eq!(found.cwd.as_deref(), sandbox.home.to_str());
 
     transcript.prompt("and again");
     let snapshot = sandbox.wait_for("a second prompt", |it| session(it, "s1").turns == 2);
@@ -183,7 +184,7 @@ fn a_transcript_that_is_truncated_is_read_anew() {
     check_is_read_anew(&sandbox, &mut transcript, 1);
 }
 
-/// Of what the transcript said before, nothing counts, and reading goes on.
+/// Checks that what the transcript said before no longer counts, and that appends still do.
 #[track_caller]
 fn check_is_read_anew(sandbox: &Sandbox, transcript: &mut Transcript, n_turns: u64) {
     let snapshot = sandbox.wait_for("the new turns", |it| session(it, "s1").turns == n_turns);
@@ -209,7 +210,7 @@ fn a_transcript_that_is_replaced_is_read_anew() {
 }
 
 #[test]
-fn a_transcript_that_is_deleted_was_used_all_the_same() {
+fn a_deleted_transcript_still_counts_as_used() {
     let sandbox = Sandbox::with_root();
     let mut transcript = sandbox.session("s1", &sandbox.home);
     transcript.reply("one");
@@ -240,7 +241,7 @@ fn a_project_folder_that_is_renamed_is_counted_once() {
 }
 
 #[test]
-fn no_folder_is_lost_that_is_made_and_written_to_at_once() {
+fn folders_that_are_made_and_written_to_at_once_are_not_missed() {
     let sandbox = Sandbox::with_root();
     let _watcher = sandbox.start_watcher();
     for n in 0..300 {
@@ -287,9 +288,8 @@ fn a_live_sessions_first_subagents_are_seen() {
 
 #[test]
 fn a_burst_of_appends_asks_git_a_few_times() {
-    let sandbox = Sandbox::with_root();
-    let repo = sandbox.repo("p");
-    let mut transcript = sandbox.session("s1", &repo);
+    let (sandbox, mut transcript) = Sandbox::with_session();
+    let repo = sandbox.path("p");
     transcript.prompt("one");
     let _watcher = sandbox.start_watcher();
     sandbox.wait_for("git facts", |it| repo_of(it, "s1").is_some());
@@ -302,7 +302,7 @@ fn a_burst_of_appends_asks_git_a_few_times() {
     sandbox.wait_for("all replies and the new file", |it| {
         n_replies(it, &sandbox.root()) == 200 && repo_of(it, "s1").unwrap().untracked == 1
     });
-    // By the cookie's end, all that the burst made due has been fetched.
+    // When the cookie is answered, everything that the burst made due has been fetched.
     sandbox.oneshot();
     let n_calls = sandbox.n_git_calls() - n_before;
     let seconds = usize::try_from((Now::read().mono - began).as_secs()).unwrap();
@@ -310,10 +310,10 @@ fn a_burst_of_appends_asks_git_a_few_times() {
 }
 
 #[test]
-fn git_s_own_changes_show_without_any_other() {
-    let sandbox = Sandbox::with_root();
-    let dir = sandbox.repo("p");
-    sandbox.session("s1", &dir).prompt("one");
+fn changes_by_git_show_when_nothing_else_changes() {
+    let (sandbox, mut transcript) = Sandbox::with_session();
+    let dir = sandbox.path("p");
+    transcript.prompt("one");
     let _watcher = sandbox.start_watcher();
     sandbox.wait_for("git facts", |it| repo_of(it, "s1").is_some());
 
@@ -336,14 +336,14 @@ fn git_s_own_changes_show_without_any_other() {
 }
 
 #[test]
-fn a_repository_that_is_made_where_there_was_none_is_seen() {
+fn a_new_repository_around_a_session_is_seen() {
     let sandbox = Sandbox::with_root();
     let dir = sandbox.path("p");
     fs_err::create_dir(&dir).unwrap();
     sandbox.session("s1", &dir).prompt("one");
     let _watcher = sandbox.start_watcher();
     sandbox.wait_for("the session", |it| session(it, "s1").live);
-    // Everything that the session's start made due is done after this.
+    // After this, everything that the session's start made due is done.
     assert_eq!(session(&sandbox.oneshot(), "s1").repo, None);
     sandbox.repo("p");
     let commit = sandbox.sh(&dir, "git rev-parse HEAD");
@@ -392,7 +392,7 @@ fn a_repository_that_is_replaced_at_once_is_seen() {
 // ---- Hints
 
 #[test]
-fn what_a_display_was_told_is_in_the_snapshot() {
+fn facts_in_a_hint_show_in_the_snapshot() {
     let sandbox = Sandbox::with_root();
     let mut transcript = sandbox.session("s1", &sandbox.home);
     transcript.reply("one");
@@ -413,9 +413,9 @@ fn what_a_display_was_told_is_in_the_snapshot() {
     let snapshot = sandbox.wait_for("the client's cost", |it| {
         session(it, "s1").cost.as_ref().is_some_and(|it| it.source == CostSource::Client)
     });
-    let it = session(&snapshot, "s1");
-    assert_eq!((it.cost.as_ref().unwrap().usd, it.name.as_deref()), (7.5, Some("a name")));
-    let context = it.context.as_ref().unwrap();
+    let found = session(&snapshot, "s1");
+    assert_eq!((found.cost.as_ref().unwrap().usd, found.name.as_deref()), (7.5, Some("a name")));
+    let context = found.context.as_ref().unwrap();
     assert_eq!((context.tokens, context.window), (Some(1000), Some(200_000)));
     let limits = &snapshot.roots.values().find(|it| it.limits.five_hour.is_some()).unwrap().limits;
     let five_hour = limits.five_hour.unwrap();
@@ -423,12 +423,11 @@ fn what_a_display_was_told_is_in_the_snapshot() {
     assert!(five_hour.as_of_ms > 0, "{five_hour:?}");
 }
 
-/// The whole way: the client's document, `show`, the socket, the snapshot.
+/// From the client's document through `show` and the socket to the snapshot.
 #[test]
-fn what_show_reads_reaches_the_watcher() {
-    let sandbox = Sandbox::with_root();
-    let repo = sandbox.repo("p");
-    let mut transcript = sandbox.session("s1", &repo);
+fn facts_on_the_standard_input_of_show_reach_the_watcher() {
+    let (sandbox, mut transcript) = Sandbox::with_session();
+    let repo = sandbox.path("p");
     transcript.reply("one");
     let _watcher = sandbox.start_watcher();
     sandbox.wait_for("git facts", |it| repo_of(it, "s1").is_some());
@@ -448,15 +447,15 @@ fn what_show_reads_reaches_the_watcher() {
     let snapshot = sandbox.wait_for("the client's cost", |it| {
         session(it, "s1").cost.as_ref().is_some_and(|it| it.usd == 7.5)
     });
-    let it = session(&snapshot, "s1");
-    assert_eq!(it.context.as_ref().unwrap().window, Some(1_000_000));
-    assert_eq!(it.model.as_ref().unwrap().id, "claude-opus-4-8[1m]");
+    let found = session(&snapshot, "s1");
+    assert_eq!(found.context.as_ref().unwrap().window, Some(1_000_000));
+    assert_eq!(found.model.as_ref().unwrap().id, "claude-opus-4-8[1m]");
     let limit = snapshot.roots.values().find_map(|it| it.limits.five_hour).unwrap();
     assert_eq!((limit.used_percentage, limit.resets_at_ms), (23.5, resets_at * 1000));
 }
 
 #[test]
-fn a_root_that_only_a_display_knows_is_watched_from_then_on() {
+fn a_root_that_only_a_hint_names_is_watched_from_then_on() {
     let sandbox = Sandbox::new();
     let _watcher = sandbox.start_watcher();
     let root = sandbox.path("elsewhere");
@@ -530,7 +529,7 @@ fn a_session_lives_with_its_process() {
     fs_err::remove_file(&path).unwrap();
     sandbox.wait_for("its end", |it| !is_live(it, "ends"));
 
-    // One process, now in another session, that will leave its file behind.
+    // The same process, now in another session. It will leave its file behind.
     file("crashes", "busy");
     sandbox.wait_for("a live session", |it| is_live(it, "crashes"));
     process.kill().unwrap();
@@ -540,7 +539,7 @@ fn a_session_lives_with_its_process() {
 }
 
 #[test]
-fn a_process_that_goes_on_with_another_session_ends_the_first() {
+fn a_process_that_changes_to_another_session_ends_the_first() {
     let sandbox = Sandbox::with_root();
     let old_ms = Now::read().wall_ms - 5 * HOUR_MS;
     for id in ["s1", "s2"] {
@@ -561,9 +560,9 @@ fn a_process_that_goes_on_with_another_session_ends_the_first() {
     sandbox.wait_for("s2", |it| !session(it, "s1").live && session(it, "s2").live);
 }
 
-/// The kernel knows a directory, and not its names.
+/// The kernel watches a directory itself, whatever its names are.
 #[test]
-fn a_directory_that_loses_one_of_its_names_is_watched_by_the_other() {
+fn a_directory_that_loses_one_of_two_names_is_watched_by_the_other() {
     let sandbox = Sandbox::with_root();
     let mut session = sandbox.session("s1", &sandbox.home);
     session.reply("one");
@@ -572,15 +571,15 @@ fn a_directory_that_loses_one_of_its_names_is_watched_by_the_other() {
     let _watcher = sandbox.start_watcher();
     sandbox.wait_for("one reply", |it| n_replies(it, &sandbox.root()) == 1);
     fs_err::remove_file(&link).unwrap();
-    // Whoever asks is answered when that was seen.
+    // When this returns, the watcher has seen the removal.
     sandbox.oneshot();
     session.reply("two");
     sandbox.wait_for("an append", |it| n_replies(it, &sandbox.root()) == 2);
 }
 
-/// Nothing that it reads may wake it, and nothing that it cannot understand may stop it.
+/// Nothing that the watcher cannot understand may stop it.
 #[test]
-fn strange_things_in_a_root_do_no_harm() {
+fn unusual_files_in_a_root_do_no_harm() {
     let sandbox = Sandbox::with_root();
     let _watcher = sandbox.start_watcher();
     let projects = sandbox.root().join("projects");

@@ -16,14 +16,14 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::exec::{self, Invocation, Limits, Runner};
+use super::exec::{self, Invocation, RunLimits, Runner};
 use crate::store::lock::FetchLock;
 use crate::store::read_bounded;
 use crate::store::schema::Repo;
 use tree::WorkTree;
 
 /// The bounds of one call. Sixteen megabytes are a hundred thousand changed paths.
-pub const LIMITS: Limits = Limits {
+pub const LIMITS: RunLimits = RunLimits {
     deadline: Duration::from_secs(5),
     grace: Duration::from_millis(500),
     max_output: 16 << 20,
@@ -42,7 +42,7 @@ pub enum Failure {
     /// Git said something that is no status, or half of one.
     Unreadable,
     /// The call did not work.
-    Failed(exec::Failure),
+    Failed(exec::RunError),
 }
 
 /// Asks git. `now_ms` is the time before the call: what changes during it may not be in the answer.
@@ -56,7 +56,7 @@ pub fn status(
     runner: &Runner,
     alone: &FetchLock,
     tree: &WorkTree,
-    limits: Limits,
+    limits: RunLimits,
     now_ms: i64,
 ) -> Result<Repo, Failure> {
     let mut repo = if tree.bare {
@@ -127,7 +127,7 @@ fn run(
     alone: &FetchLock,
     dir: &Path,
     args: &[&str],
-    limits: Limits,
+    limits: RunLimits,
 ) -> Result<Vec<u8>, Failure> {
     let never = ["--no-optional-locks", "-c", "core.fsmonitor=false"];
     let env = [
@@ -146,8 +146,8 @@ fn run(
         env: env.map(|(name, value)| (name.into(), value.into())).into(),
     };
     runner.run(alone, &what, limits).map_err(|failure| match failure {
-        exec::Failure::NotFound { .. } => Failure::NoGit,
-        exec::Failure::Exited { stderr, .. } if says_not_trusted(&stderr) => {
+        exec::RunError::NotFound { .. } => Failure::NoGit,
+        exec::RunError::Exited { stderr, .. } if says_not_trusted(&stderr) => {
             Failure::NotTrusted { dir: dir.to_owned() }
         }
         other => Failure::Failed(other),
@@ -163,12 +163,12 @@ fn bare_branch(
     runner: &Runner,
     alone: &FetchLock,
     tree: &WorkTree,
-    limits: Limits,
+    limits: RunLimits,
 ) -> Result<Option<String>, Failure> {
     match run(runner, alone, &tree.git_dir, &["symbolic-ref", "--quiet", "HEAD"], limits) {
         Ok(name) => Ok(branch_name(&String::from_utf8_lossy(&name))),
         // Detached: a quiet no.
-        Err(Failure::Failed(exec::Failure::Exited { code: 1, .. })) => Ok(None),
+        Err(Failure::Failed(exec::RunError::Exited { code: 1, .. })) => Ok(None),
         Err(failure) => Err(failure),
     }
 }

@@ -25,7 +25,7 @@ fn command() -> Source {
 }
 
 fn timed_out() -> tool::Failure {
-    tool::Failure::Failed(exec::Failure::TimedOut { after: Duration::from_secs(35) })
+    tool::Failure::Failed(exec::RunError::TimedOut { after: Duration::from_secs(35) })
 }
 
 impl Sim {
@@ -205,7 +205,7 @@ fn a_tool_that_fails_is_one_degraded_entry_and_asked_less_and_less() {
     let mut sim = settle(Sim::configured(with_ccusage(), None));
     let missing = || {
         let program = "ccusage".to_owned();
-        tool::Failure::Failed(exec::Failure::NotFound { program })
+        tool::Failure::Failed(exec::RunError::NotFound { program })
     };
     let mut waits = Vec::new();
     for _ in 0..4 {

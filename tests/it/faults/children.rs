@@ -1,4 +1,4 @@
-//! Programs that do not want to end, all at once, and programs that are ended in the middle.
+//! Programs that refuse to end, many at once, and programs that are killed in the middle.
 
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -7,14 +7,13 @@ use std::time::Duration;
 use ccstatusd::fetch::exec::Runner;
 use ccstatusd::fetch::git;
 use ccstatusd::fetch::git::tree::WorkTree;
-use ccstatusd::store::StateDir;
-use ccstatusd::store::lock::FetchLock;
 use ccstatusd::store::schema::Snapshot;
 use ccstatusd::time::pause;
 use nix::sys::signal::Signal;
 
 use super::{report, times};
-use crate::sandbox::{Sandbox, Transcript, processes_with, repo_of};
+use crate::sandbox::{Sandbox, env_path, fetch_lock, repo_of, zombies_of};
+use crate::transcripts::Transcript;
 
 /// What each repository's `git` does instead of its work.
 const HOSTILE: [(&str, &str); 13] = [
@@ -35,14 +34,8 @@ const HOSTILE: [(&str, &str); 13] = [
 
 fn sandbox() -> (Sandbox, Transcript) {
     let sandbox = Sandbox::with_root();
-    fs_err::create_dir_all(sandbox.path(".config/ccstatusd")).unwrap();
-    let config = "[git]\ntimeout_ms = 300\n";
-    fs_err::write(sandbox.path(".config/ccstatusd/config.toml"), config).unwrap();
-    let stub = fs_err::read_to_string(sandbox.path("bin/git")).unwrap();
-    let hostile = "if [ -e .git/hostile ]; then exec sh .git/hostile; fi\n";
-    let stub = stub.replacen("\nif [", &format!("\n{hostile}if ["), 1);
-    assert!(stub.contains("hostile"));
-    fs_err::write(sandbox.path("bin/git"), stub).unwrap();
+    sandbox.configure("[git]\ntimeout_ms = 300\n");
+    sandbox.patch_git("if [ -e .git/hostile ]; then exec sh .git/hostile; fi\n");
     for (name, script) in HOSTILE {
         let repo = sandbox.repo(name);
         fs_err::write(repo.join(".git/hostile"), script).unwrap();
@@ -56,9 +49,8 @@ fn sandbox() -> (Sandbox, Transcript) {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn where_every_source_is_hostile_the_good_one_stays_fresh_and_nothing_survives() {
+fn beside_hostile_programs_a_good_one_stays_fresh_and_no_process_survives() {
     let (sandbox, mut good) = sandbox();
-    let marker = format!("HOME={}", sandbox.home.display());
     let failed = |it: &Snapshot| {
         let is_said = |name: &str| {
             let source = format!("git:{}", sandbox.path(name).display());
@@ -69,7 +61,7 @@ fn where_every_source_is_hostile_the_good_one_stays_fresh_and_nothing_survives()
     let mut watcher = sandbox.start_watcher();
     let cap = Duration::from_secs(60);
     sandbox.wait_longer_for(cap, "all of them fail", |it| failed(it) == HOSTILE.len());
-    // Its neighbours are tried again and again meanwhile.
+    // Meanwhile the others are tried again and again.
     for n in 1..=5 {
         fs_err::write(sandbox.path(&format!("good/new{n}")), "").unwrap();
         good.reply("more");
@@ -88,48 +80,34 @@ fn where_every_source_is_hostile_the_good_one_stays_fresh_and_nothing_survives()
         watcher.signal(Signal::SIGKILL);
         watcher.wait(Duration::from_secs(5));
         sandbox.wait_until("nothing survives", || {
-            let left = processes_with(&marker);
+            let left = sandbox.processes();
             left.iter().all(|it| it.contains("defunct"))
         });
         watcher = sandbox.spawn_watcher(sandbox.ccstatusd());
     }
     drop(watcher);
-    let left = || processes_with(&marker);
-    sandbox.wait_until("nothing is left", || left().is_empty());
+    sandbox.wait_until("nothing is left", || sandbox.processes().is_empty());
     report("13 hostile sources at once, watcher killed in the middle", n_kills, 0, 0, 0);
 }
 
-/// The processes that this one has not reaped.
-#[cfg(target_os = "linux")]
-fn zombies_of(parent: u32) -> Vec<String> {
-    let entries = fs_err::read_dir("/proc").unwrap().flatten();
-    let stats = entries.filter_map(|it| fs_err::read_to_string(it.path().join("stat")).ok());
-    let is_ours = |it: &String| {
-        let fields = it.rsplit(')').next().unwrap_or_default();
-        fields.trim_start().starts_with(&format!("Z {parent} "))
-    };
-    stats.filter(is_ours).collect()
-}
-
-/// A kill leaves no `index.lock`, and a user who works beside us is never in the way of one.
+/// A killed git leaves no `index.lock`, and none is there when the user's own git wants one.
 #[test]
 #[expect(clippy::disallowed_methods, reason = "the user at work")]
-fn killed_refreshes_leave_no_lock_and_disturb_no_user() {
+fn a_git_that_is_killed_leaves_no_lock_and_disturbs_no_user() {
     let sandbox = Sandbox::with_root();
     let repo = sandbox.repo("p");
     sandbox.sh(&repo, "for i in $(seq 300); do echo $i > f$i; done; git add .; git commit -qm all");
-    let path = fs_err::read_to_string(sandbox.path("bin/git")).unwrap();
-    let real = path.split('\'').find(|it| it.ends_with("/git")).unwrap();
-    // Dies by its own hand, somewhere in its work; the name of the log is that of a pipe to nobody.
+    let stub = fs_err::read_to_string(sandbox.path("bin/git")).unwrap();
+    let real = stub.split('\'').find(|it| it.ends_with("/git")).unwrap();
+    // It kills itself, somewhere in its work.
     let stub = format!("#!/bin/sh\n(sleep 0.00$(($$ % 8)); kill -9 $$) &\nexec '{real}' \"$@\"\n");
     fs_err::write(sandbox.path("bin/git"), stub).unwrap();
-    let mut env_path = sandbox.path("bin").into_os_string();
-    env_path.push(":");
-    env_path.push(std::env::vars_os().find(|(name, _)| name == "PATH").unwrap().1);
-    let env = [("PATH".into(), env_path), ("HOME".into(), sandbox.home.clone().into())];
+    let mut path = sandbox.path("bin").into_os_string();
+    path.push(":");
+    path.push(env_path());
+    let env = [("PATH".into(), path), ("HOME".into(), sandbox.home.clone().into())];
     let runner = Runner::new(env!("CARGO_BIN_EXE_ccstatusd").into(), env);
-    let dir = StateDir::open(&sandbox.state).unwrap();
-    let lock = FetchLock::try_acquire(&dir).unwrap().unwrap();
+    let lock = fetch_lock(&sandbox.state);
     let tree = WorkTree::discover(&repo).unwrap();
 
     let n_kills = times(150, 1000);
@@ -147,7 +125,7 @@ fn killed_refreshes_leave_no_lock_and_disturb_no_user() {
             }
         });
         while n_killed < n_kills {
-            // Other times than the index has, so that a refresh would have to write it.
+            // The times of these files now differ from the index, so a refresh would write it.
             for n in 0..20 {
                 fs_err::write(repo.join(format!("f{}", n * 15 + 1)), format!("{}\n", n * 15 + 1))
                     .unwrap();

@@ -1,4 +1,4 @@
-//! What others write: any bytes, and what others call their things, on its way to a terminal.
+//! Input that others write: any bytes are read or refused, and none reach a terminal raw.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -14,7 +14,7 @@ use crate::sandbox::{Sandbox, repo_of, session, text};
 #[path = "../../../fuzz/targets.rs"]
 mod targets;
 
-/// A file of the corpus, and what is done to it.
+/// One change to a file of the corpus.
 #[derive(Clone, Debug)]
 enum Edit {
     Set(Index, u8),
@@ -25,7 +25,7 @@ enum Edit {
 }
 
 fn edit() -> impl Strategy<Value = Edit> {
-    // What breaks parsers, and what steers terminals.
+    // Words that break parsers, and words that control terminals.
     let words: Vec<Vec<u8>> = [
         "\"",
         "\\",
@@ -98,7 +98,7 @@ fn apply(bytes: &mut Vec<u8>, edit: Edit) {
     }
 }
 
-/// Every file of the corpus as it is, then changed at random; and bytes that never were a file.
+/// Runs the target on each file of the corpus, on random changes to them, and on random bytes.
 #[track_caller]
 fn check(name: &str, target: fn(&[u8])) {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(name);
@@ -122,8 +122,8 @@ fn check(name: &str, target: fn(&[u8])) {
         target(&it);
         Ok::<_, TestCaseError>(())
     });
-    if let Err(it) = res {
-        panic!("{name}: {it}");
+    if let Err(err) = res {
+        panic!("{name}: {err}");
     }
 }
 
@@ -152,7 +152,7 @@ fn any_snapshot_is_read_or_refused() {
     check("snapshot", targets::snapshot);
 }
 
-/// Steers a terminal, by each way there is, and would leave a directory.
+/// Controls a terminal, by each kind of sequence.
 const EVIL: &str = "\u{1b}]0;evil\u{7}\u{1b}[31m\u{9b}2J\u{202e}\u{2066}x";
 
 #[test]
@@ -160,7 +160,7 @@ fn nothing_that_others_wrote_reaches_a_terminal_raw() {
     let mut sandbox = Sandbox::with_root();
     sandbox.set_env("CCSTATUSD_LOG", "debug");
     let repo = sandbox.repo(&format!("p{EVIL}"));
-    // Git lets everything into a name that is not of ASCII's own controls.
+    // Git forbids only ASCII's control characters in a branch's name.
     sandbox.sh(&repo, "git checkout -qb \"$(printf 'b\\302\\2332J\\342\\200\\256')\"");
     let mut transcript = sandbox.session("s1", &repo);
     transcript.prompt(EVIL);

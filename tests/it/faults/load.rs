@@ -1,4 +1,4 @@
-//! Many sessions at once, one of them in a repository that takes seconds.
+//! Load: many sessions at once, one of them in a repository where git takes seconds.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,32 +7,28 @@ use ccstatusd::store::schema::Snapshot;
 use ccstatusd::time::{Now, pause};
 
 use super::times;
-use crate::sandbox::{Sandbox, Transcript, repo_of};
+use crate::sandbox::{Sandbox, repo_of};
+use crate::transcripts::Transcript;
 
 const N_SESSIONS: usize = 40;
-/// What is promised beyond a source's own fetch time.
+/// How long a change may take to be published, beyond the time of its own fetch.
 const YOUNG_MS: i64 = 2000;
 
-/// In each session something changes about once a second. From each change to its publication no
-/// more time passes than promised, whoever else is slow.
+/// In each session something changes about once a second. However slow another session is, each
+/// change is published within [`YOUNG_MS`].
 #[test]
 #[expect(clippy::print_stderr, reason = "the figures are what this test is for")]
 fn forty_sessions_stay_fresh_beside_one_that_is_slow() {
     let sandbox = Sandbox::with_root();
-    let stub = fs_err::read_to_string(sandbox.path("bin/git")).unwrap();
-    let slow = "if [ -e .git/slow ]; then sleep 5; fi\n";
-    let stub = stub.replacen("\nif [", &format!("\n{slow}if ["), 1);
-    fs_err::write(sandbox.path("bin/git"), stub).unwrap();
-    fs_err::create_dir_all(sandbox.path(".config/ccstatusd")).unwrap();
-    let config = "[git]\ntimeout_ms = 20000\n";
-    fs_err::write(sandbox.path(".config/ccstatusd/config.toml"), config).unwrap();
+    sandbox.patch_git("if [ -e .git/slow ]; then sleep 5; fi\n");
+    sandbox.configure("[git]\ntimeout_ms = 20000\n");
     let mut sessions: Vec<Transcript> = (0..N_SESSIONS)
         .map(|n| {
             let repo = sandbox.repo(&format!("p{n}"));
-            let mut it =
+            let mut transcript =
                 Transcript::new(&sandbox.root(), &format!("-p{n}"), &format!("s{n}"), &repo);
-            it.reply("one");
-            it
+            transcript.reply("one");
+            transcript
         })
         .collect();
     fs_err::write(sandbox.path("p0/.git/slow"), "").unwrap();
@@ -46,7 +42,7 @@ fn forty_sessions_stay_fresh_beside_one_that_is_slow() {
     let lasts = Duration::from_secs(times(15, 60) as u64);
     let mut next = 0;
     while Now::read().mono - began < lasts {
-        // Each in its turn, so that somebody always changes something.
+        // One session after the other, so that something changes all the time.
         let (n, n_files) = (next % N_SESSIONS, next / N_SESSIONS + 1);
         next += 1;
         fs_err::write(sandbox.path(&format!("p{n}/new{n_files}")), "").unwrap();
@@ -88,13 +84,13 @@ fn forty_sessions_stay_fresh_beside_one_that_is_slow() {
     eprintln!("LOAD | medians of single repositories | {low} to {high} ms");
     assert!(seen[1..].iter().all(|it| !it.waits()), "some change was never published");
     assert!(!seen[0].transcript_ms.is_empty(), "the slow one's transcript was not read");
-    // A machine that tests other things, too, has its moments; the figures are above.
+    // On a machine that runs other tests as well, only the medians are bounded.
     let is_alone = times(0, 1) == 1;
     for (what, (_, p50, _, max)) in [("transcript", transcripts), ("git", git)] {
         let ms = if is_alone { max } else { p50 };
         assert!(ms < YOUNG_MS, "{what}: a change was published after {ms} ms");
     }
-    // Each waits for itself alone: no repository is worse off than the others.
+    // No repository waits much longer than the others.
     assert!(*high < YOUNG_MS, "one repository's changes took {high} ms, another's {low} ms");
 }
 

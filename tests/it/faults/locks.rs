@@ -1,4 +1,4 @@
-//! The two locks, with many who want them and what may lie in their place.
+//! The two locks: many processes that want them, and files of other kinds in their place.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::{PermissionsExt, chown};
@@ -9,16 +9,15 @@ use ccstatusd::store::StateDir;
 use ccstatusd::store::lock::{FetchLock, WatchLock};
 use ccstatusd::store::schema::Snapshot;
 use ccstatusd::time::Now;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 
 use super::{report, times};
-use crate::sandbox::{Sandbox, processes_with, repo_of, skip, text};
+use crate::sandbox::{Sandbox, repo_of, send_signal, skip, text};
 
 const DIR: &str = "CCSTATUSD_TEST_LOCKS";
 const N_CONTENDERS: usize = 8;
 
-/// One of the processes that want both locks.
+/// A process that tries to take both locks each time that it is asked to.
 struct Contender {
     child: Child,
     to: ChildStdin,
@@ -38,7 +37,7 @@ impl Contender {
             .unwrap();
         let to = child.stdin.take().unwrap();
         let mut from = BufReader::new(child.stdout.take().unwrap());
-        // The test runner's own words come first.
+        // The test runner prints some lines first.
         let mut line = String::new();
         while !line.ends_with("ready\n") {
             line.clear();
@@ -54,9 +53,9 @@ impl Contender {
     }
 }
 
-/// What `watch.lock` and `fetch.lock` are about to decide may say anything.
+/// Whatever text is in the lock files.
 #[test]
-fn of_eight_that_want_a_lock_at_once_one_gets_it() {
+fn of_eight_processes_that_want_a_lock_at_once_one_gets_it() {
     let tmp = tempfile::tempdir().unwrap();
     let dir = StateDir::open(&tmp.path().join("state")).unwrap();
     let mut contenders: Vec<_> = (0..N_CONTENDERS).map(|_| Contender::start(dir.path())).collect();
@@ -69,8 +68,8 @@ fn of_eight_that_want_a_lock_at_once_one_gets_it() {
         for name in ["watch.lock", "fetch.lock"] {
             fs_err::write(dir.join(name), text).unwrap();
         }
-        for it in &mut contenders {
-            it.to.write_all(b"g").unwrap();
+        for contender in &mut contenders {
+            contender.to.write_all(b"g").unwrap();
         }
         let answers: Vec<u8> = contenders.iter_mut().map(Contender::answer).collect();
         for lock in [1, 2] {
@@ -80,21 +79,21 @@ fn of_eight_that_want_a_lock_at_once_one_gets_it() {
                 _ => wrong += 1,
             }
         }
-        for it in &mut contenders {
-            it.to.write_all(b"r").unwrap();
+        for contender in &mut contenders {
+            contender.to.write_all(b"r").unwrap();
         }
         let released = contenders.iter_mut().map(Contender::answer);
         assert!(released.into_iter().all(|it| it == b'.'));
     }
-    for mut it in contenders {
-        drop(it.to);
-        it.child.wait().unwrap();
+    for mut contender in contenders {
+        drop(contender.to);
+        contender.child.wait().unwrap();
     }
     report("8 processes on a barrier, both locks, any text in them", n_rounds, lost, wrong, 0);
 }
 
 #[test]
-#[ignore = "one of eight; of_eight_that_want_a_lock_at_once_one_gets_it starts it"]
+#[ignore = "one of eight; of_eight_processes_that_want_a_lock_at_once_one_gets_it starts it"]
 #[expect(clippy::print_stdout, reason = "the test that starts it waits for this")]
 fn contend() {
     let path = std::env::vars_os().find(|(name, _)| name == DIR).expect("run by a test").1;
@@ -115,9 +114,9 @@ fn contend() {
     }
 }
 
-/// In a lock's place lies what cannot be locked: it says which file, and what to do.
+/// The error names the file and what to do.
 #[test]
-fn what_cannot_be_locked_is_named_and_left_alone() {
+fn a_lock_file_that_cannot_be_locked_is_named_and_left_alone() {
     let sandbox = Sandbox::with_root();
     let user = 65_534;
     if chown(&sandbox.home, Some(user), Some(user)).is_err() {
@@ -132,7 +131,7 @@ fn what_cannot_be_locked_is_named_and_left_alone() {
         command.output()
     };
     match as_user(&["--oneshot"]) {
-        Ok(it) if it.status.success() => {}
+        Ok(output) if output.status.success() => {}
         other => return skip(&format!("no program runs as another user here: {other:?}")),
     }
     for name in ["watch.lock", "fetch.lock"] {
@@ -172,28 +171,23 @@ fn what_cannot_be_locked_is_named_and_left_alone() {
 }
 
 #[test]
-fn fifty_at_once_fetch_no_more_often_than_a_few() {
-    let sandbox = Sandbox::with_root();
-    let repo = sandbox.repo("p");
-    sandbox.session("s1", &repo).reply("one");
+fn fifty_oneshots_at_once_share_a_few_runs_of_git() {
+    let (sandbox, mut transcript) = Sandbox::with_session();
+    transcript.reply("one");
+    let repo = sandbox.path("p");
     sandbox.slow_git("0.5");
     fs_err::write(repo.join("new"), "").unwrap();
-    let start = |_| {
-        let mut command = sandbox.ccstatusd();
-        command.args(["--oneshot", "--json"]).stdout(Stdio::piped()).stderr(Stdio::piped());
-        command.spawn().unwrap()
-    };
     let began = Now::read();
-    let children: Vec<_> = (0..50).map(start).collect();
+    let children: Vec<_> = (0..50).map(|_| sandbox.start_oneshot()).collect();
     let all_began = Now::read();
     let (mut lost, mut wrong) = (0, 0);
-    for it in children {
-        let output = it.wait_with_output().unwrap();
+    for child in children {
+        let output = child.wait_with_output().unwrap();
         let snapshot = serde_json::from_slice::<Snapshot>(&output.stdout);
         match snapshot.ok().as_ref().and_then(|it| repo_of(it, "s1")) {
-            Some(it) if output.status.success() => {
-                // Fresh, not of before any of them began.
-                wrong += usize::from(it.untracked != 1 || it.as_of_ms < began.wall_ms);
+            Some(repo) if output.status.success() => {
+                // Facts from before the first of them began are not fresh.
+                wrong += usize::from(repo.untracked != 1 || repo.as_of_ms < began.wall_ms);
             }
             _ => lost += 1,
         }
@@ -204,34 +198,32 @@ fn fifty_at_once_fetch_no_more_often_than_a_few() {
         it.len() < 2 || !it[1].starts_with("end") || pid(&it[0]) != pid(&it[1])
     });
     wrong += overlap.count();
-    // Each run answers all who came before it began; they took this long to come.
-    let came = (all_began.mono - began.mono).as_millis() / 500 + 3;
+    // Each run of git answers all processes that began before it. Starting them took so many runs.
+    let n_expected = (all_began.mono - began.mono).as_millis() / 500 + 3;
     let n_calls = sandbox.n_git_calls();
-    assert!(n_calls as u128 <= came, "{n_calls} runs for 50 callers; at most {came} expected");
+    assert!(n_calls as u128 <= n_expected, "{n_calls} runs for 50, at most {n_expected} expected");
     report("50 --oneshot at once, git takes 0.5 s", 50, lost, wrong, 0);
 }
 
-/// The guard is killed with its watcher, so that what it guarded survives.
+/// The guard is killed, too, so that its program survives.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_child_that_survives_a_killed_watcher_keeps_no_lock() {
-    let sandbox = Sandbox::with_root();
-    let repo = sandbox.repo("p");
-    sandbox.session("s1", &repo).reply("one");
+    let (sandbox, mut transcript) = Sandbox::with_session();
+    transcript.reply("one");
     sandbox.slow_git("60");
     let mut watcher = sandbox.start_watcher();
-    let marker = format!("HOME={}", sandbox.home.display());
     let processes = |what: &str| {
-        let all = processes_with(&marker).into_iter().filter(|it| it.contains(what));
-        let pid = |it: String| it.split(':').next().unwrap().parse().map(Pid::from_raw).unwrap();
-        all.map(pid).collect::<Vec<_>>()
+        let all = sandbox.processes().into_iter().filter(|it| it.contains(what));
+        let pid = |line: String| line.split(':').next().unwrap().parse().unwrap();
+        all.map(pid).collect::<Vec<u32>>()
     };
     sandbox.wait_until("a slow git", || processes("sleep 60").len() == 1);
     // First the watcher, stopped so that it cannot end what its guard leaves.
     watcher.signal(Signal::SIGSTOP);
     let guards = processes("__guard");
     assert_eq!(guards.len(), 1);
-    kill(guards[0], Signal::SIGKILL).unwrap();
+    send_signal(guards[0], Signal::SIGKILL);
     watcher.signal(Signal::SIGKILL);
     watcher.wait(Duration::from_secs(5));
     assert_eq!(processes("sleep 60").len(), 1, "nothing survived, so nothing is tested");
@@ -239,7 +231,7 @@ fn a_child_that_survives_a_killed_watcher_keeps_no_lock() {
     let next = sandbox.start_watcher();
     let snapshot = sandbox.wait_for("git facts", |it| repo_of(it, "s1").is_some());
     assert_eq!(snapshot.watcher.map(|it| it.pid), Some(next.id()));
-    for it in processes("sleep 60") {
-        kill(it, Signal::SIGKILL).unwrap();
+    for pid in processes("sleep 60") {
+        send_signal(pid, Signal::SIGKILL);
     }
 }

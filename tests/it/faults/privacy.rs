@@ -1,22 +1,16 @@
-//! What is not written, not asked and not sent.
+//! Privacy: no text of messages in files, no network, no credentials.
 
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
 use ccstatusd::store::schema::Snapshot;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::sys::signal::Signal;
 
 use super::unshared;
-use crate::sandbox::{Sandbox, n_replies, repo_of, session, skip, text};
+use crate::sandbox::{Sandbox, n_replies, repo_of, send_signal, session, skip, text};
 
 const SECRET: &str = "the-secret-of-this-session";
-
-fn with_config(sandbox: &Sandbox, config: &str) {
-    fs_err::create_dir_all(sandbox.path(".config/ccstatusd")).unwrap();
-    fs_err::write(sandbox.path(".config/ccstatusd/config.toml"), config).unwrap();
-}
 
 /// The files below `dir` that hold the text.
 fn files_with(dir: &Path, text: &str) -> Vec<String> {
@@ -37,10 +31,8 @@ fn files_with(dir: &Path, text: &str) -> Vec<String> {
 
 #[test]
 fn without_previews_no_text_of_any_message_is_in_any_file() {
-    let mut sandbox = Sandbox::with_root();
+    let (mut sandbox, mut transcript) = Sandbox::with_session();
     sandbox.set_env("CCSTATUSD_LOG", "trace");
-    let repo = sandbox.repo("p");
-    let mut transcript = sandbox.session("s1", &repo);
     transcript.prompt(SECRET);
     transcript.reply(SECRET);
     let mut watcher = sandbox.start_watcher();
@@ -51,19 +43,19 @@ fn without_previews_no_text_of_any_message_is_in_any_file() {
     assert_eq!(with.len(), 2, "with previews the snapshot and the checkpoint have it: {with:?}");
 
     // Turned off while no watcher ran, and then while one runs.
-    with_config(&sandbox, "[privacy]\npreview = false\n");
+    sandbox.configure("[privacy]\npreview = false\n");
     let watcher = sandbox.start_watcher();
     transcript.reply(SECRET);
     let snapshot = sandbox.oneshot();
     assert_eq!(session(&snapshot, "s1").last_message.as_ref().unwrap().preview, None);
     assert_eq!(files_with(&sandbox.state, SECRET), [""; 0]);
-    with_config(&sandbox, "");
+    sandbox.configure("");
     watcher.signal(Signal::SIGHUP);
     sandbox.wait_until("the configuration", || watcher.log().contains("reloaded"));
     transcript.prompt(SECRET);
     sandbox.oneshot();
     assert_ne!(files_with(&sandbox.state, SECRET), [""; 0]);
-    with_config(&sandbox, "[privacy]\npreview = false\n");
+    sandbox.configure("[privacy]\npreview = false\n");
     watcher.signal(Signal::SIGHUP);
     sandbox.wait_until("nothing has it", || files_with(&sandbox.state, SECRET).is_empty());
     let mut watcher = watcher;
@@ -78,9 +70,9 @@ fn without_previews_no_text_of_any_message_is_in_any_file() {
 #[cfg(target_os = "linux")]
 #[test]
 fn without_a_network_nothing_is_missing() {
-    let sandbox = Sandbox::with_root();
-    let repo = sandbox.repo("p");
-    sandbox.session("s1", &repo).reply("one");
+    let (sandbox, mut transcript) = Sandbox::with_session();
+    transcript.reply("one");
+    let repo = sandbox.path("p");
     let Some(command) = unshared(&sandbox, "-Urn", "exec \"$0\"") else { return };
     let _watcher = sandbox.spawn_watcher(command);
     sandbox.wait_for("git facts", |it| repo_of(it, "s1").is_some());
@@ -94,13 +86,12 @@ fn without_a_network_nothing_is_missing() {
     assert_eq!(n_replies(&snapshot, &sandbox.root()), 2);
 }
 
-/// Of everything that we start, what it asks the kernel.
+/// Looks at the system calls of the watcher, of `--oneshot`, of `show`, and of what they start.
 #[cfg(target_os = "linux")]
 #[test]
 fn no_socket_but_the_local_one_and_no_credentials() {
-    let sandbox = Sandbox::with_root();
-    let repo = sandbox.repo("p");
-    sandbox.session("s1", &repo).reply("one");
+    let (sandbox, mut transcript) = Sandbox::with_session();
+    transcript.reply("one");
     let credentials = [".claude/.credentials.json", ".claude.json", ".git-credentials", ".netrc"];
     for name in credentials {
         fs_err::write(sandbox.path(name), "{}").unwrap();
@@ -129,8 +120,7 @@ fn no_socket_but_the_local_one_and_no_credentials() {
     let show = traced("show").stdin(Stdio::null()).output().unwrap();
     assert!(show.status.success());
     // The tracer ends with what it traces.
-    let traced = snapshot.watcher.unwrap().pid;
-    kill(Pid::from_raw(traced.cast_signed()), Signal::SIGTERM).unwrap();
+    send_signal(snapshot.watcher.unwrap().pid, Signal::SIGTERM);
     watcher.wait(Duration::from_secs(10));
     let calls = fs_err::read_to_string(&log).unwrap();
     let sockets: Vec<_> =

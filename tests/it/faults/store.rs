@@ -1,5 +1,5 @@
-//! The state directory on disks that are full, read-only or broken, under kills, and with anything
-//! in the place of its files.
+//! The state directory: on disks that are full, read-only or broken, when watchers are killed, and
+//! with anything in the place of its files.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -13,7 +13,7 @@ use nix::sys::signal::Signal;
 use super::{inject, report, times, unshared};
 use crate::sandbox::{Sandbox, n_replies, text};
 
-/// Readers look all the time; what they see is whole, and never older than what they saw.
+/// Two readers read it all the time. Each snapshot is whole, and none is older than the last.
 #[test]
 fn a_watcher_that_is_killed_anywhere_leaves_a_whole_snapshot() {
     let sandbox = Sandbox::with_root();
@@ -31,8 +31,8 @@ fn a_watcher_that_is_killed_anywhere_leaves_a_whole_snapshot() {
                 while !is_over.load(Ordering::Relaxed) {
                     let bytes = fs_err::read(&path).unwrap_or_default();
                     match serde_json::from_slice::<Snapshot>(&bytes) {
-                        Ok(it) => {
-                            let seen = (it.seq, it.published_at_ms);
+                        Ok(snapshot) => {
+                            let seen = (snapshot.seq, snapshot.published_at_ms);
                             wrong.fetch_add(usize::from(seen < last), Ordering::Relaxed);
                             last = seen;
                         }
@@ -59,7 +59,7 @@ fn a_watcher_that_is_killed_anywhere_leaves_a_whole_snapshot() {
     assert_eq!(n_replies(&snapshot, &sandbox.root()), expected);
     let left = temporaries(&sandbox.state);
     assert!(left.is_empty(), "{left:?}");
-    assert!(n_reads.into_inner() > n_kills, "nobody looked");
+    assert!(n_reads.into_inner() > n_kills, "the readers hardly read");
     let fault = "SIGKILL of the watcher at random points, readers validate";
     report(fault, n_kills, lost.into_inner(), wrong.into_inner(), 0);
 }
@@ -70,7 +70,7 @@ fn temporaries(dir: &Path) -> Vec<PathBuf> {
     entries.map(|it| it.path()).filter(|it| it.to_string_lossy().ends_with(".tmp")).collect()
 }
 
-/// The message that the log must have.
+/// Errors of the kernel, each with the message that the log must contain.
 const ERRORS: [(&str, &str); 5] = [
     ("ENOSPC", "No space left on device"),
     ("EDQUOT", "Disk quota exceeded"),
@@ -79,7 +79,7 @@ const ERRORS: [(&str, &str); 5] = [
     ("EIO", "Input/output error"),
 ];
 
-/// What the publisher asks of the kernel. The last concerns the lines alone.
+/// System calls of the publisher. The last concerns the lines only.
 const STEPS: [(&str, &str); 4] = [
     ("open", "inject=open,openat"),
     ("write", "inject=write"),
@@ -89,7 +89,7 @@ const STEPS: [(&str, &str); 4] = [
 
 #[cfg(target_os = "linux")]
 #[test]
-fn whatever_the_disk_refuses_the_old_snapshot_stays_and_publishing_resumes() {
+fn after_any_error_of_the_disk_the_old_snapshot_stays_and_publishing_resumes() {
     let n_skipped = AtomicUsize::new(0);
     std::thread::scope(|scope| {
         for error in ERRORS {
@@ -112,7 +112,7 @@ fn whatever_the_disk_refuses_the_old_snapshot_stays_and_publishing_resumes() {
     report("ENOSPC, EDQUOT, EROFS, EACCES, EIO at open, write, rename, mkdir", n_tried, 0, 0, 0);
 }
 
-/// Whether it could be tried.
+/// Returns whether this could be tried.
 #[cfg(target_os = "linux")]
 #[track_caller]
 fn check_refused((errno, message): (&str, &str), (step, fault): (&str, &str)) -> bool {
@@ -153,7 +153,7 @@ fn check_refused((errno, message): (&str, &str), (step, fault): (&str, &str)) ->
     true
 }
 
-/// A disk of its own, which only the watcher sees under that name.
+/// The disk is a tmpfs that only the watcher sees.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_full_disk_is_survived() {
@@ -178,7 +178,7 @@ fn a_full_disk_is_survived() {
     fs_err::remove_file(&filler).unwrap();
     sandbox.wait_for("it publishes again", |it| n_replies(it, &sandbox.root()) == 2);
 
-    // It cannot become read-only while a lock is open, so that is tried from the start.
+    // A file system cannot become read-only while a lock file is open, so this one starts so.
     sandbox.state = state;
     let script = script.replace("size=512k", "ro");
     let output = unshared(&sandbox, "-Urm", &script).unwrap().output().unwrap();
@@ -187,10 +187,10 @@ fn a_full_disk_is_survived() {
     assert!(text(&output).contains("hint: set CCSTATUSD_DIR"), "{}", text(&output));
 }
 
-/// A name, and what lays it there.
+/// A description, and what puts the thing there.
 type Obstacle<'a> = (&'static str, Box<dyn Fn() + 'a>);
 
-/// What may lie where one of our files should.
+/// What may be at the path of one of our files.
 fn hostile<'a>(path: &'a Path, precious: &'a Path) -> Vec<Obstacle<'a>> {
     let write = |bytes: Vec<u8>| move || fs_err::write(path, &bytes).unwrap();
     let link = |to: PathBuf| move || fs_err::os::unix::fs::symlink(&to, path).unwrap();
@@ -222,12 +222,12 @@ fn clear(path: &Path) {
 }
 
 #[test]
-fn what_lies_in_the_place_of_a_file_of_ours_is_replaced_or_refused() {
+fn anything_in_the_place_of_one_of_our_files_is_replaced_or_refused() {
     let sandbox = Sandbox::with_root();
     sandbox.session("s1", &sandbox.home).reply("one");
     drop(sandbox.start_watcher());
     let precious = sandbox.path("precious");
-    // What would be taken over, were it read.
+    // If this was read, its sequence number would show.
     let mut valuable = sandbox.snapshot().unwrap();
     valuable.seq = 5000;
     let valuable = serde_json::to_vec(&valuable).unwrap();
@@ -240,7 +240,7 @@ fn what_lies_in_the_place_of_a_file_of_ours_is_replaced_or_refused() {
             lay();
             let shown = sandbox.ccstatusd().arg("show").stdin(Stdio::null()).output().unwrap();
             assert!(shown.status.success() && !shown.stdout.is_empty(), "{name} is {what}");
-            let output = sandbox.ccstatusd().args(["--oneshot", "--json"]).output().unwrap();
+            let output = sandbox.try_oneshot();
             let said = text(&output);
             if what == "a directory" && name != "checkpoint" {
                 let expected = if name == "snapshot.json" { 2 } else { 0 };
@@ -261,10 +261,10 @@ fn what_lies_in_the_place_of_a_file_of_ours_is_replaced_or_refused() {
 }
 
 #[test]
-fn a_configuration_that_is_none_is_refused_and_named() {
+fn anything_but_a_configuration_in_its_place_is_refused_and_named() {
     let sandbox = Sandbox::with_root();
-    fs_err::create_dir_all(sandbox.path(".config/ccstatusd")).unwrap();
-    let path = sandbox.path(".config/ccstatusd/config.toml");
+    sandbox.configure("");
+    let path = sandbox.config_file();
     let precious = sandbox.path("precious");
     fs_err::write(&precious, "precious").unwrap();
     let mut n_tried = 0;

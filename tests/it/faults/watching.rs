@@ -1,5 +1,5 @@
-//! What becomes of events that do not come and of files that cannot be read. At the end of each,
-//! the watcher knows what one knows who looks at everything for the first time.
+//! Watching: lost events, and files that hang or cannot be read. At the end of most tests the
+//! watcher must know the same as a cold scan.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
@@ -11,33 +11,35 @@ use nix::sys::signal::Signal;
 
 use super::{inject, report, times, unshared};
 use crate::sandbox::{
-    Sandbox, Transcript, Watcher, is_met_within, n_replies, repo_of, session, skip,
+    Sandbox, Watcher, is_met_within, n_replies, repo_of, send_signal, session, skip,
 };
+use crate::transcripts::Transcript;
 
-/// What counts of a snapshot: all but when it was found out, and by whom.
+/// A snapshot without the times at which its facts were found, and without the process that found
+/// them.
 fn essence(snapshot: &Snapshot) -> String {
-    let mut it = snapshot.clone();
-    (it.seq, it.published_at_ms, it.watcher) = (0, 0, None);
-    for root in it.roots.values_mut() {
+    let mut snapshot = snapshot.clone();
+    (snapshot.seq, snapshot.published_at_ms, snapshot.watcher) = (0, 0, None);
+    for root in snapshot.roots.values_mut() {
         if let Some(usage) = &mut root.usage {
             usage.as_of_ms = 0;
-            // A rate changes with the time at which it is asked for.
+            // Rates depend on the time at which they are computed.
             if let Some(block) = &mut usage.block {
                 (block.burn, block.projection, block.as_of_ms) = (None, None, 0);
             }
         }
     }
-    for repo in it.repos.values_mut() {
+    for repo in snapshot.repos.values_mut() {
         repo.as_of_ms = 0;
     }
-    for session in it.sessions.values_mut() {
-        // Who sees a file grow knows when; who finds it takes the time that it states.
+    for session in snapshot.sessions.values_mut() {
+        // A watcher knows when a file has grown; a cold scan takes the time in the file.
         session.last_activity_ms = 0;
     }
-    serde_json::to_string_pretty(&it).unwrap()
+    serde_json::to_string_pretty(&snapshot).unwrap()
 }
 
-/// Waits until the watcher says what a cold scan says.
+/// Waits until the watcher's snapshot is the same as that of a cold scan.
 #[track_caller]
 fn check_like_cold(sandbox: &Sandbox, cap: Duration) {
     let cold = |n: u32| {
@@ -67,18 +69,17 @@ fn check_like_cold(sandbox: &Sandbox, cap: Duration) {
 const CAP: Duration = Duration::from_secs(15);
 
 fn sandbox() -> Sandbox {
-    let sandbox = Sandbox::with_root();
-    let repo = sandbox.repo("p");
-    sandbox.session("s1", &repo).reply("one");
+    let (sandbox, mut transcript) = Sandbox::with_session();
+    transcript.reply("one");
     sandbox
 }
 
-/// As on a network disk whose server is gone: whoever opens these files does not come back.
+/// As on a network disk whose server is gone: opening one of these files does not return.
 #[cfg(target_os = "linux")]
 #[test]
 fn files_that_hang_hold_up_nothing_else() {
     let sandbox = sandbox();
-    // One more, and it would be the whole disk that hangs.
+    // With a fourth hung file, the whole file system would count as hung.
     let mut hung: Vec<_> =
         (0..3).map(|n| sandbox.session(&format!("hung{n}"), &sandbox.home)).collect();
     hung.iter_mut().for_each(|it| it.reply("one"));
@@ -94,7 +95,7 @@ fn files_that_hang_hold_up_nothing_else() {
     ];
     let Some(tracer) = inject(&sandbox, watcher.id(), &paths, &faults) else { return };
     hung.iter_mut().for_each(|it| it.reply("two"));
-    // Its working tree cannot be found.
+    // The search for its working tree hangs.
     sandbox.session("lost", &lost).reply("one");
     let mut good = sandbox.session("good", &sandbox.path("p"));
     for n in 1..=3 {
@@ -106,9 +107,9 @@ fn files_that_hang_hold_up_nothing_else() {
     let fresh = sandbox.repo("fresh");
     sandbox.session("fresh", &fresh).reply("one");
     sandbox.wait_for("a new repository", |it| repo_of(it, "fresh").is_some());
-    // Whoever waits for everything does not wait for these.
+    // A `--oneshot` does not wait for the hung files.
     let began = Now::read().mono;
-    let output = sandbox.ccstatusd().args(["--oneshot", "--json"]).output().unwrap();
+    let output = sandbox.try_oneshot();
     let took = Now::read().mono - began;
     assert_eq!(output.status.code(), Some(1), "some source is degraded");
     assert!(took < Duration::from_secs(25), "it took {took:?}");
@@ -118,8 +119,8 @@ fn files_that_hang_hold_up_nothing_else() {
         let mut degraded = snapshot.degraded.iter();
         degraded.any(|it| it.source == source && it.reason.contains("does not answer"))
     };
-    for it in &hung {
-        assert!(is_said(&it.path), "{:#?}", snapshot.degraded);
+    for transcript in &hung {
+        assert!(is_said(&transcript.path), "{:#?}", snapshot.degraded);
     }
     drop(tracer);
     sandbox.wait_longer_for(Duration::from_secs(40), "they come back", |it| it.degraded.is_empty());
@@ -127,7 +128,8 @@ fn files_that_hang_hold_up_nothing_else() {
     report("3 transcripts and a working tree that hang for 30 s", 4, 0, 0, 0);
 }
 
-/// A directory on another file system than everything else. `None`, and said, where there is none.
+/// A directory on another file system than the sandbox. Where there is none, returns `None` and
+/// prints why.
 #[cfg(target_os = "linux")]
 fn elsewhere(sandbox: &Sandbox) -> Option<tempfile::TempDir> {
     let device = |it: &Path| fs_err::metadata(it).ok().map(|it| it.dev());
@@ -139,7 +141,7 @@ fn elsewhere(sandbox: &Sandbox) -> Option<tempfile::TempDir> {
     dir
 }
 
-/// Nobody can tell whether this project of a root is there, and the rest goes on.
+/// Makes a project's folder hang, and checks that everything else goes on.
 #[cfg(target_os = "linux")]
 #[track_caller]
 fn check_hangs_alone(sandbox: &Sandbox, root: &Path, project: &str) {
@@ -164,10 +166,10 @@ fn check_hangs_alone(sandbox: &Sandbox, root: &Path, project: &str) {
         });
     }
     let began = Now::read().mono;
-    let output = sandbox.ccstatusd().args(["--oneshot", "--json"]).output().unwrap();
+    let output = sandbox.try_oneshot();
     let took = Now::read().mono - began;
     assert!(is_said(&serde_json::from_slice(&output.stdout).unwrap()), "{output:?}");
-    assert!(took < Duration::from_secs(5), "who asks does not wait for it: {took:?}");
+    assert!(took < Duration::from_secs(5), "a --oneshot does not wait for it: {took:?}");
     drop(tracer);
     sandbox.wait_longer_for(Duration::from_secs(40), "it comes back", |it| it.degraded.is_empty());
     let mut late = Transcript::new(root, project, "late", &sandbox.home);
@@ -186,16 +188,14 @@ fn check_hangs_alone(sandbox: &Sandbox, root: &Path, project: &str) {
 fn a_directory_that_hangs_stops_no_events_from_elsewhere() {
     let sandbox = sandbox();
     let Some(other) = elsewhere(&sandbox) else { return };
-    fs_err::create_dir_all(sandbox.path(".config/ccstatusd")).unwrap();
-    let config = format!("roots = ['{}']\n", other.path().display());
-    fs_err::write(sandbox.path(".config/ccstatusd/config.toml"), config).unwrap();
+    sandbox.configure(&format!("roots = ['{}']\n", other.path().display()));
     check_hangs_alone(&sandbox, other.path(), "-p");
 }
 
-/// It is not on the file system that the link is on, with everything else.
+/// The link itself is on the file system of everything else.
 #[cfg(target_os = "linux")]
 #[test]
-fn a_link_to_what_hangs_stops_no_events_from_where_it_is() {
+fn a_link_to_a_hung_directory_stops_no_events_from_beside_the_link() {
     let sandbox = sandbox();
     let Some(other) = elsewhere(&sandbox) else { return };
     let link = sandbox.root().join("projects/-link");
@@ -203,14 +203,13 @@ fn a_link_to_what_hangs_stops_no_events_from_where_it_is() {
     check_hangs_alone(&sandbox, &sandbox.root(), "-link");
 }
 
-/// On a disk that is gone, that of the dotfiles, say.
+/// For example on a network disk with the user's dotfiles.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_configuration_that_hangs_holds_up_nothing_else() {
     let sandbox = sandbox();
-    let config = sandbox.path(".config/ccstatusd/config.toml");
-    fs_err::create_dir_all(config.parent().unwrap()).unwrap();
-    fs_err::write(&config, "").unwrap();
+    sandbox.configure("");
+    let config = sandbox.config_file();
     let watcher = sandbox.start_watcher();
     sandbox.oneshot();
     let faults = ["trace=openat,open", "inject=openat,open:delay_enter=60000000"];
@@ -218,7 +217,7 @@ fn a_configuration_that_hangs_holds_up_nothing_else() {
     watcher.signal(Signal::SIGHUP);
     sandbox.session("s2", &sandbox.home).reply("one");
     sandbox.wait_for("an append", |it| n_replies(it, &sandbox.root()) == 2);
-    let output = sandbox.ccstatusd().args(["--oneshot", "--json"]).output().unwrap();
+    let output = sandbox.try_oneshot();
     assert_eq!(output.status.code(), Some(1), "some source is degraded");
     let snapshot: Snapshot = serde_json::from_slice(&output.stdout).unwrap();
     let said = &snapshot.degraded[0];
@@ -226,13 +225,13 @@ fn a_configuration_that_hangs_holds_up_nothing_else() {
     assert!(said.reason.contains("does not answer"), "{said:?}");
 }
 
-/// Nobody would learn of it: to displays it would be no watcher, and others would publish, too.
+/// If it went on, displays would see no watcher, and a `--oneshot` would publish beside it.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_watcher_that_cannot_be_reached_any_more_ends() {
     let sandbox = sandbox();
     let mut watcher = sandbox.start_watcher();
-    // The signals' thread receives, too, and must go on.
+    // Only this socket: the thread for signals receives on another one, and must go on.
     let bound = fs_err::read_to_string("/proc/net/unix").unwrap();
     let bound = bound.lines().filter(|it| it.ends_with(" notify.sock"));
     let bound: Vec<_> = bound
@@ -251,7 +250,7 @@ fn a_watcher_that_cannot_be_reached_any_more_ends() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn each_time_that_no_socket_can_be_made_is_said() {
+fn each_failure_to_make_a_socket_is_logged() {
     let sandbox = sandbox();
     let mut transcript = sandbox.session("s1", &sandbox.path("p"));
     let watcher = sandbox.start_watcher();
@@ -269,7 +268,7 @@ fn each_time_that_no_socket_can_be_made_is_said() {
 }
 
 #[test]
-fn whatever_happens_while_it_is_stopped_is_found() {
+fn changes_while_the_watcher_is_stopped_are_found() {
     let sandbox = sandbox();
     let mut doomed = sandbox.session("doomed", &sandbox.home);
     doomed.reply("one");
@@ -290,7 +289,7 @@ fn whatever_happens_while_it_is_stopped_is_found() {
     sandbox.wait_for("the branch", |it| {
         repo_of(it, "s1").is_some_and(|it| it.branch.as_deref() == Some("other"))
     });
-    // A cold scan cannot know what the deleted one used.
+    // The deleted session counts here. A cold scan could not know what it used.
     let snapshot = sandbox.wait_for("all replies", |it| n_replies(it, &sandbox.root()) == 23);
     assert_eq!(snapshot.sessions.len(), 23, "the deleted one was there, too");
 }
@@ -322,9 +321,9 @@ fn a_folder_of_ten_thousand_and_a_thousand_folders_are_read() {
     check_like_cold(&sandbox, Duration::from_secs(60));
 }
 
-/// What else may have the name of a transcript or a folder.
+/// They have the names of transcripts and folders.
 #[test]
-fn loops_pipes_devices_and_unreadable_files_keep_nobody() {
+fn loops_pipes_devices_and_unreadable_files_hold_up_nothing_else() {
     let sandbox = sandbox();
     let projects = sandbox.root().join("projects");
     let link = |to: &str, name: &str| {
@@ -345,7 +344,7 @@ fn loops_pipes_devices_and_unreadable_files_keep_nobody() {
     let _socket =
         std::os::unix::net::UnixDatagram::bind(projects.join("-project/socket.jsonl")).unwrap();
     fs_err::create_dir(projects.join("-project/folder.jsonl")).unwrap();
-    // Whoever is root can read everything, so the watcher is somebody else.
+    // Root can read every file, so the watcher runs as another user.
     let user = 65_534;
     let chowned = sandbox.command("chown").args(["-hR", "65534:65534"]).arg(&sandbox.home).status();
     fs_err::set_permissions(&unreadable.path, PermissionsExt::from_mode(0o000)).unwrap();
@@ -372,7 +371,7 @@ fn loops_pipes_devices_and_unreadable_files_keep_nobody() {
     assert_eq!(n_replies(&snapshot, &sandbox.root()), 2);
 }
 
-/// No event tells of a file system that appears over a directory.
+/// The kernel reports no event when a file system is mounted over a directory.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_root_that_is_mounted_over_is_looked_at_within_a_minute() {
@@ -399,7 +398,6 @@ fn a_root_that_is_mounted_over_is_looked_at_within_a_minute() {
     sandbox.wait_longer_for(cap, "what is there now", |it| n_replies(it, &sandbox.root()) == 3);
     transcript.reply("three");
     sandbox.wait_for("events from there", |it| n_replies(it, &sandbox.root()) == 4);
-    let pid = nix::unistd::Pid::from_raw(snapshot.watcher.unwrap().pid.cast_signed());
-    nix::sys::signal::kill(pid, Signal::SIGTERM).unwrap();
+    send_signal(snapshot.watcher.unwrap().pid, Signal::SIGTERM);
     watcher.wait(Duration::from_secs(10));
 }

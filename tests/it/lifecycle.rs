@@ -9,16 +9,13 @@ use ccstatusd::store::schema::{ClientFacts, Snapshot};
 use ccstatusd::time::{HOUR_MS, Now, pause};
 use nix::sys::signal::Signal;
 
-use crate::sandbox::{
-    Sandbox, Transcript, Watcher, is_met_within, n_replies, processes_with, repo_of, session, skip,
-    text,
-};
+use crate::sandbox::{Sandbox, Watcher, is_met_within, n_replies, repo_of, session, skip, text};
+use crate::transcripts::Transcript;
 
 /// A sandbox with one session in one repository.
 fn sandbox() -> Sandbox {
-    let sandbox = Sandbox::with_root();
-    let repo = sandbox.repo("p");
-    sandbox.session("s1", &repo).prompt("one");
+    let (sandbox, mut transcript) = Sandbox::with_session();
+    transcript.prompt("one");
     sandbox
 }
 
@@ -86,9 +83,8 @@ fn a_killed_watcher_leaves_no_process_and_the_next_one_starts_at_once() {
     sandbox.slow_git("100");
     let mut watcher = sandbox.start_watcher();
     sandbox.wait_until("a slow git", || sandbox.n_git_calls() == 1);
-    let marker = format!("HOME={}", sandbox.home.display());
     sandbox.wait_until("its children", || {
-        processes_with(&marker).iter().filter(|it| it.contains("sleep 100")).count() == 3
+        sandbox.processes().iter().filter(|it| it.contains("sleep 100")).count() == 3
     });
     watcher.signal(Signal::SIGKILL);
     watcher.wait(Duration::from_secs(2));
@@ -101,7 +97,7 @@ fn a_killed_watcher_leaves_no_process_and_the_next_one_starts_at_once() {
     let snapshot = sandbox.wait_for("git facts", |it| repo_of(it, "s1").is_some());
     assert_eq!(snapshot.watcher.map(|it| it.pid), Some(next.id()));
     drop(next);
-    sandbox.wait_until("nothing is left", || processes_with(&marker).is_empty());
+    sandbox.wait_until("nothing is left", || sandbox.processes().is_empty());
 }
 
 #[track_caller]
@@ -117,8 +113,7 @@ fn check_ends(signal: Signal) {
     let line = fs_err::read_to_string(sandbox.state.join("lines/s1")).unwrap();
     assert!(line.contains("no watcher"), "`cat` would show an old line as a new one: {line}");
     assert_eq!(session(&snapshot, "s1").turns, 1, "the facts are still there");
-    let marker = format!("HOME={}", sandbox.home.display());
-    sandbox.wait_until("nothing is left", || processes_with(&marker).is_empty());
+    sandbox.wait_until("nothing is left", || sandbox.processes().is_empty());
 }
 
 #[test]
@@ -137,19 +132,17 @@ fn sighup_reloads_a_valid_configuration_and_an_invalid_one_changes_nothing() {
     let other = sandbox.path("other");
     Transcript::new(&other, "-p", "s2", &sandbox.home).reply("one");
     let watcher = sandbox.start_watcher();
-    fs_err::create_dir_all(sandbox.path(".config/ccstatusd")).unwrap();
-    let config = sandbox.path(".config/ccstatusd/config.toml");
-    fs_err::write(&config, "roots = 7").unwrap();
+    sandbox.configure("roots = 7");
     watcher.signal(Signal::SIGHUP);
     sandbox.wait_until("the error in the log", || {
         watcher.log().contains("config.toml: line 1, column 9: roots: it must be a list")
     });
     sandbox.session("s3", &sandbox.home).reply("it still works");
     sandbox.wait_for("s3", |it| n_replies(it, &sandbox.root()) == 1);
-    fs_err::write(&config, format!("roots = ['{}']", other.display())).unwrap();
+    sandbox.configure(&format!("roots = ['{}']", other.display()));
     watcher.signal(Signal::SIGHUP);
     sandbox.wait_for("the new root", |it| n_replies(it, &other) == 1);
-    fs_err::write(&config, "").unwrap();
+    sandbox.configure("");
     watcher.signal(Signal::SIGHUP);
     let is_gone = |it: &Snapshot| it.roots.keys().all(|it| other.as_os_str() != it.0.as_str());
     sandbox.wait_for("no such root", |it| is_gone(it) && it.sessions.len() == 2);
