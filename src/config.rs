@@ -64,6 +64,7 @@ use crate::cli::Environment;
 use crate::error::{Error, Result};
 use crate::fetch::exec::{Invocation, Limits};
 use crate::fetch::tool::{self, Tool};
+use crate::sanitize;
 use crate::store::read_bounded;
 use crate::store::schema::display::Display;
 use crate::usage::prices::{Price, Prices, Rates};
@@ -362,8 +363,8 @@ impl Config {
     pub fn parse(bytes: &[u8]) -> std::result::Result<Config, String> {
         let text = str::from_utf8(bytes).map_err(|it| it.to_string())?;
         let config: Config =
-            toml::from_str(text).map_err(|it| flaw::harmless(&flaw::describe(&it, text)))?;
-        config.check().map_err(|it| flaw::harmless(&it.describe(text)))?;
+            toml::from_str(text).map_err(|it| sanitize::marked(&flaw::describe(&it, text)))?;
+        config.check().map_err(|it| sanitize::marked(&it.describe(text)))?;
         Ok(config)
     }
 

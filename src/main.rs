@@ -10,7 +10,7 @@ use ccstatusd::fetch::guard;
 use ccstatusd::store::schema::display::Depth;
 use ccstatusd::store::schema::{ClientFacts, SessionId, Snapshot};
 use ccstatusd::time::Now;
-use ccstatusd::{daemon, display, harmless, log, oneshot, price_list, show};
+use ccstatusd::{daemon, display, log, oneshot, price_list, sanitize, show};
 
 /// musl's own maps and unmaps memory a page at a time: a sixth of a `show`, a third of a cold scan.
 #[cfg(target_env = "musl")]
@@ -24,7 +24,7 @@ fn main() -> ExitCode {
     }
     let env = Environment::read();
     let exit = run(&Cli::read(), &env).unwrap_or_else(|err| {
-        write(io::stderr(), &harmless::text(&format!("ccstatusd: {err}\n"))).ok();
+        write(io::stderr(), &sanitize::message(&format!("ccstatusd: {err}\n"))).ok();
         err.exit
     });
     ExitCode::from(exit as u8)
@@ -101,7 +101,7 @@ fn answer(snapshot: &Snapshot, json: bool, env: &Environment) -> Result<String> 
     if json {
         let text = serde_json::to_string(snapshot)
             .map_err(|it| Error::new("cannot write the snapshot").because(it))?;
-        return Ok(harmless::json(&text) + "\n");
+        return Ok(sanitize::json(&text) + "\n");
     }
     let own = env.text("CLAUDE_CODE_SESSION_ID").and_then(SessionId::checked);
     let own = own.filter(|it| snapshot.sessions.contains_key(it));

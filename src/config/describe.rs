@@ -10,6 +10,7 @@ use super::Config;
 use super::display::{DepthConfig, SegmentConfig};
 use crate::display::segments::{COMMAND, FORMAT, ROWS, Row};
 use crate::display::theme::{MEANINGS, PALETTES, PRESETS, describe_ink};
+use crate::sanitize::is_steering;
 
 /// Columns that a comment may take.
 const WIDTH: usize = 96;
@@ -237,7 +238,7 @@ fn list(of: &[String]) -> String {
 
 /// A string as TOML writes it.
 fn quoted(text: &str) -> String {
-    if !text.contains('\'') && !text.chars().any(char::is_control) {
+    if !text.contains('\'') && !text.chars().any(is_steering) {
         return if text.contains(['\\', '"']) {
             format!("'{text}'")
         } else {
@@ -249,7 +250,7 @@ fn quoted(text: &str) -> String {
         match it {
             '"' | '\\' => out.extend(['\\', it]),
             '\n' => out += "\\n",
-            it if it.is_control() => {
+            it if is_steering(it) => {
                 write!(out, "\\u{:04X}", u32::from(it)).expect("it is a string")
             }
             it => out.push(it),

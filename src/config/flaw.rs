@@ -6,7 +6,7 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::harmless::is_harmful;
+use crate::sanitize;
 
 /// What is wrong with the value at a path of keys, or with the last key itself where there is no
 /// such key.
@@ -112,7 +112,8 @@ pub(super) fn unknown<'a>(
         .map(|it| (strsim::damerau_levenshtein(name, it), *it))
         .filter(|(distance, it)| *distance <= 1 + it.chars().count() / 3)
         .min();
-    let name: String = name.chars().filter(|it| !it.is_control()).take(MAX_NAME).collect();
+    let name: String =
+        name.chars().filter(|it| !sanitize::is_steering(*it)).take(MAX_NAME).collect();
     if let Some(it) = place_of(&name).filter(|_| ["key", "colour", "symbol"].contains(&kind)) {
         return format!("there is no {kind} {name}; it belongs {it}");
     }
@@ -131,11 +132,6 @@ fn place_of(key: &str) -> Option<&'static str> {
         "roots" => Some("above the first table"),
         _ => None,
     }
-}
-
-/// What is quoted of a file must not steer the terminal that it is shown on.
-pub(super) fn harmless(text: &str) -> String {
-    text.chars().map(|it| if is_harmful(it) { char::REPLACEMENT_CHARACTER } else { it }).collect()
 }
 
 /// More of a wrong name helps nobody.

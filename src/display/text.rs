@@ -9,6 +9,7 @@ use unicode_segmentation::UnicodeSegmentation;
 use unicode_width::UnicodeWidthStr;
 
 use super::theme::Paint;
+use crate::sanitize;
 use crate::store::schema::display::Ink;
 
 /// Cleaned text in pieces of one paint each.
@@ -177,31 +178,12 @@ impl Text {
     }
 }
 
-/// Makes text from outside safe to show: branches, names, paths and reasons are written by others.
-///
-/// Control characters, escape among them, become `�`, so that something is seen to be wrong.
-/// White space of any kind becomes a space. What has no width and no shape of its own is dropped:
-/// direction overrides, joiners, variation selectors, tags. An emoji that was joined from several
-/// shows as those, which every terminal measures alike.
+/// Adds text from outside in the form that may be laid out in columns.
 fn clean(text: &str, into: &mut String) {
     if text.len() <= MAX_CHARS && text.bytes().all(|it| matches!(it, b' '..=b'~')) {
         return into.push_str(text);
     }
-    let shown = text.chars().filter(|&it| !is_invisible(it)).map(|it| match it {
-        it if it.is_whitespace() => ' ',
-        it if it.is_control() => char::REPLACEMENT_CHARACTER,
-        it => it,
-    });
-    into.extend(shown.take(MAX_CHARS));
-}
-
-fn is_invisible(it: char) -> bool {
-    matches!(it,
-        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
-        | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
-        | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}'
-        | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}'
-        | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
+    into.extend(sanitize::columns(text).take(MAX_CHARS));
 }
 
 /// As much of the start of `text` as fits.

@@ -125,6 +125,13 @@ fn the_effective_configuration_is_printed_and_checked() {
     write(&config, str::from_utf8(&printed.stdout).unwrap());
     let checked = run(&["config", "--check"]);
     assert!(checked.status.success() && text(&checked).contains("makes sense"), "{checked:?}");
+    // A character that turns text around is escaped, and still the same.
+    write(&config, "[theme]\nseparator = '\u{202e}'\n");
+    let printed = run(&["config"]);
+    let printed = str::from_utf8(&printed.stdout).unwrap();
+    assert!(printed.contains("\nseparator = \"\\u202E\"\n"), "{printed}");
+    write(&config, printed);
+    assert_eq!(run(&["config"]).stdout, printed.as_bytes());
     write(&config, "[theme]\npreset = 'asci'\n");
     for args in [&["config"][..], &["config", "--check"], &["show", "--preview"]] {
         let refused = run(args);
