@@ -8,7 +8,7 @@ use std::path::Path;
 
 use super::Config;
 use super::display::{DepthConfig, SegmentConfig};
-use crate::display::segments::{COMMAND, FORMAT, ROWS, Row};
+use crate::display::segments::{COMMAND, FORMAT, SEGMENTS, Segment};
 use crate::display::theme::{MEANINGS, PALETTES, PRESETS, describe_ink};
 use crate::sanitize::is_steering;
 
@@ -49,7 +49,7 @@ pub fn describe(config: &Config, path: Option<&Path>) -> String {
          text around them. What wants a look, by `warning` and `alarm`, keeps its colour; where \
          `alarm` is the lower of the two, all is alarm from there on.",
     );
-    for row in ROWS.iter().copied().flatten() {
+    for row in SEGMENTS.iter().copied().flatten() {
         segment(row, config, &mut out);
     }
     out.0
@@ -179,7 +179,7 @@ fn prices(config: &Config, out: &mut Page) {
     }
 }
 
-fn segment(row: &Row, config: &Config, out: &mut Page) {
+fn segment(row: &Segment, config: &Config, out: &mut Page) {
     let mut names: Vec<String> = vec![row.name.to_owned()];
     if row.name == COMMAND {
         let own = config.segments.keys().filter(|it| it.starts_with("command."));

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::flaw::{Flaw, unknown};
-use crate::display::segments::{self, COMMAND, ROWS, Row};
+use crate::display::segments::{self, COMMAND, SEGMENTS, Segment};
 use crate::display::template;
 use crate::display::theme::{self, MEANINGS, PALETTES, PRESETS};
 use crate::store::schema::display::{self as schema, Depth, Ink};
@@ -169,7 +169,7 @@ fn at(format: &str, flaw: &template::Flaw) -> String {
 }
 
 /// The segment of this name, or why there is none.
-fn find(name: &str, commands: &[&str]) -> Result<&'static Row, String> {
+fn find(name: &str, commands: &[&str]) -> Result<&'static Segment, String> {
     match segments::find(name) {
         Some((row, "")) => Ok(row),
         Some((row, command)) if commands.contains(&command) => Ok(row),
@@ -187,7 +187,7 @@ fn find(name: &str, commands: &[&str]) -> Result<&'static Row, String> {
                      format = \"{{{part}}}\" in [segments.{segment}]"
                 ));
             }
-            let names = ROWS.iter().copied().flatten().map(|it| it.name);
+            let names = SEGMENTS.iter().copied().flatten().map(|it| it.name);
             Err(unknown("segment", name, names.filter(|it| *it != COMMAND)))
         }
     }
@@ -259,7 +259,7 @@ fn check_symbol(symbol: &str) -> Result<(), String> {
     Ok(())
 }
 
-fn segment(name: &str, row: &Row, segment: &SegmentConfig) -> Checked<schema::Segment> {
+fn segment(name: &str, row: &Segment, segment: &SegmentConfig) -> Checked<schema::Segment> {
     let flaw = |key: &str, what: String| Flaw::new(&["segments", name, key], what);
     for (key, format) in [("format", &segment.format), ("short", &segment.short)] {
         if let Some(format) = format {
@@ -327,7 +327,7 @@ fn segment(name: &str, row: &Row, segment: &SegmentConfig) -> Checked<schema::Se
     })
 }
 
-fn check_part(row: &Row, part: &str) -> Result<(), String> {
+fn check_part(row: &Segment, part: &str) -> Result<(), String> {
     if row.parts.iter().any(|(it, _)| *it == part) {
         return Ok(());
     }

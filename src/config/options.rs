@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::Config;
 use crate::display::samples::{Sample, samples};
-use crate::display::segments::{COMMAND, ROWS, Row};
+use crate::display::segments::{COMMAND, SEGMENTS, Segment};
 use crate::display::theme::{MEANINGS, PALETTES, PRESETS};
 use crate::display::{self, Style};
 use crate::store::schema::display::Depth;
@@ -48,16 +48,16 @@ fn check_changes(before: &str, after: &str, columns: Option<usize>) {
     assert_ne!(drawn, other, "{after}");
 }
 
-fn rows() -> impl Iterator<Item = (&'static Row, String)> {
-    let name = |it: &'static Row| match it.name {
+fn rows() -> impl Iterator<Item = (&'static Segment, String)> {
+    let name = |it: &'static Segment| match it.name {
         COMMAND => (it, "command.load".to_owned()),
         name => (it, name.to_owned()),
     };
-    ROWS.iter().copied().flatten().map(name)
+    SEGMENTS.iter().copied().flatten().map(name)
 }
 
 /// A format that has every part, each in a group of its own.
-fn every_part(row: &Row) -> String {
+fn every_part(row: &Segment) -> String {
     row.parts.iter().map(|(part, _)| format!("({{{part}}})")).collect()
 }
 

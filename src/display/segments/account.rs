@@ -1,6 +1,6 @@
 //! PURE. The account: what was used of it, and what is left.
 
-use super::{BAR, Dim, Pen, ROW, Row, Symbol, Text, Warning, put};
+use super::{BAR, Dim, Pen, SEGMENT, Segment, Symbol, Text, Warning, put};
 use crate::display::numbers::{countdown, known, money, tokens};
 use crate::display::theme::Paint::Plain;
 use crate::store::schema::{Block, BlockSource, Limit, Limits, Tokens, Totals, Usage};
@@ -13,13 +13,13 @@ const LIMITS_FRESH_MS: i64 = 15 * MINUTE_MS;
 
 const AT_LEAST: Symbol = Symbol("at_least", "≥", ">=");
 
-const TOTALS: Row = Row {
+const TOTALS: Segment = Segment {
     parts: &[("cost", "in dollars; `≥` where a model has no known price"), ("tokens", "in tokens")],
     symbols: &[AT_LEAST],
-    ..ROW
+    ..SEGMENT
 };
 
-const LIMIT: Row = Row {
+const LIMIT: Segment = Segment {
     parts: &[
         ("percent", "how much is used"),
         ("bar", "the same as a bar, with a mark where the clock is"),
@@ -39,11 +39,11 @@ const LIMIT: Row = Row {
         Symbol("behind", "▼", "-"),
         Symbol("full_in", "full in ", "full in "),
     ],
-    ..ROW
+    ..SEGMENT
 };
 
-pub(super) const ROWS: &[Row] = &[
-    Row {
+pub(super) const SEGMENTS: &[Segment] = &[
+    Segment {
         name: "today",
         about: "What the account used since midnight, by its transcripts, at list prices.",
         format: "today {cost}",
@@ -55,7 +55,7 @@ pub(super) const ROWS: &[Row] = &[
         },
         ..TOTALS
     },
-    Row {
+    Segment {
         name: "week",
         about: "What the account used since the first day of the week, at list prices.",
         format: "week {cost}",
@@ -65,7 +65,7 @@ pub(super) const ROWS: &[Row] = &[
         },
         ..TOTALS
     },
-    Row {
+    Segment {
         name: "month",
         about: "What the account used since the first day of the month, at list prices.",
         format: "month {cost}",
@@ -75,7 +75,7 @@ pub(super) const ROWS: &[Row] = &[
         },
         ..TOTALS
     },
-    Row {
+    Segment {
         name: "block",
         about: "The account's active five-hour block, at list prices.",
         parts: &[
@@ -91,25 +91,25 @@ pub(super) const ROWS: &[Row] = &[
         max_width: 60,
         symbols: &[AT_LEAST, BAR[0], BAR[1]],
         draw: block_part,
-        ..ROW
+        ..SEGMENT
     },
-    Row {
+    Segment {
         name: "burn",
         about: "How fast the account's active block is used.",
         parts: &[("cost", "dollars an hour"), ("tokens", "tokens a minute")],
         format: "{cost}/h",
         draw: burn,
-        ..ROW
+        ..SEGMENT
     },
-    Row {
+    Segment {
         name: "projection",
         about: "Where the account's active block ends at the rate it is used.",
         parts: &[("cost", "in dollars"), ("tokens", "in tokens")],
         format: "{cost} at the end",
         draw: projection,
-        ..ROW
+        ..SEGMENT
     },
-    Row {
+    Segment {
         name: "five_hour",
         about: "What is used of the account's five-hour limit: the newest that any of its sessions \
                 was told.",
@@ -119,7 +119,7 @@ pub(super) const ROWS: &[Row] = &[
         draw: |pen, part, out| limit(pen, part, out, Some(5 * HOUR_MS), |it| it.five_hour),
         ..LIMIT
     },
-    Row {
+    Segment {
         name: "seven_day",
         about: "The same of its weekly limit.",
         format: "7d {percent}( {left})( {full})",
@@ -128,7 +128,7 @@ pub(super) const ROWS: &[Row] = &[
         draw: |pen, part, out| limit(pen, part, out, Some(7 * DAY_MS), |it| it.seven_day),
         ..LIMIT
     },
-    Row {
+    Segment {
         name: "spend_limit",
         about: "The same of its spending limit, which can exceed 100 %.",
         parts: &[

@@ -1,4 +1,4 @@
-//! PURE. What a line can say: one row a segment.
+//! PURE. What a line can say: a table of segments.
 //!
 //! A segment has one source and one scope, and its `about` is its manual: `ccstatusd config`
 //! prints it. What it says is made of parts, which its format names, and it says nothing where no
@@ -26,7 +26,7 @@ mod state;
 
 /// Everything there is to know of a segment.
 #[derive(Clone, Copy)]
-pub(crate) struct Row {
+pub(crate) struct Segment {
     pub(crate) name: &'static str,
     /// Its manual: what it says, from where, for what scope.
     pub(crate) about: &'static str,
@@ -51,7 +51,7 @@ pub(crate) struct Row {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Symbol(pub(crate) &'static str, pub(crate) &'static str, pub(crate) &'static str);
 
-const ROW: Row = Row {
+const SEGMENT: Segment = Segment {
     name: "",
     about: "",
     parts: &[],
@@ -70,7 +70,8 @@ const BAR: [Symbol; 3] =
     [Symbol("full", "█", "#"), Symbol("empty", "░", "-"), Symbol("mark", "│", "|")];
 
 /// Every segment. Those about one thing stand together.
-pub(crate) const ROWS: &[&[Row]] = &[place::ROWS, session::ROWS, account::ROWS, state::ROWS];
+pub(crate) const SEGMENTS: &[&[Segment]] =
+    &[place::SEGMENTS, session::SEGMENTS, account::SEGMENTS, state::SEGMENTS];
 
 /// What a line says where the user chose nothing.
 pub(crate) const FORMAT: &str = "{directory} {git} {git_error} {pr} {model} {agent} {context} \
@@ -92,14 +93,14 @@ const WARNING_PRIORITY: u8 = 68;
 /// In place of a part: how old what the segment says is, where that is older than it may be.
 const OLD: &str = "";
 
-/// The row of this name, and what stands behind the dot in it.
-pub(crate) fn find(name: &str) -> Option<(&'static Row, &str)> {
+/// The segment of this name, and what stands behind the dot in it.
+pub(crate) fn find(name: &str) -> Option<(&'static Segment, &str)> {
     let (name, argument) = match name.split_once('.') {
         Some((COMMAND, argument)) => (COMMAND, argument),
         _ => (name, ""),
     };
-    let row = ROWS.iter().copied().flatten().find(|it| it.name == name)?;
-    ((row.name == COMMAND) != argument.is_empty()).then_some((row, argument))
+    let segment = SEGMENTS.iter().copied().flatten().find(|it| it.name == name)?;
+    ((segment.name == COMMAND) != argument.is_empty()).then_some((segment, argument))
 }
 
 /// What a segment of this name says.
@@ -109,13 +110,13 @@ pub(super) fn draw(
     scope: &Scope<'_>,
     look: &Look<'_>,
 ) -> Option<Cell> {
-    let (row, argument) = find(name)?;
+    let (segment, argument) = find(name)?;
     let chosen = view.display().segments.get(name);
-    let pen = Pen { view, scope, row, argument, chosen, look };
-    let format = chosen.and_then(|it| it.format.as_deref()).unwrap_or(row.format);
+    let pen = Pen { view, scope, segment, argument, chosen, look };
+    let format = chosen.and_then(|it| it.format.as_deref()).unwrap_or(segment.format);
     // The usual short form is one of the usual format.
     let is_usual = chosen.is_none_or(|it| it.format.is_none());
-    let usual = if is_usual { row.short } else { "" };
+    let usual = if is_usual { segment.short } else { "" };
     let short = chosen.and_then(|it| it.short.as_deref()).unwrap_or(usual);
     let full = pen.draw(format)?;
     let least = match &full {
@@ -123,7 +124,7 @@ pub(super) fn draw(
         it if it.has(Warning) => WARNING_PRIORITY,
         _ => 0,
     };
-    let priority = chosen.and_then(|it| it.priority).unwrap_or(row.priority);
+    let priority = chosen.and_then(|it| it.priority).unwrap_or(segment.priority);
     let short = if short.is_empty() { None } else { pen.draw(short) };
     Some(Cell { priority: priority.max(least), full, short })
 }
@@ -140,7 +141,7 @@ pub(super) fn missing(format: &str) -> impl Iterator<Item = &'static str> {
 pub(super) struct Pen<'a> {
     view: &'a View<'a>,
     scope: &'a Scope<'a>,
-    row: &'static Row,
+    segment: &'static Segment,
     /// What stands behind the dot in its name.
     argument: &'a str,
     chosen: Option<&'a display::Segment>,
@@ -154,8 +155,8 @@ impl Pen<'_> {
         if !self.group(&mut tokens, &mut text, false) || text.is_blank() {
             return None;
         }
-        (self.row.draw)(self, OLD, &mut text);
-        let max_width = self.chosen.and_then(|it| it.max_width).unwrap_or(self.row.max_width);
+        (self.segment.draw)(self, OLD, &mut text);
+        let max_width = self.chosen.and_then(|it| it.max_width).unwrap_or(self.segment.max_width);
         text.cut(usize::from(max_width), self.look.preset.ellipsis);
         Some(text)
     }
@@ -175,7 +176,7 @@ impl Pen<'_> {
                 }
                 Token::Name(part) => {
                     out.paint_with(self.color(part));
-                    let drawn = (self.row.draw)(self, part, out);
+                    let drawn = (self.segment.draw)(self, part, out);
                     out.paint_with(None);
                     match drawn {
                         Some(()) if out.says_more_than(mark) => says = true,
@@ -198,13 +199,13 @@ impl Pen<'_> {
         if let Some(own) = self.chosen.and_then(|it| it.symbols.get(name)) {
             return own;
         }
-        let found = self.row.symbols.iter().find(|it| it.0 == name);
+        let found = self.segment.symbols.iter().find(|it| it.0 == name);
         found.map_or("", |it| if self.look.preset.is_ascii { it.2 } else { it.1 })
     }
 
     /// How much of a look a value wants.
     fn grade(&self, value: f64) -> Paint {
-        let (warning, alarm) = self.row.thresholds.unwrap_or((f64::INFINITY, f64::INFINITY));
+        let (warning, alarm) = self.segment.thresholds.unwrap_or((f64::INFINITY, f64::INFINITY));
         let warning = self.chosen.and_then(|it| it.warning).unwrap_or(warning);
         let alarm = self.chosen.and_then(|it| it.alarm).unwrap_or(alarm);
         match value {
@@ -228,7 +229,7 @@ impl Pen<'_> {
 
     /// A share as a bar, with a mark on it.
     fn bar(&self, out: &mut Text, share: f64, mark: Option<f64>) {
-        let columns = self.chosen.and_then(|it| it.bar_width).unwrap_or(self.row.bar_width);
+        let columns = self.chosen.and_then(|it| it.bar_width).unwrap_or(self.segment.bar_width);
         let at = |share: f64| (share.clamp(0.0, 100.0) / 100.0 * f64::from(columns)).round() as u16;
         let n_full = at(share);
         let mark = mark.map(|it| at(it).min(columns.saturating_sub(1)));
@@ -277,7 +278,7 @@ fn put(out: &mut Text, paint: Paint, text: &str) -> Option<()> {
     Some(())
 }
 
-impl fmt::Debug for Row {
+impl fmt::Debug for Segment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name)
     }

@@ -4,12 +4,12 @@ use std::path::Path;
 
 use unicode_segmentation::UnicodeSegmentation;
 
-use super::{Alarm, Dim, GIT_FRESH_MS, Pen, ROW, Row, Symbol, Text, Warning, counted, put};
+use super::{Alarm, Dim, GIT_FRESH_MS, Pen, SEGMENT, Segment, Symbol, Text, Warning, counted, put};
 use crate::display::theme::Paint::{Branch, Changed, Good, Place, Plain, Removed};
 use crate::store::schema::{PullRequest, Repo};
 
-pub(super) const ROWS: &[Row] = &[
-    Row {
+pub(super) const SEGMENTS: &[Segment] = &[
+    Segment {
         name: "directory",
         about: "Where the session works: from the client, else the watcher. `~` is home, and every \
                 directory above the last is shortened to its first letter, as fish does it.",
@@ -22,9 +22,9 @@ pub(super) const ROWS: &[Row] = &[
         short: "{name}",
         priority: 80,
         draw: directory,
-        ..ROW
+        ..SEGMENT
     },
-    Row {
+    Segment {
         name: "git",
         about: "The working tree that the session is in, from git itself. It is asked again after \
                 every change in `.git`, after each edit by the session, and when somebody looks.",
@@ -59,9 +59,9 @@ pub(super) const ROWS: &[Row] = &[
             Symbol("untracked", "?", "?"),
         ],
         draw: git,
-        ..ROW
+        ..SEGMENT
     },
-    Row {
+    Segment {
         name: "git_error",
         about: "What git refuses to tell, in its own words. It stands at the end of the last line \
                 where the format does not say where.",
@@ -70,9 +70,9 @@ pub(super) const ROWS: &[Row] = &[
         priority: 76,
         max_width: 61,
         draw: git_error,
-        ..ROW
+        ..SEGMENT
     },
-    Row {
+    Segment {
         name: "pr",
         about: "The pull or merge request of the branch, as the client says; a link, where the \
                 terminal knows links.",
@@ -87,7 +87,7 @@ pub(super) const ROWS: &[Row] = &[
             Symbol("changes_requested", "✗", "changes"),
         ],
         draw: pr,
-        ..ROW
+        ..SEGMENT
     },
 ];
 

@@ -1,12 +1,12 @@
 //! PURE. The session itself.
 
-use super::{BAR, Dim, Pen, ROW, Row, Symbol, Text, Warning, counted, put};
+use super::{BAR, Dim, Pen, SEGMENT, Segment, Symbol, Text, Warning, counted, put};
 use crate::display::numbers::{countdown, known, money, tokens, units};
 use crate::display::theme::Paint::{Good, Plain, Removed};
 use crate::store::schema::{PromptCache, Session, Tokens};
 
-pub(super) const ROWS: &[Row] = &[
-    Row {
+pub(super) const SEGMENTS: &[Segment] = &[
+    Segment {
         name: "model",
         about: "The model: from the client, else of the session's newest reply. How hard it tries \
                 and whether it is in fast mode only the client knows.",
@@ -22,9 +22,9 @@ pub(super) const ROWS: &[Row] = &[
         priority: 66,
         max_width: 60,
         draw: model,
-        ..ROW
+        ..SEGMENT
     },
-    Row {
+    Segment {
         name: "context",
         about: "How full the context is: from the client, else the watcher. The client compacts it \
                 before it is full, but does not say where: `mark` is where the bar says so.",
@@ -46,9 +46,9 @@ pub(super) const ROWS: &[Row] = &[
         mark: Some(80.0),
         symbols: &[BAR[0], BAR[1], BAR[2], Symbol("compactions", "⟲", "x")],
         draw: context,
-        ..ROW
+        ..SEGMENT
     },
-    Row {
+    Segment {
         name: "cost",
         about: "What the session cost in US dollars: by the client's own account since it started, \
                 else by ours. `≥` where a model has no known price.",
@@ -57,9 +57,9 @@ pub(super) const ROWS: &[Row] = &[
         priority: 60,
         symbols: &[Symbol("at_least", "≥", ">=")],
         draw: cost,
-        ..ROW
+        ..SEGMENT
     },
-    Row {
+    Segment {
         name: "tokens",
         about: "What the session used, subagents included, by its transcripts.",
         parts: &[
@@ -72,9 +72,9 @@ pub(super) const ROWS: &[Row] = &[
         format: "{total} tokens",
         short: "{total}",
         draw: tokens_used,
-        ..ROW
+        ..SEGMENT
     },
-    Row {
+    Segment {
         name: "cache",
         about: "The cache of prompts: from the client (2.1.251 or newer), the hit ratio else by \
                 the session's transcripts.",
@@ -92,17 +92,17 @@ pub(super) const ROWS: &[Row] = &[
         bar_width: 10,
         symbols: &[BAR[0], BAR[1]],
         draw: cache,
-        ..ROW
+        ..SEGMENT
     },
-    Row {
+    Segment {
         name: "turns",
         about: "Prompts that a person typed in this session, by its transcript.",
         parts: &[("count", "how many")],
         format: "turns {count}",
         draw: turns,
-        ..ROW
+        ..SEGMENT
     },
-    Row {
+    Segment {
         name: "message",
         about: "The newest message of either side, by the transcript.",
         parts: &[("age", "how long ago it was written"), ("preview", "its beginning")],
@@ -110,75 +110,75 @@ pub(super) const ROWS: &[Row] = &[
         short: "{age} ago",
         max_width: 60,
         draw: message,
-        ..ROW
+        ..SEGMENT
     },
-    Row {
+    Segment {
         name: "lines",
         about: "Lines that the session added and removed, as the client says.",
         parts: &[("added", "how many were added"), ("removed", "and removed")],
         format: "{added}( {removed})",
         symbols: &[Symbol("added", "+", "+"), Symbol("removed", "−", "-")],
         draw: lines,
-        ..ROW
+        ..SEGMENT
     },
-    Row {
+    Segment {
         name: "duration",
         about: "How long the client has run with this session, as it says.",
         parts: &[("time", "how long"), ("api", "how much of that it waited for the model")],
         format: "{time}",
         draw: duration,
-        ..ROW
+        ..SEGMENT
     },
-    Row {
+    Segment {
         name: "name",
         about: "The session's name: from the client, its process, or its transcript.",
         parts: &[("name", "the name")],
         format: "{name}",
         draw: name,
-        ..ROW
+        ..SEGMENT
     },
-    Row {
+    Segment {
         name: "output_style",
         about: "The output style, where it is not the default, as the client says.",
         parts: &[("style", "its name")],
         format: "{style}",
         draw: output_style,
-        ..ROW
+        ..SEGMENT
     },
-    Row {
+    Segment {
         name: "vim",
         about: "The mode of the client's editor, where that is vim's.",
         parts: &[("mode", "the mode"), ("letter", "its first letter")],
         format: "{mode}",
         short: "{letter}",
         draw: vim,
-        ..ROW
+        ..SEGMENT
     },
-    Row {
+    Segment {
         name: "agent",
         about: "The agent that the session runs as, as the client says.",
         parts: &[("name", "its name")],
         format: "as {name}",
         priority: 34,
         draw: agent,
-        ..ROW
+        ..SEGMENT
     },
-    Row {
+    Segment {
         name: "subagents",
         about: "Subagents that work now, by their transcripts.",
         parts: &[("running", "how many work"), ("total", "how many ever did")],
         format: "agents {running}",
         priority: 36,
         draw: subagents,
-        ..ROW
+        ..SEGMENT
     },
-    Row {
+    Segment {
         name: "version",
         about: "The version of Claude Code, as it says.",
         parts: &[("version", "the version")],
         format: "v{version}",
         draw: version,
-        ..ROW
+        ..SEGMENT
     },
 ];
 
@@ -221,7 +221,7 @@ fn context(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
             Some(())
         }
         ("bar", Some(share)) => {
-            let mark = pen.chosen.and_then(|it| it.mark).or(pen.row.mark);
+            let mark = pen.chosen.and_then(|it| it.mark).or(pen.segment.mark);
             pen.bar(out, share, mark);
             Some(())
         }

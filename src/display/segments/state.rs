@@ -1,13 +1,13 @@
 //! PURE. What the facts are good for, and what stands in none of the other files.
 
-use super::{Alarm, Dim, GIT_FRESH_MS, Pen, ROW, Row, Text, Warning, put};
+use super::{Alarm, Dim, GIT_FRESH_MS, Pen, SEGMENT, Segment, Text, Warning, put};
 use crate::display::numbers::units;
 use crate::display::theme::Paint::Plain;
 use crate::display::{Source, Watcher};
 use crate::store::schema::HealthStatus;
 
-pub(super) const ROWS: &[Row] = &[
-    Row {
+pub(super) const SEGMENTS: &[Segment] = &[
+    Segment {
         name: "degraded",
         about: "The first failing source that has a part in this line, and why it fails. It stands \
                 at the end of the last line where the format does not say where.",
@@ -17,9 +17,9 @@ pub(super) const ROWS: &[Row] = &[
         priority: 72,
         max_width: 88,
         draw: degraded,
-        ..ROW
+        ..SEGMENT
     },
-    Row {
+    Segment {
         name: "watcher",
         about: "What the snapshot is good for, where that is not everything: whether anybody keeps \
                 the rest true, and since when nobody did. It stands at the end of the last line \
@@ -28,9 +28,9 @@ pub(super) const ROWS: &[Row] = &[
         format: "{state}",
         priority: 100,
         draw: watcher,
-        ..ROW
+        ..SEGMENT
     },
-    Row {
+    Segment {
         name: "drawn_at",
         about: "The local time at which the line was drawn, on lines that are read later: those \
                 for `cat`. It stands at the end of the last line where the format does not say \
@@ -39,18 +39,18 @@ pub(super) const ROWS: &[Row] = &[
         format: "{time}",
         priority: 98,
         draw: |pen, part, out| put(out, Dim, pen.view.drawn_at.filter(|_| part == "time")?),
-        ..ROW
+        ..SEGMENT
     },
-    Row {
+    Segment {
         name: "health",
         about: "Whether the session needs a look, by the watcher: context and limits that are \
                 nearly used up, and what git refuses.",
         parts: &[("issue", "the worst"), ("more", "how many others there are")],
         format: "{issue}( {more})",
         draw: health,
-        ..ROW
+        ..SEGMENT
     },
-    Row {
+    Segment {
         name: "clock",
         about: "The local time.",
         parts: &[
@@ -63,9 +63,9 @@ pub(super) const ROWS: &[Row] = &[
         format: "{hour}:{minute}",
         priority: 28,
         draw: clock,
-        ..ROW
+        ..SEGMENT
     },
-    Row {
+    Segment {
         name: super::COMMAND,
         about: "The output of a command of your own: `{command.NAME}` is that of [commands.NAME].",
         parts: &[
@@ -74,7 +74,7 @@ pub(super) const ROWS: &[Row] = &[
         ],
         format: "{output}",
         draw: command,
-        ..ROW
+        ..SEGMENT
     },
 ];
 
