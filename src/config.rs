@@ -671,7 +671,7 @@ mod tests {
         check_refused("[theme]\ncolumns = 19", "from 20 to 1000");
         check_refused(&format!("[theme]\nseparator = '{}'", "x".repeat(33)), "32 characters");
         check_refused("[theme.colors]\nalrm = 'red'", "no colour alrm; did you mean alarm?");
-        check_refused("[theme.colors]\nalarm = '#ff'", "#ff is no #rrggbb");
+        check_refused("[theme.colors]\nalarm = '#ff'", "#ff is not of the form #rrggbb");
     }
 
     /// What is usual may be written down, and nothing else comes of it.

@@ -393,8 +393,8 @@ impl Engine {
         self.lines.retain(|id, _| snapshot.sessions.contains_key(id));
         // From the last publication on nobody draws them anew.
         let watcher = match snapshot.watcher {
-            Some(_) => display::Watcher::Alive,
-            None => display::Watcher::Gone,
+            Some(_) => display::view::Watcher::Alive,
+            None => display::view::Watcher::Gone,
         };
         for id in snapshot.sessions.iter().filter(|(_, it)| it.live).map(|(id, _)| id) {
             let now_ms = now.wall_ms;

@@ -90,7 +90,7 @@ fn watch(print: bool, env: &Environment) -> Result<()> {
     let mut outlet = log::Outlet::start(io::stdout())
         .map_err(|it| Error::new("cannot print lines").because(it))?;
     daemon::run(env, |id, line| {
-        let line = if colour { line.to_owned() } else { display::without_colour(line) };
+        let line = if colour { line.to_owned() } else { display::ansi::without_colour(line) };
         outlet.write_all(format!("{:.8}  {line}\n", id.0).as_bytes()).ok();
     })
 }
@@ -109,9 +109,9 @@ fn answer(snapshot: &Snapshot, json: bool, env: &Environment) -> Result<String> 
     if session.is_none() {
         return Ok("no session of Claude Code's was active in the last day\n".to_owned());
     }
-    let view = display::View {
-        source: display::Source::Snapshot(snapshot),
-        watcher: display::Watcher::Unknown,
+    let view = display::view::View {
+        source: display::view::Source::Snapshot(snapshot),
+        watcher: display::view::Watcher::Unknown,
         client: &ClientFacts::default(),
         session,
         now_ms: Now::read().wall_ms,

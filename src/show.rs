@@ -14,7 +14,8 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 
 use crate::cli::Environment;
-use crate::display::{self, Source, Style, View, Watcher};
+use crate::display;
+use crate::display::view::{Source, Style, View, Watcher};
 use crate::fetch::claude;
 use crate::hints;
 use crate::store::schema::display::{Depth, Display};

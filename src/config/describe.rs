@@ -8,8 +8,12 @@ use std::path::Path;
 
 use super::Config;
 use super::display::{DepthConfig, SegmentConfig};
-use crate::display::segments::{COMMAND, FORMAT, SEGMENTS, Segment};
-use crate::display::theme::{MEANINGS, PALETTES, PRESETS, describe_ink};
+use crate::display::colors::describe_ink;
+use crate::display::paint::MEANINGS;
+use crate::display::palettes::PALETTES;
+use crate::display::presets::PRESETS;
+use crate::display::segments::segment::{COMMAND, Segment};
+use crate::display::segments::{FORMAT, SEGMENTS};
 use crate::sanitize::is_steering;
 
 /// Columns that a comment may take.

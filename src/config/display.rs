@@ -8,9 +8,13 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::flaw::{Flaw, unknown};
-use crate::display::segments::{self, COMMAND, SEGMENTS, Segment};
+use crate::display::colors::parse_ink;
+use crate::display::paint::MEANINGS;
+use crate::display::palettes::PALETTES;
+use crate::display::presets::PRESETS;
+use crate::display::segments::segment::{COMMAND, Segment};
+use crate::display::segments::{self, SEGMENTS};
 use crate::display::template;
-use crate::display::theme::{self, MEANINGS, PALETTES, PRESETS};
 use crate::store::schema::display::{self as schema, Depth, Ink};
 
 /// `[theme]`.
@@ -246,7 +250,7 @@ impl DepthConfig {
 }
 
 fn ink(style: &str, path: &[&str]) -> Checked<Ink> {
-    theme::parse_ink(style).map_err(|it| Flaw::new(path, it))
+    parse_ink(style).map_err(|it| Flaw::new(path, it))
 }
 
 fn check_symbol(symbol: &str) -> Result<(), String> {

@@ -3,7 +3,7 @@
 //!
 //! Between them they have something to say for every part of every segment.
 
-use super::{Source, View, Watcher};
+use super::view::{Source, View, Watcher};
 use crate::store::schema::{
     Block, Burn, ClientFacts, Command, Context, Cost, CostSource, Degraded, Health, HealthStatus,
     Limit, Limits, Lines, Message, Model, Projection, PromptCache, PullRequest, Repo, RepoKey,

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use crate::store::schema::{Command, Degraded, Repo, RepoKey, Root, RootKey, Session, Snapshot};
 
-use super::{Source, View};
+use super::view::{Source, View};
 
 /// The part of the snapshot that concerns one line.
 #[derive(Debug, Default)]

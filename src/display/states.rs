@@ -9,7 +9,8 @@ use crate::store::schema::{
 };
 use crate::time::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS};
 
-use super::{Source, Style, View, Watcher, line, session_line, subagents};
+use super::view::{Source, Style, View, Watcher};
+use super::{line, session_line, subagents};
 
 const NOW: i64 = 1_795_440_000_000;
 

@@ -11,7 +11,9 @@ use crate::store::schema::{
 };
 use crate::time::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS};
 
-use super::{Source, Style, View, Watcher, line, session_line};
+use super::ansi::without_colour;
+use super::view::{Source, Style, View, Watcher};
+use super::{line, session_line};
 
 const NOW: i64 = 1_795_440_000_000;
 const PLAIN: Style = Style { columns: None, depth: Depth::None };
@@ -574,7 +576,7 @@ proptest! {
             check_shape(line, usable);
         }
         // Powerline's edges are blanks on a background.
-        for line in super::without_colour(&coloured).split('\n') {
+        for line in without_colour(&coloured).split('\n') {
             prop_assert!(super::text::width(line) <= usable, "{line:?} in {usable}");
         }
     }
@@ -619,7 +621,7 @@ proptest! {
         let drawn = show(Source::Snapshot(&snapshot), watcher, &client, &style);
         let coloured = Style { depth: Depth::True, ..style };
         let coloured = show(Source::Snapshot(&snapshot), watcher, &client, &coloured);
-        prop_assert_eq!(&super::without_colour(&coloured), &drawn);
+        prop_assert_eq!(&without_colour(&coloured), &drawn);
         check_shape(&drawn, columns.saturating_sub(3).max(1));
     }
 }
