@@ -28,8 +28,6 @@ pub mod preview;
 pub(crate) mod samples;
 mod scope;
 pub(crate) mod segments;
-#[cfg(test)]
-mod states;
 pub mod subagents;
 pub(crate) mod template;
 #[cfg(test)]

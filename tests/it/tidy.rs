@@ -57,7 +57,7 @@ fn what_is_pure_says_so_and_reads_no_clock_and_no_file_and_starts_nothing() {
     for path in sources(&src).iter().filter(|it| it.extension().is_some_and(|it| it == "rs")) {
         let text = fs_err::read_to_string(path).unwrap();
         let name = path.strip_prefix(&src).unwrap().to_str().unwrap();
-        let is_test = ["tests", "display/states.rs", "config/options.rs"];
+        let is_test = ["tests", "config/options.rs"];
         let is_test = is_test.iter().any(|it| name.contains(it));
         let Some(part) = PURE.iter().find(|it| name.starts_with(**it)).filter(|_| !is_test) else {
             assert!(is_test || !text.starts_with("//! PURE"), "{name} says that it is PURE");
