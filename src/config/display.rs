@@ -167,7 +167,7 @@ fn check_size(format: &str) -> Result<(), String> {
 }
 
 /// Where in a format, and what.
-fn at(format: &str, flaw: &template::Flaw) -> String {
+fn at(format: &str, flaw: &template::FormatError) -> String {
     let nth = format.get(..flaw.at).map_or(0, |it| it.chars().count()) + 1;
     format!("at character {nth}: {}", flaw.what)
 }
