@@ -11,9 +11,9 @@ fn old_usage_shows_its_age_and_yesterday_s_is_left_out() {
     check(|it| usage(it).as_of_ms = NOW - minutes, &format!("{BEFORE_USAGE} · {old}"));
     let yesterday = "block $10.00 2h13m left 4m ago · 5h 34% ↻2h00m";
     check(
-        |it| {
-            usage(it).as_of_ms = NOW - minutes;
-            usage(it).day_ends_ms = NOW;
+        |snapshot| {
+            usage(snapshot).as_of_ms = NOW - minutes;
+            usage(snapshot).day_ends_ms = NOW;
         },
         &format!("{BEFORE_USAGE} · {yesterday}"),
     );
@@ -22,9 +22,9 @@ fn old_usage_shows_its_age_and_yesterday_s_is_left_out() {
 #[test]
 fn the_block_of_another_tool_has_its_own_age_and_prices() {
     check(
-        |it| {
-            usage(it).today.unpriced = 1;
-            let block = usage(it).block.as_mut().unwrap();
+        |snapshot| {
+            usage(snapshot).today.unpriced = 1;
+            let block = usage(snapshot).block.as_mut().unwrap();
             (block.source, block.as_of_ms) = (BlockSource::Ccusage, NOW - 7 * MINUTE_MS);
         },
         "~/w/p · main · model-one · ctx 42% · $1.00 · block $10.00 2h13m left 7m ago · \
@@ -64,10 +64,10 @@ fn limits_have_a_countdown_and_an_age() {
 #[test]
 fn unknown_prices_make_costs_lower_bounds() {
     check(
-        |it| {
-            session(it).cost.as_mut().unwrap().unpriced = 1;
-            usage(it).block.as_mut().unwrap().unpriced = 1;
-            usage(it).today.unpriced = 1;
+        |snapshot| {
+            session(snapshot).cost.as_mut().unwrap().unpriced = 1;
+            usage(snapshot).block.as_mut().unwrap().unpriced = 1;
+            usage(snapshot).today.unpriced = 1;
         },
         "~/w/p · main · model-one · ctx 42% · ≥$1.00 · block ≥$10.00 2h13m left · \
          today ≥$30.00 · 5h 34% ↻2h00m",

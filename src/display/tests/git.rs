@@ -7,11 +7,11 @@ use crate::time::{DAY_MS, HOUR_MS, SECOND_MS};
 #[test]
 fn git_facts_read_from_left_to_right() {
     check_git(
-        |it| {
-            (it.ahead, it.behind, it.stashes) = (1, 2, 3);
-            (it.conflicts, it.staged, it.unstaged, it.untracked) = (4, 5, 6, 7);
-            it.operation = Some("rebase 2/5".to_owned());
-            it.worktree = Some("spare".to_owned());
+        |repo| {
+            (repo.ahead, repo.behind, repo.stashes) = (1, 2, 3);
+            (repo.conflicts, repo.staged, repo.unstaged, repo.untracked) = (4, 5, 6, 7);
+            repo.operation = Some("rebase 2/5".to_owned());
+            repo.worktree = Some("spare".to_owned());
         },
         "main in spare ⇡1⇣2 *3 rebase 2/5 =4 +5 !6 ?7",
     );

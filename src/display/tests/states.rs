@@ -147,8 +147,8 @@ fn an_api_key_user() {
         "api-key",
         "A user who pays for what is used: there are no limits.",
         &document,
-        |it| {
-            root(it).limits = Limits::default();
+        |snapshot| {
+            root(snapshot).limits = Limits::default();
         },
     );
 }
@@ -167,9 +167,9 @@ fn right_after_compact() {
         .replace(r#""current_usage":{"#, r#""nothing":{"#);
     let about = "Right after /compact: the client does not know how full the context is, and the \
                  transcript has nothing about it before the next reply.";
-    check_snapshot("compact", about, &document, |it| {
-        session(it).compactions = 1;
-        session(it).context = None;
+    check_snapshot("compact", about, &document, |snapshot| {
+        session(snapshot).compactions = 1;
+        session(snapshot).context = None;
     });
 }
 
@@ -183,52 +183,52 @@ fn after_resume() {
 #[test]
 fn after_clear() {
     let about = "After /clear: a new session in the same directory, with an empty context.";
-    check_snapshot("clear", about, AT_START, |it| {
-        session(it).context = None;
-        session(it).cost = None;
+    check_snapshot("clear", about, AT_START, |snapshot| {
+        session(snapshot).context = None;
+        session(snapshot).cost = None;
     });
 }
 
 #[test]
 fn no_git() {
-    check_snapshot("no-git", "In a directory that is in no repository.", DOCUMENT, |it| {
-        session(it).repo = None;
-        it.repos.clear();
+    check_snapshot("no-git", "In a directory that is in no repository.", DOCUMENT, |snapshot| {
+        session(snapshot).repo = None;
+        snapshot.repos.clear();
     });
 }
 
 #[test]
 fn a_bare_repository() {
-    check_snapshot("bare", "In a bare repository.", DOCUMENT, |it| {
+    check_snapshot("bare", "In a bare repository.", DOCUMENT, |snapshot| {
         let branch = Some("main".to_owned());
-        *repo(it) = Repo { as_of_ms: NOW, branch, bare: true, ..Repo::default() };
+        *repo(snapshot) = Repo { as_of_ms: NOW, branch, bare: true, ..Repo::default() };
     });
 }
 
 #[test]
 fn a_detached_head() {
-    check_snapshot("detached", "On a commit without a branch.", DOCUMENT, |it| {
-        repo(it).branch = None;
-        repo(it).ahead = 0;
+    check_snapshot("detached", "On a commit without a branch.", DOCUMENT, |snapshot| {
+        repo(snapshot).branch = None;
+        repo(snapshot).ahead = 0;
     });
 }
 
 #[test]
 fn a_conflict() {
-    check_snapshot("conflict", "In the middle of a rebase that conflicts.", DOCUMENT, |it| {
-        repo(it).branch = None;
-        repo(it).operation = Some("rebase 2/5".to_owned());
-        repo(it).conflicts = 2;
+    check_snapshot("conflict", "In the middle of a rebase that conflicts.", DOCUMENT, |snapshot| {
+        repo(snapshot).branch = None;
+        repo(snapshot).operation = Some("rebase 2/5".to_owned());
+        repo(snapshot).conflicts = 2;
     });
 }
 
 #[test]
 fn a_repository_in_which_git_times_out() {
     let about = "Git takes too long: the last facts stay, with their age and the reason.";
-    check_snapshot("git-timeout", about, DOCUMENT, |it| {
-        repo(it).as_of_ms = NOW - 4 * MINUTE_MS;
-        repo(it).error = Some("timed out after 5 s".to_owned());
-        it.degraded.push(Degraded {
+    check_snapshot("git-timeout", about, DOCUMENT, |snapshot| {
+        repo(snapshot).as_of_ms = NOW - 4 * MINUTE_MS;
+        repo(snapshot).error = Some("timed out after 5 s".to_owned());
+        snapshot.degraded.push(Degraded {
             source: "git:/h/work/shop".to_owned(),
             reason: "timed out after 5 s".to_owned(),
             ..Degraded::default()
@@ -239,13 +239,13 @@ fn a_repository_in_which_git_times_out() {
 #[test]
 fn two_accounts() {
     let about = "Two accounts: the line has the usage and the limits of its own.";
-    check_snapshot("two-accounts", about, DOCUMENT, |it| {
-        let mut other = root(it).clone();
+    check_snapshot("two-accounts", about, DOCUMENT, |snapshot| {
+        let mut other = root(snapshot).clone();
         let usage = other.usage.as_mut().unwrap();
         usage.today.cost_usd = 999.0;
         usage.block.as_mut().unwrap().cost_usd = 888.0;
         other.limits.five_hour.as_mut().unwrap().used_percentage = 99.0;
-        it.roots.insert(RootKey("/h/.claude-work".to_owned()), other);
+        snapshot.roots.insert(RootKey("/h/.claude-work".to_owned()), other);
     });
 }
 
@@ -253,8 +253,8 @@ fn two_accounts() {
 fn a_limit_that_will_be_used_up_early() {
     let about = "At this pace the five-hour limit will be used up before it resets.";
     let document = DOCUMENT.replace("61.3", "83.3");
-    check_snapshot("limit-runs-out", about, &document, |it| {
-        let limit = root(it).limits.five_hour.as_mut().unwrap();
+    check_snapshot("limit-runs-out", about, &document, |snapshot| {
+        let limit = root(snapshot).limits.five_hour.as_mut().unwrap();
         limit.used_percentage = 83.3;
         limit.full_at_ms = Some(NOW + 34 * MINUTE_MS);
     });
@@ -268,9 +268,9 @@ fn a_pull_request_and_subagents() {
         1,
     );
     let about = "On the branch of a pull request, with subagents at work.";
-    check_snapshot("pull-request", about, &document, |it| {
-        session(it).subagents = Subagents { running: 3, total: 8 };
-        session(it).pr = parse_stdin(document.as_bytes()).unwrap().pr;
+    check_snapshot("pull-request", about, &document, |snapshot| {
+        session(snapshot).subagents = Subagents { running: 3, total: 8 };
+        session(snapshot).pr = parse_stdin(document.as_bytes()).unwrap().pr;
     });
 }
 
@@ -302,8 +302,8 @@ fn the_first_second_after_install() {
 #[test]
 fn a_broken_configuration() {
     let about = "The configuration was changed and is now invalid.";
-    check_snapshot("broken-config", about, DOCUMENT, |it| {
-        it.degraded.push(Degraded {
+    check_snapshot("broken-config", about, DOCUMENT, |snapshot| {
+        snapshot.degraded.push(Degraded {
             source: "config".to_owned(),
             reason: "line 3, column 1: no segment gti; did you mean git?".to_owned(),
             ..Degraded::default()
