@@ -12,7 +12,7 @@ use super::text::{self, Text};
 
 /// What one segment says.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Cell {
+pub(super) struct DrawnSegment {
     /// Segments of higher priority get columns first.
     pub(super) priority: u8,
     pub(super) full: Text,
@@ -24,24 +24,25 @@ pub(super) struct Cell {
 #[derive(Debug)]
 pub(super) struct Line {
     items: Vec<Item>,
-    cells: Vec<Cell>,
+    segments: Vec<DrawnSegment>,
 }
 
 #[derive(Debug)]
 enum Item {
     Text(Text),
-    /// An index into [`Line::cells`].
+    /// An index into [`Line::segments`].
     Segment(usize),
     /// The start of a cell or of a group in one.
     Open,
     Close,
 }
 
-/// Segments of a line above this number are ignored. No screen has room for them, and fitting
-/// takes time that grows with the square of their number.
-const MAX_CELLS: usize = 128;
+/// Further segments of a line are ignored. No screen has room for them, and the time for fitting
+/// grows with the square of their number.
+const MAX_SEGMENTS: usize = 128;
 
-/// For a segment of at least this priority, segments of higher priority are shown in short.
+/// Segments of at least this priority make those of higher priority give way: they are shown in
+/// short.
 const ESSENTIAL: u8 = 80;
 
 /// How a segment is shown.
@@ -54,16 +55,16 @@ enum Form {
 
 impl Line {
     /// Reads a line of a format. `draw` returns what the segment of a name says, if anything.
-    pub(super) fn of(format: &str, mut draw: impl FnMut(&str) -> Option<Cell>) -> Line {
-        let (mut items, mut cells) = (vec![Item::Open], Vec::new());
+    pub(super) fn of(format: &str, mut draw: impl FnMut(&str) -> Option<DrawnSegment>) -> Line {
+        let (mut items, mut segments) = (vec![Item::Open], Vec::new());
         let mut depth = 0;
         for token in Tokens::of(format) {
             match token {
-                Token::Name(_) if cells.len() == MAX_CELLS => {}
+                Token::Name(_) if segments.len() == MAX_SEGMENTS => {}
                 Token::Name(name) => {
-                    let cell = draw(name).unwrap_or_default();
-                    items.push(Item::Segment(cells.len()));
-                    cells.push(cell);
+                    let segment = draw(name).unwrap_or_default();
+                    items.push(Item::Segment(segments.len()));
+                    segments.push(segment);
                 }
                 // Outside of groups, a space separates cells.
                 Token::Text(text) if depth == 0 => {
@@ -89,13 +90,13 @@ impl Line {
         }
         // The last cell, and groups that the format does not close.
         items.extend((0..=depth).map(|_| Item::Close));
-        Line { items, cells }
+        Line { items, segments }
     }
 
     /// Adds a segment at the end.
-    pub(super) fn push(&mut self, cell: Cell) {
-        self.items.extend([Item::Open, Item::Segment(self.cells.len()), Item::Close]);
-        self.cells.push(cell);
+    pub(super) fn push(&mut self, segment: DrawnSegment) {
+        self.items.extend([Item::Open, Item::Segment(self.segments.len()), Item::Close]);
+        self.segments.push(segment);
     }
 
     /// The pieces of the line. If not all of it fits into `usable` columns, segments are added by
@@ -104,27 +105,27 @@ impl Line {
     /// if necessary.
     pub(super) fn fit(self, usable: Option<usize>, look: &Look<'_>) -> Pieces {
         let usable = usable.unwrap_or(usize::MAX);
-        let best = |cell: &Cell| match cell {
-            _ if cell.full.is_blank() => Form::Gone,
-            _ if look.preset.prefers_short && cell.short.is_some() => Form::Short,
+        let best = |segment: &DrawnSegment| match segment {
+            _ if segment.full.is_blank() => Form::Gone,
+            _ if look.preset.prefers_short && segment.short.is_some() => Form::Short,
             _ => Form::Full,
         };
-        let mut forms: Vec<_> = self.cells.iter().map(best).collect();
+        let mut forms: Vec<_> = self.segments.iter().map(best).collect();
         if self.width(&forms, look) > usable {
-            let has_text = |index: &usize| !self.cells[*index].full.is_blank();
-            let mut by_priority: Vec<_> = (0..self.cells.len()).filter(has_text).collect();
-            by_priority.sort_by_key(|&index| std::cmp::Reverse(self.cells[index].priority));
+            let has_text = |index: &usize| !self.segments[*index].full.is_blank();
+            let mut by_priority: Vec<_> = (0..self.segments.len()).filter(has_text).collect();
+            by_priority.sort_by_key(|&index| std::cmp::Reverse(self.segments[index].priority));
             forms.fill(Form::Gone);
             for (nth, &index) in by_priority.iter().enumerate() {
-                forms[index] = best(&self.cells[index]);
-                let has_short = self.cells[index].short.is_some();
+                forms[index] = best(&self.segments[index]);
+                let has_short = self.segments[index].short.is_some();
                 if has_short && self.width(&forms, look) > usable {
                     forms[index] = Form::Short;
                 }
                 if nth == 0 || self.width(&forms, look) <= usable {
                     continue;
                 }
-                let is_essential = self.cells[index].priority >= ESSENTIAL;
+                let is_essential = self.segments[index].priority >= ESSENTIAL;
                 if !is_essential || !self.squeeze(&mut forms, &by_priority[..nth], usable, look) {
                     forms[index] = Form::Gone;
                 }
@@ -139,7 +140,7 @@ impl Line {
         let full: Vec<_> = shown
             .iter()
             .copied()
-            .filter(|&index| forms[index] == Form::Full && self.cells[index].short.is_some())
+            .filter(|&index| forms[index] == Form::Full && self.segments[index].short.is_some())
             .collect();
         for &index in full.iter().rev() {
             forms[index] = Form::Short;
@@ -159,8 +160,10 @@ impl Line {
             columns += match visible {
                 Visible::Break => look.between,
                 Visible::Text(text) => text.width(),
-                Visible::Cell(cell, Form::Short) => cell.short.as_ref().map_or(0, Text::width),
-                Visible::Cell(cell, _) => cell.full.width(),
+                Visible::Segment(segment, Form::Short) => {
+                    segment.short.as_ref().map_or(0, Text::width)
+                }
+                Visible::Segment(segment, _) => segment.full.width(),
             }
         });
         if columns == 0 { 0 } else { columns + look.around }
@@ -177,8 +180,8 @@ impl Line {
                     look.between_cells(nth_cell)
                 }
                 Visible::Text(text) => text.clone(),
-                Visible::Cell(cell, Form::Short) => cell.short.clone().unwrap_or_default(),
-                Visible::Cell(cell, _) => cell.full.clone(),
+                Visible::Segment(segment, Form::Short) => segment.short.clone().unwrap_or_default(),
+                Visible::Segment(segment, _) => segment.full.clone(),
             };
             cells.push(nth_cell);
             pieces.push(piece);
@@ -219,7 +222,7 @@ impl Line {
                         show(Visible::Break);
                     }
                     has_shown = true;
-                    show(Visible::Cell(&self.cells[*index], forms[*index]));
+                    show(Visible::Segment(&self.segments[*index], forms[*index]));
                 }
                 Item::Segment(_) => {}
             }
@@ -253,5 +256,5 @@ enum Visible<'a> {
     /// The border between two cells.
     Break,
     Text(&'a Text),
-    Cell(&'a Cell, Form),
+    Segment(&'a DrawnSegment, Form),
 }

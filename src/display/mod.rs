@@ -52,8 +52,8 @@ pub fn line(view: &View<'_>, style: &Style) -> String {
     }
     let last = lines.last_mut().expect("one was added");
     for name in segments::missing(format) {
-        if let Some(cell) = segments::draw(name, view, &scope, &look) {
-            last.push(cell);
+        if let Some(segment) = segments::draw(name, view, &scope, &look) {
+            last.push(segment);
         }
     }
     let mut out = String::new();

@@ -116,7 +116,7 @@ pub(super) const SEGMENTS: &[Segment] = &[
     },
     Segment {
         name: "five_hour",
-        about: "How much of the account's five-hour limit is used: the newest report to any of its \
+        about: "How much of the account's five-hour limit is used, as reported last to any of its \
                 sessions.",
         format: "5h {percent}( {left})( {full})",
         short: "5h {percent}( {full})",

@@ -32,8 +32,8 @@ pub(super) const SEGMENTS: &[Segment] = &[
     Segment {
         name: "git",
         about: "The working tree that the session is in, as git reports it. Git is asked again \
-                after every change in `.git`, after each edit by the session, and while a display \
-                is in use.",
+                after every change in `.git`, after each edit by the session, and while its line is \
+                displayed.",
         parts: &[
             ("branch", "the branch, or @ and the commit if HEAD is detached"),
             ("commit", "the commit"),
@@ -69,8 +69,8 @@ pub(super) const SEGMENTS: &[Segment] = &[
     },
     Segment {
         name: "git_error",
-        about: "Why git does not answer, in its own words. A format that leaves it out has it at \
-                the end of the last line.",
+        about: "Why git does not answer, in its own words. If the format leaves it out, it is \
+                added to the end of the last line.",
         parts: &[("error", "the reason")],
         format: "{error}",
         priority: 76,
@@ -101,7 +101,7 @@ pub(super) const SEGMENTS: &[Segment] = &[
 const NAME_COLUMNS: usize = 40;
 
 /// Git's facts show their age when they are older than this. The watcher asks git after every
-/// change that it can observe, and every half a minute while a display is in use.
+/// change that it can observe, and every half a minute while a line of the working tree is displayed.
 const GIT_FRESH_MS: i64 = MINUTE_MS;
 
 fn directory(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {

@@ -11,7 +11,7 @@
 
 use segment::{COMMAND, Pen, Segment};
 
-use super::layout::Cell;
+use super::layout::DrawnSegment;
 use super::look::Look;
 use super::paint::Paint::{Alarm, Warning};
 use super::scope::Scope;
@@ -58,7 +58,7 @@ pub(super) fn draw(
     view: &View<'_>,
     scope: &Scope<'_>,
     look: &Look<'_>,
-) -> Option<Cell> {
+) -> Option<DrawnSegment> {
     let (segment, argument) = find(name)?;
     let chosen = view.display().segments.get(name);
     let pen = Pen { view, scope, segment, argument, chosen, look };
@@ -74,7 +74,7 @@ pub(super) fn draw(
     };
     let priority = chosen.and_then(|it| it.priority).unwrap_or(segment.priority);
     let short = if short.is_empty() { None } else { pen.draw(short) };
-    Some(Cell { priority: priority.max(least), full, short })
+    Some(DrawnSegment { priority: priority.max(least), full, short })
 }
 
 /// The segments that must be shown although this format leaves them out.

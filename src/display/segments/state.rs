@@ -11,8 +11,8 @@ use crate::time::MINUTE_MS;
 pub(super) const SEGMENTS: &[Segment] = &[
     Segment {
         name: "degraded",
-        about: "The first failing source among those of this line, and why it fails. A format that \
-                leaves it out has it at the end of the last line.",
+        about: "The first failing source among those of this line, and why it fails. If the format \
+                leaves it out, it is added to the end of the last line.",
         parts: &[("reason", "the source and the reason"), ("source", "the source alone")],
         format: "{reason}",
         short: "{source} fails",
@@ -24,7 +24,7 @@ pub(super) const SEGMENTS: &[Segment] = &[
     Segment {
         name: "watcher",
         about: "A warning if no watcher runs or the snapshot cannot be read, with the age of the \
-                data. A format that leaves it out has it at the end of the last line.",
+                data. If the format leaves it out, it is added to the end of the last line.",
         parts: &[("state", "what is wrong")],
         format: "{state}",
         priority: 100,
@@ -34,7 +34,8 @@ pub(super) const SEGMENTS: &[Segment] = &[
     Segment {
         name: "drawn_at",
         about: "The local time at which the line was drawn, on the lines for `cat`, which are read \
-                later. A format without it or {clock} has it at the end of the last line.",
+                later. If the format has neither it nor {clock}, it is added to the end of the last \
+                line.",
         parts: &[("time", "hours and minutes")],
         format: "{time}",
         priority: 98,
@@ -43,7 +44,7 @@ pub(super) const SEGMENTS: &[Segment] = &[
     },
     Segment {
         name: "health",
-        about: "What in the session needs attention, as the watcher finds: context and limits that \
+        about: "What needs attention in the session, as the watcher finds: context and limits that \
                 are nearly used up, and why git does not answer.",
         parts: &[("issue", "the worst issue"), ("more", "the number of others")],
         format: "{issue}( {more})",
