@@ -76,8 +76,8 @@ fn draw(stdin: impl AsFd + IsTerminal, env: &Environment, now: impl Fn() -> Now)
     display::line(&view, &style(env))
 }
 
-/// The local hour, minute and second. `None` if the format does not show them: loading the time
-/// zone takes time.
+/// The local hour, minute and second. `None` if the format does not show them, since loading
+/// the time zone is slow.
 pub fn clock(display: &Display, now: Now) -> Option<(i8, i8, i8)> {
     display::wants_clock(display).then(|| {
         let now = jiff::Timestamp::from_millisecond(now.wall_ms).unwrap_or_default();

@@ -77,8 +77,8 @@ pub fn line(view: &View<'_>, style: &Style) -> String {
 /// The line where no segment has anything to say.
 const NOTHING: &str = "ccstatusd: nothing known about this session yet";
 
-/// Draws the line that a plain `cat` prints. Nobody computes ages when it is read, so it ends with
-/// `drawn_at`, the local time as `HH:MM`.
+/// Draws the line that a plain `cat` prints. Its ages do not change until it is drawn again, so
+/// it ends with `drawn_at`, the local time as `HH:MM`.
 pub fn session_line(
     snapshot: &Snapshot,
     watcher: Watcher,
@@ -113,7 +113,7 @@ pub fn lines_style(display: &Display) -> Style {
     Style { columns, depth: Depth::Ansi }
 }
 
-/// Whether the line shows the local time. Only then is it worth loading the time zone.
+/// Whether the line shows the local time. Only then the time zone must be loaded.
 pub fn wants_clock(display: &Display) -> bool {
     display.format.as_deref().is_some_and(|it| it.contains("{clock}"))
 }

@@ -27,7 +27,7 @@ pub(super) fn countdown(ms: i64) -> String {
     }
 }
 
-/// The time since something that the reader waits for, to the second.
+/// How long something has been running, to the second.
 pub(super) fn elapsed(ms: i64) -> String {
     match ms {
         ..MINUTE_MS => format!("{}s", ms / SECOND_MS),
@@ -49,7 +49,7 @@ pub(super) fn money(usd: f64) -> String {
     }
 }
 
-/// A share in whole percent, at least two digits wide. Senseless values are not shown in full.
+/// A share in whole percent, at least two digits wide. More than 999 % is not shown in full.
 pub(super) fn percent(share: f64) -> String {
     if share < 999.5 { format!("{share:>2.0}%") } else { ">999%".to_owned() }
 }

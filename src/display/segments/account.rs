@@ -54,7 +54,7 @@ pub(super) const SEGMENTS: &[Segment] = &[
         format: "today {cost}",
         priority: 46,
         draw: |pen, part, out| {
-            // A day that is over is not today.
+            // After midnight, the sums are those of yesterday.
             let usage = usage(pen).filter(|it| pen.view.now_ms < it.day_ends_ms)?;
             totals(pen, part, out, usage, &usage.today)
         },
@@ -182,7 +182,7 @@ fn cost(pen: &Pen<'_>, out: &mut Text, unpriced: u64, usd: f64) -> Option<()> {
     put(out, Plain, &money(usd))
 }
 
-/// The active block, and when that was true.
+/// The active block, and the time at which it was as it is shown.
 fn block<'a>(pen: &Pen<'a>) -> Option<(&'a Block, i64)> {
     let usage = usage(pen)?;
     let block = usage.block.as_ref().filter(|it| pen.view.now_ms < it.end_ms)?;

@@ -186,7 +186,7 @@ pub(super) const SEGMENTS: &[Segment] = &[
     },
 ];
 
-/// The size of a context window that is not worth showing.
+/// A context window of up to this size is not mentioned.
 const USUAL_WINDOW: u64 = 200_000;
 
 fn session<'a>(pen: &Pen<'a>) -> Option<&'a Session> {
@@ -250,7 +250,7 @@ fn cost(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
     }
     let cost = session(pen)?.cost.as_ref()?;
     let usd = valid(Some(cost.usd))?;
-    // Our own sum lacks what models without a price cost. What the client's lacks is unknown.
+    // Our own sum lacks the cost of models without a price. Whether the client's does is unknown.
     if cost.unpriced > 0 {
         out.put(Plain, pen.symbol("at_least"));
     }
