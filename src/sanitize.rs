@@ -3,11 +3,11 @@
 //!
 //! There are two policies:
 //!
-//! - **Prose** ([`is_steering`]): for messages, JSON, configuration files and the output of
+//! - **Prose** (`is_steering`): for messages, JSON, configuration files and the output of
 //!   programs. Only characters that control a terminal, reorder or break text, or hide are
 //!   replaced, escaped or left out. Joiners and variation selectors stay: scripts and emoji need
 //!   them, and nothing is aligned.
-//! - **Columns** ([`columns`]): for text that is laid out in columns. Characters without a width
+//! - **Columns** (`columns`): for text that is laid out in columns. Characters without a width
 //!   or a shape of their own are left out as well, so that every terminal measures the result
 //!   alike.
 //!
