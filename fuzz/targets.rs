@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use std::io;
 
 use ccstatusd::config::{self, Config};
-use ccstatusd::display::{self, Source, Style, View, Watcher};
+use ccstatusd::display;
+use ccstatusd::display::ansi::without_colour;
+use ccstatusd::display::view::{Source, Style, View, Watcher};
 use ccstatusd::fetch::claude::client;
 use ccstatusd::fetch::claude::transcript::{Fold, TranscriptFacts};
 use ccstatusd::fetch::git::porcelain;
@@ -159,7 +161,7 @@ fn draw(snapshot: &Snapshot, client: &ClientFacts) {
             };
             let drawn = display::line(&view, &Style { columns, depth: Depth::None });
             assert!(!drawn.is_empty());
-            for line in display::without_colour(&drawn).lines() {
+            for line in without_colour(&drawn).lines() {
                 check_harmless(line);
             }
         }

@@ -17,6 +17,7 @@ use tracing::{debug, info, warn};
 use crate::cli::Environment;
 use crate::config::{self, Config};
 use crate::display;
+use crate::display::view::Watcher;
 use crate::error::{Error, Result};
 use crate::fetch::Workers;
 use crate::fetch::exec::{self, Runner};
@@ -267,8 +268,8 @@ impl Engine {
         let home = self.home.as_deref();
         // From the last publication on nobody draws them again.
         let watcher = match snapshot.watcher {
-            Some(_) => display::Watcher::Alive,
-            None => display::Watcher::Gone,
+            Some(_) => Watcher::Alive,
+            None => Watcher::Gone,
         };
         self.lines.retain(|id, _| snapshot.sessions.contains_key(id));
         for id in snapshot.sessions.iter().filter(|(_, session)| session.live).map(|(id, _)| id) {

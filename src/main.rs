@@ -11,7 +11,7 @@ use ccstatusd::fetch::guard;
 use ccstatusd::store::schema::display::Depth;
 use ccstatusd::store::schema::{ClientFacts, SessionId, Snapshot};
 use ccstatusd::time::Now;
-use ccstatusd::{daemon, display, harmless, log, oneshot, price_list, show};
+use ccstatusd::{daemon, display, log, oneshot, price_list, sanitize, show};
 
 /// musl's own allocator maps and unmaps single pages, which takes a sixth of the time of `show` and
 /// a third of that of a cold scan.
@@ -26,7 +26,7 @@ fn main() -> ExitCode {
     }
     let env = Environment::read();
     let exit = run(&Cli::read(), &env).unwrap_or_else(|err| {
-        write(io::stderr(), &harmless::text(&format!("ccstatusd: {err}\n"))).ok();
+        write(io::stderr(), &sanitize::message(&format!("ccstatusd: {err}\n"))).ok();
         err.exit
     });
     ExitCode::from(exit as u8)
@@ -97,7 +97,7 @@ fn watch(print: bool, env: &Environment) -> Result<()> {
     let mut writer = log::BackgroundWriter::start(io::stdout())
         .map_err(|err| Error::new("cannot start the thread for --print").because(err))?;
     daemon::run(env, |id, line| {
-        let line = if is_coloured { line.to_owned() } else { display::without_colour(line) };
+        let line = if is_coloured { line.to_owned() } else { display::ansi::without_colour(line) };
         writer.write_all(format!("{:.8}  {line}\n", id.0).as_bytes()).ok();
     })
 }
@@ -108,7 +108,7 @@ fn oneshot_output(snapshot: &Snapshot, json: bool, env: &Environment) -> Result<
     if json {
         let text = serde_json::to_string(snapshot)
             .map_err(|err| Error::new("cannot write the snapshot as JSON").because(err))?;
-        return Ok(harmless::json(&text) + "\n");
+        return Ok(sanitize::json(&text) + "\n");
     }
     let own = env.text("CLAUDE_CODE_SESSION_ID").and_then(SessionId::checked);
     let own = own.filter(|it| snapshot.sessions.contains_key(it));
@@ -116,9 +116,9 @@ fn oneshot_output(snapshot: &Snapshot, json: bool, env: &Environment) -> Result<
     if session.is_none() {
         return Ok("no Claude Code session was active in the last day\n".to_owned());
     }
-    let view = display::View {
-        source: display::Source::Snapshot(snapshot),
-        watcher: display::Watcher::Unknown,
+    let view = display::view::View {
+        source: display::view::Source::Snapshot(snapshot),
+        watcher: display::view::Watcher::Unknown,
         client: &ClientFacts::default(),
         session,
         now_ms: Now::read().wall_ms,

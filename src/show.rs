@@ -1,9 +1,9 @@
-//! The `show` command: what a display needs to read before it can draw.
+//! The commands `show` and `subagents`: read what is needed, then draw.
 //!
-//! Reads standard input until the document in it is complete or a deadline has passed, reads the
-//! snapshot, and hands what the client said to the watcher. Writes no file, takes no lock, starts
-//! no process. **Invariant:** it returns a line, whatever it is given, and soon: the client blanks
-//! the row of a status line that fails.
+//! They read standard input until the document in it is complete or a deadline has passed, and then
+//! the snapshot. `show` also sends the client's facts to the watcher. Neither writes a file, takes a
+//! lock or starts a process. **Invariant:** `show` returns a line, whatever its input is, and within
+//! a fraction of a second: the client shows nothing for a status line that fails.
 
 use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
@@ -14,7 +14,8 @@ use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 
 use crate::cli::Environment;
-use crate::display::{self, Source, Style, View, Watcher};
+use crate::display;
+use crate::display::view::{Source, Style, View, Watcher};
 use crate::fetch::claude;
 use crate::ipc;
 use crate::store::schema::display::{Depth, Display};
@@ -22,18 +23,19 @@ use crate::store::schema::{ClientFacts, SessionId, Task};
 use crate::store::{SNAPSHOT, Unusable, snapshot};
 use crate::time::{self, Now};
 
-/// How long all of standard input may take. The client writes at once, but may never close.
+/// The limit for reading all of standard input. The client writes at once, but may never close it.
 const STDIN_MS: i64 = 50;
-/// The client's document has some 2 KiB.
+/// In bytes. The client's document has about 2 KiB.
 const MAX_STDIN: usize = 1 << 20;
-/// What a datagram may weigh, so that it never waits for room.
+/// In bytes. Larger datagrams could find no room in the socket's buffer.
 const MAX_HINT: usize = 8 << 10;
 
-/// Draws the line, without a newline: to the client one more line is one more row.
+/// Draws the line for the client's document on standard input. It does not end with a newline,
+/// which the client would show as one more row.
 ///
 /// Changes the working directory to the state directory.
 pub fn run(stdin: impl AsFd + IsTerminal, env: &Environment, now: impl Fn() -> Now) -> String {
-    // A panic must not reach the terminal, which shows the line, or the exit code.
+    // A panic must change neither what the terminal shows nor the exit code.
     panic::set_hook(Box::new(|_| ()));
     panic::catch_unwind(AssertUnwindSafe(|| draw(stdin, env, now)))
         .unwrap_or_else(|_| "ccstatusd: show failed, please report it".to_owned())
@@ -42,27 +44,27 @@ pub fn run(stdin: impl AsFd + IsTerminal, env: &Environment, now: impl Fn() -> N
 fn draw(stdin: impl AsFd + IsTerminal, env: &Environment, now: impl Fn() -> Now) -> String {
     let document = if stdin.is_terminal() { Vec::new() } else { read_document(stdin, &now) };
     let client = claude::client::parse_stdin(&document).unwrap_or_default();
-    let stated = client.session_id.as_deref().and_then(SessionId::checked);
+    let reported = client.session_id.as_deref().and_then(SessionId::checked);
     let session =
-        stated.or_else(|| env.text("CLAUDE_CODE_SESSION_ID").and_then(SessionId::checked));
+        reported.or_else(|| env.text("CLAUDE_CODE_SESSION_ID").and_then(SessionId::checked));
 
-    let entered = env.state_dir().map_err(io::Error::other).and_then(|it| ipc::enter(&it));
+    let entered = env.state_dir().map_err(io::Error::other).and_then(|dir| ipc::enter(&dir));
     let (snapshot, watcher) = match entered {
         Ok(()) => {
             let cwd = client.cwd.as_deref();
             let snapshot = snapshot::read_part(Path::new(SNAPSHOT), session.as_ref(), cwd);
-            let snapshot = snapshot.map_err(|it| match it {
+            let snapshot = snapshot.map_err(|unusable| match unusable {
                 Unusable::Missing => Source::Missing,
                 Unusable::Newer => Source::Newer,
                 Unusable::Unreadable => Source::Unreadable,
             });
-            (snapshot, hand_over(&client, session.as_ref()))
+            (snapshot, send_facts(&client, session.as_ref()))
         }
-        Err(it) if it.kind() == io::ErrorKind::NotFound => (Err(Source::Missing), Watcher::Gone),
+        Err(err) if err.kind() == io::ErrorKind::NotFound => (Err(Source::Missing), Watcher::Gone),
         Err(_) => (Err(Source::Unreadable), Watcher::Unknown),
     };
     let view = View {
-        source: snapshot.as_ref().map_or_else(|&it| it, Source::Snapshot),
+        source: snapshot.as_ref().map_or_else(|&source| source, Source::Snapshot),
         watcher,
         client: &client,
         session: session.as_ref(),
@@ -74,17 +76,18 @@ fn draw(stdin: impl AsFd + IsTerminal, env: &Environment, now: impl Fn() -> Now)
     display::line(&view, &style(env))
 }
 
-/// The local time in hours, minutes and seconds, where it is shown.
+/// The local hour, minute and second. `None` if the format does not show them, since loading
+/// the time zone is slow.
 pub fn clock(display: &Display, now: Now) -> Option<(i8, i8, i8)> {
     display::wants_clock(display).then(|| {
         let now = jiff::Timestamp::from_millisecond(now.wall_ms).unwrap_or_default();
-        let it = now.to_zoned_datetime(jiff::tz::TimeZone::system());
-        (it.hour(), it.minute(), it.second())
+        let local = now.to_zoned_datetime(jiff::tz::TimeZone::system());
+        (local.hour(), local.minute(), local.second())
     })
 }
 
-/// The rows of subagents, each as a line of JSON. A subagent that is not among them keeps the row
-/// that the client draws; that is what happens to all where something goes wrong.
+/// Draws the rows of subagents, each as a line of JSON. For a subagent without a line, the client
+/// draws its own row. If anything fails, no line is returned.
 ///
 /// Changes the working directory to the state directory.
 pub fn subagents(
@@ -110,10 +113,10 @@ pub fn subagents(
     panic::catch_unwind(draw).unwrap_or_default()
 }
 
-/// Reads until a document is complete, the writer closes, or time or room is up.
+/// Reads until the document is complete, the writer closes its end, or a limit is reached.
 ///
-/// Waits before each read instead of making the descriptor non-blocking: others share it, and
-/// would find it changed.
+/// It polls before each read. Making the descriptor non-blocking would affect the other processes
+/// that share it.
 fn read_document(stdin: impl AsFd, now: impl Fn() -> Now) -> Vec<u8> {
     let give_up_at = now().mono + time::span(STDIN_MS);
     let mut scan = claude::client::DocumentScan::default();
@@ -132,7 +135,7 @@ fn read_document(stdin: impl AsFd, now: impl Fn() -> Now) -> Vec<u8> {
             Ok(0) | Err(_) => break,
             Ok(n_bytes) => document.extend_from_slice(&piece[..n_bytes]),
         }
-        // Whoever writes for ever is heard for no longer than whoever writes nothing.
+        // The deadline also ends the reading from a client that never stops writing.
         if scan.end(&document).is_some() || left.is_zero() {
             break;
         }
@@ -140,21 +143,21 @@ fn read_document(stdin: impl AsFd, now: impl Fn() -> Now) -> Vec<u8> {
     document
 }
 
-/// Tells the watcher that somebody looks at this session, and what the client said of it. Never
-/// waits; that nobody listens is how a display learns that the watcher is gone.
-fn hand_over(client: &ClientFacts, session: Option<&SessionId>) -> Watcher {
+/// Sends the client's facts about this session to the watcher, which learns from it that the
+/// session is on display. It never blocks. If nothing listens on the socket, the watcher is gone.
+fn send_facts(client: &ClientFacts, session: Option<&SessionId>) -> Watcher {
     let sent = ipc::connect().and_then(|socket| {
-        session.and_then(|it| hint(client, it)).map_or(Ok(()), |it| socket.send(&it).map(drop))
+        let hint = session.and_then(|session| hint(client, session));
+        hint.map_or(Ok(()), |bytes| socket.send(&bytes).map(drop))
     });
-    match sent.map_err(|it| it.kind()) {
+    match sent.map_err(|err| err.kind()) {
         Ok(()) => Watcher::Alive,
         Err(io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => Watcher::Gone,
         Err(_) => Watcher::Unknown,
     }
 }
 
-/// The client's facts as a message; one that is still too large says just which session it is
-/// about.
+/// The client's facts as a datagram. If they are too large, it contains only the session's id.
 fn hint(client: &ClientFacts, session: &SessionId) -> Option<Vec<u8>> {
     let only_session =
         ClientFacts { session_id: Some(session.0.clone()), ..ClientFacts::default() };
@@ -163,16 +166,16 @@ fn hint(client: &ClientFacts, session: &SessionId) -> Option<Vec<u8>> {
     hint.or_else(|| serde_json::to_vec(&only_session).ok())
 }
 
-/// The client runs us on a pipe, so only the environment knows the terminal.
+/// What the terminal can show, by the environment: standard output is a pipe to the client.
 pub fn style(env: &Environment) -> Style {
     let columns = env.text("COLUMNS").and_then(|it| it.parse().ok()).filter(|&it| it > 0);
     Style { columns, depth: depth(env) }
 }
 
-/// How many colours there are: what the user forbids or forces, else what the terminal says.
+/// How many colours the line may use: as the user forbids or forces, else as the terminal supports.
 fn depth(env: &Environment) -> Depth {
     let term = env.text("TERM").unwrap_or_default();
-    let stated = match env.text("COLORTERM") {
+    let supported = match env.text("COLORTERM") {
         Some("truecolor" | "24bit") => Depth::True,
         _ if term.contains("256color") => Depth::Indexed,
         _ if term == "dumb" => Depth::None,
@@ -183,8 +186,8 @@ fn depth(env: &Environment) -> Depth {
         Some("0" | "false") => Depth::None,
         Some("2") => Depth::Indexed,
         Some("3") => Depth::True,
-        Some(_) => stated.max(Depth::Ansi),
+        Some(_) => supported.max(Depth::Ansi),
         None if term == "dumb" => Depth::None,
-        None => stated,
+        None => supported,
     }
 }

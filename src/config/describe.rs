@@ -9,9 +9,14 @@ use std::path::Path;
 use super::Config;
 use super::display::DEPTHS;
 use super::usage::{SOURCES, WEEKDAYS};
-use crate::display::segments::{COMMAND, FORMAT, ROWS, Row};
-use crate::display::theme::{MEANINGS, PALETTES, PRESETS, describe_ink};
-use crate::store::schema::display::Segment;
+use crate::display::colors::describe_ink;
+use crate::display::paint::MEANINGS;
+use crate::display::palettes::PALETTES;
+use crate::display::presets::PRESETS;
+use crate::display::segments::segment::{COMMAND, Segment};
+use crate::display::segments::{FORMAT, SEGMENTS};
+use crate::sanitize::is_steering;
+use crate::store::schema::display as schema;
 
 /// Columns of a comment.
 const WIDTH: usize = 96;
@@ -56,7 +61,7 @@ pub fn describe(config: &Config, path: Option<&Path>) -> String {
          parts. From the values of `warning` and `alarm` on, a segment has the theme's colour for \
          them instead. If `alarm` is not above `warning`, there is no warning.",
     );
-    for row in ROWS.iter().copied().flatten() {
+    for row in SEGMENTS.iter().copied().flatten() {
         segment(row, config, &mut out);
     }
     out.0
@@ -185,7 +190,7 @@ fn prices(config: &Config, out: &mut Page) {
     }
 }
 
-fn segment(row: &Row, config: &Config, out: &mut Page) {
+fn segment(row: &Segment, config: &Config, out: &mut Page) {
     let mut names: Vec<String> = vec![row.name.to_owned()];
     if row.name == COMMAND {
         let own = config.display.segments.keys().filter(|it| it.starts_with("command."));
@@ -197,7 +202,7 @@ fn segment(row: &Row, config: &Config, out: &mut Page) {
     for (part, about) in row.parts {
         out.comment(&format!("  {{{part}}}: {about}"));
     }
-    let default = Segment::default();
+    let default = schema::Segment::default();
     let is_ascii = config.display.theme.preset.as_deref() == Some("ascii");
     for name in names {
         let chosen = config.display.segments.get(&name);
@@ -249,7 +254,7 @@ fn list(of: &[String]) -> String {
 
 /// A string in the syntax of TOML.
 fn quoted(text: &str) -> String {
-    if !text.contains('\'') && !text.chars().any(char::is_control) {
+    if !text.contains('\'') && !text.chars().any(is_steering) {
         return if text.contains(['\\', '"']) {
             format!("'{text}'")
         } else {
@@ -261,7 +266,7 @@ fn quoted(text: &str) -> String {
         match char {
             '"' | '\\' => out.extend(['\\', char]),
             '\n' => out += "\\n",
-            _ if char.is_control() => {
+            _ if is_steering(char) => {
                 write!(out, "\\u{:04X}", u32::from(char)).expect("a string takes everything")
             }
             _ => out.push(char),

@@ -10,10 +10,14 @@ use toml::de::DeValue;
 
 use super::error::unknown;
 use super::reader::{Converted, Table, choose, integer, number, text, whole};
-use crate::display::segments::{self, COMMAND, ROWS, Row};
+use crate::display::colors::parse_ink;
+use crate::display::paint::MEANINGS;
+use crate::display::palettes::PALETTES;
+use crate::display::presets::PRESETS;
+use crate::display::segments::segment::{COMMAND, Segment};
+use crate::display::segments::{self, SEGMENTS};
 use crate::display::template;
-use crate::display::theme::{self, MEANINGS, PALETTES, PRESETS};
-use crate::store::schema::display::{Depth, Display, Segment, Theme};
+use crate::store::schema::display::{self as schema, Depth, Display, Theme};
 
 const MAX_LINES: usize = 8;
 const MAX_SEGMENTS: usize = 64;
@@ -70,7 +74,7 @@ fn checked_format(format: &str, commands: &[&str]) -> Converted<String> {
 }
 
 /// The segment of this name, or what is wrong with the name.
-fn find(name: &str, commands: &[&str]) -> Converted<&'static Row> {
+fn find(name: &str, commands: &[&str]) -> Converted<&'static Segment> {
     match segments::find(name) {
         Some((row, "")) => return Ok(row),
         Some((row, command)) if commands.contains(&command) => return Ok(row),
@@ -89,7 +93,7 @@ fn find(name: &str, commands: &[&str]) -> Converted<&'static Row> {
              in [segments.{segment}]"
         ));
     }
-    let names = ROWS.iter().copied().flatten().map(|it| it.name);
+    let names = SEGMENTS.iter().copied().flatten().map(|it| it.name);
     Err(unknown("segment", name, names.filter(|it| *it != COMMAND)))
 }
 
@@ -109,7 +113,7 @@ fn read_theme(table: &mut Table<'_, '_>) -> Theme {
         separator: table.value("separator", symbol),
         padding: table.value("padding", whole(0..=100)).unwrap_or_default(),
         columns: table.value("columns", whole(20..=1000)),
-        colors: table.values("colors", check_meaning, |it| theme::parse_ink(text(it)?)),
+        colors: table.values("colors", check_meaning, |it| parse_ink(text(it)?)),
     }
 }
 
@@ -123,7 +127,7 @@ fn depth(value: &DeValue<'_>) -> Converted<Option<Depth>> {
     }
 }
 
-fn read_segment(name: &str, row: &Row, table: &mut Table<'_, '_>) -> Segment {
+fn read_segment(name: &str, row: &Segment, table: &mut Table<'_, '_>) -> schema::Segment {
     let format = |value: &DeValue<'_>| {
         let format = text(value)?;
         check_length(format, MAX_FORMAT)?;
@@ -156,7 +160,7 @@ fn read_segment(name: &str, row: &Row, table: &mut Table<'_, '_>) -> Segment {
     };
     let check_color_name =
         |part: &str| if part == "label" { Ok(()) } else { check_part(row, part) };
-    Segment {
+    schema::Segment {
         format: table.value("format", format),
         short: table.value("short", format),
         priority: table.value("priority", whole(0..=100)),
@@ -166,11 +170,11 @@ fn read_segment(name: &str, row: &Row, table: &mut Table<'_, '_>) -> Segment {
         bar_width: table.value("bar_width", bar_width),
         mark: table.value("mark", mark),
         symbols: table.values("symbols", check_symbol_name, symbol),
-        colors: table.values("colors", check_color_name, |it| theme::parse_ink(text(it)?)),
+        colors: table.values("colors", check_color_name, |it| parse_ink(text(it)?)),
     }
 }
 
-fn check_part(row: &Row, part: &str) -> Converted<()> {
+fn check_part(row: &Segment, part: &str) -> Converted<()> {
     match row.parts.iter().any(|(it, _)| *it == part) {
         true => Ok(()),
         false => Err(unknown("part", part, row.parts.iter().map(|it| it.0))),
@@ -194,7 +198,7 @@ fn check_length(text: &str, most: usize) -> Converted<()> {
 }
 
 /// With the place in the format, in characters from 1.
-fn located(format: &str, flaw: &template::Flaw) -> String {
+fn located(format: &str, flaw: &template::FormatError) -> String {
     let nth = format.get(..flaw.at).map_or(0, |it| it.chars().count()) + 1;
     format!("at character {nth}: {}", flaw.what)
 }

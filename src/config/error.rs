@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::harmless::is_harmful;
+use crate::sanitize;
 
 /// Messages that an error shows. It only counts the problems beyond these.
 const MAX_MESSAGES: usize = 8;
@@ -64,8 +64,7 @@ impl Problem {
         let path = if self.path.is_empty() { String::new() } else { self.path.clone() + ": " };
         let message = format!("{}: {path}{}", position(text, self.at), self.what);
         // The file may quote a name that somebody else chose. It must not steer the terminal.
-        let shown = |it| if is_harmful(it) { char::REPLACEMENT_CHARACTER } else { it };
-        message.chars().map(shown).collect()
+        sanitize::marked(&message)
     }
 }
 

@@ -308,7 +308,7 @@ fn names_and_formats_that_displays_do_not_know_are_refused_with_a_suggestion() {
         "it has 33 characters; at most 32 are allowed",
     );
     check_refused("[theme.colors]\nalrm = 'red'", "unknown colour alrm; did you mean alarm?");
-    check_refused("[theme.colors]\nalarm = '#ff'", "#ff is no #rrggbb");
+    check_refused("[theme.colors]\nalarm = '#ff'", "#ff is not of the form #rrggbb");
 }
 
 /// Also with every default uncommented.

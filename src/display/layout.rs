@@ -1,49 +1,51 @@
-//! PURE. Makes a line fit: gives out columns by priority, and puts what has some together.
+//! PURE. Fits a line into the terminal: decides which segments are shown in full, in short or not
+//! at all, and assembles them.
 //!
-//! A line's format is cells with spaces between them; a cell is a segment, or several with text
-//! around them. **Invariant:** a line is never wider than it may be, and never ends in blanks.
+//! The format of a line consists of cells with spaces between them. A cell is a segment, or several
+//! with text around them. **Invariant:** a line is never wider than it may be, and never ends in
+//! blanks.
 
+use super::look::{Look, Pieces};
+use super::paint::Paint;
 use super::template::{Token, Tokens};
-use super::text::Text;
-use super::theme::{Look, Paint};
-use crate::store::schema::display::Color;
+use super::text::{self, Text};
 
-/// One segment on its way into the line.
+/// What one segment says.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Cell {
-    /// Its place in the queue for columns: the highest is served first.
+pub(super) struct DrawnSegment {
+    /// Segments of higher priority get columns first.
     pub(super) priority: u8,
-    /// What it says.
     pub(super) full: Text,
-    /// The same where there is no room for that.
+    /// Shown where there is no room for `full`.
     pub(super) short: Option<Text>,
 }
 
-/// A format's line, with what its segments say.
+/// One line of a format, with what its segments say.
 #[derive(Debug)]
 pub(super) struct Line {
     items: Vec<Item>,
-    cells: Vec<Cell>,
+    segments: Vec<DrawnSegment>,
 }
 
 #[derive(Debug)]
 enum Item {
     Text(Text),
+    /// An index into [`Line::segments`].
     Segment(usize),
+    /// The start of a cell or of a group in one.
     Open,
     Close,
 }
 
-/// More than any screen has room for. What gives way is found by trying.
-const MAX_CELLS: usize = 128;
+/// Further segments of a line are ignored. No screen has room for them, and the time for fitting
+/// grows with the square of their number.
+const MAX_SEGMENTS: usize = 128;
 
-/// From this priority on, what has been served makes room, and is shown in short.
+/// Segments of at least this priority make those of higher priority give way: they are shown in
+/// short.
 const ESSENTIAL: u8 = 80;
 
-/// Texts with what they stand on.
-pub(super) type Pieces = Vec<(Text, Option<Color>)>;
-
-/// In which form a segment is there.
+/// How a segment is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
     Full,
@@ -52,19 +54,19 @@ enum Form {
 }
 
 impl Line {
-    /// Walks a format; `draw` says what a segment has to say, if anything.
-    pub(super) fn of(format: &str, mut draw: impl FnMut(&str) -> Option<Cell>) -> Line {
-        let (mut items, mut cells) = (vec![Item::Open], Vec::new());
+    /// Reads a line of a format. `draw` returns what the segment of a name says, if anything.
+    pub(super) fn of(format: &str, mut draw: impl FnMut(&str) -> Option<DrawnSegment>) -> Line {
+        let (mut items, mut segments) = (vec![Item::Open], Vec::new());
         let mut depth = 0;
         for token in Tokens::of(format) {
             match token {
-                Token::Name(_) if cells.len() == MAX_CELLS => {}
+                Token::Name(_) if segments.len() == MAX_SEGMENTS => {}
                 Token::Name(name) => {
-                    let cell = draw(name).unwrap_or_default();
-                    items.push(Item::Segment(cells.len()));
-                    cells.push(cell);
+                    let segment = draw(name).unwrap_or_default();
+                    items.push(Item::Segment(segments.len()));
+                    segments.push(segment);
                 }
-                // Outside of groups, spaces end a cell.
+                // Outside of groups, a space separates cells.
                 Token::Text(text) if depth == 0 => {
                     for (nth, word) in text.split(' ').enumerate() {
                         if nth > 0 {
@@ -86,43 +88,44 @@ impl Line {
                 }
             }
         }
-        // Groups that were never closed.
+        // The last cell, and groups that the format does not close.
         items.extend((0..=depth).map(|_| Item::Close));
-        Line { items, cells }
+        Line { items, segments }
     }
 
-    /// Adds a segment at its end.
-    pub(super) fn push(&mut self, cell: Cell) {
-        self.items.extend([Item::Open, Item::Segment(self.cells.len()), Item::Close]);
-        self.cells.push(cell);
+    /// Adds a segment at the end.
+    pub(super) fn push(&mut self, segment: DrawnSegment) {
+        self.items.extend([Item::Open, Item::Segment(self.segments.len()), Item::Close]);
+        self.segments.push(segment);
     }
 
-    /// The pieces of the line. Where not all of it fits, columns go to the highest priority first;
-    /// what does not fit whole is there in short, or not at all. For what is essential, what was
-    /// served before makes room. The first one served is always there, if need be cut.
+    /// The pieces of the line. If not all of it fits into `usable` columns, segments are added by
+    /// descending priority: each in full, else in short, else not at all. For an essential one,
+    /// those added before are shortened. The segment of the highest priority is always shown, cut
+    /// if necessary.
     pub(super) fn fit(self, usable: Option<usize>, look: &Look<'_>) -> Pieces {
         let usable = usable.unwrap_or(usize::MAX);
-        let best = |it: &Cell| match it {
-            _ if it.full.is_blank() => Form::Gone,
-            _ if look.preset.prefers_short && it.short.is_some() => Form::Short,
+        let best = |segment: &DrawnSegment| match segment {
+            _ if segment.full.is_blank() => Form::Gone,
+            _ if look.preset.prefers_short && segment.short.is_some() => Form::Short,
             _ => Form::Full,
         };
-        let mut forms: Vec<_> = self.cells.iter().map(best).collect();
+        let mut forms: Vec<_> = self.segments.iter().map(best).collect();
         if self.width(&forms, look) > usable {
-            let says = |it: &usize| !self.cells[*it].full.is_blank();
-            let mut by_priority: Vec<_> = (0..self.cells.len()).filter(says).collect();
-            by_priority.sort_by_key(|&it| std::cmp::Reverse(self.cells[it].priority));
+            let has_text = |index: &usize| !self.segments[*index].full.is_blank();
+            let mut by_priority: Vec<_> = (0..self.segments.len()).filter(has_text).collect();
+            by_priority.sort_by_key(|&index| std::cmp::Reverse(self.segments[index].priority));
             forms.fill(Form::Gone);
             for (nth, &index) in by_priority.iter().enumerate() {
-                forms[index] = best(&self.cells[index]);
-                let has_short = self.cells[index].short.is_some();
+                forms[index] = best(&self.segments[index]);
+                let has_short = self.segments[index].short.is_some();
                 if has_short && self.width(&forms, look) > usable {
                     forms[index] = Form::Short;
                 }
                 if nth == 0 || self.width(&forms, look) <= usable {
                     continue;
                 }
-                let is_essential = self.cells[index].priority >= ESSENTIAL;
+                let is_essential = self.segments[index].priority >= ESSENTIAL;
                 if !is_essential || !self.squeeze(&mut forms, &by_priority[..nth], usable, look) {
                     forms[index] = Form::Gone;
                 }
@@ -131,19 +134,13 @@ impl Line {
         self.assemble(&forms, usable, look)
     }
 
-    /// Makes room by shortening what has been served, as little as need be. Says whether that was
-    /// enough; nothing has changed where not.
-    fn squeeze(
-        &self,
-        forms: &mut [Form],
-        served: &[usize],
-        usable: usize,
-        look: &Look<'_>,
-    ) -> bool {
-        let full: Vec<_> = served
+    /// Shortens segments that are shown in full, beginning with the lowest priority, until the line
+    /// fits. Returns whether it does; if not, `forms` is as before.
+    fn squeeze(&self, forms: &mut [Form], shown: &[usize], usable: usize, look: &Look<'_>) -> bool {
+        let full: Vec<_> = shown
             .iter()
             .copied()
-            .filter(|&it| forms[it] == Form::Full && self.cells[it].short.is_some())
+            .filter(|&index| forms[index] == Form::Full && self.segments[index].short.is_some())
             .collect();
         for &index in full.iter().rev() {
             forms[index] = Form::Short;
@@ -159,12 +156,14 @@ impl Line {
 
     fn width(&self, forms: &[Form], look: &Look<'_>) -> usize {
         let mut columns = 0;
-        self.visit(forms, |it| {
-            columns += match it {
+        self.visit(forms, |visible| {
+            columns += match visible {
                 Visible::Break => look.between,
                 Visible::Text(text) => text.width(),
-                Visible::Cell(cell, Form::Short) => cell.short.as_ref().map_or(0, Text::width),
-                Visible::Cell(cell, _) => cell.full.width(),
+                Visible::Segment(segment, Form::Short) => {
+                    segment.short.as_ref().map_or(0, Text::width)
+                }
+                Visible::Segment(segment, _) => segment.full.width(),
             }
         });
         if columns == 0 { 0 } else { columns + look.around }
@@ -173,36 +172,37 @@ impl Line {
     fn assemble(&self, forms: &[Form], usable: usize, look: &Look<'_>) -> Pieces {
         let mut pieces: Vec<Text> = Vec::new();
         let mut nth_cell = 0;
-        let mut grounds = Vec::new();
-        self.visit(forms, |it| {
-            let piece = match it {
+        let mut cells = Vec::new();
+        self.visit(forms, |visible| {
+            let piece = match visible {
                 Visible::Break => {
                     nth_cell += 1;
                     look.between_cells(nth_cell)
                 }
                 Visible::Text(text) => text.clone(),
-                Visible::Cell(cell, Form::Short) => cell.short.clone().unwrap_or_default(),
-                Visible::Cell(cell, _) => cell.full.clone(),
+                Visible::Segment(segment, Form::Short) => segment.short.clone().unwrap_or_default(),
+                Visible::Segment(segment, _) => segment.full.clone(),
             };
-            grounds.push(nth_cell);
+            cells.push(nth_cell);
             pieces.push(piece);
         });
-        cut(&mut pieces, usable.saturating_sub(look.around).max(1), look);
-        look.frame(pieces, &grounds)
+        let usable = usable.saturating_sub(look.around).max(1);
+        text::cut(&mut pieces, usable, look.preset.ellipsis);
+        look.frame(pieces, &cells)
     }
 
-    /// Goes through what is seen, from left to right. A group is seen where one of its segments
-    /// is, or where it has none.
-    fn visit<'s>(&'s self, forms: &[Form], mut see: impl FnMut(Visible<'s>)) {
-        let mut has_seen = false;
+    /// Calls `show` with everything that is shown, from left to right. A group is shown if one of
+    /// its segments is, or if it has text and no segments.
+    fn visit<'s>(&'s self, forms: &[Form], mut show: impl FnMut(Visible<'s>)) {
+        let mut has_shown = false;
         let mut is_new_cell = false;
         let mut depth = 0;
         let mut nth = 0;
         while nth < self.items.len() {
             match &self.items[nth] {
                 Item::Open => {
-                    let (end, is_seen) = self.group(nth, forms);
-                    if !is_seen {
+                    let (end, is_shown) = self.group(nth, forms);
+                    if !is_shown {
                         nth = end;
                     } else {
                         is_new_cell |= depth == 0;
@@ -211,18 +211,18 @@ impl Line {
                 }
                 Item::Close => depth -= 1,
                 Item::Text(text) => {
-                    if std::mem::take(&mut is_new_cell) && has_seen {
-                        see(Visible::Break);
+                    if std::mem::take(&mut is_new_cell) && has_shown {
+                        show(Visible::Break);
                     }
-                    has_seen = true;
-                    see(Visible::Text(text));
+                    has_shown = true;
+                    show(Visible::Text(text));
                 }
                 Item::Segment(index) if forms[*index] != Form::Gone => {
-                    if std::mem::take(&mut is_new_cell) && has_seen {
-                        see(Visible::Break);
+                    if std::mem::take(&mut is_new_cell) && has_shown {
+                        show(Visible::Break);
                     }
-                    has_seen = true;
-                    see(Visible::Cell(&self.cells[*index], forms[*index]));
+                    has_shown = true;
+                    show(Visible::Segment(&self.segments[*index], forms[*index]));
                 }
                 Item::Segment(_) => {}
             }
@@ -230,9 +230,10 @@ impl Line {
         }
     }
 
-    /// Where the group that begins at `start` ends, and whether it is seen.
+    /// The index of the last item of the group that begins at `start`, and whether the group is
+    /// shown.
     fn group(&self, start: usize, forms: &[Form]) -> (usize, bool) {
-        let (mut depth, mut has_segments, mut has_text, mut is_seen) = (0, false, false, false);
+        let (mut depth, mut has_segments, mut has_text, mut is_shown) = (0, false, false, false);
         for (nth, item) in self.items.iter().enumerate().skip(start) {
             match item {
                 Item::Open => depth += 1,
@@ -240,11 +241,11 @@ impl Line {
                 Item::Text(_) => has_text = true,
                 Item::Segment(index) => {
                     has_segments = true;
-                    is_seen |= forms[*index] != Form::Gone;
+                    is_shown |= forms[*index] != Form::Gone;
                 }
             }
             if depth == 0 {
-                return (nth, is_seen || (has_text && !has_segments));
+                return (nth, is_shown || (has_text && !has_segments));
             }
         }
         (self.items.len(), false)
@@ -252,36 +253,8 @@ impl Line {
 }
 
 enum Visible<'a> {
-    /// Between two cells.
+    /// The border between two cells.
     Break,
     Text(&'a Text),
-    Cell(&'a Cell, Form),
-}
-
-/// Cuts a line to so many columns, and takes the blanks off its end.
-pub(super) fn cut(pieces: &mut Vec<Text>, usable: usize, look: &Look<'_>) {
-    let mut left = usable;
-    for nth in 0..pieces.len() {
-        let columns = pieces[nth].width();
-        if columns > left {
-            if left == 0 && nth > 0 {
-                // The ellipsis stands in what was before.
-                let before = pieces[nth - 1].width();
-                pieces[nth - 1].cut(before.saturating_sub(1), look.preset.ellipsis);
-                pieces.truncate(nth);
-            } else {
-                pieces[nth].cut(left, look.preset.ellipsis);
-                pieces.truncate(nth + 1);
-            }
-            break;
-        }
-        left -= columns;
-    }
-    while let Some(last) = pieces.last_mut() {
-        last.trim_end();
-        if !last.is_blank() {
-            break;
-        }
-        pieces.pop();
-    }
+    Segment(&'a DrawnSegment, Form),
 }

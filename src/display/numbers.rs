@@ -1,12 +1,13 @@
 //! PURE. How numbers, times and amounts are written.
 //!
-//! **Invariant:** what moves while somebody looks keeps its width as far as it can: shares have
-//! two digits, minutes and hours after the first unit too, and money has cents.
+//! **Invariant:** numbers that change while they are displayed keep their width as far as
+//! possible: shares take two columns, minutes and hours after a larger unit have two digits, and
+//! money has cents.
 
 use crate::time::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS};
 
-/// An age, in one unit: it warns, it does not measure.
-pub(super) fn units(ms: i64) -> String {
+/// How long ago something was, in one unit: readers need only the order of magnitude.
+pub(super) fn age(ms: i64) -> String {
     match ms {
         ..MINUTE_MS => format!("{}s", ms / SECOND_MS),
         MINUTE_MS..HOUR_MS => format!("{}m", ms / MINUTE_MS),
@@ -15,7 +16,7 @@ pub(super) fn units(ms: i64) -> String {
     }
 }
 
-/// A span, in two units: people plan with it.
+/// The time until something, in two units: readers plan with it.
 pub(super) fn countdown(ms: i64) -> String {
     let minutes = ms / MINUTE_MS % 60;
     match ms {
@@ -26,7 +27,7 @@ pub(super) fn countdown(ms: i64) -> String {
     }
 }
 
-/// A span to the second: somebody watches it grow.
+/// How long something has been running, to the second.
 pub(super) fn elapsed(ms: i64) -> String {
     match ms {
         ..MINUTE_MS => format!("{}s", ms / SECOND_MS),
@@ -35,8 +36,8 @@ pub(super) fn elapsed(ms: i64) -> String {
     }
 }
 
-/// What is no number or below zero is not known.
-pub(super) fn known(value: Option<f64>) -> Option<f64> {
+/// Filters out values that cannot be a share or an amount: negative, infinite or not a number.
+pub(super) fn valid(value: Option<f64>) -> Option<f64> {
     value.filter(|it| it.is_finite() && *it >= 0.0)
 }
 
@@ -48,8 +49,7 @@ pub(super) fn money(usd: f64) -> String {
     }
 }
 
-/// A share in whole percent, always as wide as two digits. What is far above all of it is no
-/// share of anything.
+/// A share in whole percent, at least two digits wide. More than 999 % is not shown in full.
 pub(super) fn percent(share: f64) -> String {
     if share < 999.5 { format!("{share:>2.0}%") } else { ">999%".to_owned() }
 }
@@ -68,7 +68,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_counts_down_keeps_its_width_for_hours() {
+    fn a_countdown_keeps_its_width_for_hours() {
         let spans = [30 * SECOND_MS, 9 * MINUTE_MS, 59 * MINUTE_MS, HOUR_MS, 9 * HOUR_MS];
         assert_eq!(spans.map(countdown), ["<1m", "09m", "59m", "1h00m", "9h00m"]);
         assert_eq!([25 * HOUR_MS, 9 * DAY_MS].map(countdown), ["1d01h", "9d00h"]);
@@ -84,6 +84,6 @@ mod tests {
         assert_eq!(money(1e300), "$1.0e300");
         let counts = [999, 1000, 212_345, 1_000_000, 1_099_999, 1_250_000, 20_000_000];
         assert_eq!(counts.map(tokens), ["999", "1k", "212k", "1M", "1M", "1.2M", "20M"]);
-        assert_eq!([59 * SECOND_MS, HOUR_MS, 3 * DAY_MS].map(units), ["59s", "1h", "3d"]);
+        assert_eq!([59 * SECOND_MS, HOUR_MS, 3 * DAY_MS].map(age), ["59s", "1h", "3d"]);
     }
 }

@@ -1,14 +1,18 @@
-//! PURE. Sample sessions in every theme.
+//! PURE. `ccstatusd show --preview`: sample sessions in every theme.
 
 use std::fmt::Write as _;
 
+use super::ansi;
+use super::colors::{NO_INK, components};
+use super::line;
+use super::palettes::PALETTES;
+use super::presets::PRESETS;
 use super::samples::{Sample, samples};
-use super::segments::COMMAND;
-use super::theme::{PALETTES, PRESETS, components};
-use super::{Style, line};
-use crate::store::schema::display::{Depth, Display, Theme};
+use super::segments::segment::COMMAND;
+use super::view::Style;
+use crate::store::schema::display::{Display, Ink, Theme};
 
-/// What the samples look like as the user chose, in every preset, and in every palette.
+/// The samples in the user's theme, in every preset and in every palette.
 pub fn preview(display: &Display, now_ms: i64, style: &Style) -> String {
     let format = display.format.as_deref().unwrap_or_default();
     let names = format.split(['{', '}']).filter_map(|it| it.strip_prefix(COMMAND));
@@ -23,8 +27,8 @@ pub fn preview(display: &Display, now_ms: i64, style: &Style) -> String {
     }
     for palette in &PALETTES {
         let theme = Theme { palette: Some(palette.name.to_owned()), ..Theme::default() };
-        let made_for = match palette.background.map(|it| components(it).iter().any(|it| *it > 128))
-        {
+        let is_light = |background| components(background).iter().any(|it| *it > 128);
+        let made_for = match palette.background.map(is_light) {
             None => "for any background",
             Some(true) => "for light backgrounds",
             Some(false) => "for dark backgrounds",
@@ -35,19 +39,19 @@ pub fn preview(display: &Display, now_ms: i64, style: &Style) -> String {
     out
 }
 
-/// The user's own formats and settings, in another theme.
+/// The user's formats and settings in another theme.
 fn with(display: &Display, theme: Theme) -> Display {
     let theme = Theme { padding: display.theme.padding, ..theme };
     Display { theme, ..display.clone() }
 }
 
 fn add(out: &mut String, title: &str, display: &Display, samples: &mut [Sample], style: &Style) {
-    let (bold, plain) = if style.depth > Depth::None { ("\x1b[1m", "\x1b[0m") } else { ("", "") };
-    let mut written = writeln!(out, "{bold}{title}{plain}");
+    ansi::write(title, Ink { bold: true, ..NO_INK }, None, style.depth, out);
+    out.push('\n');
     for sample in samples {
         sample.snapshot.display.clone_from(display);
         let drawn = line(&sample.view(), style).replace('\n', "\n  ");
-        written = written.and(writeln!(out, "  # {}\n  {drawn}", sample.about));
+        writeln!(out, "  # {}\n  {drawn}", sample.about).expect("writing to a string cannot fail");
     }
-    written.and(writeln!(out)).expect("a string takes everything");
+    out.push('\n');
 }

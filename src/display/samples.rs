@@ -1,9 +1,9 @@
-//! PURE. Make-believe sessions, to show what a configuration looks like before any real session
-//! does: `ccstatusd show --preview`.
+//! PURE. Invented sessions for `ccstatusd show --preview`, which shows what a configuration looks
+//! like.
 //!
-//! Between them they have something to say for every part of every segment.
+//! Together they have a value for every part of every segment.
 
-use super::{Source, View, Watcher};
+use super::view::{Source, View, Watcher};
 use crate::store::schema::{
     Block, Burn, ClientFacts, Command, Context, Cost, CostSource, Degraded, Health, HealthStatus,
     Limit, Limits, Lines, Message, Model, Projection, PromptCache, PullRequest, Repo, RepoKey,
@@ -11,7 +11,7 @@ use crate::store::schema::{
 };
 use crate::time::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS};
 
-/// A session as a display finds it.
+/// An invented session, with everything that its line is drawn from.
 #[derive(Debug)]
 pub(crate) struct Sample {
     pub(crate) about: &'static str,
@@ -41,26 +41,26 @@ const HOME: &str = "/home/you";
 const CWD: &str = "/home/you/work/shop";
 const ROOT: &str = "/home/you/.claude";
 
-/// All of them, at this time. `commands` names what the user has commands of.
+/// All samples at this time. `commands` are the names of the user's commands.
 pub(crate) fn samples(now_ms: i64, commands: &[&str]) -> Vec<Sample> {
     let sample = |about, change: fn(&mut Sample)| {
-        let mut it = at_work(about, now_ms);
+        let mut sample = at_work(about, now_ms);
         for name in commands {
             let output = format!("{name}'s output");
             let command = Command { as_of_ms: now_ms, output, error: None };
-            it.snapshot.commands.insert((*name).to_owned(), command);
+            sample.snapshot.commands.insert((*name).to_owned(), command);
         }
-        change(&mut it);
-        it
+        change(&mut sample);
+        sample
     };
     vec![
         sample("at work", |_| ()),
         sample("in trouble", in_trouble),
-        sample("just started, and nobody watches", just_started),
+        sample("just started, without a watcher", just_started),
     ]
 }
 
-/// A subscriber in the middle of a session that is well.
+/// A subscriber in the middle of a healthy session.
 fn at_work(about: &'static str, now_ms: i64) -> Sample {
     let tokens =
         Tokens { input: 8120, output: 41_377, cache_write: 310_000, cache_read: 9_400_000 };
@@ -174,10 +174,10 @@ fn at_work(about: &'static str, now_ms: i64) -> Sample {
     Sample { about, snapshot, client, watcher: Watcher::Alive, session: id, now_ms }
 }
 
-/// Everything that can want a look.
-fn in_trouble(it: &mut Sample) {
-    let now_ms = it.now_ms;
-    for repo in it.snapshot.repos.values_mut() {
+/// Changes the sample to one in which everything needs attention.
+fn in_trouble(sample: &mut Sample) {
+    let now_ms = sample.now_ms;
+    for repo in sample.snapshot.repos.values_mut() {
         *repo = Repo {
             as_of_ms: now_ms - 4 * MINUTE_MS,
             commit: Some("1a2b3c4d5e6f".to_owned()),
@@ -189,22 +189,22 @@ fn in_trouble(it: &mut Sample) {
             ..Repo::default()
         };
     }
-    for root in it.snapshot.roots.values_mut() {
+    for root in sample.snapshot.roots.values_mut() {
         let limits = &mut root.limits;
         for limit in [&mut limits.five_hour, &mut limits.seven_day, &mut limits.spend_limit] {
-            *limit = limit.map(|it| Limit {
-                used_percentage: 91.0 + it.used_percentage / 10.0,
+            *limit = limit.map(|limit| Limit {
+                used_percentage: 91.0 + limit.used_percentage / 10.0,
                 full_at_ms: Some(now_ms + 34 * MINUTE_MS),
-                ..it
+                ..limit
             });
         }
         if let Some(usage) = &mut root.usage {
             usage.unpriced_models = vec!["new-model".to_owned()];
             (usage.today.unpriced, usage.week.unpriced, usage.month.unpriced) = (1, 1, 1);
-            usage.block.iter_mut().for_each(|it| it.unpriced = 1);
+            usage.block.iter_mut().for_each(|block| block.unpriced = 1);
         }
     }
-    for session in it.snapshot.sessions.values_mut() {
+    for session in sample.snapshot.sessions.values_mut() {
         let source = CostSource::Transcript;
         session.cost = Some(Cost { as_of_ms: now_ms, usd: 4.34, source, unpriced: 1 });
         session.context = Some(Context { as_of_ms: now_ms, ..Context::default() });
@@ -213,24 +213,24 @@ fn in_trouble(it: &mut Sample) {
             issues: vec!["context 96 % used".to_owned(), "five-hour limit 97 % used".to_owned()],
         };
     }
-    it.snapshot.degraded.push(Degraded {
+    sample.snapshot.degraded.push(Degraded {
         source: "store".to_owned(),
         reason: "no space left on device".to_owned(),
         ..Degraded::default()
     });
-    for command in it.snapshot.commands.values_mut() {
+    for command in sample.snapshot.commands.values_mut() {
         command.error = Some("exit code 1".to_owned());
     }
-    it.client.context_used_percentage = Some(96.0);
-    it.client.cost_usd = None;
-    it.client.fast = Some(true);
-    it.client.pr = Some(PullRequest {
+    sample.client.context_used_percentage = Some(96.0);
+    sample.client.cost_usd = None;
+    sample.client.fast = Some(true);
+    sample.client.pr = Some(PullRequest {
         number: 77,
         review_state: Some("changes_requested".to_owned()),
         kind: Some("mr".to_owned()),
         ..PullRequest::default()
     });
-    it.client.prompt_cache = Some(PromptCache {
+    sample.client.prompt_cache = Some(PromptCache {
         warm: Some(false),
         hit_ratio: Some(0.41),
         misses: Some(3),
@@ -240,16 +240,16 @@ fn in_trouble(it: &mut Sample) {
     });
 }
 
-/// Before the first reply.
-fn just_started(it: &mut Sample) {
-    it.watcher = Watcher::Gone;
-    it.snapshot.published_at_ms -= 3 * HOUR_MS;
-    it.snapshot.sessions.clear();
-    it.client = ClientFacts {
-        session_id: it.client.session_id.take(),
-        cwd: it.client.cwd.take(),
-        model: it.client.model.take(),
-        effort: it.client.effort.take(),
+/// Changes the sample to one before the first reply.
+fn just_started(sample: &mut Sample) {
+    sample.watcher = Watcher::Gone;
+    sample.snapshot.published_at_ms -= 3 * HOUR_MS;
+    sample.snapshot.sessions.clear();
+    sample.client = ClientFacts {
+        session_id: sample.client.session_id.take(),
+        cwd: sample.client.cwd.take(),
+        model: sample.client.model.take(),
+        effort: sample.client.effort.take(),
         cost_usd: Some(0.0),
         ..ClientFacts::default()
     };

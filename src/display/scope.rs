@@ -1,55 +1,54 @@
-//! PURE. Which session, account and working tree a line is drawn for.
+//! PURE. Finds the session, account and working tree that a line is drawn for.
 //!
-//! **Invariant:** this is the only place that looks something up in a snapshot. Segments get what
-//! was found here, so none can show a fact of somebody else.
+//! **Invariant:** no other code of the display looks anything up in a snapshot. Segments get only
+//! what was found here, so they cannot show facts of another session.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::store::schema::{Command, Degraded, Repo, RepoKey, Root, RootKey, Session, Snapshot};
 
-use super::{Source, View};
+use super::view::{Source, View};
 
 /// The part of the snapshot that concerns one line.
 #[derive(Debug, Default)]
 pub(super) struct Scope<'a> {
-    /// When it was published; `None` where there is no snapshot that we may interpret.
+    /// `None` without a snapshot that this version can interpret.
     pub(super) published_at_ms: Option<i64>,
-    /// The session itself.
     pub(super) session: Option<&'a Session>,
-    /// Its account.
+    /// The session's account.
     pub(super) root: Option<&'a Root>,
-    /// The working tree that it stands in.
+    /// The working tree that the session is in.
     pub(super) repo: Option<&'a Repo>,
-    /// Sources of the above that fail now.
+    /// Failing sources that this line depends on.
     pub(super) degraded: Vec<&'a Degraded>,
-    /// What the user's own commands printed: they are the user's, wherever the session works.
+    /// The output of the user's commands, which is the same for all sessions.
     pub(super) commands: Option<&'a BTreeMap<String, Command>>,
 }
 
 impl<'a> Scope<'a> {
-    /// Looks up what the view's session may see.
+    /// Looks up the facts that a line for this view may show.
     pub(super) fn of(view: &View<'a>) -> Scope<'a> {
         let Source::Snapshot(snapshot) = view.source else { return Scope::default() };
-        let session = view.session.and_then(|it| snapshot.sessions.get(it));
+        let session = view.session.and_then(|id| snapshot.sessions.get(id));
         let root_key = root_key(snapshot, session, view);
         let repo_key = repo_key(snapshot, session, view);
         let transcript = view.client.transcript_path.as_deref();
         let transcript = transcript.or(session.and_then(|it| it.transcript.as_deref()));
-        let concerns = |it: &&Degraded| concerns(&it.source, root_key, repo_key, transcript);
+        let concerns_line = |it: &&Degraded| concerns(&it.source, root_key, repo_key, transcript);
         Scope {
             published_at_ms: Some(snapshot.published_at_ms),
             session,
-            root: root_key.and_then(|it| snapshot.roots.get(&RootKey(it.to_owned()))),
-            repo: repo_key.and_then(|it| snapshot.repos.get(&RepoKey(it.to_owned()))),
-            degraded: snapshot.degraded.iter().filter(concerns).collect(),
+            root: root_key.and_then(|key| snapshot.roots.get(&RootKey(key.to_owned()))),
+            repo: repo_key.and_then(|key| snapshot.repos.get(&RepoKey(key.to_owned()))),
+            degraded: snapshot.degraded.iter().filter(concerns_line).collect(),
             commands: Some(&snapshot.commands),
         }
     }
 }
 
-/// A session that the watcher has not met yet still says where its transcript will be, and that
-/// is inside its root.
+/// The key of the session's account. The client reports the path of the transcript even before the
+/// watcher knows the session, and that path is inside the account's root.
 fn root_key<'a>(
     snapshot: &'a Snapshot,
     session: Option<&'a Session>,
@@ -62,8 +61,9 @@ fn root_key<'a>(
     innermost(snapshot.roots.keys().map(|it| it.0.as_str()), transcript)
 }
 
-/// The watcher resolved the repository of the directory that it knew the session in. If the
-/// session is elsewhere by now, only what is known to contain that place can be meant.
+/// The key of the session's repository. The watcher found it for the directory that the session
+/// was in then. If the client reports another directory now, the innermost known repository around
+/// that directory is the best answer.
 fn repo_key<'a>(
     snapshot: &'a Snapshot,
     session: Option<&'a Session>,
@@ -78,7 +78,7 @@ fn repo_key<'a>(
     }
 }
 
-/// Whether a failing source, named as in [`Degraded::source`], has a part in this line.
+/// Whether a line depends on a failing source, which is named as in [`Degraded::source`].
 fn concerns(
     source: &str,
     root: Option<&str>,
@@ -89,19 +89,22 @@ fn concerns(
     match kind {
         "git" => repo == Some(path),
         "command" | "config" => true,
-        // Its subagents write into a folder that is named like it.
-        "transcript" => transcript.is_some_and(|it| {
-            it == path || contains(it.strip_suffix(".jsonl").unwrap_or(it), path)
+        // The transcripts of subagents are in a directory named after the session's.
+        "transcript" => transcript.is_some_and(|own| {
+            own == path || contains(own.strip_suffix(".jsonl").unwrap_or(own), path)
         }),
-        _ => [root, repo].into_iter().flatten().any(|it| contains(it, path) || contains(path, it)),
+        _ => {
+            [root, repo].into_iter().flatten().any(|key| contains(key, path) || contains(path, key))
+        }
     }
 }
 
+/// The longest of the directories that contain a path.
 fn innermost<'a>(keys: impl Iterator<Item = &'a str>, path: &str) -> Option<&'a str> {
-    keys.filter(|it| contains(it, path)).max_by_key(|it| it.len())
+    keys.filter(|key| contains(key, path)).max_by_key(|key| key.len())
 }
 
-/// By whole components: `/w/p` does not contain `/w/pq`.
+/// Compares whole components: `/w/p` does not contain `/w/pq`.
 fn contains(dir: &str, path: &str) -> bool {
     !dir.is_empty() && Path::new(path).starts_with(dir)
 }

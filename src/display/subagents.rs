@@ -1,15 +1,15 @@
-//! PURE. The rows of subagents: one each, in columns that stand below each other.
+//! PURE. The rows of subagents: a table with one row for each.
 //!
-//! **Invariant:** a row fits, and nothing in it steers the terminal. A column that would leave no
-//! room for what the subagent does is left out in every row alike.
+//! **Invariant:** a row fits into the terminal, and nothing in it controls the terminal. A column
+//! that would leave no room for the description is left out of all rows.
 
+use super::look::Look;
 use super::numbers::{elapsed, tokens};
+use super::paint::Paint;
 use super::text::Text;
-use super::theme::{Look, Paint};
 use crate::store::schema::Task;
 use crate::store::schema::display::{Depth, Display};
 
-/// A column, from left to right, and the order in which they are given room.
 #[derive(Clone, Copy, PartialEq)]
 enum Column {
     Name,
@@ -23,19 +23,23 @@ enum Column {
 
 use Column::{Context, Description, Elapsed, Model, Name, Samples, Tokens};
 
+/// The order of all columns but the description, which is the last one.
 const FROM_LEFT: [Column; 6] = [Name, Elapsed, Tokens, Samples, Context, Model];
+/// The order in which columns are added to the table while there is room.
 const BY_PRIORITY: [Column; 6] = [Name, Elapsed, Context, Tokens, Model, Samples];
 
-/// Columns between two columns.
+/// The space between two columns.
 const GAP: usize = 2;
-/// What a subagent does wants this much, and less says nothing.
-const DESCRIPTION: (usize, usize) = (24, 8);
-/// A name of these is known well enough.
+/// Other columns leave this much to the description if it needs that much.
+const WANTED_DESCRIPTION: usize = 24;
+/// A description with less room than this is left out.
+const LEAST_DESCRIPTION: usize = 8;
+/// The most that names of agents and models take.
 const NAME_COLUMNS: usize = 24;
-/// The newest are of interest.
+/// The sparkline shows this many of the newest samples.
 const MAX_SAMPLES: usize = 8;
 
-/// Draws a row for each task, no wider than `columns`.
+/// Draws a row for each task, at most `columns` wide.
 pub fn rows(
     tasks: &[Task],
     columns: Option<usize>,
@@ -45,17 +49,20 @@ pub fn rows(
 ) -> Vec<String> {
     let look = Look::of(&display.theme, depth, None);
     let usable = columns.unwrap_or(usize::MAX).max(1);
-    let cells: Vec<_> =
-        tasks.iter().map(|task| FROM_LEFT.map(|it| cell(it, task, now_ms, &look))).collect();
+    let cells: Vec<_> = tasks
+        .iter()
+        .map(|task| FROM_LEFT.map(|column| cell(column, task, now_ms, &look)))
+        .collect();
     let widths = std::array::from_fn::<_, 6, _>(|nth| {
-        cells.iter().map(|it| it[nth].width()).max().unwrap_or(0)
+        cells.iter().map(|row| row[nth].width()).max().unwrap_or(0)
     });
     let width = |column| {
-        FROM_LEFT.iter().zip(widths).find(|(it, _)| **it == column).map_or(0, |(_, it)| it)
+        let found = FROM_LEFT.iter().zip(widths).find(|(other, _)| **other == column);
+        found.map_or(0, |(_, width)| width)
     };
     let descriptions: Vec<_> =
-        tasks.iter().map(|it| cell(Description, it, now_ms, &look)).collect();
-    let wanted = descriptions.iter().map(Text::width).max().unwrap_or(0).min(DESCRIPTION.0);
+        tasks.iter().map(|task| cell(Description, task, now_ms, &look)).collect();
+    let wanted = descriptions.iter().map(Text::width).max().unwrap_or(0).min(WANTED_DESCRIPTION);
     let mut taken = 0;
     let mut kept = Vec::new();
     for column in BY_PRIORITY {
@@ -80,11 +87,11 @@ pub fn rows(
                 gap = after + GAP;
             }
         }
-        if rest >= DESCRIPTION.1 {
+        if rest >= LEAST_DESCRIPTION {
             description.cut(rest, look.preset.ellipsis);
             pieces.extend([blanks(gap), description]);
         }
-        look.draw_cut(pieces, usable)
+        look.paint_cut(pieces, usable)
     };
     cells.into_iter().zip(descriptions).map(draw).collect()
 }
@@ -118,8 +125,8 @@ fn cell(column: Column, task: &Task, now_ms: i64, look: &Look<'_>) -> Text {
         Context => {
             if let Some(share) = task.context_share() {
                 let paint = match share {
-                    it if it >= 95.0 => Paint::Alarm,
-                    it if it >= 80.0 => Paint::Warning,
+                    95.0.. => Paint::Alarm,
+                    80.0.. => Paint::Warning,
                     _ => Paint::Plain,
                 };
                 out.put(Paint::Dim, "ctx ");
@@ -136,7 +143,7 @@ fn cell(column: Column, task: &Task, now_ms: i64, look: &Look<'_>) -> Text {
             }
         }
         Description => {
-            // What has no name is called by its label.
+            // Without a name, the label is shown in its place.
             let label = task.label.as_deref().filter(|_| task.name.is_some());
             let text = task.description.as_deref().or(label);
             out.put(Paint::Dim, text.unwrap_or_default());
@@ -145,7 +152,7 @@ fn cell(column: Column, task: &Task, now_ms: i64, look: &Look<'_>) -> Text {
     out
 }
 
-/// What stands for what a task does, also where there is only ASCII.
+/// The symbol for the status of a task, the same in ASCII, and its paint.
 fn status(status: &str) -> (&'static str, &'static str, Paint) {
     match status.to_ascii_lowercase().as_str() {
         "running" | "in_progress" | "busy" | "active" => ("●", "*", Paint::Good),
@@ -156,8 +163,8 @@ fn status(status: &str) -> (&'static str, &'static str, Paint) {
     }
 }
 
-/// How many tokens came between two samples, newest last. Samples that fall are no running sum,
-/// and are drawn as they are.
+/// A bar for each sample, the newest last. If the samples never fall, they are taken for a running
+/// sum, and the bars show the differences.
 fn sparkline(samples: &[f64], is_ascii: bool) -> String {
     const UNICODE: [char; 8] = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
     const ASCII: [char; 8] = ['.', ':', '-', '=', '+', '*', '%', '#'];

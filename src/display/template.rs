@@ -1,34 +1,34 @@
-//! PURE. The little language of formats: `{names}`, `(groups that vanish with their content)`,
-//! and text around them, in which `\` makes the next character an ordinary one.
+//! PURE. The language of formats: `{names}`, `(groups)` that are left out if none of their names
+//! has anything to say, and text. In text, `\` makes the next character an ordinary one.
 //!
-//! A format is walked as it stands, each time: that costs less than to read it from anything that
-//! it could be compiled to. **Invariant:** walking never fails. What [`check`] would refuse is
-//! text.
+//! A format is tokenized each time that it is drawn. A display is a new process each time, so a
+//! compiled form would have to be read from a file, which takes longer. **Invariant:** tokenizing
+//! never fails. What [`check`] refuses is taken for text.
 
-/// Groups in groups: nobody needs more.
+/// How deep groups may be nested.
 const MAX_DEPTH: usize = 8;
 
-/// A piece of a format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Token<'a> {
-    /// Text that stands for itself.
     Text(&'a str),
-    /// What stands between braces.
+    /// The text between braces.
     Name(&'a str),
-    /// A group begins.
+    /// The start of a group.
     Open,
-    /// It ends.
+    /// The end of a group.
     Close,
 }
 
-/// What is wrong with a format, and at which byte.
+/// Why a format is invalid.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Flaw {
+pub(crate) struct FormatError {
+    /// The byte of the format that is wrong.
     pub(crate) at: usize,
+    /// A message for the user.
     pub(crate) what: String,
 }
 
-/// Walks a format.
+/// Splits a format into tokens.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Tokens<'a> {
     rest: &'a str,
@@ -82,38 +82,42 @@ impl<'a> Iterator for Tokens<'a> {
     }
 }
 
-/// Says what is wrong with a format, if anything. `known` says why a name is none.
-pub(crate) fn check(format: &str, known: impl Fn(&str) -> Result<(), String>) -> Result<(), Flaw> {
+/// Checks a format strictly. `check_name` returns a message for the user if there is no such name.
+pub(crate) fn check(
+    format: &str,
+    check_name: impl Fn(&str) -> Result<(), String>,
+) -> Result<(), FormatError> {
     let mut open = Vec::new();
     let mut at = 0;
-    while let Some(it) = format[at..].chars().next() {
-        let flaw = |what: &str| Err(Flaw { at, what: what.to_owned() });
-        let rest = &format[at + it.len_utf8()..];
-        let mut taken = it.len_utf8();
-        match it {
+    while let Some(char) = format[at..].chars().next() {
+        let error = |what: &str| Err(FormatError { at, what: what.to_owned() });
+        let rest = &format[at + char.len_utf8()..];
+        let mut taken = char.len_utf8();
+        match char {
             '\\' => match rest.chars().next() {
-                Some(it) => taken += it.len_utf8(),
-                None => return flaw("nothing follows this \\"),
+                Some(escaped) => taken += escaped.len_utf8(),
+                None => return error("nothing follows this \\"),
             },
             '{' => {
-                let Some(end) = rest.find('}') else { return flaw("this { is never closed") };
-                known(&rest[..end]).map_err(|what| Flaw { at, what })?;
+                let Some(end) = rest.find('}') else { return error("this { is never closed") };
+                check_name(&rest[..end]).map_err(|what| FormatError { at, what })?;
                 taken += end + 1;
             }
-            '}' => return flaw("this } closes nothing (the character itself is \\})"),
-            '(' if open.len() == MAX_DEPTH => return flaw("groups are too deep here"),
+            '}' => return error("this } closes nothing (the character itself is \\})"),
+            '(' if open.len() == MAX_DEPTH => return error("groups are too deep here"),
             '(' => open.push(at),
             ')' if open.pop().is_none() => {
-                return flaw("this ) closes nothing (the character itself is \\))");
+                return error("this ) closes nothing (the character itself is \\))");
             }
             _ => {}
         }
         at += taken;
     }
     match open.pop() {
-        Some(at) => {
-            Err(Flaw { at, what: "this ( is never closed (the character itself is \\()".into() })
-        }
+        Some(at) => Err(FormatError {
+            at,
+            what: "this ( is never closed (the character itself is \\()".into(),
+        }),
         None => Ok(()),
     }
 }
@@ -143,25 +147,26 @@ mod tests {
     }
 
     #[track_caller]
-    fn check_flaw(format: &str, at: usize, what: &str) {
-        let flaw = check(format, |it| if it == "x" { Ok(()) } else { Err(format!("no {it}")) });
-        let flaw = flaw.unwrap_err();
-        assert!(flaw.at == at && flaw.what.contains(what), "{format:?}: {flaw:?}");
-        // Drawing does not mind.
+    fn check_refused(format: &str, at: usize, what: &str) {
+        let error =
+            check(format, |name| if name == "x" { Ok(()) } else { Err(format!("no {name}")) });
+        let error = error.unwrap_err();
+        assert!(error.at == at && error.what.contains(what), "{format:?}: {error:?}");
+        // It can be drawn nevertheless.
         assert!(Tokens::of(format).count() <= format.len());
     }
 
     #[test]
-    fn a_flaw_is_named_with_its_place() {
-        check_flaw("{x} {y}", 4, "no y");
-        check_flaw("{x} {x", 4, "never closed");
-        check_flaw("{x}}", 3, "closes nothing");
-        check_flaw("a)", 1, "closes nothing");
-        check_flaw("a ({x}", 2, "never closed");
-        check_flaw("日 (", 4, "never closed");
-        check_flaw("\\", 0, "nothing follows");
-        check_flaw(&"(".repeat(9), 8, "too deep");
-        check_flaw("{}", 0, "no ");
+    fn an_invalid_format_is_refused_with_the_position_of_the_error() {
+        check_refused("{x} {y}", 4, "no y");
+        check_refused("{x} {x", 4, "never closed");
+        check_refused("{x}}", 3, "closes nothing");
+        check_refused("a)", 1, "closes nothing");
+        check_refused("a ({x}", 2, "never closed");
+        check_refused("日 (", 4, "never closed");
+        check_refused("\\", 0, "nothing follows");
+        check_refused(&"(".repeat(9), 8, "too deep");
+        check_refused("{}", 0, "no ");
         assert_eq!(check(r"\{\)日 ({x})", |_| Ok(())), Ok(()));
     }
 }

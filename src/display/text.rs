@@ -1,40 +1,46 @@
-//! PURE. Text with widths: cleans it, measures it, cuts it.
+//! PURE. Sanitized text with its width: measured and cut as a terminal shows it.
 //!
-//! Does not know what the text says. **Invariant:** a [`Text`] holds no character that moves the
-//! cursor, changes the direction of writing or hides: all that goes in is cleaned.
+//! **Invariant:** a [`Text`] holds no character that moves the cursor, changes the direction of
+//! writing or hides: everything that is added is sanitized.
 
 use std::fmt;
 
 use unicode_segmentation::UnicodeSegmentation;
 use unicode_width::UnicodeWidthStr;
 
-use super::theme::Paint;
+use super::paint::Paint;
+use crate::sanitize;
 use crate::store::schema::display::Ink;
 
-/// Cleaned text in pieces of one paint each.
+/// Text in pieces, each with one paint.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Text {
     text: String,
     spans: Vec<Span>,
     width: usize,
-    /// Where its pieces lead that are linked.
+    /// The address that all linked spans lead to.
     link: Option<String>,
-    /// In place of what a piece would be painted with.
+    /// Replaces the paint of pieces that are added.
     ink: Option<Ink>,
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Span {
+    /// The byte at which it ends. It starts where the one before ends.
     end: usize,
     paint: Paint,
     is_linked: bool,
 }
 
-/// A place in a text that it can be cut back to.
+/// A state of a text that it can be restored to after more was added.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Mark(usize, usize, usize);
+pub(super) struct Mark {
+    n_bytes: usize,
+    n_spans: usize,
+    width: usize,
+}
 
-/// More than a terminal shows of one piece of text. What is longer is not worth its time.
+/// The rest of a longer piece is dropped. A terminal would not show it, and measuring takes time.
 const MAX_CHARS: usize = 1024;
 
 impl Text {
@@ -50,26 +56,27 @@ impl Text {
         self.put_exactly(self.ink.map_or(paint, Paint::Own), piece);
     }
 
-    /// The same, in this paint whatever the user chose: what wants a look is to be seen.
+    /// Adds a piece in this paint, even if [`Text::paint_with`] replaces paints: warnings stay
+    /// visible whatever colours the user chose.
     pub(super) fn put_exactly(&mut self, paint: Paint, piece: &str) {
         let before = self.text.len();
-        clean(piece, &mut self.text);
+        add_sanitized(piece, &mut self.text);
         let added = &self.text[before..];
         if added.is_empty() {
             return;
         }
         self.width += width(added);
         let end = self.text.len();
-        // A blank looks like what is before it, and needs no escape sequence of its own.
+        // Dim blanks look the same in any paint, so they need no escape sequence of their own.
         let is_blank = paint == Paint::Dim && added.trim().is_empty();
-        let goes_on = |it: &&mut Span| !it.is_linked && (it.paint == paint || is_blank);
-        match self.spans.last_mut().filter(goes_on) {
-            Some(it) => it.end = end,
+        let is_same = |span: &&mut Span| !span.is_linked && (span.paint == paint || is_blank);
+        match self.spans.last_mut().filter(is_same) {
+            Some(span) => span.end = end,
             None => self.spans.push(Span { end, paint, is_linked: false }),
         }
     }
 
-    /// Adds a piece, shortened to so many columns.
+    /// Adds a piece, cut to `columns`.
     pub(super) fn put_cut(&mut self, paint: Paint, piece: &str, columns: usize, ellipsis: &str) {
         let mut cut = Text::of(paint, piece);
         if cut.width > columns {
@@ -78,58 +85,58 @@ impl Text {
         self.put(paint, &cut.text);
     }
 
-    /// Adds a number or the like.
+    /// Adds a formatted piece.
     pub(super) fn write(&mut self, paint: Paint, piece: fmt::Arguments<'_>) {
         match piece.as_str() {
-            Some(it) => self.put(paint, it),
+            Some(piece) => self.put(paint, piece),
             None => self.put(paint, &piece.to_string()),
         }
     }
 
-    /// What the following pieces are painted with, whatever they would be.
+    /// Sets the style that replaces the paint of the following pieces. `None` ends that.
     pub(super) fn paint_with(&mut self, ink: Option<Ink>) {
         self.ink = ink;
     }
 
-    /// Makes what was added since `mark` lead somewhere.
+    /// Turns what was added since `mark` into a link. Links added before lead there as well.
     pub(super) fn link(&mut self, since: Mark, url: &str) {
         self.link = Some(url.to_owned());
-        for span in self.spans.iter_mut().skip(since.1) {
+        for span in self.spans.iter_mut().skip(since.n_spans) {
             span.is_linked = true;
         }
     }
 
-    /// Where it ends now. What follows is a piece of its own.
+    /// The state to return to with [`Text::rewind`].
     pub(super) fn mark(&self) -> Mark {
-        Mark(self.text.len(), self.spans.len(), self.width)
+        Mark { n_bytes: self.text.len(), n_spans: self.spans.len(), width: self.width }
     }
 
-    /// Takes back what was added since.
-    pub(super) fn rewind(&mut self, Mark(n_bytes, n_spans, width): Mark) {
+    /// Removes what was added since.
+    pub(super) fn rewind(&mut self, Mark { n_bytes, n_spans, width }: Mark) {
         self.text.truncate(n_bytes);
         self.spans.truncate(n_spans);
-        if let Some(it) = self.spans.last_mut() {
-            it.end = it.end.min(n_bytes);
+        if let Some(span) = self.spans.last_mut() {
+            span.end = span.end.min(n_bytes);
         }
         self.width = width;
     }
 
-    /// Whether anything that is seen was added since.
+    /// Whether more than blanks was added since.
     pub(super) fn says_more_than(&self, mark: Mark) -> bool {
-        !self.text[mark.0..].trim().is_empty()
+        !self.text[mark.n_bytes..].trim().is_empty()
     }
 
-    /// Its pieces, clean, and where they lead.
+    /// Its pieces from left to right, each with the address that it links to.
     pub(super) fn pieces(&self) -> impl Iterator<Item = (Paint, &str, Option<&str>)> {
         let mut start = 0;
-        self.spans.iter().map(move |it| {
-            let piece = &self.text[start..it.end];
-            start = it.end;
-            (it.paint, piece, self.link.as_deref().filter(|_| it.is_linked))
+        self.spans.iter().map(move |span| {
+            let piece = &self.text[start..span.end];
+            start = span.end;
+            (span.paint, piece, self.link.as_deref().filter(|_| span.is_linked))
         })
     }
 
-    /// Shortens it to so many columns, between graphemes.
+    /// Shortens it to `columns`, between graphemes. The ellipsis is left out where it is wider.
     pub(super) fn cut(&mut self, columns: usize, ellipsis: &str) {
         if self.width <= columns {
             return;
@@ -146,8 +153,8 @@ impl Text {
         self.text.truncate(n_bytes);
         let n_spans = self.spans.iter().take_while(|it| it.end < n_bytes).count();
         self.spans.truncate(n_spans + 1);
-        if let Some(it) = self.spans.last_mut() {
-            it.end = n_bytes;
+        if let Some(span) = self.spans.last_mut() {
+            span.end = n_bytes;
         }
         if n_bytes == 0 {
             self.spans.clear();
@@ -155,12 +162,12 @@ impl Text {
         self.width = width(&self.text);
     }
 
-    /// Columns that it takes.
+    /// In columns.
     pub(super) fn width(&self) -> usize {
         self.width
     }
 
-    /// Whether some of it is painted like this.
+    /// Whether a piece of it has this paint.
     pub(super) fn has(&self, paint: Paint) -> bool {
         self.spans.iter().any(|it| it.paint == paint)
     }
@@ -177,34 +184,43 @@ impl Text {
     }
 }
 
-/// Makes text from outside safe to show: branches, names, paths and reasons are written by others.
-///
-/// Control characters, escape among them, become `�`, so that something is seen to be wrong.
-/// White space of any kind becomes a space. What has no width and no shape of its own is dropped:
-/// direction overrides, joiners, variation selectors, tags. An emoji that was joined from several
-/// shows as those, which every terminal measures alike.
-fn clean(text: &str, into: &mut String) {
+/// Cuts a line of several texts to `columns`, and removes the blanks at its end.
+pub(super) fn cut(pieces: &mut Vec<Text>, columns: usize, ellipsis: &str) {
+    let mut left = columns;
+    for nth in 0..pieces.len() {
+        let width = pieces[nth].width();
+        if width > left {
+            if left == 0 && nth > 0 {
+                // There is no room for the ellipsis, so the piece before makes some.
+                let before = pieces[nth - 1].width();
+                pieces[nth - 1].cut(before.saturating_sub(1), ellipsis);
+                pieces.truncate(nth);
+            } else {
+                pieces[nth].cut(left, ellipsis);
+                pieces.truncate(nth + 1);
+            }
+            break;
+        }
+        left -= width;
+    }
+    while let Some(last) = pieces.last_mut() {
+        last.trim_end();
+        if !last.is_blank() {
+            break;
+        }
+        pieces.pop();
+    }
+}
+
+/// Appends text from outside, sanitized. ASCII, the usual case, is copied as a whole.
+fn add_sanitized(text: &str, into: &mut String) {
     if text.len() <= MAX_CHARS && text.bytes().all(|it| matches!(it, b' '..=b'~')) {
         return into.push_str(text);
     }
-    let shown = text.chars().filter(|&it| !is_invisible(it)).map(|it| match it {
-        it if it.is_whitespace() => ' ',
-        it if it.is_control() => char::REPLACEMENT_CHARACTER,
-        it => it,
-    });
-    into.extend(shown.take(MAX_CHARS));
+    into.extend(sanitize::columns(text).take(MAX_CHARS));
 }
 
-fn is_invisible(it: char) -> bool {
-    matches!(it,
-        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}'
-        | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
-        | '\u{2060}'..='\u{206f}' | '\u{2800}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}'
-        | '\u{ffa0}' | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}'
-        | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
-}
-
-/// As much of the start of `text` as fits.
+/// As much of the start of `text` as fits into `columns`.
 fn prefix(text: &str, columns: usize) -> &str {
     let mut used = 0;
     for (start, grapheme) in text.grapheme_indices(true) {
@@ -216,8 +232,8 @@ fn prefix(text: &str, columns: usize) -> &str {
     text
 }
 
-/// Columns that a terminal gives a clean text: grapheme by grapheme, since terminals do not join
-/// what shaping would.
+/// How many columns a terminal gives to sanitized text. Graphemes are measured one by one:
+/// terminals do not join them, as shaping would.
 pub(super) fn width(text: &str) -> usize {
     if text.chars().all(|it| it < NARROW) {
         text.chars().count()
@@ -226,8 +242,8 @@ pub(super) fn width(text: &str) -> usize {
     }
 }
 
-/// Below are Latin letters and their like: each, once cleaned, is a grapheme of one column. To
-/// look that up takes as long as to draw a segment.
+/// The first combining character. Each character below, once sanitized, is a grapheme of one
+/// column. Looking that up in tables would take as long as drawing a segment.
 const NARROW: char = '\u{300}';
 
 #[cfg(test)]
@@ -235,9 +251,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn latin_is_as_wide_as_it_has_characters() {
+    fn latin_text_has_as_many_columns_as_characters() {
         let mut latin = String::new();
-        clean(&('\0'..NARROW).collect::<String>(), &mut latin);
+        add_sanitized(&('\0'..NARROW).collect::<String>(), &mut latin);
         assert!(latin.contains('ÿ') && latin.chars().all(|it| it < NARROW || it == '\u{fffd}'));
         let pairs =
             latin.chars().flat_map(|a| latin.chars().map(move |b| String::from_iter([a, b])));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use tracing::{info, warn};
 
-use crate::harmless;
+use crate::sanitize;
 use crate::store::schema::Degraded;
 
 /// What was logged last of each subject. It decides what is logged, and nothing else.
@@ -18,14 +18,14 @@ impl OnceLog {
     /// Warns of a trouble, unless it was the last thing that was logged of this subject.
     pub(super) fn warn(&mut self, subject: &str, trouble: &str) {
         if self.is_news(subject, trouble) {
-            warn!("{}", harmless::text(&format!("{subject}: {trouble}")));
+            warn!("{}", sanitize::marked(&format!("{subject}: {trouble}")));
         }
     }
 
     /// Logs a message, unless it was the last thing that was logged of this subject.
     pub(super) fn info(&mut self, subject: &str, message: &str) {
         if self.is_news(subject, message) {
-            info!("{}", harmless::text(message));
+            info!("{}", sanitize::marked(message));
         }
     }
 
@@ -43,7 +43,7 @@ impl OnceLog {
             let Some(source) = subject.strip_prefix(DEGRADED) else { return true };
             let is_still = degraded.iter().any(|it| it.source == source);
             if !is_still {
-                info!("{}", harmless::text(&format!("no longer {subject}")));
+                info!("{}", sanitize::marked(&format!("no longer {subject}")));
             }
             is_still
         });

@@ -27,7 +27,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::guard::{self, Order, Verdict};
-use crate::harmless::is_harmful;
+use crate::sanitize;
 use crate::store::lock::FetchLock;
 use crate::time::Now;
 
@@ -372,8 +372,7 @@ fn excerpt(stderr: &[u8]) -> String {
     let text = String::from_utf8_lossy(stderr);
     let lines: Vec<&str> =
         text.lines().map(str::trim).filter(|it| !it.is_empty()).take(3).collect();
-    let clean = |c: char| if is_harmful(c) { ' ' } else { c };
-    lines.join("; ").chars().map(clean).take(300).collect()
+    sanitize::spaced(&lines.join("; ")).take(300).collect()
 }
 
 #[cfg(test)]

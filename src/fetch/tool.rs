@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::ccusage;
 use super::exec::{self, Invocation, RunLimits, Runner};
-use crate::harmless::is_harmful;
+use crate::sanitize;
 use crate::store::lock::FetchLock;
 use crate::store::schema::{Block, Command};
 
@@ -92,7 +92,7 @@ fn first_line(output: &[u8]) -> String {
     let text = String::from_utf8_lossy(output);
     let clean = |line: &str| -> String {
         let plain = without_escapes(line);
-        let shown = plain.chars().map(|it| if is_harmful(it) { ' ' } else { it });
+        let shown = sanitize::spaced(&plain);
         shown.collect::<String>().trim().chars().take(MAX_LINE).collect()
     };
     text.lines().map(clean).find(|it| !it.is_empty()).unwrap_or_default()

@@ -1,5 +1,5 @@
-//! The display's configuration, from the file to the line: it is read again when it changes, and
-//! an invalid change is ignored.
+//! The configuration of the display, from the file to the line, and the commands that show it. A
+//! change takes effect at once; an invalid one changes nothing.
 
 use std::io::Write;
 use std::path::Path;
@@ -24,7 +24,7 @@ fn reason(snapshot: &Snapshot) -> Option<&str> {
     found.map(|it| it.reason.as_str())
 }
 
-/// What a session's display shows, whatever the environment of the test is.
+/// What `show` prints for a session, independent of the test's own environment.
 #[track_caller]
 fn show(sandbox: &Sandbox, session: &str) -> String {
     let mut command = sandbox.ccstatusd();
@@ -35,15 +35,16 @@ fn show(sandbox: &Sandbox, session: &str) -> String {
 }
 
 #[test]
-fn a_changed_configuration_shows_and_a_broken_one_says_so() {
+fn a_changed_configuration_takes_effect_and_an_invalid_one_is_reported() {
     let sandbox = Sandbox::with_root();
     let config = sandbox.config_file();
     let mut session = sandbox.session("one", &sandbox.home);
     session.reply("done");
     let _watcher = sandbox.start_watcher();
-    sandbox.wait_for("the session", |it| it.sessions.values().any(|it| it.model.is_some()));
+    sandbox
+        .wait_for("the session", |it| it.sessions.values().any(|session| session.model.is_some()));
 
-    // Its directory appears with it.
+    // Its directory is created at the same time.
     write(&config, "format = '{model} by {name}'");
     sandbox.wait_for("the format", |it| format_of(it) == Some("{model} by {name}"));
     write(&config, "format = '<{model}>'\n[theme]\npreset = 'plain'");
@@ -54,27 +55,27 @@ fn a_changed_configuration_shows_and_a_broken_one_says_so() {
         line.starts_with("<claude-opus-4-8> · ")
     });
 
-    let broken = "format = '{model}'\n[segments.modle]\n";
-    write(&config, broken);
+    let invalid = "format = '{model}'\n[segments.modle]\n";
+    write(&config, invalid);
     let why = "line 2, column 11: segments.modle: unknown segment modle; did you mean model?";
-    let snapshot = sandbox.wait_for("what is wrong", |it| reason(it) == Some(why));
+    let snapshot = sandbox.wait_for("the reason", |it| reason(it) == Some(why));
     assert_eq!(format_of(&snapshot), Some("<{model}>"));
     let shown = show(&sandbox, "one");
     assert!(shown.starts_with("<claude-opus-4-8> · config: line 2, column 11: "), "{shown}");
 
-    // As editors do it.
+    // Editors write a new file and rename it.
     let next = config.with_file_name("config.toml.swp");
     write(&next, "format = '{model}!'");
     fs_err::rename(&next, &config).unwrap();
-    let snapshot = sandbox.wait_for("the mended one", |it| format_of(it) == Some("{model}!"));
+    let snapshot = sandbox.wait_for("the corrected format", |it| format_of(it) == Some("{model}!"));
     assert_eq!(reason(&snapshot), None);
 
     fs_err::remove_dir_all(config.parent().unwrap()).unwrap();
-    sandbox.wait_for("what is usual", |it| format_of(it).is_none());
+    sandbox.wait_for("the default format", |it| format_of(it).is_none());
 }
 
 #[test]
-fn a_configuration_behind_links_is_followed() {
+fn a_change_behind_symbolic_links_takes_effect() {
     let sandbox = Sandbox::with_root();
     let config = sandbox.config_file();
     let dotfiles = sandbox.path("dotfiles/ccstatusd.toml");
@@ -98,7 +99,7 @@ fn a_configuration_behind_links_is_followed() {
 }
 
 #[test]
-fn a_signal_reads_it_too_and_keeps_what_was_good() {
+fn a_signal_reads_the_configuration_again_and_an_invalid_one_changes_nothing() {
     let sandbox = Sandbox::with_root();
     let config = sandbox.config_file();
     write(&config, "format = '{model}'");
@@ -106,11 +107,13 @@ fn a_signal_reads_it_too_and_keeps_what_was_good() {
     sandbox.wait_for("the format", |it| format_of(it) == Some("{model}"));
     write(&config, "format = 7");
     watcher.signal(Signal::SIGHUP);
-    let snapshot = sandbox.wait_for("what is wrong", |it| reason(it).is_some());
+    let snapshot = sandbox.wait_for("the reason", |it| reason(it).is_some());
     assert_eq!(format_of(&snapshot), Some("{model}"));
     write(&config, "format = '{cost}'");
     watcher.signal(Signal::SIGHUP);
-    sandbox.wait_for("the next", |it| format_of(it) == Some("{cost}") && reason(it).is_none());
+    sandbox.wait_for("the corrected format", |snapshot| {
+        format_of(snapshot) == Some("{cost}") && reason(snapshot).is_none()
+    });
 }
 
 #[test]
@@ -121,13 +124,20 @@ fn the_effective_configuration_is_printed_and_checked() {
     assert!(printed.status.success(), "{}", text(&printed));
     let config = sandbox.config_file();
     assert_eq!(run(&["config", "--check"]).status.code(), Some(0));
-    // It can be saved as it is.
+    // What is printed is a valid file.
     write(&config, str::from_utf8(&printed.stdout).unwrap());
     let checked = run(&["config", "--check"]);
     assert!(
         checked.status.success() && text(&checked).contains("config.toml is valid"),
         "{checked:?}"
     );
+    // A character that turns text around is printed as an escape with the same meaning.
+    write(&config, "[theme]\nseparator = '\u{202e}'\n");
+    let printed = run(&["config"]);
+    let printed = str::from_utf8(&printed.stdout).unwrap();
+    assert!(printed.contains("\nseparator = \"\\u202E\"\n"), "{printed}");
+    write(&config, printed);
+    assert_eq!(run(&["config"]).stdout, printed.as_bytes());
     write(&config, "[theme]\npreset = 'asci'\n");
     for args in [&["config"][..], &["config", "--check"], &["show", "--preview"]] {
         let refused = run(args);
@@ -143,13 +153,13 @@ fn a_preview_has_every_theme() {
     let mut child = sandbox.ccstatusd();
     child.args(["show", "--preview"]).env("COLUMNS", "100").env("COLORTERM", "truecolor");
     let output = text(&child.output().unwrap());
-    for it in ["default", "plain", "ascii", "powerline", "compact", "terminal", "nord", "light"] {
-        assert!(output.contains(&format!(" {it}: ")), "{it}");
+    for name in ["default", "plain", "ascii", "powerline", "compact", "terminal", "nord", "light"] {
+        assert!(output.contains(&format!(" {name}: ")), "{name}");
     }
     assert!(output.contains("checkout-flow"));
 }
 
-/// What `subagents` prints for a client that writes this and never closes.
+/// What `subagents` prints for a client that writes this document and never closes the pipe.
 #[track_caller]
 fn subagents(sandbox: &Sandbox, document: &str) -> String {
     let mut command = sandbox.ccstatusd();
@@ -165,7 +175,7 @@ fn subagents(sandbox: &Sandbox, document: &str) -> String {
 }
 
 #[test]
-fn subagents_have_a_row_each_and_never_fail() {
+fn every_subagent_has_a_row_and_no_input_fails() {
     let sandbox = Sandbox::with_root();
     let document = r#"{"columns":40,"tasks":[{"id":"a\"b","name":"n","status":"running",
         "description":"\u001b[2J"},{"id":"c"},{"name":"no id"}]}"#;
@@ -181,9 +191,9 @@ fn subagents_have_a_row_each_and_never_fail() {
     assert_eq!(subagents(&sandbox, &many).lines().count(), 256);
 }
 
-/// The client ends a run that a newer one replaces: nothing hangs, and nothing is said of it.
+/// The client kills a run when it starts a newer one.
 #[test]
-fn a_run_that_is_cancelled_leaves_nothing() {
+fn a_killed_run_leaves_nothing_behind() {
     let sandbox = Sandbox::with_root();
     let mut command = sandbox.ccstatusd();
     command.arg("show").stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

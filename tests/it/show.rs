@@ -1,5 +1,5 @@
-//! `show`, and the display that is only `cat`, as a client runs them: whatever their input, they
-//! print one line, exit with code 0, and leave nothing behind.
+//! `show` and the script for `cat`, run as the client runs them: whatever their input is, they
+//! print one line, exit with 0 and leave nothing behind.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -11,14 +11,15 @@ use std::time::Duration;
 use ccstatusd::store::schema::{ClientFacts, Context, Repo, RepoKey, Session, SessionId, Snapshot};
 use nix::sys::stat::Mode;
 
-/// A run takes a few milliseconds, and at most 50 for its input. What hangs, hangs for ever.
+/// A run takes a few milliseconds, and waits at most 50 ms for its input. What takes longer than
+/// this hangs.
 const CAP: Duration = Duration::from_secs(2);
 
 const DOCUMENT: &str = r#"{"session_id":"one","cwd":"/w/p","model":{"id":"m","display_name":"M"},
     "context_window":{"used_percentage":3},"cost":{"total_cost_usd":0.5},"rate_limits":null}"#;
 const FROM_DOCUMENT: &str = "/w/p · M · ctx  3% · $0.50";
 
-/// A state directory, and the environment of a client that uses it.
+/// A state directory and the environment of a client that uses it.
 struct ClientSandbox {
     home: tempfile::TempDir,
     dir: PathBuf,
@@ -67,7 +68,7 @@ impl ClientSandbox {
     #[track_caller]
     fn show(&self, input: &[u8]) -> String {
         let mut child = self.start();
-        // It may stop listening before it has heard everything.
+        // It may stop reading before it has read everything.
         child.stdin.take().unwrap().write_all(input).ok();
         text(finish(child))
     }
@@ -77,20 +78,20 @@ impl ClientSandbox {
         assert_eq!(self.show(input.as_bytes()), expected, "{input}");
     }
 
-    /// What contrib/statusline.sh prints in every shell that is here.
+    /// Checks what contrib/statusline.sh prints in every shell that is installed.
     #[track_caller]
     fn check_script(&self, expected: &str) {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/contrib/statusline.sh");
         for shell in ["sh", "dash", "bash"] {
             match self.command(shell).arg(script).spawn() {
                 Ok(child) => assert_eq!(text(finish(child)), expected, "{shell}"),
-                Err(it) => assert_eq!(it.kind(), std::io::ErrorKind::NotFound, "{shell}"),
+                Err(err) => assert_eq!(err.kind(), std::io::ErrorKind::NotFound, "{shell}"),
             }
         }
     }
 }
 
-/// Waits for the end of a process under a cap; its standard input stays as it is until then.
+/// Waits until a process ends, but no longer than [`CAP`]. Its standard input stays open meanwhile.
 #[track_caller]
 fn finish(mut child: Child) -> Output {
     let stdin = child.stdin.take();
@@ -102,7 +103,7 @@ fn finish(mut child: Child) -> Output {
     if output.is_err() {
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).ok();
     }
-    output.expect("it ends under the cap").unwrap()
+    output.expect("it ends in time").unwrap()
 }
 
 #[track_caller]
@@ -121,7 +122,7 @@ fn snapshot() -> Snapshot {
         context: Some(Context { used_percentage: Some(42.0), ..Context::default() }),
         ..Session::default()
     };
-    // A time that has not come: it has no age, whenever the test runs.
+    // A fact from the future has no age, whenever the test runs.
     let repo = Repo { as_of_ms: i64::MAX, branch: Some("main".to_owned()), ..Repo::default() };
     Snapshot {
         version: 1,
@@ -156,7 +157,7 @@ fn any_input_gives_a_line() {
 }
 
 #[test]
-fn an_input_that_stays_open_is_not_waited_for() {
+fn show_does_not_wait_for_the_end_of_an_open_input() {
     let sandbox = ClientSandbox::new();
     let mut child = sandbox.start();
     let stdin = child.stdin.as_mut().unwrap();
@@ -168,7 +169,7 @@ fn an_input_that_stays_open_is_not_waited_for() {
 }
 
 #[test]
-fn a_closed_input_and_a_closed_output_are_no_errors() {
+fn a_closed_input_and_a_closed_output_are_not_errors() {
     let sandbox = ClientSandbox::new();
     let show = format!("exec {} show", env!("CARGO_BIN_EXE_ccstatusd"));
     let closed = sandbox.command("sh").args(["-c", &format!("{show} <&-")]).spawn().unwrap();
@@ -195,7 +196,7 @@ fn the_environment_names_the_session_where_the_input_does_not() {
 }
 
 #[test]
-fn colours_are_those_that_the_terminal_has_and_the_user_wants() {
+fn colours_are_limited_by_the_terminal_and_by_the_user() {
     let mut snapshot = snapshot();
     snapshot.display.theme.palette = Some("dark".to_owned());
     let json = serde_json::to_vec(&snapshot).unwrap();
@@ -227,7 +228,7 @@ fn colours_are_those_that_the_terminal_has_and_the_user_wants() {
 }
 
 #[test]
-fn a_link_leads_to_the_web_or_nowhere() {
+fn only_web_addresses_become_links() {
     let mut sandbox = ClientSandbox::new();
     sandbox.env.remove("NO_COLOR");
     let shown = |url: &str| {
@@ -251,7 +252,7 @@ fn a_link_leads_to_the_web_or_nowhere() {
 }
 
 #[test]
-fn what_is_no_snapshot_says_so() {
+fn a_file_that_is_not_a_snapshot_is_reported() {
     let sandbox = ClientSandbox::new();
     let path = sandbox.dir.join("snapshot.json");
     let check = |expected: &str| sandbox.check(DOCUMENT, &format!("{FROM_DOCUMENT} · {expected}"));
@@ -275,10 +276,10 @@ fn what_is_no_snapshot_says_so() {
 }
 
 #[test]
-fn the_watcher_is_told_who_looks_however_long_the_path() {
+fn the_watcher_receives_the_facts_also_under_a_long_path() {
     let sandbox = ClientSandbox::at(&"long/".repeat(40));
     sandbox.publish(&serde_json::to_vec(&snapshot()).unwrap());
-    // A socket cannot be bound by such a path either: it is moved there.
+    // Such a path is too long for a socket address, so the socket is bound elsewhere and moved.
     let short = sandbox.home.path().join("s");
     let socket = UnixDatagram::bind(&short).unwrap();
     fs_err::rename(&short, sandbox.dir.join("notify.sock")).unwrap();
@@ -292,7 +293,7 @@ fn the_watcher_is_told_who_looks_however_long_the_path() {
     assert_eq!(facts.cwd.as_deref(), Some("/w/p"));
     assert_eq!(facts.cost_usd, Some(0.5));
 
-    // What is too large is left out, but who looks is still said.
+    // Facts that are too large are left out, but the session is still named.
     let huge = DOCUMENT.replace("/w/p", &format!("/{}", "x".repeat(9000)));
     sandbox.show(huge.as_bytes());
     let n_bytes = socket.recv(&mut bytes).unwrap();
@@ -301,17 +302,17 @@ fn the_watcher_is_told_who_looks_however_long_the_path() {
 }
 
 #[test]
-fn a_watcher_that_does_not_listen_is_not_waited_for() {
+fn show_does_not_wait_for_a_watcher_that_does_not_read() {
     let sandbox = ClientSandbox::new();
     let _socket = UnixDatagram::bind(sandbox.dir.join("notify.sock")).unwrap();
-    // More than any queue of the kernel's holds.
+    // More datagrams than the socket's queue in the kernel holds.
     for _ in 0..40 {
         sandbox.check(DOCUMENT, &format!("{FROM_DOCUMENT} · no data yet"));
     }
 }
 
 #[test]
-fn nothing_is_written() {
+fn show_writes_nothing() {
     let sandbox = ClientSandbox::new();
     sandbox.publish(&serde_json::to_vec(&snapshot()).unwrap());
     let before = (listing(&sandbox.dir), listing(sandbox.home.path()));
@@ -330,7 +331,7 @@ fn the_script_prints_the_line_of_its_session() {
     fs_err::write(sandbox.dir.join("lines/one"), "the line · 14:32").unwrap();
     sandbox.check_script("the line · 14:32");
 
-    // A relative path is ignored: it would mean another place to others.
+    // A relative path is ignored: its meaning would depend on the working directory.
     sandbox.set("CCSTATUSD_DIR", "state");
     sandbox.check_script("no data yet: start ccstatusd");
     let lines = sandbox.home.path().join(".local/state/ccstatusd/lines");

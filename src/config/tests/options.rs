@@ -3,10 +3,15 @@
 use std::collections::BTreeSet;
 
 use crate::config::Config;
+use crate::display;
+use crate::display::ansi::without_colour;
+use crate::display::paint::MEANINGS;
+use crate::display::palettes::PALETTES;
+use crate::display::presets::PRESETS;
 use crate::display::samples::{Sample, samples};
-use crate::display::segments::{COMMAND, ROWS, Row};
-use crate::display::theme::{MEANINGS, PALETTES, PRESETS};
-use crate::display::{self, Style};
+use crate::display::segments::SEGMENTS;
+use crate::display::segments::segment::{COMMAND, Segment};
+use crate::display::view::Style;
 use crate::store::schema::display::Depth;
 
 const NOW: i64 = 1_795_440_000_000;
@@ -48,16 +53,16 @@ fn check_changes(before: &str, after: &str, columns: Option<usize>) {
     assert_ne!(drawn, other, "{after}");
 }
 
-fn rows() -> impl Iterator<Item = (&'static Row, String)> {
-    let name = |row: &'static Row| match row.name {
+fn rows() -> impl Iterator<Item = (&'static Segment, String)> {
+    let name = |row: &'static Segment| match row.name {
         COMMAND => (row, "command.load".to_owned()),
         name => (row, name.to_owned()),
     };
-    ROWS.iter().copied().flatten().map(name)
+    SEGMENTS.iter().copied().flatten().map(name)
 }
 
 /// A format with all parts, each in a group of its own.
-fn every_part(row: &Row) -> String {
+fn every_part(row: &Segment) -> String {
     row.parts.iter().map(|(part, _)| format!("({{{part}}})")).collect()
 }
 
@@ -183,7 +188,7 @@ fn every_setting_of_the_theme_changes_what_is_drawn() {
 
 #[test]
 fn a_format_decides_what_is_shown_and_where() {
-    let plain = |text: &str| display::without_colour(&draw(text)[0]);
+    let plain = |text: &str| without_colour(&draw(text)[0]);
     let model = "Opus 4.8 high";
     assert_eq!(plain("format = '{model} {directory}'"), format!("{model} · ~/w/shop · 14:32"));
     assert_eq!(plain("format = '{model}, {directory}'"), format!("{model}, · ~/w/shop · 14:32"));
@@ -206,13 +211,12 @@ fn a_format_decides_what_is_shown_and_where() {
 
 #[test]
 fn no_format_hides_that_data_is_old() {
-    let drawn: Vec<_> =
-        draw("format = '{cost}'").iter().map(|it| display::without_colour(it)).collect();
+    let drawn: Vec<_> = draw("format = '{cost}'").iter().map(|it| without_colour(it)).collect();
     let expected = "≥$4.34 · git: timed out after 5 s · store: no space left on device · 14:32";
     assert_eq!(drawn[1], expected);
     assert_eq!(drawn[2], "$0.00 · no watcher · 14:32");
     let old = draw("format = '{git}'\n[segments.git]\nformat = '{branch}'").remove(1);
-    assert!(display::without_colour(&old).starts_with("@1a2b3c4 4m ago"), "{old}");
+    assert!(without_colour(&old).starts_with("@1a2b3c4 4m ago"), "{old}");
 }
 
 #[test]

@@ -1,41 +1,43 @@
-//! PURE. The session itself.
+//! PURE. Segments about the session itself.
 
-use super::{BAR, Dim, Pen, ROW, Row, Symbol, Text, Warning, counted, put};
-use crate::display::numbers::{countdown, known, money, tokens, units};
-use crate::display::theme::Paint::{Good, Plain, Removed};
+use super::segment::{BAR, Pen, Segment, Symbol, put, put_count};
+use crate::display::numbers::{age, countdown, money, tokens, valid};
+use crate::display::paint::Paint::{Dim, Good, Plain, Removed, Warning};
+use crate::display::text::Text;
 use crate::store::schema::{PromptCache, Session, Tokens};
 
-pub(super) const ROWS: &[Row] = &[
-    Row {
+pub(super) const SEGMENTS: &[Segment] = &[
+    Segment {
         name: "model",
-        about: "The model: from the client, else of the session's newest reply. How hard it tries \
-                and whether it is in fast mode only the client knows.",
+        about: "The model: as Claude Code reports it, else that of the session's newest reply. \
+                Effort, thinking and fast mode are known only while Claude Code reports them.",
         parts: &[
-            ("name", "as the client calls it, without the size of its context"),
-            ("id", "as the API calls it"),
-            ("effort", "how hard it tries"),
-            ("thinking", "where it thinks first"),
-            ("fast", "where it is in fast mode"),
+            ("name", "the name that Claude Code shows, without the size of the context"),
+            ("id", "the name in the API"),
+            ("effort", "the effort level"),
+            ("thinking", "present if thinking is on"),
+            ("fast", "present in fast mode"),
         ],
         format: "{name}( {effort})( {fast})",
         short: "{name}",
         priority: 66,
         max_width: 60,
         draw: model,
-        ..ROW
+        ..Segment::DEFAULT
     },
-    Row {
+    Segment {
         name: "context",
-        about: "How full the context is: from the client, else the watcher. The client compacts it \
-                before it is full, but does not say where: `mark` is where the bar says so.",
+        about: "How full the context window is: as Claude Code reports it, else as the watcher \
+                knows it. Claude Code compacts the context before the window is full, but does not \
+                report at which point; set `mark` to where you expect it.",
         parts: &[
-            ("used", "in percent, or tokens where only the transcript is known"),
+            ("used", "in percent, or in tokens if only the transcript is known"),
             ("percent", "in percent"),
             ("bar", "as a bar"),
-            ("tokens", "tokens in it"),
-            ("window", "its size"),
-            ("large", "its size, where that is larger than the usual 200k"),
-            ("over_200k", "where it is larger than 200k now"),
+            ("tokens", "the tokens in the context"),
+            ("window", "the size of the window"),
+            ("large", "the size of the window if it is larger than 200k"),
+            ("over_200k", "present if the context is larger than 200k now"),
             ("compactions", "how often it was compacted"),
         ],
         format: "ctx {used}( of {large})",
@@ -46,25 +48,26 @@ pub(super) const ROWS: &[Row] = &[
         mark: Some(80.0),
         symbols: &[BAR[0], BAR[1], BAR[2], Symbol("compactions", "⟲", "x")],
         draw: context,
-        ..ROW
+        ..Segment::DEFAULT
     },
-    Row {
+    Segment {
         name: "cost",
-        about: "What the session cost in US dollars: by the client's own account since it started, \
-                else by ours. `≥` where a model has no known price.",
+        about: "The cost of the session in US dollars: Claude Code's own estimate since it \
+                started, else the cost by the session's transcripts. `≥` if a model's price is not \
+                known.",
         parts: &[("cost", "in dollars")],
         format: "{cost}",
         priority: 60,
         symbols: &[Symbol("at_least", "≥", ">=")],
         draw: cost,
-        ..ROW
+        ..Segment::DEFAULT
     },
-    Row {
+    Segment {
         name: "tokens",
-        about: "What the session used, subagents included, by its transcripts.",
+        about: "The tokens that the session and its subagents used, by their transcripts.",
         parts: &[
             ("total", "tokens of every kind"),
-            ("input", "neither written to nor read from the cache"),
+            ("input", "input that was neither written to the cache nor read from it"),
             ("output", "output"),
             ("cache_write", "written to the cache"),
             ("cache_read", "read from the cache"),
@@ -72,19 +75,19 @@ pub(super) const ROWS: &[Row] = &[
         format: "{total} tokens",
         short: "{total}",
         draw: tokens_used,
-        ..ROW
+        ..Segment::DEFAULT
     },
-    Row {
+    Segment {
         name: "cache",
-        about: "The cache of prompts: from the client (2.1.251 or newer), the hit ratio else by \
-                the session's transcripts.",
+        about: "The prompt cache, as Claude Code 2.1.251 or newer reports it. Without a report, \
+                the hit ratio comes from the session's transcripts.",
         parts: &[
-            ("hit", "how much of the input came from it, in percent"),
+            ("hit", "the share of the input that came from the cache, in percent"),
             ("bar", "the same as a bar"),
-            ("warm", "how long it stays warm"),
-            ("cold", "where it is cold: the next prompt pays for all of its input"),
-            ("misses", "how often something was missing in it"),
-            ("cause", "why it last was"),
+            ("warm", "the time until it expires"),
+            ("cold", "present if it expired: the next prompt pays for all of its input"),
+            ("misses", "the number of cache misses"),
+            ("cause", "the cause of the last miss"),
         ],
         format: "cache {hit}( warm {warm})( {cold})( {misses} missed)(: {cause})",
         short: "cache {hit}( {cold})",
@@ -92,17 +95,17 @@ pub(super) const ROWS: &[Row] = &[
         bar_width: 10,
         symbols: &[BAR[0], BAR[1]],
         draw: cache,
-        ..ROW
+        ..Segment::DEFAULT
     },
-    Row {
+    Segment {
         name: "turns",
         about: "Prompts that a person typed in this session, by its transcript.",
         parts: &[("count", "how many")],
         format: "turns {count}",
         draw: turns,
-        ..ROW
+        ..Segment::DEFAULT
     },
-    Row {
+    Segment {
         name: "message",
         about: "The newest message of either side, by the transcript.",
         parts: &[("age", "how long ago it was written"), ("preview", "its beginning")],
@@ -110,79 +113,80 @@ pub(super) const ROWS: &[Row] = &[
         short: "{age} ago",
         max_width: 60,
         draw: message,
-        ..ROW
+        ..Segment::DEFAULT
     },
-    Row {
+    Segment {
         name: "lines",
-        about: "Lines that the session added and removed, as the client says.",
-        parts: &[("added", "how many were added"), ("removed", "and removed")],
+        about: "Lines of files that the session added and removed, as Claude Code reports it.",
+        parts: &[("added", "lines added"), ("removed", "lines removed")],
         format: "{added}( {removed})",
         symbols: &[Symbol("added", "+", "+"), Symbol("removed", "−", "-")],
         draw: lines,
-        ..ROW
+        ..Segment::DEFAULT
     },
-    Row {
+    Segment {
         name: "duration",
-        about: "How long the client has run with this session, as it says.",
-        parts: &[("time", "how long"), ("api", "how much of that it waited for the model")],
+        about: "How long Claude Code has run with this session, as it reports it.",
+        parts: &[("time", "the whole time"), ("api", "the time that it waited for the model")],
         format: "{time}",
         draw: duration,
-        ..ROW
+        ..Segment::DEFAULT
     },
-    Row {
+    Segment {
         name: "name",
-        about: "The session's name: from the client, its process, or its transcript.",
+        about: "The session's name: as Claude Code reports it, else from its process file or its \
+                transcript.",
         parts: &[("name", "the name")],
         format: "{name}",
         draw: name,
-        ..ROW
+        ..Segment::DEFAULT
     },
-    Row {
+    Segment {
         name: "output_style",
-        about: "The output style, where it is not the default, as the client says.",
+        about: "The output style unless it is the default, as Claude Code reports it.",
         parts: &[("style", "its name")],
         format: "{style}",
         draw: output_style,
-        ..ROW
+        ..Segment::DEFAULT
     },
-    Row {
+    Segment {
         name: "vim",
-        about: "The mode of the client's editor, where that is vim's.",
+        about: "The mode of Claude Code's editor if vim keys are on.",
         parts: &[("mode", "the mode"), ("letter", "its first letter")],
         format: "{mode}",
         short: "{letter}",
         draw: vim,
-        ..ROW
+        ..Segment::DEFAULT
     },
-    Row {
+    Segment {
         name: "agent",
-        about: "The agent that the session runs as, as the client says.",
+        about: "The agent that the session runs as, as Claude Code reports it.",
         parts: &[("name", "its name")],
         format: "as {name}",
         priority: 34,
         draw: agent,
-        ..ROW
+        ..Segment::DEFAULT
     },
-    Row {
+    Segment {
         name: "subagents",
-        about: "Subagents that work now, by their transcripts.",
-        parts: &[("running", "how many work"), ("total", "how many ever did")],
+        about: "The session's subagents, by their transcripts.",
+        parts: &[("running", "how many run now"), ("total", "how many were started")],
         format: "agents {running}",
         priority: 36,
         draw: subagents,
-        ..ROW
+        ..Segment::DEFAULT
     },
-    Row {
+    Segment {
         name: "version",
-        about: "The version of Claude Code, as it says.",
+        about: "The version of Claude Code, as it reports it.",
         parts: &[("version", "the version")],
         format: "v{version}",
         draw: version,
-        ..ROW
+        ..Segment::DEFAULT
     },
 ];
 
-/// The context that needs no mention.
+/// A context window of up to this size is not mentioned.
 const USUAL_WINDOW: u64 = 200_000;
 
 fn session<'a>(pen: &Pen<'a>) -> Option<&'a Session> {
@@ -197,7 +201,8 @@ fn model(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
             let model = client.model.as_ref().or(kept)?;
             let name = model.display_name.as_deref().filter(|it| !it.is_empty() && part == "name");
             let name = name.unwrap_or(&model.id);
-            // The size of its context, which some names carry in parentheses, stands with that.
+            // Some names have the size of the context in parentheses. The segment `context` shows
+            // that.
             let name = name.split_once(" (").map_or(name, |(name, _)| name);
             out.put_cut(Plain, name, 40, pen.look.preset.ellipsis);
             Some(())
@@ -212,17 +217,17 @@ fn model(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
 fn context(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
     let client = pen.view.client;
     let kept = session(pen).and_then(|it| it.context.as_ref());
-    let share = known(client.context_used_percentage.or(kept.and_then(|it| it.used_percentage)));
+    let share = valid(client.context_used_percentage.or(kept.and_then(|it| it.used_percentage)));
     let used = client.context_tokens.or(kept.and_then(|it| it.tokens));
     let window = client.context_window.or(kept.and_then(|it| it.window));
     match (part, share) {
         ("used" | "percent", Some(share)) => {
-            pen.percent(out, share);
+            pen.put_percent(out, share);
             Some(())
         }
         ("bar", Some(share)) => {
-            let mark = pen.chosen.and_then(|it| it.mark).or(pen.row.mark);
-            pen.bar(out, share, mark);
+            let mark = pen.chosen.and_then(|it| it.mark).or(pen.segment.mark);
+            pen.put_bar(out, share, mark);
             Some(())
         }
         ("used", None) | ("tokens", _) => put(out, Plain, &tokens(used?)),
@@ -230,7 +235,7 @@ fn context(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
         ("window", _) => put(out, Dim, &tokens(window?)),
         ("over_200k", _) => client.exceeds_200k?.then(|| out.put(Warning, "over 200k")),
         ("compactions", _) => {
-            counted(out, Dim, pen.symbol("compactions"), session(pen)?.compactions)
+            put_count(out, Dim, pen.symbol("compactions"), session(pen)?.compactions)
         }
         _ => None,
     }
@@ -240,12 +245,12 @@ fn cost(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
     if part != "cost" {
         return None;
     }
-    if let Some(usd) = known(pen.view.client.cost_usd) {
+    if let Some(usd) = valid(pen.view.client.cost_usd) {
         return put(out, Plain, &money(usd));
     }
     let cost = session(pen)?.cost.as_ref()?;
-    let usd = known(Some(cost.usd))?;
-    // Our own accounting misses what has no price; the client's estimate is its own business.
+    let usd = valid(Some(cost.usd))?;
+    // Our own sum lacks the cost of models without a price. Whether the client's does is unknown.
     if cost.unpriced > 0 {
         out.put(Plain, pen.symbol("at_least"));
     }
@@ -270,39 +275,35 @@ fn cache(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
     let none = PromptCache::default();
     let cache = pen.view.client.prompt_cache.as_ref().unwrap_or(&none);
     let counted = session(pen).and_then(|it| it.cache_hit_ratio);
-    let hit = || known(cache.hit_ratio.or(counted)).map(|it| it.min(1.0) * 100.0);
-    let left_ms = cache.expires_at_ms.map(|it| pen.left(it));
+    let hit = || valid(cache.hit_ratio.or(counted)).map(|it| it.min(1.0) * 100.0);
+    let left_ms = cache.expires_at_ms.map(|it| pen.left_ms(it));
     let is_cold = cache.warm == Some(false) || left_ms.is_some_and(|it| it <= 0);
     match part {
         "hit" => {
             let hit = hit()?;
-            pen.graded(out, 100.0 - hit, &format!("{hit:>2.0}%"));
+            pen.put_graded(out, 100.0 - hit, &format!("{hit:>2.0}%"));
             Some(())
         }
         "bar" => {
-            pen.bar(out, hit()?, None);
+            pen.put_bar(out, hit()?, None);
             Some(())
         }
         "warm" if !is_cold => put(out, Plain, &countdown(left_ms?)),
         "cold" if is_cold => put(out, Warning, "cold"),
-        "misses" => counted_misses(out, cache.misses?),
+        "misses" => put_count(out, Warning, "", cache.misses?),
         "cause" => put(out, Dim, &cache.last_miss_cause.as_deref()?.replace('_', " ")),
         _ => None,
     }
 }
 
-fn counted_misses(out: &mut Text, misses: u64) -> Option<()> {
-    counted(out, Warning, "", misses)
-}
-
 fn turns(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
-    if part == "count" { counted(out, Plain, "", session(pen)?.turns) } else { None }
+    if part == "count" { put_count(out, Plain, "", session(pen)?.turns) } else { None }
 }
 
 fn message(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
     let message = session(pen)?.last_message.as_ref()?;
     match part {
-        "age" => put(out, Dim, &units(pen.age(message.at_ms))),
+        "age" => put(out, Dim, &age(pen.age_ms(message.at_ms))),
         "preview" => put(out, Plain, message.preview.as_deref()?),
         _ => None,
     }
@@ -312,8 +313,8 @@ fn lines(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
     let kept = session(pen).and_then(|it| it.lines);
     let lines = pen.view.client.lines.or(kept)?;
     match part {
-        "added" => counted(out, Good, pen.symbol("added"), lines.added),
-        "removed" => counted(out, Removed, pen.symbol("removed"), lines.removed),
+        "added" => put_count(out, Good, pen.symbol("added"), lines.added),
+        "removed" => put_count(out, Removed, pen.symbol("removed"), lines.removed),
         _ => None,
     }
 }
@@ -356,8 +357,8 @@ fn agent(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
 fn subagents(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
     let subagents = session(pen)?.subagents;
     match part {
-        "running" => counted(out, Plain, "", subagents.running),
-        "total" => counted(out, Plain, "", subagents.total),
+        "running" => put_count(out, Plain, "", subagents.running),
+        "total" => put_count(out, Plain, "", subagents.total),
         _ => None,
     }
 }

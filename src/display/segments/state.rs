@@ -1,56 +1,57 @@
-//! PURE. What the facts are good for, and what stands in none of the other files.
+//! PURE. Segments about the state of the facts, and those that fit none of the other topics.
 
-use super::{Alarm, Dim, GIT_FRESH_MS, Pen, ROW, Row, Text, Warning, put};
-use crate::display::numbers::units;
-use crate::display::theme::Paint::Plain;
-use crate::display::{Source, Watcher};
+use super::segment::{AGE, COMMAND, Pen, Segment, put};
+use crate::display::numbers::age;
+use crate::display::paint::Paint::{Alarm, Dim, Plain, Warning};
+use crate::display::text::Text;
+use crate::display::view::{Source, Watcher};
 use crate::store::schema::HealthStatus;
+use crate::time::MINUTE_MS;
 
-pub(super) const ROWS: &[Row] = &[
-    Row {
+pub(super) const SEGMENTS: &[Segment] = &[
+    Segment {
         name: "degraded",
-        about: "The first failing source that has a part in this line, and why it fails. It stands \
-                at the end of the last line where the format does not say where.",
-        parts: &[("reason", "which source, and why"), ("source", "which source")],
+        about: "The first failing source among those of this line, and why it fails. If the format \
+                leaves it out, it is added to the end of the last line.",
+        parts: &[("reason", "the source and the reason"), ("source", "the source alone")],
         format: "{reason}",
         short: "{source} fails",
         priority: 72,
         max_width: 88,
         draw: degraded,
-        ..ROW
+        ..Segment::DEFAULT
     },
-    Row {
+    Segment {
         name: "watcher",
-        about: "What the snapshot is good for, where that is not everything: whether anybody keeps \
-                the rest true, and since when nobody did. It stands at the end of the last line \
-                where the format does not say where.",
+        about: "A warning if no watcher runs or the snapshot cannot be read, with the age of the \
+                data. If the format leaves it out, it is added to the end of the last line.",
         parts: &[("state", "what is wrong")],
         format: "{state}",
         priority: 100,
         draw: watcher,
-        ..ROW
+        ..Segment::DEFAULT
     },
-    Row {
+    Segment {
         name: "drawn_at",
-        about: "The local time at which the line was drawn, on lines that are read later: those \
-                for `cat`. It stands at the end of the last line where the format does not say \
-                where.",
+        about: "The local time at which the line was drawn, on the lines for `cat`, which are read \
+                later. If the format has neither it nor {clock}, it is added to the end of the last \
+                line.",
         parts: &[("time", "hours and minutes")],
         format: "{time}",
         priority: 98,
         draw: |pen, part, out| put(out, Dim, pen.view.drawn_at.filter(|_| part == "time")?),
-        ..ROW
+        ..Segment::DEFAULT
     },
-    Row {
+    Segment {
         name: "health",
-        about: "Whether the session needs a look, by the watcher: context and limits that are \
-                nearly used up, and what git refuses.",
-        parts: &[("issue", "the worst"), ("more", "how many others there are")],
+        about: "What needs attention in the session, as the watcher finds: context and limits that \
+                are nearly used up, and why git does not answer.",
+        parts: &[("issue", "the worst issue"), ("more", "the number of others")],
         format: "{issue}( {more})",
         draw: health,
-        ..ROW
+        ..Segment::DEFAULT
     },
-    Row {
+    Segment {
         name: "clock",
         about: "The local time.",
         parts: &[
@@ -63,29 +64,32 @@ pub(super) const ROWS: &[Row] = &[
         format: "{hour}:{minute}",
         priority: 28,
         draw: clock,
-        ..ROW
+        ..Segment::DEFAULT
     },
-    Row {
-        name: super::COMMAND,
-        about: "The output of a command of your own: `{command.NAME}` is that of [commands.NAME].",
+    Segment {
+        name: COMMAND,
+        about: "The output of a command of yours: `{command.NAME}` is that of [commands.NAME].",
         parts: &[
             ("output", "the first line that it printed"),
-            ("error", "why it is old, which {degraded} says, too"),
+            ("error", "why it failed last, which {degraded} shows as well"),
         ],
         format: "{output}",
         draw: command,
-        ..ROW
+        ..Segment::DEFAULT
     },
 ];
 
+/// The output of a command that failed shows its age when it is older than this.
+const COMMAND_FRESH_MS: i64 = MINUTE_MS;
+
 fn degraded(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
-    // Git's failures stand with git's facts where there are any.
-    let said_by_git = pen.scope.repo.is_some_and(|it| it.error.is_some());
+    // The segment `git_error` shows what git reports. It is not repeated.
+    let is_shown = pen.scope.repo.is_some_and(|it| it.error.is_some());
     let mut left =
-        pen.scope.degraded.iter().filter(|it| !(said_by_git && it.source.starts_with("git:")));
+        pen.scope.degraded.iter().filter(|it| !(is_shown && it.source.starts_with("git:")));
     let first = left.next()?;
     let source = match first.source.split_once(':') {
-        // As formats call it.
+        // The name of its segment.
         Some(("command", name)) => &format!("command.{name}"),
         Some((kind, _)) => kind,
         None => &first.source,
@@ -101,7 +105,7 @@ fn degraded(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
     Some(())
 }
 
-/// How many others are not shown.
+/// Adds how many others there are.
 fn more(out: &mut Text, count: usize) {
     if count > 0 {
         out.write(Dim, format_args!(" +{count} more"));
@@ -120,10 +124,10 @@ fn watcher(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
         Source::Unreadable => put(out, Warning, "snapshot is unreadable"),
         Source::Newer => put(out, Warning, "snapshot is from a newer ccstatusd"),
         Source::Snapshot(_) if pen.view.watcher != Watcher::Gone => None,
-        // Whoever reads it later cannot be told how old it is by then.
+        // An age would be wrong by the time that the line is read.
         Source::Snapshot(_) if pen.view.drawn_at.is_some() => put(out, Warning, "no watcher"),
         Source::Snapshot(_) => {
-            let age = units(pen.age(pen.scope.published_at_ms?));
+            let age = age(pen.age_ms(pen.scope.published_at_ms?));
             put(out, Warning, &format!("data {age} old, no watcher"))
         }
     }
@@ -168,9 +172,9 @@ fn command(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
             put(out, Plain, line)
         }
         "error" => put(out, Warning, command.error.as_deref()?),
-        // Only one that failed is older than it should be: how often it runs is its own business.
-        super::OLD if command.error.is_some() && command.as_of_ms > 0 => {
-            pen.old(out, command.as_of_ms, GIT_FRESH_MS)
+        // A command that did not fail is as new as the user configured.
+        AGE if command.error.is_some() && command.as_of_ms > 0 => {
+            pen.put_age_if_old(out, command.as_of_ms, COMMAND_FRESH_MS)
         }
         _ => None,
     }

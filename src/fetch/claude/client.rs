@@ -1,5 +1,5 @@
-//! PURE. What the client says of itself: the document it hands to its status line, and the file of
-//! each process.
+//! PURE. Parses what the client writes for other programs: the documents that it passes to its
+//! status line and to its list of subagents, and the process file of each session.
 
 use super::scan::{Scan, read_object};
 use super::transcript::Usage;
@@ -8,26 +8,21 @@ use crate::store::schema::{
 };
 use crate::time::SECOND_MS;
 
-/// A running process, as `sessions/<pid>.json` describes it.
+/// The content of `sessions/<pid>.json`, which the client writes for each of its processes.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SessionFile {
-    /// Its process id.
     pub pid: u32,
-    /// The session it runs.
     pub session_id: Option<SessionId>,
-    /// Where it works.
     pub cwd: Option<String>,
-    /// When the kernel started it, in the kernel's own words: tells a reused pid from the real one.
+    /// The start time of the process in the kernel's notation. It tells whether the pid was reused.
     pub proc_start: Option<String>,
-    /// When it started.
     pub started_at_ms: Option<i64>,
-    /// Its session's name.
+    /// The name of the session.
     pub name: Option<String>,
-    /// What it does.
     pub status: Option<Status>,
 }
 
-/// Reads `sessions/<pid>.json`; none without a pid.
+/// Parses `sessions/<pid>.json`. `None` if it is not a JSON object with a valid pid.
 pub fn parse_session_file(bytes: &[u8]) -> Option<SessionFile> {
     let mut file = SessionFile::default();
     let mut pid = None;
@@ -55,7 +50,8 @@ pub fn parse_session_file(bytes: &[u8]) -> Option<SessionFile> {
     Some(SessionFile { pid: u32::try_from(pid?).ok()?, ..file })
 }
 
-/// Reads the document that the client hands to its status line; none where it is no JSON object.
+/// Parses the document that the client passes to its status line. `None` if it is not a JSON
+/// object. Fields of unexpected types are ignored.
 pub fn parse_stdin(bytes: &[u8]) -> Option<ClientFacts> {
     let mut facts = ClientFacts::default();
     let (mut current_dir, mut git_worktree) = (None, None);
@@ -174,7 +170,7 @@ fn rate_limit(scan: &mut Scan<'_>) -> Option<Option<Limit>> {
     }))
 }
 
-/// A word, or an object with one.
+/// The effort level, which is a word or an object with the field `level`.
 fn effort(scan: &mut Scan<'_>) -> Option<Option<String>> {
     let mut word = scan.clone().word()?;
     scan.field(b"level", |scan| {
@@ -199,6 +195,7 @@ fn pull_request(scan: &mut Scan<'_>) -> Option<Option<PullRequest>> {
     Some(number.map(|number| PullRequest { number, ..pr }))
 }
 
+/// The text in one field of an object.
 fn named(scan: &mut Scan<'_>, wanted: &[u8]) -> Option<Option<String>> {
     let mut name = None;
     scan.field(wanted, |scan| {
@@ -232,14 +229,14 @@ fn prompt_cache(scan: &mut Scan<'_>) -> Option<Option<PromptCache>> {
     Some(is_object.then_some(cache))
 }
 
-/// A line has room for no more.
+/// A line has no room for more.
 const MAX_CAUSES: usize = 3;
 
-/// More subagents than a screen has rows for.
+/// More rows than fit on a screen. Further subagents are ignored.
 const MAX_TASKS: usize = 256;
 
-/// Reads the document that the client hands to whoever draws the rows of its subagents: how wide
-/// they may be, and which there are. Those without an id have no row.
+/// Parses the document that the client passes to the program that draws the rows of subagents.
+/// Returns the width of a row, if given, and the subagents. Those without an id are left out.
 pub fn parse_subagents(bytes: &[u8]) -> (Option<usize>, Vec<Task>) {
     let (mut columns, mut tasks) = (None, Vec::new());
     let read = read_object(bytes, |scan, key| {
@@ -285,23 +282,25 @@ fn task(scan: &mut Scan<'_>) -> Option<Option<Task>> {
     Some(id.map(|id| Task { id, ..task }))
 }
 
-fn is_amount(it: &f64) -> bool {
-    *it >= 0.0
+fn is_amount(number: &f64) -> bool {
+    *number >= 0.0
 }
 
-/// Finds where a JSON document ends while it is still arriving: the client may never close the
+/// Finds the end of a JSON document while it is still arriving: the client may never close the
 /// pipe.
 #[derive(Clone, Debug, Default)]
 pub struct DocumentScan {
+    /// In bytes.
     scanned: usize,
+    /// How many objects and lists are open.
     depth: u32,
     in_string: bool,
     escaped: bool,
 }
 
 impl DocumentScan {
-    /// Looks at what is new in `bytes`, which starts where it always did and only grows. Returns
-    /// the length of the document once it is whole.
+    /// Scans what was added to `bytes` since the last call. Returns the length of the document once
+    /// it is complete.
     pub fn end(&mut self, bytes: &[u8]) -> Option<usize> {
         for byte in bytes.get(self.scanned..)? {
             self.scanned += 1;

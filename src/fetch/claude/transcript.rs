@@ -6,7 +6,7 @@ use memchr::memmem::Finder;
 use unicode_segmentation::UnicodeSegmentation;
 
 use super::scan::{Scan, Text};
-use crate::harmless::is_harmful;
+use crate::sanitize::is_steering;
 use crate::store::schema::Message;
 use crate::usage::{Entry, EntryTokens, Id};
 
@@ -568,7 +568,7 @@ fn has_visible(text: &str) -> bool {
 }
 
 fn is_visible(it: char) -> bool {
-    !it.is_whitespace() && !is_harmful(it)
+    !it.is_whitespace() && !is_steering(it)
 }
 
 impl<'a> Content<'a> {

@@ -208,7 +208,7 @@ fn nothing_that_others_wrote_reaches_a_terminal_raw() {
     shown.push(("--print".to_owned(), printed));
     for (what, text) in shown {
         // Our own colours, and ends of lines.
-        let text = ccstatusd::display::without_colour(&text).replace(['\n', '\t'], " ");
+        let text = ccstatusd::display::ansi::without_colour(&text).replace(['\n', '\t'], " ");
         let checked = std::panic::catch_unwind(|| targets::check_harmless(&text));
         assert!(checked.is_ok(), "{what}: {text:?}");
     }

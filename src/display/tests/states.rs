@@ -1,6 +1,9 @@
-//! The states that a session can be in, each drawn as people see it at three widths, and by `cat`.
-//! One golden file each, in `tests/data/states`.
+//! Golden lines: the states that a session can be in, each drawn at three widths and for `cat`.
+//! Each state has a file in `tests/data/states`.
 
+use super::{NOW, repo, root, session, show};
+use crate::display::view::{Source, Style, Watcher};
+use crate::display::{session_line, subagents, text};
 use crate::fetch::claude::client::{parse_stdin, parse_subagents};
 use crate::store::schema::display::{Depth, Display};
 use crate::store::schema::{
@@ -9,11 +12,7 @@ use crate::store::schema::{
 };
 use crate::time::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS};
 
-use super::{Source, Style, View, Watcher, line, session_line, subagents};
-
-const NOW: i64 = 1_795_440_000_000;
-
-/// What the client says in the middle of a session of a subscriber's.
+/// The client's document in the middle of a session of a subscriber.
 const DOCUMENT: &str = r#"{"session_id":"one","transcript_path":"/h/.claude/projects/p/one.jsonl",
     "cwd":"/h/work/shop","effort":{"level":"high"},
     "model":{"id":"claude-opus-4-8[1m]","display_name":"Opus 4.8 (1M context)"},
@@ -28,7 +27,7 @@ const DOCUMENT: &str = r#"{"session_id":"one","transcript_path":"/h/.claude/proj
     "rate_limits":{"five_hour":{"used_percentage":61.3,"resets_at":1795447740},
       "seven_day":{"used_percentage":38,"resets_at":1795699200}}}"#;
 
-/// The client's document before the first reply: nothing is known of the context, nothing spent.
+/// The client's document before the first reply: the context is unknown, and nothing is spent.
 const AT_START: &str = r#"{"session_id":"one","transcript_path":"/h/.claude/projects/p/one.jsonl",
     "cwd":"/h/work/shop","effort":{"level":"high"},
     "model":{"id":"claude-opus-4-8[1m]","display_name":"Opus 4.8 (1M context)"},
@@ -38,7 +37,7 @@ const AT_START: &str = r#"{"session_id":"one","transcript_path":"/h/.claude/proj
     "context_window":{"context_window_size":1000000,"used_percentage":null,
       "remaining_percentage":null,"current_usage":null},"exceeds_200k_tokens":false}"#;
 
-/// A session of a subscriber's that is well.
+/// A healthy session of a subscriber.
 fn snapshot() -> Snapshot {
     let mut snapshot = Snapshot { version: 1, published_at_ms: NOW, ..Snapshot::default() };
     let limit = |used_percentage, left_ms| {
@@ -100,50 +99,28 @@ fn snapshot() -> Snapshot {
     snapshot
 }
 
-fn repo(snapshot: &mut Snapshot) -> &mut Repo {
-    snapshot.repos.values_mut().next().unwrap()
-}
-
-fn root(snapshot: &mut Snapshot) -> &mut Root {
-    snapshot.roots.values_mut().next().unwrap()
-}
-
-fn session(snapshot: &mut Snapshot) -> &mut Session {
-    snapshot.sessions.values_mut().next().unwrap()
-}
-
-/// Compares with the golden file of this name what is shown for a document, on terminals of three
-/// widths and by `cat`.
+/// Compares the lines for this document of the client with the golden file of this name, which
+/// begins with `about`.
 #[track_caller]
 fn check(name: &str, about: &str, document: &str, source: Source<'_>, watcher: Watcher) {
     let client = if document.is_empty() {
         ClientFacts::default()
     } else {
-        parse_stdin(document.as_bytes()).expect("it is a document").clipped()
-    };
-    let session = SessionId("one".to_owned());
-    let view = View {
-        source,
-        watcher,
-        client: &client,
-        session: Some(&session),
-        now_ms: NOW,
-        home: Some("/h"),
-        drawn_at: None,
-        clock: None,
+        parse_stdin(document.as_bytes()).expect("the document is valid").clipped()
     };
     let mut text = format!("{about}\n\n");
     for columns in [80, 120, 200] {
         let style = Style { columns: Some(columns), depth: Depth::None };
-        text += &format!("{columns:>4} | {}\n", line(&view, &style));
+        text += &format!("{columns:>4} | {}\n", show(source, watcher, &client, &style));
     }
     if let Source::Snapshot(snapshot) = source {
+        let session = SessionId("one".to_owned());
         let style = Style { columns: Some(120), depth: Depth::None };
         let drawn = session_line(snapshot, watcher, &session, NOW, "14:32", Some("/h"), &style);
         text += &format!(" cat | {drawn}\n");
     }
     insta::with_settings!({
-        snapshot_path => "../../tests/data/states",
+        snapshot_path => "../../../tests/data/states",
         prepend_module_to_snapshot => false,
         omit_expression => true,
     }, {
@@ -166,14 +143,20 @@ fn a_subscriber() {
 #[test]
 fn an_api_key_user() {
     let document = DOCUMENT.replace("rate_limits", "no_limits");
-    check_snapshot("api-key", "Somebody who pays by use: there are no limits.", &document, |it| {
-        root(it).limits = Limits::default();
-    });
+    check_snapshot(
+        "api-key",
+        "A user who pays for what is used: there are no limits.",
+        &document,
+        |snapshot| {
+            root(snapshot).limits = Limits::default();
+        },
+    );
 }
 
 #[test]
 fn session_start_before_the_first_reply() {
-    let about = "A session that just started. The watcher has met neither it nor its transcript.";
+    let about =
+        "A session that has just started. The watcher knows neither it nor its transcript yet.";
     check_snapshot("start", about, AT_START, |it| it.sessions.clear());
 }
 
@@ -183,69 +166,69 @@ fn right_after_compact() {
         .replace(r#""used_percentage":23,"remaining_percentage":77"#, r#""used_percentage":null"#)
         .replace(r#""current_usage":{"#, r#""nothing":{"#);
     let about = "Right after /compact: the client does not know how full the context is, and the \
-                 transcript says nothing before the next reply.";
-    check_snapshot("compact", about, &document, |it| {
-        session(it).compactions = 1;
-        session(it).context = None;
+                 transcript has nothing about it before the next reply.";
+    check_snapshot("compact", about, &document, |snapshot| {
+        session(snapshot).compactions = 1;
+        session(snapshot).context = None;
     });
 }
 
 #[test]
 fn after_resume() {
-    let about = "After --resume: the client's cost starts again, the context is as it was.";
+    let about = "After --resume: the client's cost starts again at zero, the context is as before.";
     let document = DOCUMENT.replace("4.3421", "0");
     check_snapshot("resume", about, &document, |_| ());
 }
 
 #[test]
 fn after_clear() {
-    let about = "After /clear: a new session in the same place, with nothing in it.";
-    check_snapshot("clear", about, AT_START, |it| {
-        session(it).context = None;
-        session(it).cost = None;
+    let about = "After /clear: a new session in the same directory, with an empty context.";
+    check_snapshot("clear", about, AT_START, |snapshot| {
+        session(snapshot).context = None;
+        session(snapshot).cost = None;
     });
 }
 
 #[test]
 fn no_git() {
-    check_snapshot("no-git", "In a directory of no repository.", DOCUMENT, |it| {
-        session(it).repo = None;
-        it.repos.clear();
+    check_snapshot("no-git", "In a directory that is in no repository.", DOCUMENT, |snapshot| {
+        session(snapshot).repo = None;
+        snapshot.repos.clear();
     });
 }
 
 #[test]
 fn a_bare_repository() {
-    check_snapshot("bare", "In a bare repository.", DOCUMENT, |it| {
+    check_snapshot("bare", "In a bare repository.", DOCUMENT, |snapshot| {
         let branch = Some("main".to_owned());
-        *repo(it) = Repo { as_of_ms: NOW, branch, bare: true, ..Repo::default() };
+        *repo(snapshot) = Repo { as_of_ms: NOW, branch, bare: true, ..Repo::default() };
     });
 }
 
 #[test]
 fn a_detached_head() {
-    check_snapshot("detached", "On a commit of no branch.", DOCUMENT, |it| {
-        repo(it).branch = None;
-        repo(it).ahead = 0;
+    check_snapshot("detached", "On a commit without a branch.", DOCUMENT, |snapshot| {
+        repo(snapshot).branch = None;
+        repo(snapshot).ahead = 0;
     });
 }
 
 #[test]
 fn a_conflict() {
-    check_snapshot("conflict", "In the middle of a rebase that conflicts.", DOCUMENT, |it| {
-        repo(it).branch = None;
-        repo(it).operation = Some("rebase 2/5".to_owned());
-        repo(it).conflicts = 2;
+    check_snapshot("conflict", "In the middle of a rebase that conflicts.", DOCUMENT, |snapshot| {
+        repo(snapshot).branch = None;
+        repo(snapshot).operation = Some("rebase 2/5".to_owned());
+        repo(snapshot).conflicts = 2;
     });
 }
 
 #[test]
-fn a_huge_repository_that_times_out() {
-    let about = "Git takes too long: the last good facts stay, with their age and the reason.";
-    check_snapshot("git-timeout", about, DOCUMENT, |it| {
-        repo(it).as_of_ms = NOW - 4 * MINUTE_MS;
-        repo(it).error = Some("timed out after 5 s".to_owned());
-        it.degraded.push(Degraded {
+fn a_repository_in_which_git_times_out() {
+    let about = "Git takes too long: the last facts stay, with their age and the reason.";
+    check_snapshot("git-timeout", about, DOCUMENT, |snapshot| {
+        repo(snapshot).as_of_ms = NOW - 4 * MINUTE_MS;
+        repo(snapshot).error = Some("timed out after 5 s".to_owned());
+        snapshot.degraded.push(Degraded {
             source: "git:/h/work/shop".to_owned(),
             reason: "timed out after 5 s".to_owned(),
             ..Degraded::default()
@@ -255,23 +238,23 @@ fn a_huge_repository_that_times_out() {
 
 #[test]
 fn two_accounts() {
-    let about = "Two accounts at work: the line has the usage and the limits of its own.";
-    check_snapshot("two-accounts", about, DOCUMENT, |it| {
-        let mut other = root(it).clone();
+    let about = "Two accounts: the line has the usage and the limits of its own.";
+    check_snapshot("two-accounts", about, DOCUMENT, |snapshot| {
+        let mut other = root(snapshot).clone();
         let usage = other.usage.as_mut().unwrap();
         usage.today.cost_usd = 999.0;
         usage.block.as_mut().unwrap().cost_usd = 888.0;
         other.limits.five_hour.as_mut().unwrap().used_percentage = 99.0;
-        it.roots.insert(RootKey("/h/.claude-work".to_owned()), other);
+        snapshot.roots.insert(RootKey("/h/.claude-work".to_owned()), other);
     });
 }
 
 #[test]
-fn a_limit_that_will_not_last() {
-    let about = "At this pace the five-hour limit will be used up before it starts again.";
+fn a_limit_that_will_be_used_up_early() {
+    let about = "At this pace the five-hour limit will be used up before it resets.";
     let document = DOCUMENT.replace("61.3", "83.3");
-    check_snapshot("limit-runs-out", about, &document, |it| {
-        let limit = root(it).limits.five_hour.as_mut().unwrap();
+    check_snapshot("limit-runs-out", about, &document, |snapshot| {
+        let limit = root(snapshot).limits.five_hour.as_mut().unwrap();
         limit.used_percentage = 83.3;
         limit.full_at_ms = Some(NOW + 34 * MINUTE_MS);
     });
@@ -285,9 +268,9 @@ fn a_pull_request_and_subagents() {
         1,
     );
     let about = "On the branch of a pull request, with subagents at work.";
-    check_snapshot("pull-request", about, &document, |it| {
-        session(it).subagents = Subagents { running: 3, total: 8 };
-        session(it).pr = parse_stdin(document.as_bytes()).unwrap().pr;
+    check_snapshot("pull-request", about, &document, |snapshot| {
+        session(snapshot).subagents = Subagents { running: 3, total: 8 };
+        session(snapshot).pr = parse_stdin(document.as_bytes()).unwrap().pr;
     });
 }
 
@@ -297,13 +280,13 @@ fn a_dead_watcher() {
     snapshot.published_at_ms = NOW - 3 * HOUR_MS;
     repo(&mut snapshot).as_of_ms = NOW - 3 * HOUR_MS;
     root(&mut snapshot).usage.as_mut().unwrap().as_of_ms = NOW - 3 * HOUR_MS;
-    let about = "Nobody watches any more. What the client says is true, the rest is old.";
+    let about = "The watcher has ended. What the client reports is current, the rest is old.";
     check("watcher-dead", about, DOCUMENT, Source::Snapshot(&snapshot), Watcher::Gone);
 }
 
 #[test]
 fn a_snapshot_from_a_newer_version() {
-    let about = "The watcher is newer than this display, which cannot interpret what it says.";
+    let about = "The watcher is newer than this display, which cannot interpret its snapshot.";
     check("newer-snapshot", about, DOCUMENT, Source::Newer, Watcher::Alive);
 }
 
@@ -312,15 +295,15 @@ fn the_first_second_after_install() {
     let about = "The display is installed, and no watcher has ever run.";
     check("first-second", about, AT_START, Source::Missing, Watcher::Gone);
     let empty = Snapshot { version: 1, published_at_ms: NOW, ..Snapshot::default() };
-    let about = "The watcher has just started, and read nothing yet.";
+    let about = "The watcher has just started and has read nothing yet.";
     check("first-snapshot", about, AT_START, Source::Snapshot(&empty), Watcher::Alive);
 }
 
 #[test]
 fn a_broken_configuration() {
-    let about = "The configuration was changed to something that makes no sense.";
-    check_snapshot("broken-config", about, DOCUMENT, |it| {
-        it.degraded.push(Degraded {
+    let about = "The configuration was changed and is now invalid.";
+    check_snapshot("broken-config", about, DOCUMENT, |snapshot| {
+        snapshot.degraded.push(Degraded {
             source: "config".to_owned(),
             reason: "line 3, column 1: no segment gti; did you mean git?".to_owned(),
             ..Degraded::default()
@@ -348,12 +331,12 @@ fn subagents_rows() {
         let rows = subagents::rows(&tasks, Some(columns), NOW, &display, Depth::None);
         text += "\n";
         for row in rows {
-            assert!(super::text::width(&row) <= columns, "{row}");
+            assert!(text::width(&row) <= columns, "{row}");
             text += &format!("{columns:>4} | {row}\n");
         }
     }
     insta::with_settings!({
-        snapshot_path => "../../tests/data/states",
+        snapshot_path => "../../../tests/data/states",
         prepend_module_to_snapshot => false,
         omit_expression => true,
     }, {
@@ -367,7 +350,7 @@ fn subagents_rows() {
     assert!(rows.iter().all(|it| it.ends_with("\x1b[0m")), "{rows:?}");
 }
 
-/// One line from very narrow to very wide, with text of every kind in it.
+/// One line from very narrow to very wide, with text in several scripts.
 #[test]
 fn every_width() {
     let mut text = String::from("Text of many scripts, from 20 to 240 columns.\n\n");
@@ -378,23 +361,15 @@ fn every_width() {
     repo(&mut snapshot).worktree = Some("فرع".to_owned());
     let document = DOCUMENT.replace("/h/work/shop", directory).replace("Opus 4.8", "模型 4.8");
     let client = parse_stdin(document.as_bytes()).unwrap();
-    let session = SessionId("one".to_owned());
-    let view = View {
-        source: Source::Snapshot(&snapshot),
-        watcher: Watcher::Alive,
-        client: &client,
-        session: Some(&session),
-        now_ms: NOW,
-        home: Some("/h"),
-        drawn_at: None,
-        clock: None,
-    };
     for columns in (20..=240).step_by(10) {
         let style = Style { columns: Some(columns), depth: Depth::None };
-        text += &format!("{columns:>4} | {}\n", line(&view, &style));
+        text += &format!(
+            "{columns:>4} | {}\n",
+            show(Source::Snapshot(&snapshot), Watcher::Alive, &client, &style)
+        );
     }
     insta::with_settings!({
-        snapshot_path => "../../tests/data/states",
+        snapshot_path => "../../../tests/data/states",
         prepend_module_to_snapshot => false,
         omit_expression => true,
     }, {

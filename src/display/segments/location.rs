@@ -1,47 +1,53 @@
-//! PURE. Where the session works.
+//! PURE. Segments about where the session works: its directory and its repository.
 
 use std::path::Path;
 
 use unicode_segmentation::UnicodeSegmentation;
 
-use super::{Alarm, Dim, GIT_FRESH_MS, Pen, ROW, Row, Symbol, Text, Warning, counted, put};
-use crate::display::theme::Paint::{Branch, Changed, Good, Place, Plain, Removed};
+use super::segment::{AGE, Pen, Segment, Symbol, put, put_count};
+use crate::display::paint::Paint::{
+    Alarm, Branch, Changed, Dim, Good, Place, Plain, Removed, Warning,
+};
+use crate::display::text::Text;
 use crate::store::schema::{PullRequest, Repo};
+use crate::time::MINUTE_MS;
 
-pub(super) const ROWS: &[Row] = &[
-    Row {
+pub(super) const SEGMENTS: &[Segment] = &[
+    Segment {
         name: "directory",
-        about: "Where the session works: from the client, else the watcher. `~` is home, and every \
-                directory above the last is shortened to its first letter, as fish does it.",
+        about: "The session's working directory: as Claude Code reports it, else as the watcher \
+                knows it. `~` is your home directory. Every directory above the last one is \
+                shortened to its first letter, as in the fish shell.",
         parts: &[
             ("path", "shortened"),
-            ("name", "only the last directory"),
-            ("full", "not shortened, but for `~`"),
+            ("name", "the last directory alone"),
+            ("full", "not shortened, except for `~`"),
         ],
         format: "{path}",
         short: "{name}",
         priority: 80,
         draw: directory,
-        ..ROW
+        ..Segment::DEFAULT
     },
-    Row {
+    Segment {
         name: "git",
-        about: "The working tree that the session is in, from git itself. It is asked again after \
-                every change in `.git`, after each edit by the session, and when somebody looks.",
+        about: "The working tree that the session is in, as git reports it. Git is asked again \
+                after every change in `.git`, after each edit by the session, and while its line is \
+                displayed.",
         parts: &[
-            ("branch", "the branch, or @ and the commit where detached"),
+            ("branch", "the branch, or @ and the commit if HEAD is detached"),
             ("commit", "the commit"),
-            ("upstream", "the branch that it follows"),
-            ("bare", "where the repository is bare"),
+            ("upstream", "the upstream branch"),
+            ("bare", "present if the repository is bare"),
             ("worktree", "the name of a linked worktree"),
-            ("ahead", "commits that the upstream lacks"),
-            ("behind", "commits that we lack"),
+            ("ahead", "commits that the upstream branch lacks"),
+            ("behind", "commits that only the upstream branch has"),
             ("stashes", "entries in the stash"),
-            ("operation", "what waits to be continued: merge, rebase 2/5"),
+            ("operation", "the operation in progress, as in merge or rebase 2/5"),
             ("conflicts", "unmerged paths"),
-            ("staged", "paths ready to be committed"),
-            ("unstaged", "changed paths"),
-            ("untracked", "paths that git does not know"),
+            ("staged", "paths with staged changes"),
+            ("unstaged", "paths with changes that are not staged"),
+            ("untracked", "untracked paths"),
         ],
         format: "{branch}( {bare})( in {worktree})( {ahead}{behind})( {stashes})( {operation})\
                  ( {conflicts})( {staged})( {unstaged})( {untracked})",
@@ -59,24 +65,24 @@ pub(super) const ROWS: &[Row] = &[
             Symbol("untracked", "?", "?"),
         ],
         draw: git,
-        ..ROW
+        ..Segment::DEFAULT
     },
-    Row {
+    Segment {
         name: "git_error",
-        about: "What git refuses to tell, in its own words. It stands at the end of the last line \
-                where the format does not say where.",
-        parts: &[("error", "why")],
+        about: "Why git does not answer, in its own words. If the format leaves it out, it is \
+                added to the end of the last line.",
+        parts: &[("error", "the reason")],
         format: "{error}",
         priority: 76,
         max_width: 61,
         draw: git_error,
-        ..ROW
+        ..Segment::DEFAULT
     },
-    Row {
+    Segment {
         name: "pr",
-        about: "The pull or merge request of the branch, as the client says; a link, where the \
-                terminal knows links.",
-        parts: &[("number", "its number"), ("state", "what reviewers say")],
+        about: "The pull request or merge request of the branch, as Claude Code reports it. On \
+                terminals that support links it is one.",
+        parts: &[("number", "its number"), ("state", "the state of its review")],
         format: "{number}( {state})",
         short: "{number}",
         priority: 54,
@@ -87,16 +93,20 @@ pub(super) const ROWS: &[Row] = &[
             Symbol("changes_requested", "✗", "changes"),
         ],
         draw: pr,
-        ..ROW
+        ..Segment::DEFAULT
     },
 ];
 
-/// Columns that names of others may take beside other things.
+/// The most columns of a branch, an upstream branch, a worktree or an operation.
 const NAME_COLUMNS: usize = 40;
 
+/// Git's facts show their age when they are older than this. The watcher asks git after every
+/// change that it can observe, and every half a minute while a line of the working tree is displayed.
+const GIT_FRESH_MS: i64 = MINUTE_MS;
+
 fn directory(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
-    let session = pen.scope.session.and_then(|it| it.cwd.as_deref());
-    let cwd = pen.view.client.cwd.as_deref().or(session)?;
+    let kept = pen.scope.session.and_then(|it| it.cwd.as_deref());
+    let cwd = pen.view.client.cwd.as_deref().or(kept)?;
     let home = pen.view.home;
     match part {
         "path" => put(out, Place, &shorten(cwd, home)),
@@ -109,7 +119,7 @@ fn directory(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
             let (start, rest) = below_home(cwd, home);
             let name = rest.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
             put(out, Place, if name.is_empty() { start.trim_end_matches('/') } else { name })?;
-            // The root has no name.
+            // The root directory has no name.
             if cwd.trim_end_matches('/').is_empty() { put(out, Place, "/") } else { Some(()) }
         }
         _ => None,
@@ -118,15 +128,15 @@ fn directory(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
 
 fn git(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
     let repo = pen.scope.repo.filter(|it| it.as_of_ms > 0)?;
-    let count = |out: &mut Text, paint, count| counted(out, paint, pen.symbol(part), count);
+    let count = |out: &mut Text, paint, count| put_count(out, paint, pen.symbol(part), count);
     match part {
         "branch" => branch(pen, repo, out),
-        "commit" => put(out, Dim, seven(repo.commit.as_deref()?)),
-        "upstream" => cut(pen, out, repo.upstream.as_deref()?),
+        "commit" => put(out, Dim, abbreviated(repo.commit.as_deref()?)),
+        "upstream" => put_name(pen, out, repo.upstream.as_deref()?),
         "bare" => repo.bare.then(|| out.put(Dim, "bare")),
         "worktree" => {
             let worktree = repo.worktree.as_deref().or(pen.view.client.worktree.as_deref())?;
-            cut(pen, out, worktree)
+            put_name(pen, out, worktree)
         }
         "ahead" => count(out, Plain, repo.ahead),
         "behind" => count(out, Plain, repo.behind),
@@ -140,9 +150,9 @@ fn git(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
         "staged" => count(out, Good, repo.staged),
         "unstaged" => count(out, Changed, repo.unstaged),
         "untracked" => count(out, Changed, repo.untracked),
-        super::OLD => {
-            let is_old = repo.error.is_some() || pen.age(repo.as_of_ms) > GIT_FRESH_MS;
-            is_old.then(|| pen.ago(out, repo.as_of_ms))
+        AGE => {
+            let is_old = repo.error.is_some() || pen.age_ms(repo.as_of_ms) > GIT_FRESH_MS;
+            is_old.then(|| pen.put_age(out, repo.as_of_ms))
         }
         _ => None,
     }
@@ -154,19 +164,19 @@ fn branch(pen: &Pen<'_>, repo: &Repo, out: &mut Text) -> Option<()> {
             out.put_cut(Branch, branch, NAME_COLUMNS, pen.look.preset.ellipsis);
         }
         (None, Some(commit)) => {
-            out.write(Branch, format_args!("{}{}", pen.symbol("detached"), seven(commit)));
+            out.write(Branch, format_args!("{}{}", pen.symbol("detached"), abbreviated(commit)));
         }
         (None, None) => out.put(Branch, "no commit"),
     }
     Some(())
 }
 
-/// As much of a commit's name as people use.
-fn seven(commit: &str) -> &str {
+/// The short form of a commit's name.
+fn abbreviated(commit: &str) -> &str {
     commit.char_indices().nth(7).map_or(commit, |(end, _)| &commit[..end])
 }
 
-fn cut(pen: &Pen<'_>, out: &mut Text, name: &str) -> Option<()> {
+fn put_name(pen: &Pen<'_>, out: &mut Text, name: &str) -> Option<()> {
     out.put_cut(Dim, name, NAME_COLUMNS, pen.look.preset.ellipsis);
     Some(())
 }
@@ -178,8 +188,8 @@ fn git_error(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
 }
 
 fn pr(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
-    let session = pen.scope.session.and_then(|it| it.pr.as_ref());
-    let pr = pen.view.client.pr.as_ref().or(session)?;
+    let kept = pen.scope.session.and_then(|it| it.pr.as_ref());
+    let pr = pen.view.client.pr.as_ref().or(kept)?;
     match part {
         "number" => {
             let mark = out.mark();
@@ -203,14 +213,14 @@ fn pr(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
     }
 }
 
-/// Where a link may lead: to the web, by an address that nothing can hide in.
+/// The address of a pull request if it is safe as a link: of the web, short, and plain ASCII.
 fn web_address(pr: &PullRequest) -> Option<&str> {
     let url = pr.url.as_deref()?;
     let is_web = url.starts_with("https://") || url.starts_with("http://");
     (is_web && url.len() <= 1024 && url.bytes().all(|it| it.is_ascii_graphic())).then_some(url)
 }
 
-/// What stands for the part of a path up to home or the root, and the rest of it.
+/// Splits a path after the home directory or the root: what is shown for that, and the rest.
 fn below_home<'a>(path: &'a str, home: Option<&str>) -> (&'static str, &'a str) {
     let home = home.filter(|it| Path::new(it).parent().is_some());
     match home.and_then(|it| Path::new(path).strip_prefix(it).ok()) {
@@ -226,9 +236,9 @@ fn shorten(path: &str, home: Option<&str>) -> String {
     let (above, last) = rest.rsplit_once('/').unwrap_or(("", rest));
     let mut short = start.to_owned();
     for directory in above.split('/').filter(|it| !it.is_empty()) {
-        // One letter says nothing of a hidden directory.
-        let shown = if directory.starts_with('.') { 2 } else { 1 };
-        short.extend(directory.graphemes(true).take(shown).chain(["/"]));
+        // The first letter of a hidden directory is a dot, so it gets two.
+        let n_shown = if directory.starts_with('.') { 2 } else { 1 };
+        short.extend(directory.graphemes(true).take(n_shown).chain(["/"]));
     }
     short + last
 }

@@ -1,0 +1,90 @@
+//! PURE. What a line is drawn from, and what it is drawn for.
+
+use std::collections::BTreeMap;
+
+use crate::store::schema::display::{Depth, Display, Theme};
+use crate::store::schema::{ClientFacts, SessionId, Snapshot};
+
+/// Everything that one line is drawn from.
+#[derive(Clone, Copy, Debug)]
+pub struct View<'a> {
+    pub source: Source<'a>,
+    pub watcher: Watcher,
+    /// What the client reported. It is newer than the snapshot, and takes precedence.
+    pub client: &'a ClientFacts,
+    /// The session that the line is for.
+    pub session: Option<&'a SessionId>,
+    /// The wall clock, from which every age is computed.
+    pub now_ms: i64,
+    /// The home directory, which is shown as `~`.
+    pub home: Option<&'a str>,
+    /// The local time as `HH:MM`, for a line that is read later than it is drawn.
+    pub drawn_at: Option<&'a str>,
+    /// The local hour, minute and second. Needed only if the format has a clock.
+    pub clock: Option<(i8, i8, i8)>,
+}
+
+/// The result of reading the snapshot.
+#[derive(Clone, Copy, Debug)]
+pub enum Source<'a> {
+    Snapshot(&'a Snapshot),
+    /// There is no snapshot.
+    Missing,
+    /// There is a file, but it is not a snapshot.
+    Unreadable,
+    /// The snapshot is of a later version of the format, whose fields may mean something else.
+    Newer,
+}
+
+/// Whether a watcher keeps the snapshot up to date.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Watcher {
+    Alive,
+    /// No watcher runs: what the snapshot says may have changed.
+    Gone,
+    Unknown,
+}
+
+/// What the terminal can show.
+#[derive(Clone, Copy, Debug)]
+pub struct Style {
+    /// The width of the terminal. `None`: unlimited.
+    pub columns: Option<usize>,
+    pub depth: Depth,
+}
+
+/// Columns of the terminal that the client uses itself.
+const RESERVED_COLUMNS: usize = 3;
+
+impl Style {
+    /// How many columns a line may take: at least one.
+    pub(super) fn usable(&self, theme: &Theme) -> Option<usize> {
+        let taken = RESERVED_COLUMNS + 2 * usize::from(theme.padding);
+        self.columns.map(|it| it.saturating_sub(taken).max(1))
+    }
+}
+
+/// The settings where there is no snapshot that has the user's.
+static DEFAULT: Display = Display {
+    format: None,
+    theme: Theme {
+        preset: None,
+        palette: None,
+        depth: None,
+        separator: None,
+        padding: 0,
+        columns: None,
+        colors: BTreeMap::new(),
+    },
+    segments: BTreeMap::new(),
+};
+
+impl<'a> View<'a> {
+    /// The user's settings, which the watcher publishes in the snapshot.
+    pub(super) fn display(&self) -> &'a Display {
+        match self.source {
+            Source::Snapshot(snapshot) => &snapshot.display,
+            Source::Missing | Source::Unreadable | Source::Newer => &DEFAULT,
+        }
+    }
+}
