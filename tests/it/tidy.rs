@@ -1,6 +1,7 @@
 //! Tests of the source itself: the rules that ARCHITECTURE.md and docs/decisions promise it follows.
 
 mod circles;
+mod names;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -95,6 +96,20 @@ fn no_files_import_each_other_in_a_circle() {
     };
     let list: Vec<_> = circles.iter().map(arrows).collect();
     assert!(list.is_empty(), "{} circles:{}", list.len(), list.join("\n"));
+}
+
+#[test]
+fn only_closures_of_one_line_are_about_it() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut found = Vec::new();
+    for dir in ["src", "tests/it", "fuzz"] {
+        for path in sources(&root.join(dir)).iter().filter(|it| is_rust(it)) {
+            let places = names::misplaced(&fs_err::read_to_string(path).unwrap());
+            let name = path.strip_prefix(root).unwrap().display();
+            found.extend(places.iter().map(|(line, why)| format!("{name}:{line}: {why}")));
+        }
+    }
+    assert!(found.is_empty(), "{} values called `it`:\n{}", found.len(), found.join("\n"));
 }
 
 /// The names of the pages in docs/decisions.

@@ -45,7 +45,7 @@ fn story() -> Sim {
         sim.list(dir, &[]);
     }
     sim.pass_ms(1000);
-    sim.asked_git("/w/a", "main");
+    sim.git_answers("/w/a", "main");
     sim.git_failed("/w/b");
     let file = SessionFile {
         pid: 42,

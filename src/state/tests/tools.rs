@@ -1,3 +1,5 @@
+//! Programs that the user configured: when they run, and what becomes of their output.
+
 use super::*;
 use crate::fetch::exec::Invocation;
 use crate::store::schema::{Block, BlockSource};
@@ -72,7 +74,7 @@ fn settled_with_ccusage() -> Sim {
 }
 
 #[test]
-fn what_tools_said_before_the_clock_was_set_back_is_as_old_as_it_was() {
+fn outputs_keep_their_age_when_the_clock_is_set_back() {
     let mut sim = settled_with_ccusage();
     let (_, age_ms) = sim.block().unwrap();
     sim.now.wall_ms -= HOUR_MS;
@@ -87,7 +89,7 @@ fn what_tools_said_before_the_clock_was_set_back_is_as_old_as_it_was() {
 }
 
 #[test]
-fn our_own_block_says_that_it_is_ours_and_is_as_old_as_the_rest() {
+fn our_own_block_names_its_source_and_is_as_old_as_the_rest_of_usage() {
     let sim = settled();
     let account = sim.account();
     let block = account.block.unwrap();
@@ -95,7 +97,7 @@ fn our_own_block_says_that_it_is_ours_and_is_as_old_as_the_rest() {
 }
 
 #[test]
-fn the_tool_s_block_is_published_in_place_of_ours_and_never_ours_in_place_of_its() {
+fn the_block_of_the_tool_replaces_ours_and_ours_never_replaces_it() {
     let mut sim = Sim::configured(with_ccusage(), None);
     sim.list_root("/r", &["s"]);
     sim.reply("/r/projects/p/s.jsonl", "/w", "claude-opus-4-8");
@@ -118,7 +120,7 @@ fn a_tool_that_takes_24_s_delays_nothing_else() {
     sim.append();
     sim.pass_ms(200);
     assert!(sim.fetches().contains(&usage()));
-    sim.asked_git("/w", "main");
+    sim.git_answers("/w", "main");
     for second in 0..24 {
         sim.pass_ms(100);
         sim.pass_ms(100);
@@ -132,7 +134,7 @@ fn a_tool_that_takes_24_s_delays_nothing_else() {
         let fetches = sim.fetches();
         assert!(fetches.contains(&Source::Repo("/w".into())), "after {second} s: {fetches:?}");
         assert!(!fetches.contains(&usage()), "it runs already");
-        sim.asked_git("/w", &format!("branch-{second}"));
+        sim.git_answers("/w", &format!("branch-{second}"));
         assert_eq!(sim.n_published(), 1, "after {second} s");
         assert_eq!(sim.block().unwrap().0, 1.0);
         sim.pass_ms(650);
@@ -164,14 +166,14 @@ fn many_appends_ask_the_tool_a_few_times() {
 }
 
 #[test]
-fn what_uses_nothing_asks_no_tool() {
+fn lines_without_usage_do_not_run_the_tool() {
     let mut sim = settled_with_ccusage();
     sim.changed("/w/.git/HEAD");
     sim.hint("/r", "s", ClientFacts::default());
     for _ in 0..600 {
         sim.pass_ms(1000);
         assert!(!sim.fetches().contains(&usage()));
-        sim.asked_git("/w", "main");
+        sim.git_answers("/w", "main");
         for dir in sim.looks() {
             sim.list(&dir, &[]);
         }
@@ -181,7 +183,7 @@ fn what_uses_nothing_asks_no_tool() {
 
 /// What was said stays true until something is used.
 #[test]
-fn its_word_ages_only_while_it_has_not_counted_something() {
+fn the_block_of_the_tool_ages_only_while_it_has_not_counted_something() {
     let mut sim = settled_with_ccusage();
     sim.pass_ms(10 * MINUTE_MS);
     sim.hint("/r", "s", ClientFacts::default());
@@ -201,7 +203,7 @@ fn its_word_ages_only_while_it_has_not_counted_something() {
 }
 
 #[test]
-fn a_tool_that_fails_is_one_degraded_entry_and_asked_less_and_less() {
+fn a_tool_that_fails_is_one_degraded_entry_and_runs_less_and_less_often() {
     let mut sim = settle(Sim::configured(with_ccusage(), None));
     let missing = || {
         let program = "ccusage".to_owned();
@@ -241,7 +243,7 @@ fn a_tool_that_fails_is_one_degraded_entry_and_asked_less_and_less() {
 }
 
 #[test]
-fn a_block_that_ended_is_asked_about_once_and_not_shown() {
+fn after_a_block_ended_the_tool_runs_once_and_the_block_is_not_shown() {
     let mut sim = settled_with_ccusage();
     let mut n_calls = 0;
     for _ in 0..180 {
@@ -255,7 +257,7 @@ fn a_block_that_ended_is_asked_about_once_and_not_shown() {
             assert_eq!(sim.block(), None);
             sim.fetched(Outcome::Block("/r".into(), Ok(None)));
         }
-        sim.asked_git("/w", "main");
+        sim.git_answers("/w", "main");
         sim.effects.clear();
     }
     assert_eq!(n_calls, 1);
@@ -292,7 +294,7 @@ fn without_a_live_session_no_tool_wakes_us() {
 }
 
 #[test]
-fn what_failed_while_nobody_was_there_is_said_and_tried_again_when_somebody_is() {
+fn a_tool_that_failed_without_a_session_is_degraded_and_runs_again_with_the_next_session() {
     let mut sim = Sim::configured(with_ccusage(), None);
     sim.list_root("/r", &["s"]);
     let long_ago = sim.now.wall_ms - 3 * HOUR_MS;
@@ -310,7 +312,7 @@ fn what_failed_while_nobody_was_there_is_said_and_tried_again_when_somebody_is()
 }
 
 #[test]
-fn the_last_word_outlives_a_restart() {
+fn the_last_output_outlives_a_restart() {
     let sim = settled_with_ccusage();
     let mut before = sim.snapshot();
     before
@@ -382,7 +384,7 @@ fn a_session_that_comes_and_goes_does_not_hurry_a_command() {
 }
 
 #[test]
-fn a_cookie_waits_for_what_the_tool_has_not_counted_and_not_for_the_next_round() {
+fn a_cookie_waits_for_uncounted_usage_and_not_for_the_next_run_of_a_command() {
     let settings = Settings { block_tool: Some(tool("ccusage", 0)), ..with_command(60) };
     let mut sim = settle(Sim::configured(settings, None));
     sim.said(1.0, 0);
@@ -392,7 +394,7 @@ fn a_cookie_waits_for_what_the_tool_has_not_counted_and_not_for_the_next_round()
     assert!(sim.fetches().contains(&usage()));
     sim.pass_ms(24_000);
     sim.said(2.0, 24_000);
-    sim.asked_git("/w", "main");
+    sim.git_answers("/w", "main");
     sim.pass_ms(1000);
     sim.effects.clear();
 
@@ -403,8 +405,8 @@ fn a_cookie_waits_for_what_the_tool_has_not_counted_and_not_for_the_next_round()
     sim.pass_ms(1);
     let fetches = sim.fetches();
     assert!(fetches.contains(&usage()), "{fetches:?}");
-    sim.asked_git("/w", "main");
-    sim.asked_git("/w", "main");
+    sim.git_answers("/w", "main");
+    sim.git_answers("/w", "main");
     let is_acknowledged =
         |sim: &Sim| sim.effects.iter().any(|it| matches!(it, Effect::Acknowledge(_)));
     assert!(!is_acknowledged(&sim));
@@ -419,15 +421,15 @@ fn a_cookie_waits_for_what_the_tool_has_not_counted_and_not_for_the_next_round()
     // The call that runs began too early, so one more is to be waited for.
     sim.append();
     sim.changed("/state/sync/78");
-    sim.asked_git("/w", "main");
-    sim.asked_git("/w", "main");
+    sim.git_answers("/w", "main");
+    sim.git_answers("/w", "main");
     assert!(!is_acknowledged(&sim));
     sim.fetched(Outcome::Block("/r".into(), Err(timed_out())));
     assert!(is_acknowledged(&sim), "a failing tool keeps nobody: {:?}", sim.state.sources);
 }
 
 #[test]
-fn a_reload_changes_the_tools_and_takes_no_answer_of_those_before() {
+fn after_a_reload_the_output_of_replaced_tools_is_ignored() {
     let mut sim = settled();
     sim.event(Event::Configured(Ok(Box::new(with_ccusage()))));
     assert_eq!(sim.account().block, None);
@@ -480,7 +482,7 @@ fn a_tool_waits_for_the_fetch_lock_as_git_does() {
 }
 
 #[test]
-fn who_looks_once_runs_each_tool_once() {
+fn a_oneshot_run_runs_each_tool_once() {
     let now = Now { wall_ms: 1_795_000_000_000, ..Now::read() };
     let settings = Settings { block_tool: Some(tool("ccusage", 0)), ..with_command(1) };
     let (state, effects) = State::new(Mode::Once, settings, None, now);
@@ -511,7 +513,7 @@ fn who_looks_once_runs_each_tool_once() {
 }
 
 #[test]
-fn a_root_s_tool_says_nothing_of_another_root() {
+fn a_block_of_one_root_does_not_show_in_another() {
     let mut sim = Sim::configured(
         Settings { block_tool: Some(tool("ccusage", 0)), ..settings(&["/r", "/q"]) },
         None,

@@ -1,0 +1,98 @@
+//! When the configuration is read, and what an invalid one changes.
+
+use super::*;
+
+/// How often the configuration was to be read since the last call.
+fn n_configured(sim: &mut Sim) -> usize {
+    let before = sim.effects.len();
+    sim.effects.retain(|it| !matches!(it, Effect::Configure));
+    before - sim.effects.len()
+}
+
+#[test]
+fn a_configuration_that_hangs_is_not_waited_for() {
+    let mut usual = settings(&["/r"]);
+    usual.config = vec!["/c/config.toml".into()];
+    let mut sim = settle(Sim::configured(usual.clone(), None));
+    sim.changed("/c/config.toml");
+    sim.pass_ms(200);
+    assert_eq!(n_configured(&mut sim), 1);
+    sim.changed("/c/config.toml");
+    sim.changed("/state/sync/77");
+    sim.git_answers("/w", "main");
+    let is_answered = |sim: &Sim| sim.effects.iter().any(|it| matches!(it, Effect::Acknowledge(_)));
+    assert!(!is_answered(&sim));
+    for _ in 0..20 {
+        let wakes_at = sim.state.deadline().unwrap();
+        assert!(wakes_at > sim.now.mono, "it does not sleep");
+        let ms = (wakes_at - sim.now.mono).as_millis();
+        sim.pass_ms(i64::try_from(ms).unwrap() + 1);
+        if is_answered(&sim) {
+            break;
+        }
+    }
+    assert!(is_answered(&sim), "{:?}", sim.state.sources);
+    let degraded = sim.snapshot().degraded;
+    assert_eq!(degraded[0].source, "config:/c/config.toml");
+    assert_eq!(degraded[0].reason, crate::watch::SILENT);
+    sim.pass_ms(MINUTE_MS);
+    assert_eq!(n_configured(&mut sim), 0, "whoever would read it would hang, too");
+    sim.event(Event::Configured(Ok(Box::new(usual))));
+    assert_eq!(sim.snapshot().degraded, []);
+    sim.pass_ms(200);
+    assert_eq!(n_configured(&mut sim), 1, "it may have changed since");
+}
+
+#[test]
+fn a_configuration_is_read_once_for_a_storm_and_a_broken_one_changes_nothing() {
+    let mut usual = settings(&["/r"]);
+    usual.config = vec!["/c/config.toml".into(), "/dotfiles/c.toml".into()];
+    let mut sim = Sim::configured(usual.clone(), None);
+    assert!(["/c", "/dotfiles"].iter().all(|it| sim.looks().iter().any(|look| look == it)));
+    sim.list_root("/r", &[]);
+    sim.pass_ms(6000);
+    n_configured(&mut sim);
+    sim.event(Event::Configured(Ok(Box::new(usual.clone()))));
+
+    // What else lies there is nobody's business.
+    sim.changed("/c/config.toml.swp");
+    sim.pass_ms(1000);
+    assert_eq!(n_configured(&mut sim), 0);
+    for _ in 0..20 {
+        sim.changed("/dotfiles/c.toml");
+        sim.pass_ms(30);
+    }
+    sim.pass_ms(200);
+    assert_eq!(n_configured(&mut sim), 1, "it is read once");
+    // While it is read it is not asked for again, and what changed meanwhile is read next.
+    sim.changed("/c/config.toml");
+    sim.pass_ms(1000);
+    assert_eq!(n_configured(&mut sim), 0);
+    sim.event(Event::Configured(Err("line 1".to_owned())));
+    sim.pass_ms(1000);
+    assert_eq!(n_configured(&mut sim), 1, "it is read once more");
+    let degraded = sim.snapshot().degraded;
+    assert_eq!(degraded[0].source, "config:/c/config.toml");
+    assert_eq!(degraded[0].reason, "line 1");
+
+    // It says what it said before it was broken.
+    sim.event(Event::Configured(Ok(Box::new(usual.clone()))));
+    assert_eq!(sim.snapshot().degraded, []);
+    sim.pass_ms(1000);
+    sim.n_published();
+    sim.event(Event::Configured(Ok(Box::new(usual.clone()))));
+    sim.pass_ms(1000);
+    assert_eq!(sim.n_published(), 0, "nothing has changed");
+    // The user may ask, too.
+    sim.effects.clear();
+    sim.event(Event::Reload);
+    assert!(sim.state.is_configuring() && sim.looks().contains(&"/r".to_owned()));
+    sim.pass_ms(200);
+    assert_eq!(n_configured(&mut sim), 1);
+    usual.display.format = Some("{git}".to_owned());
+    usual.config.truncate(1);
+    sim.event(Event::Configured(Ok(Box::new(usual))));
+    assert_eq!(sim.snapshot().display.format.as_deref(), Some("{git}"));
+    let left = |it: &Effect| matches!(it, Effect::Leave(dir) if dir.ends_with("dotfiles"));
+    assert!(sim.effects.iter().any(left));
+}

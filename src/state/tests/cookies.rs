@@ -1,0 +1,121 @@
+//! When cookies are answered.
+
+use super::*;
+
+#[test]
+fn a_cookie_is_answered_when_everything_before_it_is_published() {
+    let mut sim = settled();
+    sim.changed("/w/.git/HEAD");
+    sim.pass_ms(200);
+    assert_eq!(sim.fetches(), [Source::Repo("/w".into())]);
+    // This call began before the cookie: what changed in the working tree since may be missing.
+    sim.changed("/r/projects/p/s.jsonl");
+    sim.changed("/state/sync/77");
+    let acknowledged = |sim: &Sim| {
+        let at = sim.effects.iter().position(|it| matches!(it, Effect::Acknowledge(_)));
+        at.map(|at| matches!(sim.effects[at - 1], Effect::Publish(_)))
+    };
+    assert_eq!(sim.fetches(), [transcript("/r/projects/p/s.jsonl")]);
+    sim.reply("/r/projects/p/s.jsonl", "/w", "claude-opus-4-8");
+    sim.git_answers("/w", "old");
+    assert_eq!(acknowledged(&sim), None);
+    sim.pass_ms(3000);
+    assert_eq!(sim.fetches(), [Source::Repo("/w".into())]);
+    sim.git_answers("/w", "new");
+    assert_eq!(acknowledged(&sim), Some(true), "{:?}", sim.effects);
+    sim.effects.clear();
+    sim.pass_ms(100);
+    assert!(sim.effects.is_empty(), "it was published already: {:?}", sim.effects);
+}
+
+#[test]
+fn a_cookie_does_not_wait_for_the_next_try_of_a_failing_source() {
+    let mut sim = settled();
+    sim.changed("/w/.git/HEAD");
+    sim.pass_ms(200);
+    sim.git_failed("/w");
+    sim.fetched(Outcome::Tree("/w".into(), None));
+    sim.list("/w", &[]);
+    sim.effects.clear();
+    sim.changed("/state/sync/77");
+    assert!(sim.effects.iter().any(|it| matches!(it, Effect::Acknowledge(_))));
+}
+
+#[test]
+fn the_removal_of_a_cookie_is_not_a_cookie() {
+    let mut sim = settled();
+    let is_acknowledged = |sim: &mut Sim| {
+        let n_before = sim.effects.len();
+        sim.effects.retain(|it| !matches!(it, Effect::Acknowledge(_)));
+        sim.effects.len() < n_before
+    };
+    // Both by the same process.
+    for text in ["one", "two"] {
+        sim.changed("/state/sync/77");
+        assert_eq!(sim.fetches(), [Source::Repo("/w".into())]);
+        sim.git_answers("/w", text);
+        assert!(is_acknowledged(&mut sim));
+        sim.changed("/state/sync/77");
+        sim.pass_ms(1000);
+        assert_eq!(sim.fetches(), []);
+        assert!(!is_acknowledged(&mut sim));
+    }
+}
+
+#[test]
+fn a_cookie_does_not_wait_for_a_source_that_was_forgotten() {
+    let mut sim = settled();
+    sim.changed("/w/.git/HEAD");
+    sim.changed("/state/sync/77");
+    sim.state.sources.stop_git(sim.now);
+    end(&mut sim, "s");
+    let is_acknowledged = sim.effects.iter().any(|it| matches!(it, Effect::Acknowledge(_)));
+    assert!(is_acknowledged, "{:?}", sim.state.sources);
+}
+
+/// It came while the fetch ran, so its answer is that of the next; which, as the first has failed,
+/// may be minutes away.
+#[test]
+fn a_cookie_that_came_during_a_fetch_does_not_wait_for_more_than_its_failure() {
+    let is_answered = |it: &Effect| matches!(it, Effect::Acknowledge(_));
+    let mut sim = settled();
+    sim.changed("/w/.git/HEAD");
+    sim.pass_ms(200);
+    assert_eq!(sim.fetches(), [Source::Repo("/w".into())]);
+    sim.changed("/state/sync/77");
+    assert!(!sim.effects.iter().any(is_answered));
+    sim.git_failed("/w");
+    sim.pass_ms(200);
+    sim.found_tree("/w", "/w");
+    assert!(sim.effects.iter().any(is_answered), "{:?}", sim.state.sources);
+}
+
+#[test]
+fn a_cookie_that_came_before_a_fetch_could_begin_waits_for_that_one() {
+    let is_answered = |it: &Effect| matches!(it, Effect::Acknowledge(_));
+    let mut sim = settled();
+    sim.changed("/w/.git/HEAD");
+    sim.pass_ms(200);
+    assert_eq!(sim.fetches(), [Source::Repo("/w".into())]);
+    sim.changed("/state/sync/77");
+    sim.event(Event::Busy(Source::Repo("/w".into()), "busy".to_owned()));
+    sim.pass_ms(50);
+    assert_eq!(sim.fetches(), [Source::Repo("/w".into())]);
+    assert!(!sim.effects.iter().any(is_answered));
+    sim.git_answers("/w", "main");
+    assert!(sim.effects.iter().any(is_answered), "{:?}", sim.state.sources);
+}
+
+#[test]
+fn a_cookie_that_outlives_its_answer_is_answered_again() {
+    let n_answers =
+        |sim: &Sim| sim.effects.iter().filter(|it| matches!(it, Effect::Acknowledge(_))).count();
+    let mut sim = settled();
+    sim.changed("/state/sync/77");
+    sim.pass_ms(200);
+    sim.git_answers("/w", "main");
+    assert_eq!(n_answers(&sim), 1);
+    sim.list("/state/sync", &[("77", Some(EntryKind::Other))]);
+    assert_eq!(n_answers(&sim), 2);
+    assert!(!sim.state.sources.has_barrier(), "and git is not asked again for it");
+}

@@ -1,0 +1,57 @@
+//! File systems that do not answer.
+
+use super::*;
+
+#[test]
+fn a_read_that_hangs_is_degraded_and_lets_usage_grow_old() {
+    let mut sim = settled();
+    let as_of_ms =
+        |it: &Sim| it.snapshot().roots[&RootKey("/r".into())].usage.clone().unwrap().as_of_ms;
+    sim.changed("/r/projects/p/s.jsonl");
+    let before_ms = as_of_ms(&sim);
+    sim.pass_ms(2 * MINUTE_MS);
+    assert_eq!(as_of_ms(&sim), before_ms);
+    let degraded = sim.snapshot().degraded;
+    assert_eq!(degraded[0].source, "transcript:/r/projects/p/s.jsonl", "{degraded:?}");
+    sim.reply("/r/projects/p/s.jsonl", "/w", "claude-opus-4-8");
+    for dir in sim.looks() {
+        sim.list(&dir, &[]);
+    }
+    sim.pass_ms(1);
+    assert_eq!(sim.snapshot().degraded, []);
+    sim.changed("/r/projects/p/s.jsonl");
+    sim.reply("/r/projects/p/s.jsonl", "/w", "claude-opus-4-8");
+    assert_eq!(as_of_ms(&sim), sim.now.wall_ms);
+}
+
+#[test]
+fn reads_that_hang_hold_up_neither_others_nor_a_cookie() {
+    let mut sim = settled();
+    for n in 0..40 {
+        sim.changed(&format!("/r/projects/p/hangs{n}.jsonl"));
+        sim.pass_ms(1);
+    }
+    sim.changed("/r/projects/p/s.jsonl");
+    sim.changed("/state/sync/1");
+    let mut n_started = 0;
+    for _ in 0..20 {
+        sim.pass_ms(1000);
+        for it in sim.fetches() {
+            match it {
+                Source::Repo(_) => sim.git_answers("/w", "main"),
+                it if it == transcript("/r/projects/p/s.jsonl") => {
+                    sim.reply("/r/projects/p/s.jsonl", "/w", "claude-opus-4-8");
+                }
+                _ => n_started += 1,
+            }
+        }
+        // Whoever hangs longer than a moment keeps nobody from starting.
+        assert!(sim.state.deadline().is_some());
+    }
+    sim.pass_ms(11_000);
+    assert_eq!(n_started, 40);
+    let is_answer = |it: &Effect| matches!(it, Effect::Acknowledge(_));
+    assert!(sim.effects.iter().any(is_answer), "the cookie waits for what hangs");
+    assert!(sim.is_settled(), "{:?}", sim.state.sources);
+    assert_eq!(sim.snapshot().degraded.len(), 40);
+}
