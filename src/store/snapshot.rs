@@ -157,7 +157,10 @@ pub fn part(
 const BLOCK: usize = 8 << 10;
 /// The line behind which the sessions stand, then the working trees, and nothing else.
 const SESSIONS: &[u8] = b"\"sessions\":{\n";
-const END: &[u8] = b"}\n}\n";
+/// The lines that close the working trees and the snapshot. The newline before them belongs to the
+/// mark: the last entry ends with a brace too, so without it a file that lacks its last two bytes
+/// would look whole.
+const END: &[u8] = b"\n}\n}\n";
 
 /// Where a session works.
 #[derive(Default, Deserialize)]
@@ -340,6 +343,15 @@ mod tests {
                 let part = part(file, size as u64, Some(&id(0)), Some("/w/x")).unwrap();
                 prop_assert_eq!(parse(&part), Err(Unusable::Unreadable));
             }
+        }
+    }
+
+    #[test]
+    fn a_file_without_its_last_bytes_is_unreadable() {
+        let bytes = to_bytes(&snapshot(&[1, 2])).unwrap();
+        for n_missing in 1..16 {
+            let part = part_of(&bytes[..bytes.len() - n_missing], Some(&id(0)), None);
+            assert_eq!(parse(&part), Err(Unusable::Unreadable), "{n_missing} bytes are missing");
         }
     }
 
