@@ -64,7 +64,7 @@ use crate::cli::Environment;
 use crate::error::{Error, Result};
 use crate::fetch::exec::{Invocation, Limits};
 use crate::fetch::tool::{self, Tool};
-use crate::store::read_bounded;
+use crate::store::file::read_bounded;
 use crate::store::schema::display::Display;
 use crate::usage::prices::{Price, Prices, Rates};
 

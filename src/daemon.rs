@@ -24,9 +24,11 @@ use crate::fetch::exec::{self, Runner};
 use crate::hints;
 use crate::oneshot::PATIENCE;
 use crate::state::{Effect, Event, Settings, State};
+use crate::store::checkpoint;
+use crate::store::dir::{SYNC, StateDir};
 use crate::store::lock::{FetchLock, WatchLock};
+use crate::store::publisher::Publisher;
 use crate::store::schema::{self, ClientFacts, SessionId};
-use crate::store::{Publisher, SYNC, StateDir, checkpoint};
 use crate::time::Now;
 use crate::watch::probe::Probe;
 use crate::watch::{Changes, Found, Watch};
@@ -474,7 +476,7 @@ impl Engine {
         }
         // With another lock file there is another watcher, whose socket it is.
         if self.lock.as_ref().is_some_and(WatchLock::is_current) {
-            fs_err::remove_file(crate::store::SOCKET).ok();
+            fs_err::remove_file(crate::store::dir::SOCKET).ok();
         }
     }
 

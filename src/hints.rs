@@ -12,8 +12,8 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, bounded};
 use tracing::error;
 
+use crate::store::dir::{SOCKET, SYNC};
 use crate::store::schema::ClientFacts;
-use crate::store::{SOCKET, SYNC};
 use crate::watch::probe::Probe;
 
 /// The answers to a cookie.

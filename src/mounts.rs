@@ -6,7 +6,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::store::read_bounded;
+use crate::store::file::read_bounded;
 
 /// A line has a few hundred bytes.
 const MAX_TABLE: u64 = 4 << 20;

@@ -15,7 +15,7 @@ use crate::daemon::Engine;
 use crate::error::{Error, Result};
 use crate::hints::{self, Cookie};
 use crate::state::Event;
-use crate::store::StateDir;
+use crate::store::dir::StateDir;
 use crate::store::lock::FetchLock;
 use crate::store::schema::Snapshot;
 use crate::time::{Now, pause};

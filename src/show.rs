@@ -17,9 +17,10 @@ use crate::cli::Environment;
 use crate::display::{self, Source, Style, View, Watcher};
 use crate::fetch::claude;
 use crate::hints;
+use crate::store::dir::SNAPSHOT;
 use crate::store::schema::display::{Depth, Display};
 use crate::store::schema::{ClientFacts, SessionId, Task};
-use crate::store::{SNAPSHOT, Unusable, snapshot};
+use crate::store::snapshot::{self, Unusable};
 use crate::time::{self, Now};
 
 /// How long all of standard input may take. The client writes at once, but may never close.

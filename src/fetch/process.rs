@@ -5,7 +5,7 @@ use std::path::Path;
 
 use super::claude::client::{self, SessionFile};
 use crate::state::Process;
-use crate::store::read_bounded;
+use crate::store::file::read_bounded;
 use crate::time::SECOND_MS;
 
 /// These files are a few hundred bytes.

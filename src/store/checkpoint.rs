@@ -9,7 +9,9 @@ use std::io::{self, BufWriter, Write};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::store::{StateDir, atomic, read_bounded};
+use super::atomic;
+use super::dir::StateDir;
+use super::file::read_bounded;
 
 const NAME: &str = "checkpoint";
 /// Ends with the version of the format. The program's is there since a program may find other

@@ -46,7 +46,7 @@ impl SessionId {
 /// The one file that displays read.
 ///
 /// The sessions come last, and then the working trees: a display searches for its own there (see
-/// [`snapshot::part`](super::snapshot::part)). What concerns everybody goes before them.
+/// `snapshot.rs`). What concerns everybody goes before them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Snapshot {
@@ -667,4 +667,17 @@ fn cut(mut text: String, max_chars: usize) -> String {
         text.truncate(end);
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_that_could_leave_the_folder_is_no_id() {
+        for id in ["", "..", "a/b", ".hidden", "a\0b", &"x".repeat(129)] {
+            assert_eq!(SessionId::checked(id), None, "{id:?}");
+        }
+        assert!(SessionId::checked("2cf1aa4e-0d8e-4b62-9d1f-5b1f2f7f0c11").is_some());
+    }
 }

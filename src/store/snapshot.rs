@@ -13,11 +13,22 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::ser::{Formatter, Serializer};
 
+use super::file::{open_bounded, read_bounded};
 use super::schema::{self, Header, SessionId, Snapshot};
-use super::{Unusable, open_bounded, read_bounded};
 
 /// Largest snapshot that is read; ours have a few hundred KiB.
 const MAX_SNAPSHOT: u64 = 16 << 20;
+
+/// Why there is no snapshot to be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unusable {
+    /// There is no file.
+    Missing,
+    /// Its fields may mean something else than we know.
+    Newer,
+    /// It is no snapshot, or cannot be read.
+    Unreadable,
+}
 
 /// Reads a snapshot of our version.
 pub fn read(path: &Path) -> Result<Snapshot, Unusable> {

@@ -13,7 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 use ccstatusd::fetch::exec::{Failure, Invocation, Limits, Runner};
-use ccstatusd::store::StateDir;
+use ccstatusd::store::dir::StateDir;
 use ccstatusd::store::lock::FetchLock;
 use ccstatusd::time::Now;
 

@@ -9,7 +9,7 @@ use std::process::Command;
 use ccstatusd::fetch::exec::{Limits, Runner};
 use ccstatusd::fetch::git::tree::WorkTree;
 use ccstatusd::fetch::git::{self, Failure};
-use ccstatusd::store::StateDir;
+use ccstatusd::store::dir::StateDir;
 use ccstatusd::store::lock::FetchLock;
 use ccstatusd::store::schema::Repo;
 use tempfile::TempDir;

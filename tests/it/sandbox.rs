@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
-use ccstatusd::store::SOCKET;
+use ccstatusd::store::dir::SOCKET;
 use ccstatusd::store::schema::{self, ClientFacts, Repo, Session, SessionId, Snapshot};
 use ccstatusd::time::{Now, pause};
 use nix::sys::signal::{Signal, kill};

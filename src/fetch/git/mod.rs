@@ -17,8 +17,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::exec::{self, Invocation, Limits, Runner};
+use crate::store::file::read_bounded;
 use crate::store::lock::FetchLock;
-use crate::store::read_bounded;
 use crate::store::schema::Repo;
 use tree::WorkTree;
 

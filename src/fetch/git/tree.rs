@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::store::read_bounded;
+use crate::store::file::read_bounded;
 
 /// Most directories that one working tree has watched. Beyond it, changes of some references are
 /// seen only when something else is.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use ccstatusd::fetch::exec::Runner;
 use ccstatusd::fetch::git;
 use ccstatusd::fetch::git::tree::WorkTree;
-use ccstatusd::store::StateDir;
+use ccstatusd::store::dir::StateDir;
 use ccstatusd::store::lock::FetchLock;
 use ccstatusd::store::schema::Snapshot;
 use ccstatusd::time::pause;
