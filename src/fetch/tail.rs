@@ -18,7 +18,7 @@ use nix::fcntl::OFlag;
 use serde::{Deserialize, Serialize};
 
 use crate::fetch::claude::transcript::{Fold, TranscriptFacts};
-use crate::usage::Entry;
+use crate::usage::entry::Entry;
 
 /// How far a transcript has been read, and how to recognise it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -363,9 +363,9 @@ impl Elision {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::usage::Sums;
     use crate::usage::ledger::Ledger;
     use crate::usage::prices::Prices;
+    use crate::usage::sums::Sums;
     use proptest::prelude::*;
     use std::io::Write;
 

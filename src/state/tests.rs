@@ -6,7 +6,7 @@ use crate::fetch::claude::client::SessionFile;
 use crate::fetch::exec;
 use crate::store::schema::{CostSource, Limit, Limits, RepoKey, RootKey};
 use crate::time::{HOUR_MS, MINUTE_MS, SECOND_MS};
-use crate::usage::{Entry, EntryTokens, Id};
+use crate::usage::entry::{Entry, EntryTokens, Id};
 use crate::watch::{Entry as Listed, EntryKind, Found, Stamp};
 
 /// A state and its time. Effects pile up until they are taken.

@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use crate::store::schema::{Block, Burn, Projection};
 use crate::time::{HOUR_MS, MINUTE_MS};
-use crate::usage::Sums;
+use crate::usage::sums::Sums;
 
 const QUARTER_MS: i64 = 15 * MINUTE_MS;
 const BLOCK_MS: i64 = 5 * HOUR_MS;

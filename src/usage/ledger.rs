@@ -16,16 +16,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
-use jiff::civil::{Date, Time, Weekday};
+use jiff::civil::Weekday;
 use jiff::tz::TimeZone;
-use jiff::{Timestamp, ToSpan};
 use serde::{Deserialize, Serialize};
 
 use crate::store::schema::{SessionId, Totals, Usage};
 use crate::time::DAY_MS;
 use crate::usage::blocks::{self, SlotKey, Slots};
+use crate::usage::calendar::WindowStarts;
+use crate::usage::entry::{Entry, hash};
 use crate::usage::prices::{Picodollars, Prices};
-use crate::usage::{Entry, Sums, hash};
+use crate::usage::sums::Sums;
 
 /// The windows reach back this far at most: a month, and the week it began in.
 pub const REACH_MS: i64 = 35 * DAY_MS;
@@ -489,31 +490,6 @@ impl Ledger {
     }
 }
 
-/// When the calendar's windows began, in local time.
-struct WindowStarts {
-    today_ms: i64,
-    week_ms: i64,
-    month_ms: i64,
-    tomorrow_ms: i64,
-}
-
-impl WindowStarts {
-    /// None where the time is beyond the calendar.
-    fn at(now_ms: i64, zone: &TimeZone, week_starts: Weekday) -> Option<WindowStarts> {
-        let today = zone.to_datetime(Timestamp::from_millisecond(now_ms).ok()?).date();
-        let midnight = |it: Date| {
-            Some(zone.to_timestamp(it.to_datetime(Time::midnight())).ok()?.as_millisecond())
-        };
-        let days_into_week = week_starts.until(today.weekday());
-        Some(WindowStarts {
-            today_ms: midnight(today)?,
-            week_ms: midnight(today.checked_sub(i64::from(days_into_week).days()).ok()?)?,
-            month_ms: midnight(today.first_of_month())?,
-            tomorrow_ms: midnight(today.tomorrow().ok()?)?,
-        })
-    }
-}
-
 impl Candidate {
     fn sums(&self) -> Sums {
         Sums {
@@ -559,7 +535,8 @@ mod tests {
 
     use super::*;
     use crate::time::Now;
-    use crate::usage::{EntryTokens, Id};
+    use crate::usage::entry::{EntryTokens, Id};
+    use jiff::Timestamp;
     use proptest::prelude::*;
 
     /// 2026-11-23 is a Monday.

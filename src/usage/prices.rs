@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::usage::{Entry, EntryTokens};
+use crate::usage::entry::{Entry, EntryTokens};
 
 /// Money. A price of one dollar per million tokens is a million of these per token, so every list
 /// price is whole and sums are exact.

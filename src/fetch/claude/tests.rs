@@ -9,7 +9,7 @@ use super::*;
 use crate::store::schema::{
     ClientFacts, Limit, Limits, Lines, Message, Model, PromptCache, PullRequest, Status, Task,
 };
-use crate::usage::{Entry, EntryTokens, Id};
+use crate::usage::entry::{Entry, EntryTokens, Id};
 
 const REPLY: &str = r#"{"isSidechain":false,"message":{"id":"msg_1","role":"assistant",
     "model":"claude-opus-4-8","content":[{"type":"text","text":"All  done.\n"}],

@@ -8,7 +8,7 @@ use unicode_segmentation::UnicodeSegmentation;
 use super::scan::{Scan, Text};
 use crate::harmless::is_harmful;
 use crate::store::schema::Message;
-use crate::usage::{Entry, EntryTokens, Id};
+use crate::usage::entry::{Entry, EntryTokens, Id};
 
 /// What one transcript says, folded line by line.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
