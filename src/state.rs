@@ -251,7 +251,7 @@ pub enum Fetched {
     /// The working tree, and the directories in which its git facts change.
     Tree(Option<(WorkTree, Vec<PathBuf>)>),
     /// Its state, and the directories again: new ones appear.
-    Repo(Result<schema::Repo, git::Failure>, Vec<PathBuf>),
+    Repo(Result<schema::Repo, git::status::GitError>, Vec<PathBuf>),
     /// The active block, where there is one.
     Usage(Result<Option<schema::Block>, tool::Failure>),
     /// What the command printed.

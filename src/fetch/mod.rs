@@ -102,7 +102,7 @@ impl Workers {
         if !matches!(job, Job::Repo(_)) {
             return (self.run_tool)(source, job, alone);
         }
-        let limits = Limits { deadline: timeout, ..git::LIMITS };
+        let limits = Limits { deadline: timeout, ..git::status::LIMITS };
         self.runs.send((source, job, alone, limits)).expect("runners live as long as this sender");
     }
 }
@@ -137,7 +137,7 @@ fn read(job: &Job, reader: &mut Reader) -> Fetched {
 
 fn run(job: &Job, runner: &Runner, alone: &FetchLock, limits: Limits) -> Fetched {
     let Job::Repo(tree) = job else { unreachable!("only git runs here: {job:?}") };
-    let status = git::status(runner, alone, tree, limits, Now::read().wall_ms);
+    let status = git::status::query(runner, alone, tree, limits, Now::read().wall_ms);
     // Where git did not answer, the disk may not either.
     let dirs = if status.is_ok() { tree.watch_dirs() } else { Vec::new() };
     Fetched::Repo(status, dirs)
@@ -167,7 +167,7 @@ fn cannot(job: &Job, err: io::Error) -> Fetched {
         Job::Process(_) => Fetched::Process(Err(err)),
         Job::Tree(_) => Fetched::Tree(None),
         Job::Repo(_) => {
-            Fetched::Repo(Err(git::Failure::Failed(exec::Failure::Io(err))), Vec::new())
+            Fetched::Repo(Err(git::status::GitError::Failed(exec::Failure::Io(err))), Vec::new())
         }
         Job::Usage(..) => Fetched::Usage(Err(tool::Failure::Failed(exec::Failure::Io(err)))),
         Job::Command(_) => Fetched::Command(Err(tool::Failure::Failed(exec::Failure::Io(err)))),

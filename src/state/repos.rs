@@ -199,7 +199,7 @@ impl State {
     pub(super) fn asked_git(
         &mut self,
         top: &Path,
-        found: Result<schema::Repo, git::Failure>,
+        found: Result<schema::Repo, git::status::GitError>,
         dirs: Vec<PathBuf>,
         now: Now,
     ) {

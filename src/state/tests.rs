@@ -204,8 +204,9 @@ impl Sim {
     }
 
     fn git_failed(&mut self, top: &str) {
-        let failure =
-            git::Failure::Failed(exec::Failure::TimedOut { after: Duration::from_secs(5) });
+        let failure = git::status::GitError::Failed(exec::Failure::TimedOut {
+            after: Duration::from_secs(5),
+        });
         self.fetched(Source::Repo(top.into()), Fetched::Repo(Err(failure), Vec::new()));
     }
 

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use ccstatusd::fetch::exec::{Limits, Runner};
+use ccstatusd::fetch::git;
+use ccstatusd::fetch::git::status::GitError;
 use ccstatusd::fetch::git::tree::WorkTree;
-use ccstatusd::fetch::git::{self, Failure};
 use ccstatusd::store::dir::StateDir;
 use ccstatusd::store::lock::FetchLock;
 use ccstatusd::store::schema::Repo;
@@ -72,10 +73,10 @@ impl Sandbox {
 
     #[track_caller]
     fn status(&self, name: &str) -> Repo {
-        self.try_status(name, git::LIMITS).unwrap()
+        self.try_status(name, git::status::LIMITS).unwrap()
     }
 
-    fn try_status(&self, name: &str, limits: Limits) -> Result<Repo, Failure> {
+    fn try_status(&self, name: &str, limits: Limits) -> Result<Repo, GitError> {
         let path = std::env::vars_os().find(|(name, _)| name == "PATH").unwrap().1;
         // Where a test has put a `git` of its own.
         let mut bin_and_path = self.path("bin").into_os_string();
@@ -84,11 +85,11 @@ impl Sandbox {
         self.status_with_path(name, &bin_and_path, limits)
     }
 
-    fn status_with_path(&self, name: &str, path: &OsStr, limits: Limits) -> Result<Repo, Failure> {
+    fn status_with_path(&self, name: &str, path: &OsStr, limits: Limits) -> Result<Repo, GitError> {
         let env = [("PATH", path), ("HOME", self.home.path().as_os_str())];
         let env = env.map(|(name, value)| (name.into(), value.into()));
         let runner = Runner::new(env!("CARGO_BIN_EXE_ccstatusd").into(), env);
-        git::status(&runner, &self.lock, &self.tree(name), limits, 7)
+        git::status::query(&runner, &self.lock, &self.tree(name), limits, 7)
     }
 
     /// Puts a `git` in front of the real one. In the script, `$git` is the real one.
@@ -229,20 +230,20 @@ fn a_repository_of_somebody_else_is_not_clean_but_not_trusted() {
     let sandbox = Sandbox::new("files");
     sandbox.wrap_git("GIT_TEST_ASSUME_DIFFERENT_OWNER=1 exec $git \"$@\"");
     for name in ["p", "origin.git"] {
-        let failure = sandbox.try_status(name, git::LIMITS).unwrap_err();
-        assert!(matches!(failure, Failure::NotTrusted { .. }), "{failure:?}");
+        let failure = sandbox.try_status(name, git::status::LIMITS).unwrap_err();
+        assert!(matches!(failure, GitError::NotTrusted { .. }), "{failure:?}");
         let hint = failure.hint().unwrap();
         let dir = sandbox.path(name);
         assert_eq!(hint, format!("git config --global --add safe.directory '{}'", dir.display()));
         sandbox.sh(&hint);
-        sandbox.try_status(name, git::LIMITS).unwrap();
+        sandbox.try_status(name, git::status::LIMITS).unwrap();
     }
 }
 
 #[test]
 fn a_missing_git_is_said_to_be_missing() {
     let sandbox = Sandbox::new("files");
-    let res = sandbox.status_with_path("p", "/nowhere".as_ref(), git::LIMITS);
+    let res = sandbox.status_with_path("p", "/nowhere".as_ref(), git::status::LIMITS);
     assert_eq!(res.unwrap_err().to_string(), "not installed");
 }
 
@@ -256,7 +257,8 @@ fn a_git_that_fails_hangs_or_says_half_is_not_clean() {
     ] {
         let sandbox = Sandbox::new("files");
         sandbox.wrap_git(script);
-        let limits = Limits { deadline: std::time::Duration::from_millis(300), ..git::LIMITS };
+        let limits =
+            Limits { deadline: std::time::Duration::from_millis(300), ..git::status::LIMITS };
         let res = sandbox.try_status("p", limits);
         assert_eq!(res.unwrap_err().to_string(), expected);
     }

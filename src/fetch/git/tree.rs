@@ -117,7 +117,7 @@ impl WorkTree {
     }
 
     /// Whether a change of this path, in one of [`watch_dirs`](Self::watch_dirs), can change what
-    /// [`status`](super::status) says. PURE.
+    /// `git status` says. PURE.
     pub fn matters(&self, path: &Path) -> bool {
         let Some(name) = path.file_name().map(OsStr::as_bytes) else { return false };
         if name.ends_with(b".lock") || NOISE.iter().any(|it| name.starts_with(it)) {
