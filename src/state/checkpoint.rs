@@ -124,7 +124,7 @@ impl State {
 
     fn restore_file(&mut self, root_path: &Path, saved: SavedFile<'_, Found>, now: Now) {
         let path = Path::new(&*saved.path);
-        let Some(place) = claude::place(root_path, path) else { return };
+        let Some(place) = claude::layout::classify(root_path, path) else { return };
         let Some(root) = self.roots.get_mut(root_path) else { return };
         let (cursor, facts) = saved.found;
         let mut file = File::new(&mut root.ledger, root_path, path, place);

@@ -56,7 +56,7 @@ impl Session {
 
 impl State {
     pub(super) fn want_process(&mut self, root: &Path, path: &Path, now: Now) {
-        if let Some(claude::Place::Process(_)) = claude::place(root, path) {
+        if let Some(claude::layout::FileKind::Process(_)) = claude::layout::classify(root, path) {
             self.reads.want(&Source::Process(path.to_owned()), Urgency::Now, now.mono);
         }
     }
@@ -120,7 +120,7 @@ impl State {
         };
         let transcript = facts.transcript_path.as_deref().map(PathBuf::from);
         let transcript = transcript.filter(|it| it.is_absolute());
-        let root = match transcript.as_deref().and_then(claude::root_of) {
+        let root = match transcript.as_deref().and_then(claude::layout::root_of) {
             Some(root) => root.to_owned(),
             None => match self.sessions.keys().find(|it| it.id == id) {
                 Some(it) => it.root.clone(),
@@ -136,7 +136,8 @@ impl State {
             self.add_root(&root, now);
         }
         if let Some(path) = &transcript
-            && let Some(place @ claude::Place::Transcript(_)) = claude::place(&root, path)
+            && let Some(place @ claude::layout::FileKind::Transcript(_)) =
+                claude::layout::classify(&root, path)
         {
             // Where events do not work, somebody who looks is as good as one.
             self.want_transcript(path, &root, place, now);
@@ -192,7 +193,7 @@ impl State {
         if is_live && !was_live {
             self.next_tick.get_or_insert(now.mono + TICK);
             self.next_poll = self.next_poll.map(|it| it.min(now.mono + POLL.0));
-            let folder = transcript.as_deref().map(claude::session_folder);
+            let folder = transcript.as_deref().map(claude::layout::session_folder);
             // Most have none, and each look would cost.
             if let Some(folder) = folder.filter(|it| self.session_folders.contains(it)) {
                 let SessionKey { root, id: session } = key.clone();

@@ -19,7 +19,7 @@ use crate::watch::{Entry, EntryKind, Stamp};
 #[derive(Debug)]
 pub(super) struct File {
     pub(super) root: PathBuf,
-    pub(super) place: claude::Place,
+    pub(super) place: claude::layout::FileKind,
     pub(super) id: FileId,
     /// The state of the file that `facts` tell of.
     pub(super) stamp: Option<Stamp>,
@@ -30,10 +30,17 @@ pub(super) struct File {
 
 impl File {
     /// One that nothing is known of yet.
-    pub(super) fn new(ledger: &mut Ledger, root: &Path, path: &Path, place: claude::Place) -> File {
+    pub(super) fn new(
+        ledger: &mut Ledger,
+        root: &Path,
+        path: &Path,
+        place: claude::layout::FileKind,
+    ) -> File {
         let session = match &place {
-            claude::Place::Transcript(it) | claude::Place::Subagent(it) => Some(it.clone()),
-            claude::Place::OldSubagent | claude::Place::Process(_) => None,
+            claude::layout::FileKind::Transcript(it) | claude::layout::FileKind::Subagent(it) => {
+                Some(it.clone())
+            }
+            claude::layout::FileKind::OldSubagent | claude::layout::FileKind::Process(_) => None,
         };
         File {
             root: root.to_owned(),
@@ -67,7 +74,7 @@ impl State {
             if is_known || (is_old && !self.files.contains_key(entry.path.as_os_str())) {
                 continue;
             }
-            if let Some(place) = claude::place(root, &entry.path) {
+            if let Some(place) = claude::layout::classify(root, &entry.path) {
                 self.want_transcript(&entry.path, root, place, now);
             }
         }
@@ -97,10 +104,10 @@ impl State {
         &mut self,
         path: &Path,
         root: &Path,
-        place: claude::Place,
+        place: claude::layout::FileKind,
         now: Now,
     ) {
-        if matches!(place, claude::Place::Process(_)) {
+        if matches!(place, claude::layout::FileKind::Process(_)) {
             return;
         }
         if !self.files.contains_key(path.as_os_str()) {
@@ -119,7 +126,7 @@ impl State {
             // It began before the file was to be counted anew, and another read is wanted already.
             return;
         }
-        if file.place == claude::Place::OldSubagent {
+        if file.place == claude::layout::FileKind::OldSubagent {
             let before = std::mem::replace(&mut file.session, session_of(&tail.facts));
             let gone = before.filter(|it| file.session.as_ref() != Some(it));
             let gone = gone.map(|id| SessionKey { id, root: file.root.clone() });
@@ -165,7 +172,7 @@ impl State {
         let file = self.files.get(path.as_os_str())?;
         let key = file.key()?;
         let it = self.sessions.entry(key.clone()).or_default();
-        if matches!(file.place, claude::Place::Transcript(_)) {
+        if matches!(file.place, claude::layout::FileKind::Transcript(_)) {
             it.transcript = Some(path.to_owned());
         } else {
             it.agents.insert(path.to_owned());

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use ccstatusd::fetch::claude::layout::{self, FileKind};
 use ccstatusd::fetch::claude::transcript::TranscriptFacts;
-use ccstatusd::fetch::claude::{self, Place};
 use ccstatusd::fetch::tail::{self, Cursor, Limits};
 use ccstatusd::store::schema::{SessionId, Usage};
 use ccstatusd::usage::ledger::{Ledger, SessionTotals};
@@ -111,9 +111,9 @@ impl Reader {
 
     fn read(&mut self, file: usize) {
         let path = self.root.join(FILES[file]);
-        let session = match claude::place(&self.root, &path).expect("is a transcript") {
-            Place::Transcript(it) | Place::Subagent(it) => Some(it),
-            Place::OldSubagent | Place::Process(_) => None,
+        let session = match layout::classify(&self.root, &path).expect("is a transcript") {
+            FileKind::Transcript(it) | FileKind::Subagent(it) => Some(it),
+            FileKind::OldSubagent | FileKind::Process(_) => None,
         };
         let id = self.ledger.file(FILES[file]);
         let mut reader = tail::Reader::new(SMALL);

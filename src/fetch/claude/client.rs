@@ -1,8 +1,8 @@
 //! PURE. What the client says of itself: the document it hands to its status line, and the file of
 //! each process.
 
+use super::line::Usage;
 use super::scan::{Scan, read_object};
-use super::transcript::Usage;
 use crate::store::schema::{
     ClientFacts, Limit, Limits, Lines, Model, PromptCache, PullRequest, SessionId, Status, Task,
 };

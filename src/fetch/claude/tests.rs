@@ -3,11 +3,13 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use super::client::*;
+use super::layout::*;
+use super::preview::preview;
 use super::scan::Scan;
 use super::transcript::*;
-use super::*;
 use crate::store::schema::{
-    ClientFacts, Limit, Limits, Lines, Message, Model, PromptCache, PullRequest, Status, Task,
+    ClientFacts, Limit, Limits, Lines, Message, Model, PromptCache, PullRequest, SessionId, Status,
+    Task,
 };
 use crate::usage::entry::{Entry, EntryTokens, Id};
 
@@ -409,19 +411,19 @@ fn a_document_ends_with_its_last_brace() {
 }
 
 #[track_caller]
-fn check_place(path: &str, expected: Option<Place>) {
-    assert_eq!(place(Path::new("/r"), Path::new(path)), expected, "{path}");
+fn check_kind(path: &str, expected: Option<FileKind>) {
+    assert_eq!(classify(Path::new("/r"), Path::new(path)), expected, "{path}");
 }
 
 #[test]
 fn a_path_says_whose_file_it_is() {
     let session = || SessionId("s-1".into());
-    check_place("/r/projects/p/s-1.jsonl", Some(Place::Transcript(session())));
-    check_place("/r/projects/p/agent-7.jsonl", Some(Place::OldSubagent));
+    check_kind("/r/projects/p/s-1.jsonl", Some(FileKind::Transcript(session())));
+    check_kind("/r/projects/p/agent-7.jsonl", Some(FileKind::OldSubagent));
     let nested = "/r/projects/p/s-1/subagents/workflows/w/agent-7.jsonl";
-    check_place(nested, Some(Place::Subagent(session())));
-    check_place("/r/projects/p/s-1/subagents/agent-7.jsonl", Some(Place::Subagent(session())));
-    check_place("/r/sessions/12.json", Some(Place::Process(12)));
+    check_kind(nested, Some(FileKind::Subagent(session())));
+    check_kind("/r/projects/p/s-1/subagents/agent-7.jsonl", Some(FileKind::Subagent(session())));
+    check_kind("/r/sessions/12.json", Some(FileKind::Process(12)));
     for path in [
         "/r/projects/p/s-1/subagents/agent-7.meta.json",
         "/r/projects/p/s-1/subagents/notes.jsonl",
@@ -435,7 +437,7 @@ fn a_path_says_whose_file_it_is() {
         "/r",
         "/elsewhere/projects/p/s-1.jsonl",
     ] {
-        check_place(path, None);
+        check_kind(path, None);
     }
 }
 

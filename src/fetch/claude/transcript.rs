@@ -3,12 +3,12 @@
 use std::sync::{Arc, LazyLock};
 
 use memchr::memmem::Finder;
-use unicode_segmentation::UnicodeSegmentation;
 
-use super::scan::{Scan, Text};
-use crate::harmless::is_harmful;
+use super::line::{Content, Line, LineMessage};
+use super::preview::{has_visible, preview};
+use super::scan::Text;
 use crate::store::schema::Message;
-use crate::usage::entry::{Entry, EntryTokens, Id};
+use crate::usage::entry::{Entry, Id};
 
 /// What one transcript says, folded line by line.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -143,182 +143,6 @@ impl Fold {
         }
         (self.entries, self.facts)
     }
-}
-
-/// Tool results are most of a transcript's bytes and say nothing that we want.
-///
-/// Within a JSON string a quote is escaped, so these bytes are a key or a whole string wherever they
-/// are found. A reply may hold the one, but it holds the other too.
-fn is_tool_result(line: &[u8]) -> bool {
-    static TOOL_RESULT: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\"tool_result\""));
-    static USAGE: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\"usage\""));
-    USAGE.find(line).is_none() && TOOL_RESULT.find(line).is_some()
-}
-
-#[derive(Debug, Default)]
-struct Line<'a> {
-    kind: Text<'a>,
-    subtype: Text<'a>,
-    at_ms: Option<i64>,
-    session_id: Option<Text<'a>>,
-    cwd: Option<Text<'a>>,
-    is_sidechain: Option<bool>,
-    is_meta: bool,
-    is_compact_summary: bool,
-    is_api_error_message: bool,
-    request_id: Option<Text<'a>>,
-    cost_usd: Option<f64>,
-    custom_title: Option<Text<'a>>,
-    ai_title: Option<Text<'a>>,
-    message: LineMessage<'a>,
-}
-
-#[derive(Debug, Default)]
-struct LineMessage<'a> {
-    id: Option<Text<'a>>,
-    model: Option<Text<'a>>,
-    /// Most of a reply's bytes, and seldom of interest.
-    content: Option<&'a [u8]>,
-    stop_reason: Text<'a>,
-    usage: Option<Usage<'a>>,
-}
-
-/// Of a reply, or of one iteration within it.
-#[derive(Debug, Default)]
-pub(super) struct Usage<'a> {
-    kind: Text<'a>,
-    model: Text<'a>,
-    input_tokens: Option<u64>,
-    output_tokens: Option<u64>,
-    cache_creation_input_tokens: Option<u64>,
-    cache_read_input_tokens: Option<u64>,
-    /// Those kept for five minutes, and for an hour.
-    cache_creation: Option<(u64, u64)>,
-    web_searches: u64,
-    speed: Text<'a>,
-    inference_geo: Text<'a>,
-    /// What other models were asked for it, and which of its iterations each was.
-    advice: Vec<(usize, Usage<'a>)>,
-}
-
-impl<'a> Line<'a> {
-    /// None where it is no JSON object.
-    fn read(json: &'a [u8]) -> Option<Line<'a>> {
-        let mut line = Line::default();
-        let mut scan = Scan::new(json);
-        let is_object = scan.object(|scan, key| {
-            match key {
-                b"type" => line.kind = scan.text()?.unwrap_or_default(),
-                b"subtype" => line.subtype = scan.text()?.unwrap_or_default(),
-                b"timestamp" => line.at_ms = scan.instant_ms()?,
-                b"sessionId" => line.session_id = scan.text()?,
-                b"cwd" => line.cwd = scan.text()?,
-                b"isSidechain" => line.is_sidechain = scan.flag()?,
-                b"isMeta" => line.is_meta = scan.flag()? == Some(true),
-                b"isCompactSummary" => line.is_compact_summary = scan.flag()? == Some(true),
-                b"isApiErrorMessage" => line.is_api_error_message = scan.flag()? == Some(true),
-                b"requestId" => line.request_id = scan.text()?,
-                b"costUSD" => line.cost_usd = scan.real()?,
-                b"customTitle" => line.custom_title = scan.text()?,
-                b"aiTitle" => line.ai_title = scan.text()?,
-                b"message" => line.message = LineMessage::read(scan)?,
-                _ => scan.skip()?,
-            }
-            Some(())
-        })?;
-        (is_object && scan.rest().is_empty()).then_some(line)
-    }
-}
-
-impl<'a> LineMessage<'a> {
-    fn read(scan: &mut Scan<'a>) -> Option<LineMessage<'a>> {
-        let mut message = LineMessage::default();
-        scan.fields(|scan, key| {
-            match key {
-                b"id" => message.id = scan.text()?,
-                b"model" => message.model = scan.text()?,
-                b"content" => message.content = Some(scan.raw()?),
-                b"stop_reason" => message.stop_reason = scan.text()?.unwrap_or_default(),
-                b"usage" => message.usage = Usage::read(scan)?,
-                _ => scan.skip()?,
-            }
-            Some(())
-        })?;
-        Some(message)
-    }
-}
-
-impl<'a> Usage<'a> {
-    pub(super) fn read(scan: &mut Scan<'a>) -> Option<Option<Usage<'a>>> {
-        let mut usage = Usage::default();
-        let is_object = scan.object(|scan, key| {
-            match key {
-                b"iterations" => usage.advice = Usage::read_advice(scan)?,
-                _ => usage.read_field(scan, key)?,
-            }
-            Some(())
-        })?;
-        Some(is_object.then_some(usage))
-    }
-
-    /// Iterations have none of their own.
-    fn read_advice(scan: &mut Scan<'a>) -> Option<Vec<(usize, Usage<'a>)>> {
-        let mut advice = Vec::new();
-        let mut n = 0;
-        scan.list(|scan| {
-            let mut usage = Usage::default();
-            scan.fields(|scan, key| usage.read_field(scan, key))?;
-            if usage.kind == "advisor_message" {
-                advice.push((n, usage));
-            }
-            n += 1;
-            Some(())
-        })?;
-        Some(advice)
-    }
-
-    fn read_field(&mut self, scan: &mut Scan<'a>, key: &[u8]) -> Option<()> {
-        match key {
-            b"type" => self.kind = scan.text()?.unwrap_or_default(),
-            b"model" => self.model = scan.text()?.unwrap_or_default(),
-            b"input_tokens" => self.input_tokens = scan.count()?,
-            b"output_tokens" => self.output_tokens = scan.count()?,
-            b"cache_creation_input_tokens" => self.cache_creation_input_tokens = scan.count()?,
-            b"cache_read_input_tokens" => self.cache_read_input_tokens = scan.count()?,
-            b"cache_creation" => {
-                let (mut for_5m, mut for_1h) = (0, 0);
-                let is_object = scan.object(|scan, key| {
-                    match key {
-                        b"ephemeral_5m_input_tokens" => for_5m = scan.count()?.unwrap_or(0),
-                        b"ephemeral_1h_input_tokens" => for_1h = scan.count()?.unwrap_or(0),
-                        _ => scan.skip()?,
-                    }
-                    Some(())
-                })?;
-                self.cache_creation = is_object.then_some((for_5m, for_1h));
-            }
-            b"server_tool_use" => {
-                scan.fields(|scan, key| {
-                    match key {
-                        b"web_search_requests" => self.web_searches = scan.count()?.unwrap_or(0),
-                        _ => scan.skip()?,
-                    }
-                    Some(())
-                })?;
-            }
-            b"speed" => self.speed = scan.text()?.unwrap_or_default(),
-            b"inference_geo" => self.inference_geo = scan.text()?.unwrap_or_default(),
-            _ => scan.skip()?,
-        }
-        Some(())
-    }
-}
-
-/// What a message says, as far as we want to know.
-#[derive(Default)]
-struct Content<'a> {
-    texts: Vec<Text<'a>>,
-    has_tool_result: bool,
 }
 
 impl Fold {
@@ -488,25 +312,14 @@ fn replace(fact: &mut Option<String>, said: Option<Text<'_>>) {
     }
 }
 
-impl Usage<'_> {
-    fn tokens(&self) -> Option<EntryTokens> {
-        let at_5m = || (self.cache_creation_input_tokens.unwrap_or(0), 0);
-        let (cache_write_5m, cache_write_1h) = self.cache_creation.unwrap_or_else(at_5m);
-        Some(EntryTokens {
-            input: self.input_tokens?,
-            output: self.output_tokens?,
-            cache_write_5m,
-            cache_write_1h,
-            cache_read: self.cache_read_input_tokens.unwrap_or(0),
-        })
-    }
-
-    /// As the client counts it: all input, and no output.
-    pub(super) fn context(&self) -> u64 {
-        [self.input_tokens, self.cache_creation_input_tokens, self.cache_read_input_tokens]
-            .into_iter()
-            .fold(0, |sum, it| sum.saturating_add(it.unwrap_or(0)))
-    }
+/// Tool results are most of a transcript's bytes and say nothing that we want.
+///
+/// Within a JSON string a quote is escaped, so these bytes are a key or a whole string wherever they
+/// are found. A reply may hold the one, but it holds the other too.
+fn is_tool_result(line: &[u8]) -> bool {
+    static TOOL_RESULT: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\"tool_result\""));
+    static USAGE: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\"usage\""));
+    USAGE.find(line).is_none() && TOOL_RESULT.find(line).is_some()
 }
 
 /// What a person typed, if a person typed this text.
@@ -540,86 +353,4 @@ fn between<'a>(text: &'a str, open: &str, close: &str) -> Option<&'a str> {
     let (_, rest) = text.split_once(open)?;
     // The head of a long text may end before the tag does.
     Some(rest.split_once(close).map_or(rest, |(it, _)| it))
-}
-
-/// The beginning of a text on one line, without what would act on a terminal.
-pub(super) fn preview(text: &str) -> String {
-    const LENGTH: usize = 120;
-    let mut line = String::new();
-    for word in text.split_whitespace() {
-        let mut visible = word.chars().filter(|it| is_visible(*it)).peekable();
-        if !line.is_empty() && visible.peek().is_some() {
-            line.push(' ');
-        }
-        line.extend(visible);
-    }
-    let end = match line.is_ascii() {
-        true => (line.len() > LENGTH).then_some(LENGTH),
-        false => line.grapheme_indices(true).nth(LENGTH).map(|(it, _)| it),
-    };
-    match end {
-        Some(end) => format!("{}…", line[..end].trim_end()),
-        None => line,
-    }
-}
-
-fn has_visible(text: &str) -> bool {
-    text.chars().any(is_visible)
-}
-
-fn is_visible(it: char) -> bool {
-    !it.is_whitespace() && !is_harmful(it)
-}
-
-impl<'a> Content<'a> {
-    /// None where it is no list of blocks, and no text either.
-    fn read(json: &'a [u8]) -> Option<Content<'a>> {
-        let mut scan = Scan::new(json);
-        let mut content = Content::default();
-        match json.first()? {
-            b'"' => content.texts.extend(scan.string()?.map(head)),
-            b'[' => scan.list(|scan| content.read_block(scan))?,
-            _ => return None,
-        }
-        Some(content)
-    }
-
-    fn read_block(&mut self, scan: &mut Scan<'a>) -> Option<()> {
-        let mut kind = Text::default();
-        let mut text = None;
-        scan.fields(|scan, key| {
-            match key {
-                b"type" => kind = scan.text()?.unwrap_or_default(),
-                b"text" => text = scan.string()?.map(head),
-                _ => scan.skip()?,
-            }
-            Some(())
-        })?;
-        match &*kind {
-            "text" => self.texts.extend(text),
-            "tool_result" => self.has_tool_result = true,
-            _ => {}
-        }
-        Some(())
-    }
-
-    /// The last text that shows.
-    fn said(&self) -> Option<&str> {
-        self.texts.iter().map(|it| &**it).rfind(|it| has_visible(it))
-    }
-}
-
-/// The beginning of a text, long enough for a preview.
-fn head(text: Text<'_>) -> Text<'_> {
-    let mut end = text.len().min(512);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    match text {
-        Text::Borrowed(it) => Text::Borrowed(&it[..end]),
-        Text::Owned(mut it) => {
-            it.truncate(end);
-            Text::Owned(it)
-        }
-    }
 }

@@ -1,0 +1,34 @@
+//! PURE. The one line of a message that is shown.
+
+use unicode_segmentation::UnicodeSegmentation;
+
+use crate::harmless::is_harmful;
+
+/// The beginning of a text on one line, without what would act on a terminal.
+pub(super) fn preview(text: &str) -> String {
+    const LENGTH: usize = 120;
+    let mut line = String::new();
+    for word in text.split_whitespace() {
+        let mut visible = word.chars().filter(|it| is_visible(*it)).peekable();
+        if !line.is_empty() && visible.peek().is_some() {
+            line.push(' ');
+        }
+        line.extend(visible);
+    }
+    let end = match line.is_ascii() {
+        true => (line.len() > LENGTH).then_some(LENGTH),
+        false => line.grapheme_indices(true).nth(LENGTH).map(|(it, _)| it),
+    };
+    match end {
+        Some(end) => format!("{}…", line[..end].trim_end()),
+        None => line,
+    }
+}
+
+pub(super) fn has_visible(text: &str) -> bool {
+    text.chars().any(is_visible)
+}
+
+fn is_visible(it: char) -> bool {
+    !it.is_whitespace() && !is_harmful(it)
+}
