@@ -4,8 +4,10 @@
 //! shorter one, or one that was rewritten in place is read from its beginning, and the caller is
 //! told so.
 //!
-//! **Invariant:** memory is bounded by [`Limits`], whatever the file holds, and a byte is read at
+//! **Invariant:** memory is bounded by [`ReadLimits`], whatever the file holds, and a byte is read at
 //! most three times, however small the pieces are in which its line arrives.
+
+mod partial_line;
 
 use std::hash::{DefaultHasher, Hasher};
 use std::io;
@@ -13,8 +15,9 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use fs_err::os::unix::fs::{FileExt, OpenOptionsExt};
-use memchr::{memchr, memchr_iter, memchr2};
+use memchr::{memchr, memchr_iter};
 use nix::fcntl::OFlag;
+use partial_line::PartialLine;
 use serde::{Deserialize, Serialize};
 
 use crate::fetch::claude::transcript::{Fold, TranscriptFacts};
@@ -59,7 +62,7 @@ pub struct Tail {
 
 /// What one read may take.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct ReadLimits {
     /// Bytes, except that a line whose end is known is read to its end.
     pub bytes: u64,
     /// Entries; the last line may exceed them.
@@ -73,21 +76,25 @@ pub struct Limits {
 }
 
 /// What the watcher allows.
-pub const LIMITS: Limits =
-    Limits { bytes: 32 << 20, entries: 4096, line: 1 << 20, string: 4096, chunk: 64 << 10 };
+pub const LIMITS: ReadLimits =
+    ReadLimits { bytes: 32 << 20, entries: 4096, line: 1 << 20, string: 4096, chunk: 64 << 10 };
 
 /// Reads tails, one after the other. What it needs room for it keeps for the next one.
 #[derive(Debug)]
 pub struct Reader {
-    limits: Limits,
+    limits: ReadLimits,
     chunk: Vec<u8>,
-    line: Line,
+    line: PartialLine,
 }
 
 impl Reader {
     /// One that takes no more than this for a read.
-    pub fn new(limits: Limits) -> Reader {
-        Reader { limits, chunk: vec![0; limits.chunk], line: Line::new(limits) }
+    pub fn new(limits: ReadLimits) -> Reader {
+        Reader {
+            limits,
+            chunk: vec![0; limits.chunk],
+            line: PartialLine::new(limits.line, limits.string),
+        }
     }
 
     /// Reads on from `from`, or from the beginning.
@@ -169,7 +176,7 @@ impl Reader {
         // What the read before left there was not a whole line. Long ones are rare, and the next
         // may come in an hour.
         line.clear();
-        line.bytes.shrink_to(limits.chunk);
+        line.shrink_to(limits.chunk);
         loop {
             tail.cursor.scanned = at;
             if at >= end {
@@ -222,144 +229,6 @@ fn check_before(file: &fs_err::File, offset: u64) -> io::Result<u64> {
     Ok(hasher.finish())
 }
 
-/// A line as it arrives, piece by piece, never longer than [`Limits::line`].
-#[derive(Debug)]
-struct Line {
-    limits: Limits,
-    bytes: Vec<u8>,
-    /// Set once the line has turned out to be long.
-    elision: Option<Elision>,
-}
-
-impl Line {
-    fn new(limits: Limits) -> Line {
-        Line { limits, bytes: Vec::new(), elision: None }
-    }
-
-    fn push(&mut self, piece: &[u8]) {
-        let fits = self.bytes.len() + piece.len() <= self.limits.line;
-        if self.elision.is_none() && !fits {
-            let whole = std::mem::take(&mut self.bytes);
-            let mut elision = Elision::default();
-            self.bytes.reserve(piece.len());
-            elision.push(&whole, self.limits.string, &mut self.bytes);
-            self.elision = Some(elision);
-        }
-        match &mut self.elision {
-            None => self.bytes.extend_from_slice(piece),
-            // What is too long already is not collected any further.
-            Some(_) if self.bytes.len() > self.limits.line => {}
-            Some(elision) => elision.push(piece, self.limits.string, &mut self.bytes),
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.bytes.is_empty() && self.elision.is_none()
-    }
-
-    /// None where the line is too long even without its long strings.
-    fn bytes(&self) -> Option<&[u8]> {
-        (self.bytes.len() <= self.limits.line).then_some(&self.bytes)
-    }
-
-    fn clear(&mut self) {
-        self.bytes.clear();
-        self.elision = None;
-    }
-}
-
-/// Copies JSON while it arrives, and leaves out the ends of long strings. What was a document stays
-/// one: a string is never cut within a character, an escape or a surrogate pair.
-#[derive(Debug, Default)]
-struct Elision {
-    state: State,
-    /// Bytes of the current string that were copied.
-    copied: usize,
-    /// The last escape was the first half of a pair.
-    in_pair: bool,
-}
-
-#[derive(Clone, Copy, Debug, Default)]
-enum State {
-    #[default]
-    Outside,
-    InString,
-    AfterBackslash,
-    InHex {
-        n_left: u8,
-        value: u16,
-    },
-    /// In the part of a string that is left out.
-    InCut,
-    InCutAfterBackslash,
-}
-
-impl Elision {
-    fn push(&mut self, mut piece: &[u8], string_limit: usize, out: &mut Vec<u8>) {
-        while let Some((&byte, rest)) = piece.split_first() {
-            match self.state {
-                State::Outside => {
-                    let n = memchr(b'"', piece).map_or(piece.len(), |it| it + 1);
-                    out.extend_from_slice(&piece[..n]);
-                    if piece[n - 1] == b'"' {
-                        *self = Elision { state: State::InString, copied: 0, in_pair: false };
-                    }
-                    piece = &piece[n..];
-                    continue;
-                }
-                State::InCut => {
-                    let Some(n) = memchr2(b'"', b'\\', piece) else { return };
-                    if piece[n] == b'"' {
-                        out.push(b'"');
-                        self.state = State::Outside;
-                    } else {
-                        self.state = State::InCutAfterBackslash;
-                    }
-                    piece = &piece[n + 1..];
-                    continue;
-                }
-                State::InCutAfterBackslash => self.state = State::InCut,
-                State::InString if byte != b'"' && self.may_cut(byte, string_limit) => {
-                    self.state = State::InCut;
-                    continue;
-                }
-                _ => self.copy(byte, out),
-            }
-            piece = rest;
-        }
-    }
-
-    fn may_cut(&self, next: u8, string_limit: usize) -> bool {
-        let within_character = next & 0xc0 == 0x80 || self.in_pair;
-        // What goes on being within one is not text, and may be cut anywhere.
-        self.copied >= string_limit && !within_character || self.copied >= string_limit + 16
-    }
-
-    fn copy(&mut self, byte: u8, out: &mut Vec<u8>) {
-        out.push(byte);
-        self.copied += 1;
-        self.state = match self.state {
-            State::InString if byte == b'"' => State::Outside,
-            State::InString if byte == b'\\' => State::AfterBackslash,
-            State::AfterBackslash if byte == b'u' => State::InHex { n_left: 4, value: 0 },
-            State::InHex { n_left, value } => {
-                let digit = (byte as char).to_digit(16).unwrap_or(0) as u16;
-                let value = value << 4 | digit;
-                if n_left > 1 {
-                    State::InHex { n_left: n_left - 1, value }
-                } else {
-                    self.in_pair = (0xd800..0xdc00).contains(&value);
-                    State::InString
-                }
-            }
-            _ => {
-                self.in_pair = false;
-                State::InString
-            }
-        };
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -369,7 +238,8 @@ mod tests {
     use proptest::prelude::*;
     use std::io::Write;
 
-    const SMALL: Limits = Limits { bytes: 700, entries: 2, line: 600, string: 64, chunk: 100 };
+    const SMALL: ReadLimits =
+        ReadLimits { bytes: 700, entries: 2, line: 600, string: 64, chunk: 100 };
 
     fn reply(n: usize, text: &str) -> String {
         format!(
@@ -388,7 +258,7 @@ mod tests {
     }
 
     /// Reads until there is no more; what all reads found, in one.
-    fn read(path: &Path, mut from: Option<(Cursor, TranscriptFacts)>, limits: Limits) -> Tail {
+    fn read(path: &Path, mut from: Option<(Cursor, TranscriptFacts)>, limits: ReadLimits) -> Tail {
         let mut entries = Vec::new();
         let mut restarted = false;
         let mut reader = Reader::new(limits);
@@ -501,26 +371,5 @@ mod tests {
             prop_assert_eq!(count(&entries), count(&whole.entries));
             prop_assert_eq!(from, Some((whole.cursor, whole.facts)));
         }
-
-        #[test]
-        fn an_elided_document_is_one(text in ".{0,300}", escape in any::<bool>(), piece in 1..50_usize) {
-            let mut json = serde_json::to_string(&[&text, "end"]).expect("can be written");
-            if escape {
-                json = json.chars().map(escaped).collect();
-            }
-            let mut elided = Vec::new();
-            let mut elision = Elision::default();
-            json.as_bytes().chunks(piece).for_each(|it| elision.push(it, 20, &mut elided));
-            let [cut, end]: [String; 2] = serde_json::from_slice(&elided).expect("is a document");
-            prop_assert!(text.starts_with(&cut));
-            prop_assert_eq!(end, "end");
-        }
-    }
-
-    fn escaped(it: char) -> String {
-        if it.is_ascii() {
-            return it.to_string();
-        }
-        it.encode_utf16(&mut [0; 2]).iter().map(|it| format!("\\u{it:04x}")).collect()
     }
 }

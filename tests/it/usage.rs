@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use ccstatusd::fetch::claude::layout::{self, FileKind};
 use ccstatusd::fetch::claude::transcript::TranscriptFacts;
-use ccstatusd::fetch::tail::{self, Cursor, Limits};
+use ccstatusd::fetch::tail::{self, Cursor, ReadLimits};
 use ccstatusd::store::schema::{SessionId, Usage};
 use ccstatusd::usage::ledger::{Ledger, SessionTotals};
 use ccstatusd::usage::prices::Prices;
@@ -18,7 +18,8 @@ use proptest::sample::Index;
 const NOW: i64 = 1_795_435_200_000;
 
 /// Small enough that every bound is met in every case.
-const SMALL: Limits = Limits { bytes: 900, entries: 3, line: 2000, string: 200, chunk: 128 };
+const SMALL: ReadLimits =
+    ReadLimits { bytes: 900, entries: 3, line: 2000, string: 200, chunk: 128 };
 
 const SESSIONS: [&str; 3] = ["s-a", "s-b", "s-c"];
 
