@@ -1,10 +1,10 @@
-//! PURE. When the calendar's windows begin.
+//! PURE. When today, this week and this month began in local time.
 
 use jiff::civil::{Date, Time, Weekday};
 use jiff::tz::TimeZone;
 use jiff::{Timestamp, ToSpan};
 
-/// When the calendar's windows began, in local time.
+/// The bounds of the calendar's windows, each at local midnight.
 pub(super) struct WindowStarts {
     pub(super) today_ms: i64,
     pub(super) week_ms: i64,
@@ -13,11 +13,11 @@ pub(super) struct WindowStarts {
 }
 
 impl WindowStarts {
-    /// None where the time is beyond the calendar.
+    /// `None` where `now_ms` or one of the bounds lies outside the calendar's range.
     pub(super) fn at(now_ms: i64, zone: &TimeZone, week_starts: Weekday) -> Option<WindowStarts> {
         let today = zone.to_datetime(Timestamp::from_millisecond(now_ms).ok()?).date();
-        let midnight = |it: Date| {
-            Some(zone.to_timestamp(it.to_datetime(Time::midnight())).ok()?.as_millisecond())
+        let midnight = |date: Date| {
+            Some(zone.to_timestamp(date.to_datetime(Time::midnight())).ok()?.as_millisecond())
         };
         let days_into_week = week_starts.until(today.weekday());
         Some(WindowStarts {

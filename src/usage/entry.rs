@@ -6,76 +6,73 @@ use std::sync::Arc;
 /// One reply of a model, as one transcript line states it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Entry {
-    /// When it was written.
     pub at_ms: i64,
-    /// The API's name for the reply.
+    /// The API's id of the reply.
     pub message: Option<Id>,
-    /// The API's name for the request. With `message` it names one reply wherever it is copied.
+    /// The API's id of the request. Together with `message` it identifies a reply, in whichever
+    /// transcript a copy of it stands.
     pub request: Option<Id>,
     /// The session that the line itself names.
     pub session: Option<Arc<str>>,
-    /// Whether a subagent's chain holds it.
-    pub sidechain: bool,
-    /// Who replied; empty where the line does not say.
+    /// Whether a subagent made the reply.
+    pub is_sidechain: bool,
+    /// Empty where the line names no model.
     pub model: Arc<str>,
-    /// What it used.
     pub tokens: EntryTokens,
-    /// Searches that the API made for it; they cost extra.
-    pub web_searches: u64,
-    /// Whether it ran in the dearer fast mode.
-    pub fast: bool,
-    /// Whether it was confined to the United States, which costs extra.
-    pub us_only: bool,
-    /// The cost, where the line states one.
+    /// Web searches that the API made for the reply. They are charged separately.
+    pub n_web_searches: u64,
+    /// Whether the reply was made in the fast mode, which costs more.
+    pub is_fast: bool,
+    /// Whether the request was confined to the United States, which costs more.
+    pub is_us_only: bool,
+    /// The cost that the line states. It takes precedence over the price list.
     pub cost_usd: Option<f64>,
 }
 
-/// A name that is only compared with others: its hash, since names are long and many.
+/// An id that is only compared with other ids. Only its hash is kept, since ids are long and many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Id {
-    /// 64 bits of it.
     pub hash: u64,
-    /// Whether it is one of the API's own, which name the same wherever they stand. Those of other
-    /// providers need not be unique beyond a session.
+    /// Whether the Anthropic API gave the id, so that it is unique across sessions. Ids of other
+    /// providers may be unique within one session only.
     pub is_global: bool,
 }
 
 impl Id {
-    /// The id that goes by this name.
     pub fn of(name: &str) -> Id {
         Id { hash: hash(name), is_global: name.starts_with("msg_") }
     }
 
-    /// The id of its `n`th part.
+    /// The id of the `n`th part of what this id names.
     #[must_use]
     pub fn part(self, n: usize) -> Id {
         Id { hash: hash(&(self.hash, n)), ..self }
     }
 }
 
-pub(super) fn hash(it: &(impl Hash + ?Sized)) -> u64 {
+/// The hash that ids are compared by. It is written into checkpoints.
+pub(super) fn hash(value: &(impl Hash + ?Sized)) -> u64 {
     let mut hasher = DefaultHasher::new();
-    it.hash(&mut hasher);
+    value.hash(&mut hasher);
     hasher.finish()
 }
 
-/// Token counts by price.
+/// Numbers of tokens, by what they are charged at.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct EntryTokens {
-    /// Input that was neither written to nor read from the cache.
+    /// Input that was neither written to the cache nor read from it.
     pub input: u64,
-    /// Output.
     pub output: u64,
-    /// Input kept in the cache for five minutes.
+    /// Input that was written to the cache for five minutes.
     pub cache_write_5m: u64,
-    /// Input kept in the cache for an hour.
+    /// Input that was written to the cache for one hour.
     pub cache_write_1h: u64,
-    /// Input read from the cache.
+    /// Input that was read from the cache.
     pub cache_read: u64,
 }
 
 impl EntryTokens {
-    /// Everything the model read, which decides the price tier.
+    /// All input, cached or not. It decides which price tier the request falls into.
     pub fn all_input(&self) -> u64 {
         self.cache_write_5m
             .saturating_add(self.cache_write_1h)
@@ -83,7 +80,7 @@ impl EntryTokens {
             .saturating_add(self.input)
     }
 
-    /// Tokens of every kind.
+    /// All input and output.
     pub fn all(&self) -> u64 {
         self.all_input().saturating_add(self.output)
     }

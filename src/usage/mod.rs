@@ -1,10 +1,10 @@
-//! PURE. Counts what was used: entries in, totals, blocks and costs out.
+//! PURE. Counts what was used: entries in; totals, blocks and costs out.
 //!
-//! Knows no file format, clock or configuration: entries come from `fetch/claude`, the time and the
-//! zone are arguments.
+//! These files know no file format, no clock and no configuration: `fetch/claude` makes the entries,
+//! and the caller passes the time and the time zone.
 //!
 //! **Invariant:** what is counted is a function of the set of entries, never of the order in which
-//! they came. Money is summed as whole picodollars, so that this holds to the last digit.
+//! they arrived. Money is summed in whole picodollars, so this holds to the last digit.
 
 pub mod blocks;
 pub mod calendar;

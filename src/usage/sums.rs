@@ -4,22 +4,21 @@ use std::ops::{AddAssign, SubAssign};
 
 use crate::store::schema::{Tokens, Totals};
 
-/// What entries add up to.
+/// Sums over a set of entries.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sums {
-    /// How many there are.
-    pub entries: u64,
-    /// How many of them have no price, so that their cost is missing.
-    pub unpriced: u64,
-    /// Their input that was neither written to nor read from the cache.
+    pub n_entries: u64,
+    /// Entries whose model has no price. Their cost is missing from `picodollars`.
+    pub n_unpriced: u64,
+    /// Input tokens that were neither written to the cache nor read from it.
     pub input: u64,
-    /// Their output.
+    /// Output tokens.
     pub output: u64,
-    /// Their input written to the cache.
+    /// Input tokens that were written to the cache.
     pub cache_write: u64,
-    /// Their input read from the cache.
+    /// Input tokens that were read from the cache.
     pub cache_read: u64,
-    /// Their cost, as far as it is known.
+    /// The cost of all entries that have a price.
     pub picodollars: i128,
 }
 
@@ -29,18 +28,18 @@ impl Sums {
         self.input + self.output + self.cache_write + self.cache_read
     }
 
-    /// As they leave the process.
+    /// The sums in the shape of the snapshot: the cost as a floating-point number of dollars.
     pub fn totals(&self) -> Totals {
         let Sums { input, output, cache_write, cache_read, .. } = *self;
         let tokens = Tokens { input, output, cache_write, cache_read };
-        Totals { cost_usd: self.picodollars as f64 / 1e12, unpriced: self.unpriced, tokens }
+        Totals { cost_usd: self.picodollars as f64 / 1e12, unpriced: self.n_unpriced, tokens }
     }
 }
 
 impl AddAssign<&Sums> for Sums {
     fn add_assign(&mut self, other: &Sums) {
-        self.entries += other.entries;
-        self.unpriced += other.unpriced;
+        self.n_entries += other.n_entries;
+        self.n_unpriced += other.n_unpriced;
         self.input += other.input;
         self.output += other.output;
         self.cache_write += other.cache_write;
@@ -51,8 +50,8 @@ impl AddAssign<&Sums> for Sums {
 
 impl SubAssign<&Sums> for Sums {
     fn sub_assign(&mut self, other: &Sums) {
-        self.entries -= other.entries;
-        self.unpriced -= other.unpriced;
+        self.n_entries -= other.n_entries;
+        self.n_unpriced -= other.n_unpriced;
         self.input -= other.input;
         self.output -= other.output;
         self.cache_write -= other.cache_write;

@@ -222,7 +222,7 @@ proptest! {
         for (name, session) in SESSIONS.iter().zip(cold.views().1) {
             let found = session.map(|it| {
                 let tokens = it.totals.tokens;
-                (it.entries, tokens.output, tokens.cache_read)
+                (it.n_entries, tokens.output, tokens.cache_read)
             });
             prop_assert_eq!(found, truth.get(name).copied(), "{}", name);
         }

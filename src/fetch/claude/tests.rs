@@ -52,18 +52,18 @@ fn a_reply_is_an_entry_and_the_newest_facts() {
         message: Some(Id::of("msg_1")),
         request: Some(Id::of("req_1")),
         session: Some("s-1".into()),
-        sidechain: false,
+        is_sidechain: false,
         model: "claude-opus-4-8".into(),
         tokens,
-        web_searches: 2,
-        fast: true,
-        us_only: true,
+        n_web_searches: 2,
+        is_fast: true,
+        is_us_only: true,
         cost_usd: None,
     };
     assert_eq!(entries, [entry]);
     let expected = TranscriptFacts {
         session: Some("s-1".into()),
-        sidechain: Some(false),
+        is_sidechain: Some(false),
         cwd: Some("/w/p".into()),
         model: Some("claude-opus-4-8".into()),
         context_tokens: Some(22512),
@@ -117,7 +117,7 @@ fn an_advisors_reply_is_an_entry_of_its_own() {
         "speed":"fast""#;
     let line = REPLY.replace("\"speed\":\"fast\"", iterations);
     let (_, entries) = fold(&[&line]);
-    let found: Vec<_> = entries.iter().map(|it| (it.message, &*it.model, it.fast)).collect();
+    let found: Vec<_> = entries.iter().map(|it| (it.message, &*it.model, it.is_fast)).collect();
     assert_eq!(
         found,
         [

@@ -16,7 +16,7 @@ pub struct TranscriptFacts {
     /// The session that its lines name; the first one, where they name several.
     pub session: Option<String>,
     /// Whether it is a subagent's. Lines of the other kind of chain add entries and nothing else.
-    pub sidechain: Option<bool>,
+    pub is_sidechain: Option<bool>,
     /// Where the session works, as of the newest line.
     pub cwd: Option<String>,
     /// The model of the newest reply.
@@ -155,8 +155,8 @@ impl Fold {
         if facts.session.is_none() {
             facts.session = line.session_id.take().map(Text::into_owned);
         }
-        facts.sidechain = facts.sidechain.or(line.is_sidechain);
-        if line.is_sidechain.unwrap_or(false) != facts.sidechain.unwrap_or(false) {
+        facts.is_sidechain = facts.is_sidechain.or(line.is_sidechain);
+        if line.is_sidechain.unwrap_or(false) != facts.is_sidechain.unwrap_or(false) {
             return;
         }
         replace(&mut facts.cwd, line.cwd.take());
@@ -228,12 +228,12 @@ impl Fold {
             message: name(&message.id).map(Id::of),
             request: name(&line.request_id).map(Id::of),
             session: name(&line.session_id).map(|it| shared(&mut self.session, it)),
-            sidechain: line.is_sidechain == Some(true),
+            is_sidechain: line.is_sidechain == Some(true),
             model: shared(&mut self.model, message.model.as_deref().unwrap_or_default()),
             tokens,
-            web_searches: usage.web_searches,
-            fast: usage.speed == "fast",
-            us_only: usage.inference_geo.eq_ignore_ascii_case("us"),
+            n_web_searches: usage.web_searches,
+            is_fast: usage.speed == "fast",
+            is_us_only: usage.inference_geo.eq_ignore_ascii_case("us"),
             cost_usd: line.cost_usd.filter(|it| *it >= 0.0),
         };
         if is_better {
@@ -248,8 +248,8 @@ impl Fold {
                 message: reply.message.map(|it| it.part(*n)),
                 model: (*advice.model).into(),
                 tokens,
-                web_searches: advice.web_searches,
-                fast: advice.speed == "fast",
+                n_web_searches: advice.web_searches,
+                is_fast: advice.speed == "fast",
                 cost_usd: None,
                 ..reply.clone()
             };
@@ -300,7 +300,7 @@ fn is_told_again(entry: &Entry, line: &Line<'_>, message: &LineMessage<'_>) -> b
         && entry.message == name(&message.id).map(Id::of)
         && entry.request == name(&line.request_id).map(Id::of)
         && entry.session.as_deref() == name(&line.session_id)
-        && entry.sidechain == (line.is_sidechain == Some(true))
+        && entry.is_sidechain == (line.is_sidechain == Some(true))
 }
 
 /// Takes over what a line says. Most lines say what the one before said.
