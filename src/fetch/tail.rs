@@ -1,11 +1,11 @@
-//! Reads what was appended to a transcript: whole lines, from an offset.
+//! Reads the complete lines that were appended to a transcript since the last read.
 //!
-//! Knows nothing of what a line says; that is [`claude`](crate::fetch::claude). Another file under the same name, a
-//! shorter one, or one that was rewritten in place is read from its beginning, and the caller is
-//! told so.
+//! What a line means is known to `fetch/claude` only. If the path names another file than before, a
+//! shorter one, or one that was rewritten in place, it is read from its beginning, and the result
+//! says that it was.
 //!
-//! **Invariant:** memory is bounded by [`ReadLimits`], whatever the file holds, and a byte is read at
-//! most three times, however small the pieces are in which its line arrives.
+//! **Invariant:** memory is bounded by [`ReadLimits`], whatever the file contains, and each byte is
+//! read at most three times, even if its line arrives in many small pieces.
 
 mod partial_line;
 
@@ -23,63 +23,64 @@ use serde::{Deserialize, Serialize};
 use crate::fetch::claude::transcript::{Fold, TranscriptFacts};
 use crate::usage::entry::Entry;
 
-/// How far a transcript has been read, and how to recognise it.
+/// How far a transcript has been read, and how to recognise the file. Part of the checkpoint.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cursor {
-    /// The device of the file.
+    /// The device that the file is on.
     pub dev: u64,
-    /// The file on that device.
+    /// The file's inode.
     pub ino: u64,
-    /// Where the next line starts.
+    /// Where the next line begins, in bytes.
     pub offset: u64,
-    /// Up to here that line is known to have no end yet, so that a long one is not looked
-    /// through again for each of its pieces.
+    /// Up to here, the next line is known to contain no newline. So a long line is not searched
+    /// again for each of its pieces.
     pub scanned: u64,
-    /// Hash of the up to 64 bytes before `offset`: tells an append from a file rewritten in place.
+    /// The hash of the up to 64 bytes before `offset`. It distinguishes a file that was appended to
+    /// from one that was rewritten in place.
     pub check: u64,
 }
 
-/// What a read found.
+/// The result of one read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Tail {
-    /// Where the next read goes on.
+    /// The cursor for the next read.
     pub cursor: Cursor,
-    /// Where this read began.
+    /// The offset at which this read began, in bytes.
     pub began: u64,
-    /// The file is not the one that was read before: what it said must be dropped.
+    /// Whether the file is not the one that was read before. The caller must drop its entries.
     pub restarted: bool,
-    /// What the file says by now.
+    /// The facts in the whole file up to `cursor`.
     pub facts: TranscriptFacts,
-    /// What it newly says was used, each with the place it stands at.
+    /// The entries in the lines that this read found, each with its offset in the file.
     pub entries: Vec<(u64, Entry)>,
-    /// The limits were reached: read again.
+    /// Whether a limit ended the read, so that the caller must read again.
     pub more: bool,
-    /// The file's size.
+    /// The file's size in bytes.
     pub size: u64,
-    /// The file's modification time.
     pub mtime_ms: i64,
 }
 
-/// What one read may take.
+/// The bounds of one read.
 #[derive(Clone, Copy, Debug)]
 pub struct ReadLimits {
-    /// Bytes, except that a line whose end is known is read to its end.
+    /// Bytes in total. A line whose end is known is read to its end even beyond them.
     pub bytes: u64,
-    /// Entries; the last line may exceed them.
+    /// Entries in total. The last line may exceed them.
     pub entries: usize,
-    /// Bytes of a line; long strings in longer ones are cut, and what is longer then is skipped.
+    /// Bytes of one line. In a longer line the long strings are cut short; if it is still longer
+    /// then, it is skipped.
     pub line: usize,
-    /// Bytes that are left of a string in such a line.
+    /// The bytes that are kept of each string in such a line.
     pub string: usize,
-    /// Bytes that are read at a time; at most as many as a line may have.
+    /// Bytes of one system call, at most `line`.
     pub chunk: usize,
 }
 
-/// What the watcher allows.
+/// The bounds that the watcher and `--oneshot` use.
 pub const LIMITS: ReadLimits =
     ReadLimits { bytes: 32 << 20, entries: 4096, line: 1 << 20, string: 4096, chunk: 64 << 10 };
 
-/// Reads tails, one after the other. What it needs room for it keeps for the next one.
+/// Reads tails one after the other, and reuses its buffers.
 #[derive(Debug)]
 pub struct Reader {
     limits: ReadLimits,
@@ -88,7 +89,6 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// One that takes no more than this for a read.
     pub fn new(limits: ReadLimits) -> Reader {
         Reader {
             limits,
@@ -97,15 +97,18 @@ impl Reader {
         }
     }
 
-    /// Reads on from `from`, or from the beginning.
+    /// Reads `path` from the cursor in `from`, or from the beginning. The facts in `from` are those
+    /// that the read before returned.
     ///
-    /// A line without its newline is not read yet: its writer may be in the middle of it.
+    /// A line without its newline is left for a later read: the client may still be writing it.
+    ///
+    /// An error means that the file cannot be opened or read, or is not a regular file.
     pub fn read_tail(
         &mut self,
         path: &Path,
         from: Option<(Cursor, TranscriptFacts)>,
     ) -> io::Result<Tail> {
-        // Something else may lie under this name: a pipe must not make us wait for its writer.
+        // The path may name a pipe, and opening a pipe would wait for its writer.
         let flags = OFlag::O_NONBLOCK.bits();
         let file = fs_err::OpenOptions::new().read(true).custom_flags(flags).open(path)?;
         let meta = file.metadata()?;
@@ -115,9 +118,12 @@ impl Reader {
         }
         let is_known = from.is_some();
         let (dev, ino, size) = (meta.dev(), meta.ino(), meta.size());
-        let same = from.filter(|(it, _)| (it.dev, it.ino) == (dev, ino) && it.scanned <= size);
+        let same = from
+            .filter(|(cursor, _)| (cursor.dev, cursor.ino) == (dev, ino) && cursor.scanned <= size);
         let same = match same {
-            Some((it, facts)) if it.check == check_before(&file, it.offset)? => Some((it, facts)),
+            Some((cursor, facts)) if cursor.check == check_before(&file, cursor.offset)? => {
+                Some((cursor, facts))
+            }
             _ => None,
         };
         let restarted = is_known && same.is_none();
@@ -134,7 +140,7 @@ impl Reader {
             mtime_ms: meta.mtime().saturating_mul(1000) + meta.mtime_nsec() / 1_000_000,
         };
         if let Some(line_end) = self.find_line_end(&mut tail, &file)? {
-            let mut fold = Fold::on(std::mem::take(&mut tail.facts));
+            let mut fold = Fold::resume(std::mem::take(&mut tail.facts));
             self.read_lines(&mut tail, &file, line_end, &mut fold)?;
             (tail.entries, tail.facts) = fold.finish();
             tail.cursor.check = check_before(&file, tail.cursor.offset)?;
@@ -142,8 +148,9 @@ impl Reader {
         Ok(tail)
     }
 
-    /// Looks for the end of a line that had none at the last read. Returns a place up to which
-    /// reading is worth it, if it is.
+    /// Searches for the end of the line that was incomplete at the last read. Returns the offset up
+    /// to which lines are to be read even beyond the limits, or `None` if no line is complete yet
+    /// or the limits ended the search.
     fn find_line_end(&mut self, tail: &mut Tail, file: &fs_err::File) -> io::Result<Option<u64>> {
         let start = tail.cursor.scanned;
         if start == tail.cursor.offset {
@@ -173,8 +180,8 @@ impl Reader {
         let Reader { limits, chunk, line } = self;
         let end = line_end.max(tail.cursor.offset.saturating_add(limits.bytes));
         let mut at = tail.cursor.offset;
-        // What the read before left there was not a whole line. Long ones are rare, and the next
-        // may come in an hour.
+        // The buffer may hold an incomplete line of the read before. Long lines are rare, and the
+        // next may come in an hour, so the memory is given back.
         line.clear();
         line.shrink_to(limits.chunk);
         loop {
@@ -189,13 +196,13 @@ impl Reader {
             }
             let mut rest = 0;
             for newline in memchr_iter(b'\n', &chunk[..n]) {
-                // Most lines lie in one chunk, and need not be copied.
+                // Most lines lie within one chunk and need not be copied.
                 if line.is_empty() {
-                    fold.line(tail.cursor.offset, &chunk[rest..newline]);
+                    fold.add_line(tail.cursor.offset, &chunk[rest..newline]);
                 } else {
                     line.push(&chunk[rest..newline]);
                     match line.bytes() {
-                        Some(line) => fold.line(tail.cursor.offset, line),
+                        Some(line) => fold.add_line(tail.cursor.offset, line),
                         None => fold.skip_line(),
                     }
                     line.clear();
@@ -211,7 +218,7 @@ impl Reader {
             line.push(&chunk[rest..n]);
             at += n as u64;
             if at >= tail.size && n < chunk.len() {
-                // Its end. What was written since makes itself known.
+                // The end of the file. A later write causes an event of its own.
                 tail.cursor.scanned = at;
                 return Ok(());
             }
@@ -219,7 +226,7 @@ impl Reader {
     }
 }
 
-/// Hash of what stands before `offset`. A shorter file has another one.
+/// The hash of the up to 64 bytes before `offset`. If the file is shorter, the hash differs.
 fn check_before(file: &fs_err::File, offset: u64) -> io::Result<u64> {
     let mut bytes = [0; 64];
     let n_before = offset.min(64);
@@ -257,7 +264,7 @@ mod tests {
         file.write_all(content).expect("can write");
     }
 
-    /// Reads until there is no more; what all reads found, in one.
+    /// Reads until no limit ends a read, and joins the results.
     fn read(path: &Path, mut from: Option<(Cursor, TranscriptFacts)>, limits: ReadLimits) -> Tail {
         let mut entries = Vec::new();
         let mut restarted = false;
@@ -277,7 +284,8 @@ mod tests {
         tail.entries.iter().map(|(_, it)| it.tokens.input).collect()
     }
 
-    /// Two reads may each hand on a copy of one reply, where one read hands on the better.
+    /// The sums over entries. Two reads may each return a copy of one reply where a single read
+    /// returns only the better one, so entries cannot be compared directly.
     fn count(entries: &[(u64, Entry)]) -> Sums {
         let mut ledger = Ledger::new(Prices::builtin());
         let file = ledger.file("a");
@@ -314,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_regular_file_is_refused_at_once() {
+    fn anything_but_a_regular_file_is_refused_at_once() {
         let dir = tempfile::tempdir().expect("can write");
         let pipe = dir.path().join("s.jsonl");
         nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).expect("can make a pipe");
@@ -324,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_line_gives_up_its_facts() {
+    fn a_line_with_long_strings_is_read() {
         let long = reply(1, &"é\\n\\ud83d\\ude00".repeat(1000)) + "\n";
         let file = file_with(format!("{long}{}\n", reply(2, "x")).as_bytes());
         let tail = read(file.path(), None, SMALL);
@@ -332,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_long_without_its_strings_is_skipped() {
+    fn a_line_that_is_too_long_without_its_strings_is_skipped() {
         let long = format!("{{\"a\":[{}0]}}\n", "0,".repeat(1000));
         let file = file_with(format!("{long}{}\n", reply(2, "x")).as_bytes());
         let tail = read(file.path(), None, SMALL);
@@ -350,7 +358,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn pieces_say_what_the_whole_says(
+        fn reading_a_file_in_pieces_finds_what_reading_it_whole_finds(
             content in any_content(),
             cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..8),
         ) {

@@ -1,8 +1,8 @@
 //! PURE. Quarter-hours, and the five-hour blocks that they form.
 //!
 //! In every time zone days begin on a quarter-hour, and blocks begin on an hour. So sums per
-//! quarter-hour suffice for every window. Only where a block begins and ends are the times of single
-//! entries needed.
+//! quarter-hour suffice for every window. Only where a block begins and ends are the times of
+//! single entries needed.
 //!
 //! **Invariant:** the cost of finding the active block is bounded by the number of quarter-hours in
 //! 35 days, however many entries there are.
@@ -19,8 +19,8 @@ const BLOCK_MS: i64 = 5 * HOUR_MS;
 
 /// The first millisecond of a quarter-hour, or the rest of it.
 ///
-/// An entry exactly at the end of a block belongs to the block, one exactly at the end of a day does
-/// not belong to the day. So the first millisecond has a slot of its own.
+/// An entry exactly at the end of a block belongs to the block, one exactly at the end of a day
+/// does not belong to the day. So the first millisecond has a slot of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SlotKey(i64);
 

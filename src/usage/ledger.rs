@@ -2,12 +2,12 @@
 //!
 //! Transcripts hold many copies of one reply: one per content block, and more in every session that
 //! is forked from the reply's. All copies are candidates, and one is elected: a copy from a main
-//! chain before one from a subagent's, then the copy that states the most tokens, then the first one.
-//! The reply counts with the elected copy's time, session and cost, so a copy that is read late can
-//! move a reply to another day.
+//! chain before one from a subagent's, then the copy that states the most tokens, then the first
+//! one. The reply counts with the elected copy's time, session and cost, so a copy that is read
+//! late can move a reply to another day.
 //!
-//! Of the copies in one file only the best is kept: that suffices to elect again when another file is
-//! removed. Ids are kept as hashes: 64 bits of the message id, and 32 bits of the request id.
+//! Of the copies in one file only the best is kept: that suffices to elect again when another file
+//! is removed. Ids are kept as hashes: 64 bits of the message id, and 32 bits of the request id.
 //!
 //! **Invariant:** the sums are those of the elected candidates, and the set of candidates alone
 //! determines which are elected.
@@ -42,7 +42,8 @@ pub type Identity = (u64, u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct FileId(u32);
 
-/// The entries of one config root that can still be in a window, and the sums over the elected ones.
+/// The entries of one config root that can still be in a window, and the sums over the elected
+/// ones.
 ///
 /// It is part of the checkpoint. What follows from the candidates is not written there;
 /// [`Ledger::restored`] computes it again.
@@ -586,8 +587,8 @@ mod tests {
         ledger
     }
 
-    /// `entries` are (file, session, entry); `expected` is (entries, output tokens). The result must
-    /// be the same when the entries are added in reverse.
+    /// `entries` are (file, session, entry); `expected` is (entries, output tokens). The result
+    /// must be the same when the entries are added in reverse.
     #[track_caller]
     fn check_count(entries: &[(&str, &str, Entry)], expected: (u64, u64)) {
         let reversed: Vec<_> = entries.iter().rev().cloned().collect();
@@ -841,8 +842,8 @@ mod tests {
     }
 
     proptest! {
-        /// A ledger that took entries in any order, was stored and restored, and had a file replaced
-        /// says the same as a new ledger that takes the same entries once.
+        /// A ledger that took entries in any order, was stored and restored, and had a file
+        /// replaced says the same as a new ledger that takes the same entries once.
         #[test]
         fn only_the_set_of_entries_matters(
             entries in prop::collection::vec(any_entry(), 1..40),

@@ -1,8 +1,8 @@
 //! PURE. What a reply costs.
 //!
-//! The built-in list is `prices.json`; the caller may replace or add models. A name matches an entry
-//! of the list exactly, or after the additions of a provider or a date are removed from it, and never
-//! by resemblance.
+//! The built-in list is `prices.json`; the caller may replace or add models. A name matches an
+//! entry of the list exactly, or after the additions of a provider or a date are removed from it,
+//! and never by resemblance.
 //!
 //! **Invariant:** a model that is not on the list has no price. It is never taken for another
 //! version of a model, and its cost is never silently zero.

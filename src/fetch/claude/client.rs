@@ -1,5 +1,5 @@
-//! PURE. What the client says of itself: the document it hands to its status line, and the file of
-//! each process.
+//! PURE. Parses what Claude Code itself reports: the documents that it writes to the standard input
+//! of its status line commands, and the file that it keeps for each of its processes.
 
 use super::line::Usage;
 use super::scan::{Scan, read_object};
@@ -8,26 +8,24 @@ use crate::store::schema::{
 };
 use crate::time::SECOND_MS;
 
-/// A running process, as `sessions/<pid>.json` describes it.
+/// A process of Claude Code, as `sessions/<pid>.json` describes it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SessionFile {
-    /// Its process id.
     pub pid: u32,
-    /// The session it runs.
+    /// The session that the process runs.
     pub session_id: Option<SessionId>,
-    /// Where it works.
     pub cwd: Option<String>,
-    /// When the kernel started it, in the kernel's own words: tells a reused pid from the real one.
+    /// The start time of the process in the notation of the platform. It distinguishes the process
+    /// from a later one with the same id.
     pub proc_start: Option<String>,
-    /// When it started.
     pub started_at_ms: Option<i64>,
-    /// Its session's name.
+    /// The name of the session.
     pub name: Option<String>,
-    /// What it does.
+    /// `None` also for a status that this version does not know.
     pub status: Option<Status>,
 }
 
-/// Reads `sessions/<pid>.json`; none without a pid.
+/// Parses `sessions/<pid>.json`. `None` where it is not a JSON object with a process id.
 pub fn parse_session_file(bytes: &[u8]) -> Option<SessionFile> {
     let mut file = SessionFile::default();
     let mut pid = None;
@@ -55,7 +53,8 @@ pub fn parse_session_file(bytes: &[u8]) -> Option<SessionFile> {
     Some(SessionFile { pid: u32::try_from(pid?).ok()?, ..file })
 }
 
-/// Reads the document that the client hands to its status line; none where it is no JSON object.
+/// Parses the document that the client writes to the standard input of its status line command.
+/// `None` where it is not a JSON object.
 pub fn parse_stdin(bytes: &[u8]) -> Option<ClientFacts> {
     let mut facts = ClientFacts::default();
     let (mut current_dir, mut git_worktree) = (None, None);
@@ -174,7 +173,7 @@ fn rate_limit(scan: &mut Scan<'_>) -> Option<Option<Limit>> {
     }))
 }
 
-/// A word, or an object with one.
+/// Reads a word, or an object with the word in `level`.
 fn effort(scan: &mut Scan<'_>) -> Option<Option<String>> {
     let mut word = scan.clone().word()?;
     scan.field(b"level", |scan| {
@@ -199,6 +198,7 @@ fn pull_request(scan: &mut Scan<'_>) -> Option<Option<PullRequest>> {
     Some(number.map(|number| PullRequest { number, ..pr }))
 }
 
+/// Reads the field `wanted` of an object.
 fn named(scan: &mut Scan<'_>, wanted: &[u8]) -> Option<Option<String>> {
     let mut name = None;
     scan.field(wanted, |scan| {
@@ -232,14 +232,15 @@ fn prompt_cache(scan: &mut Scan<'_>) -> Option<Option<PromptCache>> {
     Some(is_object.then_some(cache))
 }
 
-/// A line has room for no more.
+/// The most causes of a cache miss that are kept; a status line has no room for more.
 const MAX_CAUSES: usize = 3;
 
-/// More subagents than a screen has rows for.
+/// The most subagents that are read; no screen has as many rows.
 const MAX_TASKS: usize = 256;
 
-/// Reads the document that the client hands to whoever draws the rows of its subagents: how wide
-/// they may be, and which there are. Those without an id have no row.
+/// Parses the document that the client writes to the standard input of its subagent status line
+/// command: the number of columns that a row may take, and the subagents. Subagents without an id
+/// are left out, since the client could not assign a row to them.
 pub fn parse_subagents(bytes: &[u8]) -> (Option<usize>, Vec<Task>) {
     let (mut columns, mut tasks) = (None, Vec::new());
     let read = read_object(bytes, |scan, key| {
@@ -285,12 +286,12 @@ fn task(scan: &mut Scan<'_>) -> Option<Option<Task>> {
     Some(id.map(|id| Task { id, ..task }))
 }
 
-fn is_amount(it: &f64) -> bool {
-    *it >= 0.0
+fn is_amount(number: &f64) -> bool {
+    *number >= 0.0
 }
 
-/// Finds where a JSON document ends while it is still arriving: the client may never close the
-/// pipe.
+/// Finds the end of a JSON document that is still arriving. The end of the pipe does not tell,
+/// since the client may never close it.
 #[derive(Clone, Debug, Default)]
 pub struct DocumentScan {
     scanned: usize,
@@ -300,8 +301,8 @@ pub struct DocumentScan {
 }
 
 impl DocumentScan {
-    /// Looks at what is new in `bytes`, which starts where it always did and only grows. Returns
-    /// the length of the document once it is whole.
+    /// Examines the bytes that are new since the last call. `bytes` is everything that has arrived
+    /// so far. Returns the length of the document once it is complete.
     pub fn end(&mut self, bytes: &[u8]) -> Option<usize> {
         for byte in bytes.get(self.scanned..)? {
             self.scanned += 1;

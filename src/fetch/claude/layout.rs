@@ -1,47 +1,50 @@
-//! PURE. Where Claude Code keeps its files.
+//! PURE. Where Claude Code keeps its files below a config root.
 
 use std::path::{Component, Path, PathBuf};
 
 use crate::store::schema::SessionId;
 
-/// What a file below a root is.
+/// The kinds of files that we read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FileKind {
     /// `projects/<project>/<session>.jsonl`
     Transcript(SessionId),
     /// `projects/<project>/<session>/subagents/**/agent-*.jsonl`
     Subagent(SessionId),
-    /// `projects/<project>/agent-*.jsonl`, the old layout: its lines name the session.
+    /// `projects/<project>/agent-*.jsonl`: the old layout, in which only the lines name the
+    /// session.
     OldSubagent,
-    /// `sessions/<pid>.json`
+    /// `sessions/<pid>.json`: a running process of Claude Code.
     Process(u32),
 }
 
-/// The folder of a root that holds a folder of transcripts for each project.
+/// The folder of a root with one folder of transcripts per project.
 pub const PROJECTS: &str = "projects";
-/// The folder of a root that holds a file for each running process.
+/// The folder of a root with one file per running process.
 pub const PROCESSES: &str = "sessions";
 const SUBAGENTS: &str = "subagents";
 
-/// The root that holds this transcript, by its path alone.
+/// The config root that a session's transcript belongs to, by its path. `None` where the path does
+/// not fit the layout. Nothing is read.
 pub fn root_of(transcript: &Path) -> Option<&Path> {
     let projects = transcript.parent()?.parent()?;
     let root = projects.parent()?;
-    let is_ours = matches!(classify(root, transcript), Some(FileKind::Transcript(_)));
-    is_ours.then_some(root)
+    let is_transcript = matches!(classify(root, transcript), Some(FileKind::Transcript(_)));
+    is_transcript.then_some(root)
 }
 
-/// The folder beside a transcript with everything else of its session.
+/// The folder beside a transcript, in which the client keeps the session's other files.
 pub fn session_folder(transcript: &Path) -> PathBuf {
     transcript.with_extension("")
 }
 
-/// Whether a folder below a session's can hold subagents' transcripts.
+/// Whether a folder below a session's folder can contain subagents' transcripts.
 pub fn holds_subagents(folder: &Path) -> bool {
     folder.components().any(|it| it.as_os_str() == SUBAGENTS)
 }
 
-/// What the file at `path` is, if it is one that we read.
+/// The kind of the file at `path`, by its path below `root`. `None` where we do not read such
+/// files.
 pub fn classify(root: &Path, path: &Path) -> Option<FileKind> {
     let mut names = Vec::new();
     for component in path.strip_prefix(root).ok()?.components() {

@@ -26,13 +26,13 @@ pub(super) struct Line<'a> {
 pub(super) struct LineMessage<'a> {
     pub(super) id: Option<Text<'a>>,
     pub(super) model: Option<Text<'a>>,
-    /// Most of a reply's bytes, and seldom of interest.
+    /// Raw JSON: most of a reply's bytes, and parsed only where its text is needed.
     pub(super) content: Option<&'a [u8]>,
     pub(super) stop_reason: Text<'a>,
     pub(super) usage: Option<Usage<'a>>,
 }
 
-/// Of a reply, or of one iteration within it.
+/// The tokens that a reply used, or one iteration within it.
 #[derive(Debug, Default)]
 pub(super) struct Usage<'a> {
     pub(super) kind: Text<'a>,
@@ -41,17 +41,17 @@ pub(super) struct Usage<'a> {
     pub(super) output_tokens: Option<u64>,
     pub(super) cache_creation_input_tokens: Option<u64>,
     pub(super) cache_read_input_tokens: Option<u64>,
-    /// Those kept for five minutes, and for an hour.
+    /// Input tokens written to the cache for five minutes, and for one hour.
     pub(super) cache_creation: Option<(u64, u64)>,
     pub(super) web_searches: u64,
     pub(super) speed: Text<'a>,
     pub(super) inference_geo: Text<'a>,
-    /// What other models were asked for it, and which of its iterations each was.
+    /// The iterations in which another model was asked for advice, each with its index.
     pub(super) advice: Vec<(usize, Usage<'a>)>,
 }
 
 impl<'a> Line<'a> {
-    /// None where it is no JSON object.
+    /// `None` where `json` is not one JSON object.
     pub(super) fn read(json: &'a [u8]) -> Option<Line<'a>> {
         let mut line = Line::default();
         let mut scan = Scan::new(json);
@@ -110,7 +110,7 @@ impl<'a> Usage<'a> {
         Some(is_object.then_some(usage))
     }
 
-    /// Iterations have none of their own.
+    /// Reads the list of iterations. Iterations are not nested.
     fn read_advice(scan: &mut Scan<'a>) -> Option<Vec<(usize, Usage<'a>)>> {
         let mut advice = Vec::new();
         let mut n = 0;
@@ -176,7 +176,7 @@ impl Usage<'_> {
         })
     }
 
-    /// As the client counts it: all input, and no output.
+    /// Tokens in the context, as the client counts them: all input, without the output.
     pub(super) fn context(&self) -> u64 {
         [self.input_tokens, self.cache_creation_input_tokens, self.cache_read_input_tokens]
             .into_iter()
@@ -184,7 +184,7 @@ impl Usage<'_> {
     }
 }
 
-/// What a message says, as far as we want to know.
+/// The content of a message.
 #[derive(Default)]
 pub(super) struct Content<'a> {
     pub(super) texts: Vec<Text<'a>>,
@@ -192,7 +192,7 @@ pub(super) struct Content<'a> {
 }
 
 impl<'a> Content<'a> {
-    /// None where it is no list of blocks, and no text either.
+    /// `None` where `json` is neither a string nor a list of blocks.
     pub(super) fn read(json: &'a [u8]) -> Option<Content<'a>> {
         let mut scan = Scan::new(json);
         let mut content = Content::default();
@@ -223,23 +223,23 @@ impl<'a> Content<'a> {
         Some(())
     }
 
-    /// The last text that shows.
-    pub(super) fn said(&self) -> Option<&str> {
+    /// The last text that has a visible character.
+    pub(super) fn last_visible_text(&self) -> Option<&str> {
         self.texts.iter().map(|it| &**it).rfind(|it| has_visible(it))
     }
 }
 
-/// The beginning of a text, long enough for a preview.
+/// The first 512 bytes of a text, which suffice for a preview.
 fn head(text: Text<'_>) -> Text<'_> {
     let mut end = text.len().min(512);
     while !text.is_char_boundary(end) {
         end -= 1;
     }
     match text {
-        Text::Borrowed(it) => Text::Borrowed(&it[..end]),
-        Text::Owned(mut it) => {
-            it.truncate(end);
-            Text::Owned(it)
+        Text::Borrowed(text) => Text::Borrowed(&text[..end]),
+        Text::Owned(mut text) => {
+            text.truncate(end);
+            Text::Owned(text)
         }
     }
 }

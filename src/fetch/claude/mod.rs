@@ -1,10 +1,11 @@
-//! PURE. The only folder that knows Claude Code's field names, and where it keeps its files.
+//! PURE. The only folder that knows Claude Code's field names and the layout of its files.
 //!
-//! Everything here is another program's, undocumented in part, and changes with every release. So
-//! every field is optional and null is missing; a value of the wrong type is missing too, and takes
-//! nothing with it; what is unknown is ignored.
+//! The formats belong to another program, are documented only in part, and change with every
+//! release. So every field is optional. A field that is null or has the wrong type is treated as
+//! missing, and the other fields are still read. Unknown fields are ignored.
 //!
-//! **Invariant:** no input panics, and what is kept of a line is bounded however long the line is.
+//! **Invariant:** no input causes a panic, and what is kept of a line is bounded, however long the
+//! line is.
 
 pub mod client;
 pub mod layout;

@@ -1,10 +1,10 @@
-//! PURE. The one line of a message that is shown.
+//! PURE. The preview of a message: its beginning, on one line.
 
 use unicode_segmentation::UnicodeSegmentation;
 
 use crate::harmless::is_harmful;
 
-/// The beginning of a text on one line, without what would act on a terminal.
+/// The first 120 graphemes of a text on one line, without characters that control a terminal.
 pub(super) fn preview(text: &str) -> String {
     const LENGTH: usize = 120;
     let mut line = String::new();
@@ -17,7 +17,7 @@ pub(super) fn preview(text: &str) -> String {
     }
     let end = match line.is_ascii() {
         true => (line.len() > LENGTH).then_some(LENGTH),
-        false => line.grapheme_indices(true).nth(LENGTH).map(|(it, _)| it),
+        false => line.grapheme_indices(true).nth(LENGTH).map(|(index, _)| index),
     };
     match end {
         Some(end) => format!("{}…", line[..end].trim_end()),
@@ -29,6 +29,6 @@ pub(super) fn has_visible(text: &str) -> bool {
     text.chars().any(is_visible)
 }
 
-fn is_visible(it: char) -> bool {
-    !it.is_whitespace() && !is_harmful(it)
+fn is_visible(c: char) -> bool {
+    !c.is_whitespace() && !is_harmful(c)
 }

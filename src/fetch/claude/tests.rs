@@ -24,9 +24,9 @@ const REPLY: &str = r#"{"isSidechain":false,"message":{"id":"msg_1","role":"assi
 const AT: i64 = 1_795_432_504_017;
 
 fn fold(lines: &[&str]) -> (TranscriptFacts, Vec<Entry>) {
-    let mut fold = Fold::on(TranscriptFacts::default());
+    let mut fold = Fold::resume(TranscriptFacts::default());
     for (n, line) in (0..).zip(lines) {
-        fold.line(n * 1000, line.as_bytes());
+        fold.add_line(n * 1000, line.as_bytes());
     }
     let (entries, facts) = fold.finish();
     (facts, entries.into_iter().map(|(_, it)| it).collect())
@@ -76,7 +76,7 @@ fn a_reply_is_an_entry_and_the_newest_facts() {
     assert_eq!(facts, expected);
 }
 
-/// `from` in [`REPLY`] is replaced by `to`.
+/// Checks the entry of [`REPLY`] with `from` replaced by `to`.
 #[track_caller]
 fn check_entry(from: &str, to: &str, expected: Option<EntryTokens>) {
     assert!(REPLY.contains(from));
@@ -86,7 +86,7 @@ fn check_entry(from: &str, to: &str, expected: Option<EntryTokens>) {
 }
 
 #[test]
-fn a_wrong_type_loses_its_field_and_not_the_line() {
+fn a_field_of_the_wrong_type_is_missing_and_the_others_are_read() {
     let all = fold(&[REPLY]).1[0].tokens;
     check_entry("\"s-1\"", "{\"a\":[null]}", Some(all));
     check_entry("\"msg_1\"", "7", Some(all));
@@ -128,7 +128,7 @@ fn an_advisors_reply_is_an_entry_of_its_own() {
 }
 
 #[test]
-fn of_a_replys_lines_the_one_that_states_most_is_an_entry() {
+fn of_a_replys_lines_only_the_one_with_the_most_tokens_is_an_entry() {
     let [less, more] = [1, 99].map(|it| REPLY.replace("42", &it.to_string()));
     let (_, entries) = fold(&[&less, &more, REPLY]);
     assert_eq!(entries.iter().map(|it| it.tokens.output).collect::<Vec<_>>(), [99]);
@@ -221,7 +221,7 @@ fn a_persons_title_beats_the_clients() {
 }
 
 #[test]
-fn what_cannot_be_read_is_counted() {
+fn unreadable_lines_are_counted() {
     let lines = ["", " \r", "{\"par", "\0\0\0", "7", "[]", "{\"tool_result\":\"", "{}", "null"];
     assert_eq!(fold(&lines).0.skipped_lines, 6);
 }
@@ -301,7 +301,7 @@ fn the_clients_document_is_read_field_by_field() {
 }
 
 #[test]
-fn what_only_the_client_knows_is_read() {
+fn facts_that_only_the_client_knows_are_read() {
     let facts = parse_stdin(
         br#"{"cost":{"total_duration_ms":50030,"total_api_duration_ms":661,"total_lines_added":7,
           "total_lines_removed":2},"exceeds_200k_tokens":true,"fast_mode":true,
@@ -389,7 +389,7 @@ fn subagents_are_read_one_by_one() {
     }
 }
 
-/// The document is what stands before `|`.
+/// In `bytes`, a `|` marks the expected end of the document; without one, it has no end.
 #[track_caller]
 fn check_end(bytes: &str) {
     let end = bytes.find('|');
@@ -416,7 +416,7 @@ fn check_kind(path: &str, expected: Option<FileKind>) {
 }
 
 #[test]
-fn a_path_says_whose_file_it_is() {
+fn a_path_tells_the_kind_of_its_file() {
     let session = || SessionId("s-1".into());
     check_kind("/r/projects/p/s-1.jsonl", Some(FileKind::Transcript(session())));
     check_kind("/r/projects/p/agent-7.jsonl", Some(FileKind::OldSubagent));
@@ -451,37 +451,37 @@ proptest! {
         let mut line = REPLY.as_bytes().to_vec();
         line.splice(at..at, noise.iter().copied());
         line.truncate(cut);
-        Fold::on(TranscriptFacts::default()).line(0, &line);
+        Fold::resume(TranscriptFacts::default()).add_line(0, &line);
         parse_stdin(&line);
         parse_session_file(&noise);
     }
 
-    /// What the walk takes out of a document is what a parser that checks everything finds there.
+    /// A scan reads the same values from a document as a parser that validates everything.
     #[test]
-    fn a_walk_finds_what_a_parser_finds(values in prop::collection::vec(any_json(), 0..5), pretty in any::<bool>()) {
+    fn a_scan_finds_what_a_validating_parser_finds(values in prop::collection::vec(any_json(), 0..5), pretty in any::<bool>()) {
         let fields = values.iter().enumerate().map(|(n, it)| format!("\"k{n}\\\"\":{it}"));
         let text = format!("{{{}}}", fields.collect::<Vec<_>>().join(","));
         let parsed: serde_json::Value = serde_json::from_str(&text).expect("is JSON");
         let text = if pretty { format!(" {parsed:#} ") } else { text };
-        let mut walked = serde_json::Map::new();
+        let mut scanned = serde_json::Map::new();
         let mut scan = Scan::new(text.as_bytes());
         let is_object = scan.object(|scan, key| {
             let value = scan.clone();
             let raw: serde_json::Value = serde_json::from_slice(scan.raw()?).expect("is JSON");
             prop_assert_scalars(&value, &raw);
-            walked.insert(format!("{}\"", str::from_utf8(&key[..key.len() - 2]).expect("is text")), raw);
+            scanned.insert(format!("{}\"", str::from_utf8(&key[..key.len() - 2]).expect("is text")), raw);
             Some(())
         });
         prop_assert_eq!(is_object, Some(true));
-        prop_assert_eq!(serde_json::Value::Object(walked), parsed);
+        prop_assert_eq!(serde_json::Value::Object(scanned), parsed);
         prop_assert!(scan.rest().trim_ascii().is_empty());
-        // A document that is cut anywhere is none.
+        // A document without its last byte is refused.
         let cut = text.trim_end().len() - 1;
         prop_assert_eq!(Scan::new(&text.as_bytes()[..cut]).skip(), None);
     }
 
     #[test]
-    fn no_value_loses_another_field(value in any_json()) {
+    fn no_value_prevents_another_field_from_being_read(value in any_json()) {
         let line = REPLY.replace("\"req_1\"", &value);
         let line = line.replace("[{\"type\":\"text\"", &format!("[{value},{{\"type\":\"text\""));
         let (facts, entries) = fold(&[&line]);
@@ -494,7 +494,7 @@ fn prop_assert_scalars(value: &Scan<'_>, parsed: &serde_json::Value) {
     let string = value.clone().string().expect("is JSON");
     assert_eq!(string.as_deref(), parsed.as_str());
     assert_eq!(value.clone().flag().expect("is JSON"), parsed.as_bool());
-    // The parser rounds the last digit as it likes.
+    // The parser may round the last digit differently.
     let (real, about) = (value.clone().real().expect("is JSON"), parsed.as_f64());
     let is_near = |(a, b): (f64, f64)| (a - b).abs() <= b.abs() * 1e-14;
     assert!(real.is_some() == about.is_some() && real.zip(about).is_none_or(is_near), "{parsed}");

@@ -1,14 +1,15 @@
-//! A line that arrives in pieces, kept short.
+//! Collects a line of JSON that arrives in pieces, in bounded memory.
 
 use memchr::{memchr, memchr2};
 
-/// A line as it arrives, piece by piece, never longer than [`Limits::line`].
+/// The pieces of a line so far. Once the line exceeds `max_line` bytes, each of its strings is cut
+/// to about `max_string` bytes.
 #[derive(Debug)]
 pub(super) struct PartialLine {
     max_line: usize,
     max_string: usize,
     bytes: Vec<u8>,
-    /// Set once the line has turned out to be long.
+    /// Present once the line has exceeded `max_line`.
     elision: Option<Elision>,
 }
 
@@ -28,7 +29,7 @@ impl PartialLine {
         }
         match &mut self.elision {
             None => self.bytes.extend_from_slice(piece),
-            // What is too long already is not collected any further.
+            // Too long even without its long strings: the rest is dropped.
             Some(_) if self.bytes.len() > self.max_line => {}
             Some(elision) => elision.push(piece, self.max_string, &mut self.bytes),
         }
@@ -38,7 +39,7 @@ impl PartialLine {
         self.bytes.is_empty() && self.elision.is_none()
     }
 
-    /// None where the line is too long even without its long strings.
+    /// The line; `None` where it is too long even without its long strings.
     pub(super) fn bytes(&self) -> Option<&[u8]> {
         (self.bytes.len() <= self.max_line).then_some(&self.bytes)
     }
@@ -48,21 +49,21 @@ impl PartialLine {
         self.elision = None;
     }
 
-    /// Gives memory back that a long line took.
+    /// Frees memory that a long line took, except for `n_bytes`.
     pub(super) fn shrink_to(&mut self, n_bytes: usize) {
         self.bytes.shrink_to(n_bytes);
     }
 }
 
-/// Copies JSON while it arrives, and leaves out the ends of long strings. What was a document stays
-/// one: a string is never cut within a character, an escape or a surrogate pair.
+/// Copies JSON while it arrives, without the ends of long strings. The copy of a valid document is
+/// valid: no string is cut within a character, an escape or a surrogate pair.
 #[derive(Debug, Default)]
 struct Elision {
     state: State,
     /// Bytes of the current string that were copied.
-    copied: usize,
-    /// The last escape was the first half of a pair.
-    in_pair: bool,
+    n_copied: usize,
+    /// Whether the last escape was the first half of a surrogate pair.
+    is_in_pair: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -75,7 +76,7 @@ enum State {
         n_left: u8,
         value: u16,
     },
-    /// In the part of a string that is left out.
+    /// Within the part of a string that is left out.
     InCut,
     InCutAfterBackslash,
 }
@@ -88,7 +89,7 @@ impl Elision {
                     let n = memchr(b'"', piece).map_or(piece.len(), |it| it + 1);
                     out.extend_from_slice(&piece[..n]);
                     if piece[n - 1] == b'"' {
-                        *self = Elision { state: State::InString, copied: 0, in_pair: false };
+                        *self = Elision { state: State::InString, n_copied: 0, is_in_pair: false };
                     }
                     piece = &piece[n..];
                     continue;
@@ -116,14 +117,14 @@ impl Elision {
     }
 
     fn may_cut(&self, next: u8, string_limit: usize) -> bool {
-        let within_character = next & 0xc0 == 0x80 || self.in_pair;
-        // What goes on being within one is not text, and may be cut anywhere.
-        self.copied >= string_limit && !within_character || self.copied >= string_limit + 16
+        let is_within_character = next & 0xc0 == 0x80 || self.is_in_pair;
+        // No character has 16 bytes, so a longer one is not valid text and may be cut anywhere.
+        self.n_copied >= string_limit && !is_within_character || self.n_copied >= string_limit + 16
     }
 
     fn copy(&mut self, byte: u8, out: &mut Vec<u8>) {
         out.push(byte);
-        self.copied += 1;
+        self.n_copied += 1;
         self.state = match self.state {
             State::InString if byte == b'"' => State::Outside,
             State::InString if byte == b'\\' => State::AfterBackslash,
@@ -134,12 +135,12 @@ impl Elision {
                 if n_left > 1 {
                     State::InHex { n_left: n_left - 1, value }
                 } else {
-                    self.in_pair = (0xd800..0xdc00).contains(&value);
+                    self.is_in_pair = (0xd800..0xdc00).contains(&value);
                     State::InString
                 }
             }
             _ => {
-                self.in_pair = false;
+                self.is_in_pair = false;
                 State::InString
             }
         };
@@ -153,7 +154,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn an_elided_document_is_one(text in ".{0,300}", escape in any::<bool>(), piece in 1..50_usize) {
+        fn a_document_without_the_ends_of_its_strings_is_valid(text in ".{0,300}", escape in any::<bool>(), piece in 1..50_usize) {
             let mut json = serde_json::to_string(&[&text, "end"]).expect("can be written");
             if escape {
                 json = json.chars().map(escaped).collect();
@@ -167,10 +168,10 @@ mod tests {
         }
     }
 
-    fn escaped(it: char) -> String {
-        if it.is_ascii() {
-            return it.to_string();
+    fn escaped(c: char) -> String {
+        if c.is_ascii() {
+            return c.to_string();
         }
-        it.encode_utf16(&mut [0; 2]).iter().map(|it| format!("\\u{it:04x}")).collect()
+        c.encode_utf16(&mut [0; 2]).iter().map(|it| format!("\\u{it:04x}")).collect()
     }
 }
