@@ -1,13 +1,17 @@
-//! What is true of a repository: one bounded call of `git`, and a few small files beside it.
+//! The state of a git repository: one bounded call of `git status`, and a few small files in the
+//! git directory.
 //!
-//! The call writes nothing, ever: `--no-optional-locks` keeps `git status` from refreshing the
-//! index, which would take `index.lock` from under the user's own `git add`, and wake us again.
-//! The price is that files whose times the index does not know are hashed each time, until the
-//! user's own git refreshes it. It starts no helper that the repository names for monitoring
-//! files (`core.fsmonitor`), asks nothing, and fetches nothing; a `filter.*.clean` from
-//! `.git/config` does run, as it does for every `git status`, in repositories that git trusts.
+//! The call never writes: `--no-optional-locks` keeps `git status` from refreshing the index. A
+//! refresh would hold `index.lock`, on which the user's own `git add` could fail, and would cause
+//! an event that wakes the watcher again. The price: files whose times are not in the index are
+//! hashed on every call, until the user's own git refreshes the index.
 //!
-//! **Invariant:** a repository that git refuses, or cannot read, is a failure and never "clean".
+//! The call never prompts, never fetches objects, and never starts the file monitor that a
+//! repository configures in `core.fsmonitor`. A `filter.*.clean` from `.git/config` does run, in
+//! repositories that git trusts, as it does for every `git status`.
+//!
+//! **Invariant:** a repository that git refuses or cannot read is an error, and is never reported
+//! as clean.
 
 pub mod operation;
 pub mod porcelain;

@@ -1,4 +1,4 @@
-//! One bounded call of `git status`, and what git's own files add to its answer.
+//! Runs git in a working tree, and adds to its output what files in the git directory tell.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -11,48 +11,52 @@ use crate::fetch::exec::{self, Invocation, Limits, Runner};
 use crate::store::lock::FetchLock;
 use crate::store::schema::Repo;
 
-/// The bounds of one call. Sixteen megabytes are a hundred thousand changed paths.
+/// The bounds of one call of git. The output of a hundred thousand changed paths takes 16 MiB.
 pub const LIMITS: Limits = Limits {
     deadline: Duration::from_secs(5),
     grace: Duration::from_millis(500),
     max_output: 16 << 20,
 };
 
-/// Why a repository's facts are not known.
+/// Why the state of a repository could not be determined.
 #[derive(Debug)]
 pub enum GitError {
-    /// There is no `git`.
+    /// There is no `git` in the `PATH`.
     NoGit,
-    /// The repository belongs to somebody else, and git will not look into it.
+    /// The repository belongs to another user, and git refuses to read it.
     NotTrusted {
-        /// Where git found it.
+        /// The working tree, or the git directory of a bare repository.
         dir: PathBuf,
     },
-    /// Git said something that is no status, or half of one.
+    /// The output of git is not a complete status.
     Unreadable,
-    /// The call did not work.
+    /// The process could not be run, failed, or exceeded its bounds.
     Failed(exec::Failure),
 }
 
-/// Asks git. `now_ms` is the time before the call: what changes during it may not be in the answer.
+/// The state of a working tree or bare repository.
 ///
-/// A bare repository has a branch and nothing else. During a rebase, where git has no branch
-/// checked out, the branch is the one that is rebased: this is what the user is working on.
+/// `now_ms` is the time before the call, and becomes `as_of_ms`: a change during the call may be
+/// missing from the result. The [`FetchLock`] proves that no other process fetches.
 ///
-/// A single cherry-pick or revert that waits in a repository of reftable format is not seen,
-/// since no file tells of it; of several commits, it is.
+/// Of a bare repository only the branch is determined. During a rebase git has no branch checked
+/// out; `branch` is then the branch that is being rebased, since that is what the user works on.
+///
+/// Known limitation: in a repository of reftable format, no file tells of a cherry-pick or revert
+/// of a single commit that waits to be continued, so `operation` is `None`. Of several commits it
+/// is found.
 pub fn query(
     runner: &Runner,
-    alone: &FetchLock,
+    lock: &FetchLock,
     tree: &WorkTree,
     limits: Limits,
     now_ms: i64,
 ) -> Result<Repo, GitError> {
     let mut repo = if tree.bare {
-        let branch = bare_branch(runner, alone, tree, limits)?;
+        let branch = bare_branch(runner, lock, tree, limits)?;
         Repo { branch, bare: true, ..Repo::default() }
     } else {
-        let output = run(runner, alone, &tree.top, &STATUS, limits)?;
+        let output = run(runner, lock, &tree.top, &STATUS, limits)?;
         porcelain::parse(&output).ok_or(GitError::Unreadable)?
     };
     repo.as_of_ms = now_ms;
@@ -62,22 +66,24 @@ pub fn query(
     Ok(repo)
 }
 
-/// The user's configuration must not change what we read, hence the flags for what has a default.
+/// The arguments of `git status`. Settings that the user's configuration could change are given
+/// explicitly.
 const STATUS: [&str; 8] = [
     "status",
     "--porcelain=v2",
     "-z",
     "--branch",
     "--show-stash",
-    // Otherwise git runs a status in each submodule.
+    // Without it, git runs a status in each submodule.
     "--ignore-submodules=dirty",
-    // Counting needs no renames, and finding them may need objects that a partial clone lacks.
+    // The counts do not need renames, and to detect renames git may need objects that a partial
+    // clone would have to fetch.
     "--no-renames",
     "--untracked-files=normal",
 ];
 
 impl GitError {
-    /// What the user can do about it.
+    /// What the user can do about the error: a sentence, or a command to run.
     pub fn hint(&self) -> Option<String> {
         match self {
             GitError::NoGit => Some("install git, or put it in the watcher's PATH".to_owned()),
@@ -90,7 +96,7 @@ impl GitError {
     }
 }
 
-/// Shown behind `git:`.
+/// The text is shown after `git:`.
 impl fmt::Display for GitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -113,50 +119,50 @@ impl std::error::Error for GitError {
 
 fn run(
     runner: &Runner,
-    alone: &FetchLock,
+    lock: &FetchLock,
     dir: &Path,
     args: &[&str],
     limits: Limits,
 ) -> Result<Vec<u8>, GitError> {
-    let never = ["--no-optional-locks", "-c", "core.fsmonitor=false"];
+    let no_side_effects = ["--no-optional-locks", "-c", "core.fsmonitor=false"];
     let env = [
         ("GIT_OPTIONAL_LOCKS", "0"),
         ("GIT_TERMINAL_PROMPT", "0"),
-        // Git before 2.45 does not know it; `--no-renames` avoids the usual reason to fetch.
+        // Git before 2.45 ignores it. There, `--no-renames` avoids the most common reason to fetch.
         ("GIT_NO_LAZY_FETCH", "1"),
-        // We recognise one message.
+        // For `is_trust_error`, which compares messages.
         ("LC_ALL", "C"),
     ];
     let what = Invocation {
         program: "git".into(),
-        args: never.iter().chain(args).map(Into::into).collect(),
-        // And not by GIT_DIR, with which git would ask nobody whether to trust the place.
+        args: no_side_effects.iter().chain(args).map(Into::into).collect(),
+        // Not set with `GIT_DIR`: then git would skip its check of who owns the repository.
         dir: Some(dir.to_owned()),
         env: env.map(|(name, value)| (name.into(), value.into())).into(),
     };
-    runner.run(alone, &what, limits).map_err(|failure| match failure {
+    runner.run(lock, &what, limits).map_err(|failure| match failure {
         exec::Failure::NotFound { .. } => GitError::NoGit,
-        exec::Failure::Exited { stderr, .. } if says_not_trusted(&stderr) => {
+        exec::Failure::Exited { stderr, .. } if is_trust_error(&stderr) => {
             GitError::NotTrusted { dir: dir.to_owned() }
         }
         other => GitError::Failed(other),
     })
 }
 
-/// The second wording is that of git 2.35.
-fn says_not_trusted(stderr: &str) -> bool {
+/// Whether git refused a repository because of its owner. The second wording is that of git 2.35.
+fn is_trust_error(stderr: &str) -> bool {
     stderr.contains("dubious ownership") || stderr.contains("unsafe repository")
 }
 
 fn bare_branch(
     runner: &Runner,
-    alone: &FetchLock,
+    lock: &FetchLock,
     tree: &WorkTree,
     limits: Limits,
 ) -> Result<Option<String>, GitError> {
-    match run(runner, alone, &tree.git_dir, &["symbolic-ref", "--quiet", "HEAD"], limits) {
+    match run(runner, lock, &tree.git_dir, &["symbolic-ref", "--quiet", "HEAD"], limits) {
         Ok(name) => Ok(branch_name(&String::from_utf8_lossy(&name))),
-        // Detached: a quiet no.
+        // With `--quiet`, this is the exit code of a detached HEAD.
         Err(GitError::Failed(exec::Failure::Exited { code: 1, .. })) => Ok(None),
         Err(failure) => Err(failure),
     }
