@@ -1,4 +1,4 @@
-//! The state directory.
+//! Opens the state directory, and names what lies in it.
 
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
@@ -8,26 +8,29 @@ use super::schema::Snapshot;
 use super::{atomic, snapshot};
 use crate::error::{Error, Result};
 
-/// The snapshot's file name.
+/// The file name of the snapshot.
 pub const SNAPSHOT: &str = "snapshot.json";
-/// The datagram socket on which the watcher takes hints.
+/// The datagram socket on which the watcher receives hints.
 pub const SOCKET: &str = "notify.sock";
-/// The folder of rendered lines.
+/// The folder of rendered lines: one file per session, named by its id.
 pub const LINES: &str = "lines";
-/// The folder of cookies, which `--oneshot` drops beside a living watcher.
+/// The folder in which `--oneshot` creates a cookie, to learn when the watcher has seen all
+/// changes.
 pub const SYNC: &str = "sync";
-/// The line in [`LINES`] of the session that was active last.
+/// The file in [`LINES`] with the line of the session in `Snapshot::latest`.
 pub const LATEST: &str = "latest";
 
-/// The state directory, checked.
+/// A state directory that belongs to the user and that no other user can access.
 #[derive(Clone, Debug)]
 pub struct StateDir {
     path: PathBuf,
 }
 
 impl StateDir {
-    /// Opens the directory, making it where it is missing, and checks that nobody else can write
-    /// or read it.
+    /// Creates the directory and its folders where they are missing.
+    ///
+    /// An error means that it cannot be created, is not a directory, belongs to another user, or is
+    /// accessible to other users.
     pub fn open(path: &Path) -> Result<StateDir> {
         make_private(path)?;
         for name in [LINES, SYNC] {
@@ -36,19 +39,18 @@ impl StateDir {
         Ok(StateDir { path: path.to_owned() })
     }
 
-    /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// A file or folder in it.
+    /// The path of the file or folder `name` in the directory.
     pub fn join(&self, name: &str) -> PathBuf {
         self.path.join(name)
     }
 
-    /// Removes what a watcher that was killed in the middle of writing left behind.
+    /// Removes temporary files of a process that was killed while it wrote.
     ///
-    /// Only for the holder of the watch lock or the fetch lock: nobody else writes then.
+    /// The caller must hold the watch lock or the fetch lock: then no other process writes.
     pub fn sweep(&self) {
         for dir in [self.path.clone(), self.join(LINES)] {
             let Ok(entries) = fs_err::read_dir(&dir) else { continue };
@@ -60,13 +62,14 @@ impl StateDir {
         }
     }
 
-    /// The snapshot on disk; `None` where there is none, or none that this version understands.
+    /// The snapshot on disk. `None` where it is missing or unreadable, or of another version.
     pub fn read_snapshot(&self) -> Option<Snapshot> {
         snapshot::read(&self.join(SNAPSHOT)).ok()
     }
 }
 
-/// Sees to it that a directory is there and ours alone. Says whether it had to be made.
+/// Creates the directory if it is missing, and checks that it is a directory of the user's that no
+/// other user can access. Returns whether it was created.
 pub(super) fn make_private(path: &Path) -> Result<bool> {
     let doing = || format!("cannot use the state directory {}", path.display());
     let parent = path.parent().unwrap_or(Path::new("/"));
@@ -74,10 +77,10 @@ pub(super) fn make_private(path: &Path) -> Result<bool> {
     fs_err::create_dir_all(parent).map_err(|it| Error::new(doing()).because(it).hint(hint))?;
     let is_new = match std::fs::DirBuilder::new().mode(0o700).create(path) {
         Ok(()) => true,
-        Err(it) if it.kind() == io::ErrorKind::AlreadyExists => false,
-        Err(it) => return Err(Error::new(doing()).because(it).hint(hint)),
+        Err(err) if err.kind() == io::ErrorKind::AlreadyExists => false,
+        Err(err) => return Err(Error::new(doing()).because(err).hint(hint)),
     };
-    // Not followed: a link here could be somebody else's.
+    // Links are not followed: a link could lead to another user's directory.
     let meta = fs_err::symlink_metadata(path).map_err(|it| Error::new(doing()).because(it))?;
     if !meta.is_dir() {
         return Err(Error::new(format!("{}: it is not a directory", doing()))

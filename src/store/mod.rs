@@ -1,6 +1,7 @@
-//! What is kept, and where: the state directory with its locks, the snapshot and the lines.
+//! The state directory and the files in it: locks, snapshot, lines and checkpoint.
 //!
-//! **Invariant:** everything in it is 0600, and it is 0700 and ours, or we refuse to use it.
+//! **Invariant:** the directory has mode 0700 and belongs to the user, or it is refused. Every file
+//! in it has mode 0600.
 
 pub mod atomic;
 pub mod checkpoint;

@@ -1,4 +1,4 @@
-//! Publishes the snapshot and the lines.
+//! Publishes the snapshot and the lines, whole and only when they differ from what is published.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -8,35 +8,39 @@ use super::dir::{LATEST, LINES, SNAPSHOT, StateDir, make_private};
 use super::schema::{SessionId, Snapshot};
 use super::{atomic, snapshot};
 
-/// From here on not every whole number is one to those who read JSON's numbers as doubles.
+/// The first sequence number that is not used. Readers that parse numbers as doubles cannot
+/// represent every whole number above it.
 const MAX_SEQ: u64 = 1 << 53;
 
-/// Publishes snapshots and lines, and remembers what it wrote so that equal ones are not written
-/// again.
+/// Writes the snapshot and the lines into a state directory, and remembers what it wrote.
 #[derive(Debug)]
 pub struct Publisher {
     dir: StateDir,
+    /// The sequence number of the newest snapshot.
     seq: u64,
+    /// The snapshot that was published last, with `seq` and `published_at_ms` set to 0.
     last: Option<Snapshot>,
-    /// By file name; `None` before the first publication, when only the folder itself says what
-    /// an earlier process left there.
+    /// The published lines by file name. `None` before the first publication: then the folder has
+    /// to be listed to learn which lines an earlier process left there.
     lines: Option<BTreeMap<String, String>>,
 }
 
 impl Publisher {
-    /// A publisher for `dir`, whose lock the caller holds: two publishers would disagree.
+    /// A publisher for `dir`. Two publishers would overwrite each other's files, so the caller must
+    /// hold the watch lock, or the fetch lock while there is no watcher.
     ///
-    /// Numbers go on after those of `before`, the snapshot that is there.
-    pub fn new(dir: StateDir, before: Option<&Snapshot>) -> Publisher {
-        Publisher { dir, seq: before.map_or(0, number), last: None, lines: None }
+    /// Sequence numbers continue after the one of `previous`, the snapshot on disk.
+    pub fn new(dir: StateDir, previous: Option<&Snapshot>) -> Publisher {
+        Publisher { dir, seq: previous.map_or(0, seq_of), last: None, lines: None }
     }
 
-    /// Publishes `snapshot`, numbered and dated, unless nothing in it changed. Says whether it
-    /// wrote.
+    /// Publishes `snapshot` unless an equal one is published already. Returns whether it was
+    /// written.
+    ///
+    /// `seq` and `published_at_ms` of `snapshot` must be 0. They are set here.
     pub fn snapshot(&mut self, mut snapshot: Snapshot, now_ms: i64) -> io::Result<bool> {
-        // Neither has them yet, so what is compared is what they say.
-        let is_there = fs_err::symlink_metadata(self.dir.join(SNAPSHOT)).is_ok();
-        if is_there && self.last.as_ref() == Some(&snapshot) {
+        let exists = fs_err::symlink_metadata(self.dir.join(SNAPSHOT)).is_ok();
+        if exists && self.last.as_ref() == Some(&snapshot) {
             return Ok(false);
         }
         (snapshot.seq, snapshot.published_at_ms) = (self.seq + 1, now_ms);
@@ -47,21 +51,25 @@ impl Publisher {
         Ok(true)
     }
 
-    /// Goes on counting after what somebody else published meanwhile.
+    /// Continues the sequence numbers after a snapshot that another process published in the
+    /// meantime.
     pub fn catch_up(&mut self) {
-        let published = self.dir.read_snapshot().as_ref().map_or(0, number);
+        let published = self.dir.read_snapshot().as_ref().map_or(0, seq_of);
         self.seq = self.seq.max(published);
     }
 
-    /// Publishes one line a session and the latest one's under [`LATEST`], and removes those of
-    /// sessions that are gone. Returns the sessions whose line is another than before.
+    /// Publishes the line of each session, and the line of `latest` under [`LATEST`]. Removes the
+    /// lines of sessions that are not in `lines`. Returns the sessions whose line has changed, with
+    /// the new line.
+    ///
+    /// On an error, the lines that can be written are written nevertheless.
     pub fn lines(
         &mut self,
         lines: BTreeMap<SessionId, String>,
         latest: Option<&SessionId>,
     ) -> io::Result<Vec<(SessionId, String)>> {
         let folder = self.dir.join(LINES);
-        // It may have been removed, or replaced by something that leads elsewhere.
+        // The folder may have been removed, or replaced by a link to another directory.
         let is_new = make_private(&folder).map_err(io::Error::other)?;
         let before = self.lines.take().filter(|_| !is_new).unwrap_or_else(|| names_in(&folder));
         let mut changed = Vec::new();
@@ -75,31 +83,33 @@ impl Publisher {
             }
             wanted.insert(id.0, text);
         }
-        // One that cannot be written is no reason to leave the others.
-        let mut failure = None;
+        let mut error = None;
         wanted.retain(|name, text| {
-            let is_there = before.get(name) == Some(text);
-            let res = if is_there { Ok(()) } else { atomic::write(&folder, name, text.as_bytes()) };
-            res.map_err(|it| failure = Some(it)).is_ok()
+            let is_published = before.get(name) == Some(text);
+            let written = match is_published {
+                true => Ok(()),
+                false => atomic::write(&folder, name, text.as_bytes()),
+            };
+            written.map_err(|err| error = Some(err)).is_ok()
         });
         for name in before.keys().filter(|it| !wanted.contains_key(*it)) {
             fs_err::remove_file(folder.join(name)).ok();
         }
         self.lines = Some(wanted);
-        failure.map_or(Ok(changed), Err)
+        error.map_or(Ok(changed), Err)
     }
 }
 
-/// The lines that an earlier process left: their names, and no text that would equal one of ours.
-/// What cannot be a line is not ours to remove.
+/// The names of the lines that an earlier process left, each with an empty text, which differs from
+/// every line. Files whose names cannot be session ids are not included, and so never removed.
 fn names_in(folder: &Path) -> BTreeMap<String, String> {
     let entries = fs_err::read_dir(folder).into_iter().flatten().flatten();
     let names = entries.filter_map(|it| it.file_name().into_string().ok());
     names.filter(|it| SessionId::checked(it).is_some()).map(|it| (it, String::new())).collect()
 }
 
-/// A snapshot's number. One that nobody could have counted to is none.
-fn number(snapshot: &Snapshot) -> u64 {
+/// The sequence number of a snapshot; 0 where it is too large to have been assigned by a publisher.
+fn seq_of(snapshot: &Snapshot) -> u64 {
     if snapshot.seq < MAX_SEQ { snapshot.seq } else { 0 }
 }
 
@@ -135,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_publisher_goes_on_counting() {
+    fn a_new_publisher_continues_the_sequence_numbers() {
         let (_tmp, mut first) = publisher();
         first.snapshot(empty(), 1).unwrap();
         let before = first.dir.read_snapshot();
@@ -145,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn only_changed_lines_are_written_and_those_of_gone_sessions_removed() {
+    fn only_changed_lines_are_written_and_lines_of_removed_sessions_are_removed() {
         let (_tmp, mut publisher) = publisher();
         let id = |it: &str| SessionId::checked(it).unwrap();
         let lines = |it: &[(&str, &str)]| {
@@ -173,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_cannot_be_written_keeps_none_of_the_others() {
+    fn a_line_that_cannot_be_written_does_not_prevent_the_others() {
         let (_tmp, mut publisher) = publisher();
         let folder = publisher.dir.join(LINES);
         fs_err::create_dir_all(folder.join("b/in-the-way")).unwrap();
@@ -185,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_of_lines_that_was_removed_is_made_anew_and_one_that_leads_elsewhere_refused() {
+    fn a_missing_folder_of_lines_is_created_and_a_link_in_its_place_refused() {
         let (tmp, mut publisher) = publisher();
         let folder = publisher.dir.join(LINES);
         let id = SessionId::checked("a").unwrap();
