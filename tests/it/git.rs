@@ -1,4 +1,5 @@
-//! Facts about real repositories, what in them is watched, and that nothing is written there.
+//! The state of real repositories, which of their directories are watched, and that nothing is
+//! written into them.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -31,7 +32,7 @@ impl Sandbox {
     fn new(ref_format: &str) -> Sandbox {
         let home = tempfile::tempdir().unwrap();
         let state = StateDir::open(&home.path().join("state")).unwrap();
-        let lock = FetchLock::try_acquire(&state).unwrap().expect("nobody else uses it");
+        let lock = FetchLock::try_acquire(&state).unwrap().expect("no other process holds it");
         let sandbox = Sandbox { home, lock };
         let config = "[user]\nname = n\nemail = n@example.org\n\
                       [init]\ndefaultBranch = main\n\
@@ -47,7 +48,7 @@ impl Sandbox {
         sandbox
     }
 
-    /// As the kernel calls it, since that is how trees are found.
+    /// The path without symbolic links, as the search for working trees returns it.
     fn path(&self, name: &str) -> PathBuf {
         fs_err::canonicalize(self.home.path()).unwrap().join(name)
     }
@@ -78,7 +79,7 @@ impl Sandbox {
 
     fn try_status(&self, name: &str, limits: Limits) -> Result<Repo, GitError> {
         let path = std::env::vars_os().find(|(name, _)| name == "PATH").unwrap().1;
-        // Where a test has put a `git` of its own.
+        // `wrap_git` puts its script there.
         let mut bin_and_path = self.path("bin").into_os_string();
         bin_and_path.push(":");
         bin_and_path.push(path);
@@ -92,7 +93,7 @@ impl Sandbox {
         git::status::query(&runner, &self.lock, &self.tree(name), limits, 7)
     }
 
-    /// Puts a `git` in front of the real one. In the script, `$git` is the real one.
+    /// Puts a `git` before the real one in the `PATH`. In the script, `$git` is the real one.
     fn wrap_git(&self, script: &str) {
         fs_err::create_dir(self.path("bin")).unwrap();
         let file = self.path("bin/git");
@@ -168,7 +169,7 @@ fn a_bare_repository_has_only_a_branch() {
     assert_eq!(sandbox.status("m.git").branch, None);
 }
 
-/// Runs the script, which leaves an operation waiting, and checks what is said about it.
+/// Runs a script that leaves an operation in progress, and checks the operation and the branch.
 #[track_caller]
 fn check_operation(script: &str, operation: &str, branch: Option<&str>, formats: &[&str]) {
     for format in formats {
@@ -181,7 +182,7 @@ fn check_operation(script: &str, operation: &str, branch: Option<&str>, formats:
 }
 
 #[test]
-fn an_operation_that_waits_is_named_and_counted() {
+fn an_operation_in_progress_is_named_with_its_steps() {
     let main = Some("main");
     check_operation("! git merge topic", "merge", main, &FORMATS);
     check_operation("! git rebase topic", "rebase 1/1", main, &FORMATS);
@@ -226,13 +227,13 @@ fn a_linked_working_tree_has_a_name_and_its_own_branch() {
 }
 
 #[test]
-fn a_repository_of_somebody_else_is_not_clean_but_not_trusted() {
+fn a_repository_of_another_user_is_not_trusted() {
     let sandbox = Sandbox::new("files");
     sandbox.wrap_git("GIT_TEST_ASSUME_DIFFERENT_OWNER=1 exec $git \"$@\"");
     for name in ["p", "origin.git"] {
-        let failure = sandbox.try_status(name, git::status::LIMITS).unwrap_err();
-        assert!(matches!(failure, GitError::NotTrusted { .. }), "{failure:?}");
-        let hint = failure.hint().unwrap();
+        let err = sandbox.try_status(name, git::status::LIMITS).unwrap_err();
+        assert!(matches!(err, GitError::NotTrusted { .. }), "{err:?}");
+        let hint = err.hint().unwrap();
         let dir = sandbox.path(name);
         assert_eq!(hint, format!("git config --global --add safe.directory '{}'", dir.display()));
         sandbox.sh(&hint);
@@ -241,14 +242,14 @@ fn a_repository_of_somebody_else_is_not_clean_but_not_trusted() {
 }
 
 #[test]
-fn a_missing_git_is_said_to_be_missing() {
+fn a_missing_git_is_reported() {
     let sandbox = Sandbox::new("files");
     let res = sandbox.status_with_path("p", "/nowhere".as_ref(), git::status::LIMITS);
     assert_eq!(res.unwrap_err().to_string(), "not installed");
 }
 
 #[test]
-fn a_git_that_fails_hangs_or_says_half_is_not_clean() {
+fn a_git_that_fails_hangs_or_prints_half_a_status_is_an_error() {
     for (script, expected) in [
         ("echo 'fatal: bad index' >&2; exit 128", "failed with exit code 128: fatal: bad index"),
         ("sleep 60", "timed out after 0.3 s"),
@@ -265,7 +266,7 @@ fn a_git_that_fails_hangs_or_says_half_is_not_clean() {
 }
 
 #[test]
-fn a_repository_cannot_name_a_program_to_watch_its_files() {
+fn the_file_monitor_that_a_repository_configures_is_not_started() {
     let sandbox = Sandbox::new("files");
     sandbox.sh("git config core.fsmonitor 'touch ../ran; false'");
     sandbox.status("p");
@@ -274,7 +275,7 @@ fn a_repository_cannot_name_a_program_to_watch_its_files() {
     assert!(sandbox.path("ran").exists(), "a plain status runs it");
 }
 
-/// Every file below `dir`, and what would tell that it was touched.
+/// Every file below `dir`, with its inode, size and modification time.
 fn snapshot(dir: &Path) -> BTreeMap<PathBuf, (u64, u64, i64, i64)> {
     let mut seen = BTreeMap::new();
     let mut todo = vec![dir.to_owned()];
@@ -289,11 +290,11 @@ fn snapshot(dir: &Path) -> BTreeMap<PathBuf, (u64, u64, i64, i64)> {
 }
 
 #[test]
-fn looking_writes_nothing_into_the_repository() {
+fn a_status_writes_nothing_into_the_repository() {
     for format in FORMATS {
         let sandbox = Sandbox::new(format);
-        // The index is as old as the first file, knows wrong times for the second, and would gain
-        // from a cache: three reasons to write it.
+        // Three reasons for git to write the index: it is as old as the first file, it has the
+        // wrong times of the second, and a cache is configured that it does not contain yet.
         sandbox.sh("git config core.untrackedCache true && git config index.threads 2");
         sandbox.sh("echo 2 > g && git add g && touch -d '2001-01-01' g && echo 3 > u");
         let before = snapshot(&sandbox.path("p"));
@@ -306,11 +307,12 @@ fn looking_writes_nothing_into_the_repository() {
     }
 }
 
-/// What a watch of each directory by itself would report: its files, and which folders it has.
+/// What watches on the directories, each without its subdirectories, can notice: the files in them,
+/// and which subdirectories exist.
 fn watched(tree: &WorkTree) -> BTreeMap<PathBuf, (u64, u64, i64, i64)> {
     let mut seen = BTreeMap::new();
     for dir in tree.watch_dirs() {
-        // A watched directory may be gone.
+        // A watched directory may have been removed.
         let Ok(entries) = fs_err::read_dir(&dir) else { continue };
         for path in entries.map(|it| it.unwrap().path()) {
             let meta = fs_err::symlink_metadata(&path).unwrap();
@@ -322,9 +324,10 @@ fn watched(tree: &WorkTree) -> BTreeMap<PathBuf, (u64, u64, i64, i64)> {
     seen
 }
 
-/// Runs `operation` after `before`, and checks whether the watches on `name` would tell.
+/// Runs `operation` after `before`, and checks whether the watches on the working tree `name`
+/// notice it.
 #[track_caller]
-fn check_seen(name: &str, before: &str, operation: &str, is_seen: bool) {
+fn check_noticed(name: &str, before: &str, operation: &str, is_noticed: bool) {
     for format in FORMATS {
         let sandbox = Sandbox::new(format);
         sandbox.sh(before);
@@ -338,12 +341,12 @@ fn check_seen(name: &str, before: &str, operation: &str, is_seen: bool) {
             .filter(|it| old.get(*it) != new.get(*it))
             .collect();
         let matters = changed.iter().any(|it| tree.matters(it));
-        assert_eq!(matters, is_seen, "{format}: {operation}: changed {changed:?}");
+        assert_eq!(matters, is_noticed, "{format}: {operation}: changed {changed:?}");
     }
 }
 
 #[test]
-fn what_git_does_is_seen() {
+fn operations_of_git_are_noticed() {
     let edit = "echo x > f";
     let stash = "echo x > f && git stash -q";
     let news = "git clone -q ../origin.git ../other && cd ../other && \
@@ -377,16 +380,16 @@ fn what_git_does_is_seen() {
         ("w", side, "git -C ../w branch -q --set-upstream-to=origin/main"),
         ("p", side, "git -C ../w commit -qam x"),
     ] {
-        check_seen(name, before, operation, true);
+        check_noticed(name, before, operation, true);
     }
 }
 
 #[test]
-fn what_changes_no_fact_is_not_seen() {
-    check_seen("p", ":", "echo x > f", false);
-    check_seen("p", ":", "git fetch -q", false);
-    check_seen("p", ":", "git config --global x.y z && git log && git diff", false);
-    check_seen("w", "git worktree add -q ../w -b side && echo x > f", "git add f", false);
+fn changes_that_do_not_alter_the_state_are_ignored() {
+    check_noticed("p", ":", "echo x > f", false);
+    check_noticed("p", ":", "git fetch -q", false);
+    check_noticed("p", ":", "git config --global x.y z && git log && git diff", false);
+    check_noticed("w", "git worktree add -q ../w -b side && echo x > f", "git add f", false);
 }
 
 #[track_caller]
@@ -424,8 +427,8 @@ fn the_nearest_repository_is_found() {
 }
 
 #[test]
-fn a_git_that_is_none_is_passed_by_and_a_pointer_to_nowhere_ends_the_search() {
-    for (make, is_passed_by) in [
+fn a_dot_git_that_is_no_repository_is_skipped_and_a_broken_pointer_ends_the_search() {
+    for (make, is_skipped) in [
         ("mkdir d/.git", true),
         ("mkfifo d/.git", true),
         ("ln -s nowhere d/.git", true),
@@ -439,12 +442,12 @@ fn a_git_that_is_none_is_passed_by_and_a_pointer_to_nowhere_ends_the_search() {
         let sandbox = Sandbox::new("files");
         sandbox.sh(&format!("mkdir d && {make}"));
         let found = WorkTree::discover(&sandbox.path("p/d")).map(|it| it.top);
-        assert_eq!(found, is_passed_by.then(|| sandbox.path("p")), "{make}");
+        assert_eq!(found, is_skipped.then(|| sandbox.path("p")), "{make}");
     }
 }
 
 #[test]
-fn two_thousand_folders_of_branches_do_not_take_all_watches() {
+fn two_thousand_folders_of_branches_take_at_most_512_watches() {
     let sandbox = Sandbox::new("files");
     sandbox.sh("cd .git/refs/heads && seq 2000 | xargs mkdir && mkdir -p 1/deep");
     let dirs = sandbox.tree("p").watch_dirs();
