@@ -134,8 +134,8 @@ pub struct Usage {
     pub week: Totals,
     /// Since local midnight on the first day of the month.
     pub month: Totals,
-    /// The models without a price that were used in the week or the month, sorted. Their tokens are
-    /// counted, but their cost is missing from the amounts.
+    /// The models without a price that were used in the week, the month or the block, sorted. Their
+    /// tokens are counted, but their cost is missing from the amounts.
     pub unpriced_models: Vec<String>,
     /// Transcript lines that could not be read.
     pub skipped_lines: u64,

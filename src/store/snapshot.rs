@@ -335,7 +335,7 @@ mod tests {
             let is_around = |it: &&str| Path::new(cwd.as_ref().unwrap()).starts_with(it);
             let around = expected.repos.keys().map(|it| it.0.as_str());
             let repo = match &cwd {
-                Some(it) if session.is_none_or(|session| session.cwd.as_ref() != Some(it)) => {
+                Some(cwd) if session.is_none_or(|it| it.cwd.as_ref() != Some(cwd)) => {
                     around.filter(is_around).max().map(str::to_owned)
                 }
                 _ => own,

@@ -349,7 +349,7 @@ impl Ledger {
 
     /// Adds a candidate whose key is not in use.
     fn insert(&mut self, key: Key, mut candidate: Candidate) {
-        let Some((first, _)) = self.candidates.range(whole(key.group)).next() else {
+        let Some((first, _)) = self.candidates.range(keys_of(key.group)).next() else {
             // The common case: the first candidate of its group.
             candidate.is_counted = true;
             self.count(&candidate);
@@ -462,9 +462,9 @@ impl Ledger {
         }
     }
 
-    fn drop_where(&mut self, unwanted: impl Fn(&Key, &Candidate) -> bool) {
-        let keys: Vec<Key> =
-            self.candidates.iter().filter(|(key, it)| unwanted(key, it)).map(|(k, _)| *k).collect();
+    fn drop_where(&mut self, is_unwanted: impl Fn(&Key, &Candidate) -> bool) {
+        let unwanted = self.candidates.iter().filter(|(key, it)| is_unwanted(key, it));
+        let keys: Vec<Key> = unwanted.map(|(key, _)| *key).collect();
         for key in &keys {
             self.drop_candidate(key);
         }
@@ -528,7 +528,8 @@ fn key_of(file: FileId, identity: Identity, offset: u64, session: u32, entry: &E
     Key { group, reply, file }
 }
 
-fn whole(group: u64) -> std::ops::RangeInclusive<Key> {
+/// The keys of all candidates of a group.
+fn keys_of(group: u64) -> std::ops::RangeInclusive<Key> {
     Key { group, reply: 0, file: FileId(0) }..=Key {
         group,
         reply: u32::MAX,
@@ -825,14 +826,18 @@ mod tests {
     /// reply of its session with the same message id outranks.
     fn by_the_rules(ledger: &Ledger) -> Vec<Key> {
         type Known<'a> = (&'a Key, &'a Candidate);
-        let beats = |a: Known, b: Known| {
+        let outranks = |a: Known, b: Known| {
             a.0.group == b.0.group && ledger.rank(a.0, a.1) > ledger.rank(b.0, b.1)
         };
         let all: Vec<Known> = ledger.candidates.iter().collect();
-        let is_best = |it: &Known| !all.iter().any(|a| a.0.reply == it.0.reply && beats(*a, *it));
+        let is_best = |copy: &Known| {
+            !all.iter().any(|other| other.0.reply == copy.0.reply && outranks(*other, *copy))
+        };
         let best: Vec<Known> = all.iter().copied().filter(is_best).collect();
-        let is_replay = |it: &Known| {
-            it.1.is_sidechain && best.iter().any(|a| a.1.session == it.1.session && beats(*a, *it))
+        let is_replay = |copy: &Known| {
+            let is_beaten_by =
+                |other: &Known| other.1.session == copy.1.session && outranks(*other, *copy);
+            copy.1.is_sidechain && best.iter().any(is_beaten_by)
         };
         best.iter().filter(|it| !is_replay(it)).map(|it| *it.0).collect()
     }
@@ -850,11 +855,11 @@ mod tests {
             order in Just((0..40).collect::<Vec<usize>>()).prop_shuffle(),
             replaced in 0..3_usize,
         ) {
-            let add = |ledger: &mut Ledger, it: usize| {
-                if let Some((file, name, entry)) = entries.get(it) {
+            let add = |ledger: &mut Ledger, n: usize| {
+                if let Some((file, name, entry)) = entries.get(n) {
                     let path = ["a", "b", "c"][*file];
                     let (file, disk) = (ledger.file(path), disk(path));
-                    let entries = [(it as u64, entry.clone())];
+                    let entries = [(n as u64, entry.clone())];
                     ledger.add(file, disk, Some(&session(["s", "t"][*name])), &entries);
                 }
             };
@@ -871,8 +876,8 @@ mod tests {
             let file = warm.file(["a", "b", "c"][replaced]);
             warm.remove_file(file);
             prop_assert_eq!(counted(&warm), by_the_rules(&warm));
-            order.iter().filter(|it| entries.get(**it).is_some_and(|it| it.0 == replaced))
-                .for_each(|it| add(&mut warm, *it));
+            let is_replaced = |n: &usize| entries.get(*n).is_some_and(|it| it.0 == replaced);
+            order.iter().filter(|n| is_replaced(n)).for_each(|n| add(&mut warm, *n));
             prop_assert_eq!(views(&warm), views(&cold));
             warm.forget_before(NOON - 20 * 3_600_000);
             prop_assert_eq!(counted(&warm), by_the_rules(&warm));

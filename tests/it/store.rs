@@ -188,8 +188,9 @@ fn a_watcher_that_lost_its_lock_does_not_remove_the_socket_of_the_next() {
     sandbox.wait_for("the first", |it| it.watcher.is_some());
     fs_err::remove_file(sandbox.state.join("watch.lock")).unwrap();
     let second = sandbox.start_watcher();
-    sandbox
-        .wait_for("the second", |it| it.watcher.as_ref().is_some_and(|it| it.pid == second.id()));
+    sandbox.wait_for("the second", |snapshot| {
+        snapshot.watcher.as_ref().is_some_and(|it| it.pid == second.id())
+    });
     first.signal(nix::sys::signal::Signal::SIGTERM);
     first.wait(std::time::Duration::from_secs(10));
     assert_eq!(sandbox.oneshot().watcher.map(|it| it.pid), Some(second.id()));

@@ -115,7 +115,7 @@ impl Reader {
     fn read(&mut self, file: usize) {
         let path = self.root.join(FILES[file]);
         let session = match layout::classify(&self.root, &path).expect("is a transcript") {
-            FileKind::Transcript(it) | FileKind::Subagent(it) => Some(it),
+            FileKind::Transcript(session) | FileKind::Subagent(session) => Some(session),
             FileKind::OldSubagent | FileKind::Process(_) => None,
         };
         let id = self.ledger.file(FILES[file]);
@@ -223,9 +223,9 @@ proptest! {
 
         let truth = truth(&files);
         for (name, session) in SESSIONS.iter().zip(cold.views().1) {
-            let found = session.map(|it| {
-                let tokens = it.totals.tokens;
-                (it.n_entries, tokens.output, tokens.cache_read)
+            let found = session.map(|session| {
+                let tokens = session.totals.tokens;
+                (session.n_entries, tokens.output, tokens.cache_read)
             });
             prop_assert_eq!(found, truth.get(name).copied(), "{}", name);
         }

@@ -136,7 +136,7 @@ impl<'a> Scan<'a> {
     pub(super) fn word(&mut self) -> Option<Option<String>> {
         let mut number = self.clone();
         match self.name()? {
-            Some(it) => Some(Some(it)),
+            Some(name) => Some(Some(name)),
             None => Some(number.count()?.map(|it| it.to_string())),
         }
     }
@@ -161,8 +161,8 @@ impl<'a> Scan<'a> {
     /// Reads a whole number that is not negative.
     pub(super) fn count(&mut self) -> Option<Option<u64>> {
         let scalar = self.raw()?;
-        if let Some(it) = str::from_utf8(scalar).ok().and_then(|it| it.parse().ok()) {
-            return Some(Some(it));
+        if let Some(count) = str::from_utf8(scalar).ok().and_then(|it| it.parse().ok()) {
+            return Some(Some(count));
         }
         // Some clients write `21000.0`.
         let real = real(scalar).filter(|it| *it >= 0.0 && it.fract() == 0.0);

@@ -17,7 +17,7 @@ use crate::usage::entry::{Entry, Id};
 pub struct TranscriptFacts {
     /// The first session id that a line names.
     pub session: Option<String>,
-    /// Whether the transcript is a subagent's, as its first line that says so has it. Lines of the
+    /// Whether the transcript is a subagent's, by the first line that states it. Lines of the
     /// other kind of chain contribute entries and the time of the last line, but no other facts.
     pub is_sidechain: Option<bool>,
     /// The session's working directory.

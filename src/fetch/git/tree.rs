@@ -112,8 +112,8 @@ impl WorkTree {
             let mut below: Vec<PathBuf> = entries
                 .take(MAX_ENTRIES)
                 .flatten()
-                .filter(|it| it.file_type().is_ok_and(|it| it.is_dir()))
-                .map(|it| it.path())
+                .filter(|entry| entry.file_type().is_ok_and(|it| it.is_dir()))
+                .map(|entry| entry.path())
                 .collect();
             below.sort();
             references.extend(below);
@@ -130,9 +130,9 @@ impl WorkTree {
             return false;
         }
         match path.parent() {
-            Some(it) if it == self.git_dir => !UNRELATED.iter().any(|it| name == it.as_bytes()),
+            Some(dir) if dir == self.git_dir => !UNRELATED.iter().any(|it| name == it.as_bytes()),
             // In the common directory, `HEAD` and the index belong to the main working tree.
-            Some(it) if it == self.common_dir => SHARED.iter().any(|it| name == it.as_bytes()),
+            Some(dir) if dir == self.common_dir => SHARED.iter().any(|it| name == it.as_bytes()),
             // Directories of references: a branch may have any name.
             _ => true,
         }
