@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::store::schema::{Block, BlockSource, Burn, Projection, Tokens};
 
 /// The environment variable by which `ccusage` is told the config root, and thus the account.
-pub const ROOT: &str = "CLAUDE_CONFIG_DIR";
+pub const ROOT_VAR: &str = "CLAUDE_CONFIG_DIR";
 
 /// The active block. `Some(None)` means that no block is active, and `None` that the output is not
 /// understood. `as_of_ms` is 0: the caller knows when it asked.

@@ -70,7 +70,7 @@ pub fn block(
     now_ms: i64,
 ) -> Result<Option<Block>, Failure> {
     let mut what = tool.what.clone();
-    what.env.push((ccusage::ROOT.into(), root.into()));
+    what.env.push((ccusage::ROOT_VAR.into(), root.into()));
     let output = runner.run(alone, &what, tool.limits).map_err(Failure::Failed)?;
     let block = ccusage::active_block(&output).ok_or(Failure::Unreadable)?;
     Ok(block.map(|it| Block { as_of_ms: now_ms, ..it }))
