@@ -632,7 +632,7 @@ impl State {
         };
         let failure = failure.filter(|_| is_wanted);
         self.plan_of(source).done(source, failure.is_none(), now.mono);
-        let has_more = matches!(&fetched, Fetched::Transcript(Ok(it)) if it.more);
+        let has_more = matches!(&fetched, Fetched::Transcript(Ok(it)) if it.has_more);
         let has_failed = failure.is_some();
         match failure {
             None => {

@@ -48,13 +48,13 @@ pub struct Tail {
     /// The offset at which this read began, in bytes.
     pub began: u64,
     /// Whether the file is not the one that was read before. The caller must drop its entries.
-    pub restarted: bool,
+    pub has_restarted: bool,
     /// The facts in the whole file up to `cursor`.
     pub facts: TranscriptFacts,
     /// The entries in the lines that this read found, each with its offset in the file.
     pub entries: Vec<(u64, Entry)>,
     /// Whether a limit ended the read, so that the caller must read again.
-    pub more: bool,
+    pub has_more: bool,
     /// The file's size in bytes.
     pub size: u64,
     pub mtime_ms: i64,
@@ -126,16 +126,16 @@ impl Reader {
             }
             _ => None,
         };
-        let restarted = is_known && same.is_none();
+        let has_restarted = is_known && same.is_none();
         let (cursor, facts) = same.unwrap_or_default();
 
         let mut tail = Tail {
             began: cursor.offset,
             cursor: Cursor { dev, ino, ..cursor },
-            restarted,
+            has_restarted,
             facts,
             entries: Vec::new(),
-            more: false,
+            has_more: false,
             size,
             mtime_ms: meta.mtime().saturating_mul(1000) + meta.mtime_nsec() / 1_000_000,
         };
@@ -166,7 +166,7 @@ impl Reader {
             }
             tail.cursor.scanned += n as u64;
         }
-        tail.more = true;
+        tail.has_more = true;
         Ok(None)
     }
 
@@ -187,7 +187,7 @@ impl Reader {
         loop {
             tail.cursor.scanned = at;
             if at >= end {
-                tail.more = true;
+                tail.has_more = true;
                 return Ok(());
             }
             let n = file.read_at(chunk, at)?;
@@ -211,7 +211,7 @@ impl Reader {
                 tail.cursor.offset = at + rest as u64;
                 if fold.n_entries() >= limits.entries {
                     tail.cursor.scanned = tail.cursor.offset;
-                    tail.more = true;
+                    tail.has_more = true;
                     return Ok(());
                 }
             }
@@ -267,14 +267,14 @@ mod tests {
     /// Reads until no limit ends a read, and joins the results.
     fn read(path: &Path, mut from: Option<(Cursor, TranscriptFacts)>, limits: ReadLimits) -> Tail {
         let mut entries = Vec::new();
-        let mut restarted = false;
+        let mut has_restarted = false;
         let mut reader = Reader::new(limits);
         loop {
             let tail = reader.read_tail(path, from).expect("can read");
             entries.extend(tail.entries.iter().cloned());
-            restarted |= tail.restarted;
-            if !tail.more {
-                return Tail { entries, restarted, ..tail };
+            has_restarted |= tail.has_restarted;
+            if !tail.has_more {
+                return Tail { entries, has_restarted, ..tail };
             }
             from = Some((tail.cursor, tail.facts));
         }
@@ -309,7 +309,7 @@ mod tests {
         let tail = read(file.path(), None, LIMITS);
         fs_err::write(file.path(), after).expect("can write");
         let tail = read(file.path(), Some((tail.cursor, tail.facts)), LIMITS);
-        assert_eq!((tail.restarted, &*inputs(&tail)), expected);
+        assert_eq!((tail.has_restarted, &*inputs(&tail)), expected);
     }
 
     #[test]
@@ -371,7 +371,7 @@ mod tests {
             for piece in cuts.windows(2) {
                 append(&mut file, &content[piece[0]..piece[1]]);
                 let tail = read(file.path(), from, SMALL);
-                prop_assert!(!tail.restarted);
+                prop_assert!(!tail.has_restarted);
                 entries.extend(tail.entries);
                 from = Some((tail.cursor, tail.facts));
             }

@@ -148,7 +148,7 @@ impl State {
         let agents = session.agents.iter().filter_map(|it| self.files.get(it.as_os_str()));
         let is_running = |it: &TranscriptFacts| {
             let silence_ms = now.wall_ms - it.last_line_ms.unwrap_or(0);
-            session.is_live && it.turn_open && silence_ms < AGENT_SILENCE_MS
+            session.is_live && it.is_turn_open && silence_ms < AGENT_SILENCE_MS
         };
         let subagents = agents.fold(Subagents::default(), |sum, it| Subagents {
             running: sum.running + u64::from(is_running(&it.facts)),

@@ -162,10 +162,10 @@ impl Sim {
         let tail = Tail {
             began: offset,
             cursor: Cursor { dev: 1, ino: 1, offset: offset + 1, scanned: offset + 1, check: 0 },
-            restarted: false,
+            has_restarted: false,
             facts,
             entries: vec![(offset, entry)],
-            more: false,
+            has_more: false,
             size: offset + 1,
             mtime_ms: self.now.wall_ms,
         };
@@ -187,7 +187,7 @@ impl Sim {
             top: top.into(),
             git_dir: git_dir.clone(),
             common_dir: git_dir.clone(),
-            bare: false,
+            is_bare: false,
         };
         let found = Some((tree, vec![git_dir]));
         self.fetched(Source::Tree(cwd.into()), Fetched::Tree(found));
@@ -641,7 +641,7 @@ fn two_paths_that_are_no_text_are_two_keys() {
         let top = PathBuf::from(OsStr::from_bytes(&top));
         let git_dir = top.join(".git");
         let common_dir = git_dir.clone();
-        let tree = WorkTree { top, git_dir, common_dir, bare: false };
+        let tree = WorkTree { top, git_dir, common_dir, is_bare: false };
         sim.fetched(Source::Tree(format!("/w/{id}").into()), Fetched::Tree(Some((tree, vec![]))));
     }
     assert_eq!(sim.session("a").repo.as_deref(), Some("/w%25/%FE"));

@@ -120,7 +120,7 @@ impl State {
     pub(super) fn read(&mut self, path: &Path, tail: Tail, now: Now) {
         let Some(file) = self.files.get_mut(path.as_os_str()) else { return };
         let Some(root) = self.roots.get_mut(&file.root) else { return };
-        if tail.restarted {
+        if tail.has_restarted {
             root.ledger.remove_file(file.id);
         } else if tail.began != file.cursor.as_ref().map_or(0, |it| it.offset) {
             // It began before the file was to be counted anew, and another read is wanted already.
@@ -145,20 +145,20 @@ impl State {
         let said_ms = tail.facts.last_line_ms.filter(|_| is_first).unwrap_or(i64::MAX);
         let grew_ms = stamp.modified_ms.min(said_ms).min(now.wall_ms);
         // A file read whole is compared with listings; one read in part is wanted anyway.
-        file.stamp = (!tail.more).then_some(stamp);
+        file.stamp = (!tail.has_more).then_some(stamp);
         file.cursor = Some(tail.cursor);
         file.facts = tail.facts.not_after(now.wall_ms);
         if !self.settings.preview {
             file.facts.forget_message();
         }
         self.is_dirty = true;
-        if tail.restarted || !tail.entries.is_empty() {
+        if tail.has_restarted || !tail.entries.is_empty() {
             let root = file.root.clone();
             self.want_block(&root, now);
         }
         self.confirm_usage(now);
         self.unsaved.get_or_insert(Window::open(now.mono)).add(now.mono);
-        if tail.more {
+        if tail.has_more {
             self.reads.want(&Source::Transcript(path.to_owned()), Urgency::Now, now.mono);
         }
         if let Some(key) = self.join_session(path, grew_ms) {

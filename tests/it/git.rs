@@ -398,7 +398,7 @@ fn check_found(sandbox: &Sandbox, cwd: &str, top: &str, git_dir: &str, common_di
         top: sandbox.path(top),
         git_dir: sandbox.path(git_dir),
         common_dir: sandbox.path(common_dir),
-        bare: top == git_dir,
+        is_bare: top == git_dir,
     };
     assert_eq!(WorkTree::discover(&sandbox.path(cwd)), Some(tree), "{cwd}");
 }

@@ -122,14 +122,14 @@ impl Reader {
         let mut reader = tail::Reader::new(SMALL);
         loop {
             let tail = reader.read_tail(&path, self.known.remove(&file)).expect("can read");
-            if tail.restarted {
+            if tail.has_restarted {
                 self.ledger.remove_file(id);
             }
             let identity = (tail.cursor.dev, tail.cursor.ino);
             self.ledger.add(id, identity, session.as_ref(), &tail.entries);
             assert_eq!(tail.facts.skipped_lines, 0);
             self.known.insert(file, (tail.cursor, tail.facts));
-            if !tail.more {
+            if !tail.has_more {
                 return;
             }
         }

@@ -201,7 +201,7 @@ fn only_what_a_person_typed_is_a_turn() {
 
 #[test]
 fn a_turn_is_open_until_its_reply_ends_it() {
-    let open = |lines: &[&str]| fold(lines).0.turn_open;
+    let open = |lines: &[&str]| fold(lines).0.is_turn_open;
     let asked = prompt("\"x\"");
     let calls_a_tool = REPLY.replace("end_turn", "tool_use");
     let interrupted = prompt(r#"[{"type":"text","text":"[Request interrupted by user]"}]"#);

@@ -38,7 +38,7 @@ pub struct TranscriptFacts {
     /// The newest time in any line, tool results excluded.
     pub last_line_ms: Option<i64>,
     /// Whether the newest prompt has not been answered to the end yet.
-    pub turn_open: bool,
+    pub is_turn_open: bool,
     /// The title that the user gave the session.
     pub custom_title: Option<String>,
     /// The title that the client generated.
@@ -169,7 +169,7 @@ impl Fold {
                 facts.context_tokens = None;
                 facts.context_as_of_ms = line.at_ms;
             }
-            "system" if line.subtype == "turn_duration" => facts.turn_open = false,
+            "system" if line.subtype == "turn_duration" => facts.is_turn_open = false,
             "custom-title" => facts.custom_title = line.custom_title.map(Text::into_owned),
             "ai-title" => facts.ai_title = line.ai_title.map(Text::into_owned),
             _ => {}
@@ -179,7 +179,7 @@ impl Fold {
     fn fold_prompt(&mut self, line: &Line<'_>, message: &LineMessage<'_>) {
         let Some(content) = message.content.and_then(Content::read) else { return };
         if content.texts.iter().any(|it| it.starts_with("[Request interrupted by user")) {
-            self.facts.turn_open = false;
+            self.facts.is_turn_open = false;
             return;
         }
         if line.is_meta || line.is_compact_summary || content.has_tool_result {
@@ -187,7 +187,7 @@ impl Fold {
         }
         // Editors put texts of their own before the one that the person wrote.
         let Some(typed) = content.texts.iter().rev().find_map(|it| typed(it)) else { return };
-        self.facts.turn_open = true;
+        self.facts.is_turn_open = true;
         // A subagent is prompted by its session, not by a person.
         self.facts.turns += u64::from(line.is_sidechain != Some(true));
         if let Some(at_ms) = line.at_ms.filter(|_| has_visible(&typed)) {
@@ -200,7 +200,7 @@ impl Fold {
             self.remember_text(at_ms, content);
         }
         let facts = &mut self.facts;
-        facts.turn_open = !line.is_api_error_message
+        facts.is_turn_open = !line.is_api_error_message
             && matches!(&*message.stop_reason, "" | "tool_use" | "pause_turn");
         if line.is_api_error_message || message.model.as_deref() == Some("<synthetic>") {
             return;

@@ -52,7 +52,7 @@ pub fn query(
     limits: Limits,
     now_ms: i64,
 ) -> Result<Repo, GitError> {
-    let mut repo = if tree.bare {
+    let mut repo = if tree.is_bare {
         let branch = bare_branch(runner, lock, tree, limits)?;
         Repo { branch, bare: true, ..Repo::default() }
     } else {

@@ -33,7 +33,7 @@ pub struct WorkTree {
     /// repository share. Equal to `git_dir`, except for a linked working tree.
     pub common_dir: PathBuf,
     /// Whether there are no files, so that only the branch is known.
-    pub bare: bool,
+    pub is_bare: bool,
 }
 
 impl WorkTree {
@@ -75,12 +75,12 @@ impl WorkTree {
         None
     }
 
-    fn new(top: &Path, git_dir: &Path, bare: bool) -> Option<WorkTree> {
+    fn new(top: &Path, git_dir: &Path, is_bare: bool) -> Option<WorkTree> {
         Some(WorkTree {
             top: top.to_owned(),
             git_dir: fs_err::canonicalize(git_dir).ok()?,
             common_dir: fs_err::canonicalize(common_dir(git_dir)).ok()?,
-            bare,
+            is_bare,
         })
     }
 
@@ -217,7 +217,7 @@ mod tests {
             top: "/p".into(),
             git_dir: "/p/.git".into(),
             common_dir: "/p/.git".into(),
-            bare: false,
+            is_bare: false,
         };
         check(
             &tree,
@@ -249,7 +249,7 @@ mod tests {
             top: "/w".into(),
             git_dir: "/p/.git/worktrees/w".into(),
             common_dir: "/p/.git".into(),
-            bare: false,
+            is_bare: false,
         };
         check(
             &tree,
