@@ -1,4 +1,4 @@
-"""The tool that our numbers are compared with, at the version they were compared with."""
+"""Finds the two programs that are compared: ours, and ccusage at a fixed version."""
 
 import os
 import pathlib
@@ -12,7 +12,7 @@ TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", REPOSITORY / "target"))
 
 
 def skip(reason):
-    """Says so where .ci/run collects what was left out, and ends well."""
+    """Reports that this script is skipped, also in the file where .ci/run collects skips, and exits with 0."""
     line = f"SKIP: {sys.argv[0]}: {reason}"
     print(line)
     if "CCSTATUSD_SKIPS" in os.environ:
@@ -22,7 +22,7 @@ def skip(reason):
 
 
 def ccusage():
-    """The native program, without the script that starts it."""
+    """The path of the native program, not of the script that starts it. Installs it if it is missing."""
     home = TARGET / f"ccusage-{VERSION}"
     found = lambda: sorted(home.glob("node_modules/@ccusage/*/bin/ccusage"))
     if not found():
@@ -36,6 +36,6 @@ def ccusage():
 
 
 def ccstatusd():
-    """The release build, made anew where it is older than the source."""
+    """The path of the release build, which is brought up to date first."""
     subprocess.run(["cargo", "build", "--release", "--quiet"], cwd=REPOSITORY, check=True)
     return str(TARGET / "release" / "ccstatusd")

@@ -1,5 +1,5 @@
-"""Makes config roots with transcripts of the shape that real ones have: for benches/run and
-tests/parity/run. A tree is a function of its seed and of the time it ends at."""
+"""Creates config roots with transcripts that resemble real ones, for benches/run and tests/parity/run. A
+tree is determined by its seed and by the time at which it ends."""
 
 import json
 import os
@@ -23,7 +23,7 @@ class Tree:
         self.root, self.random, self.now = root, random.Random(seed), now or time.time()
         self.n_bytes = self.n_ids = 0
         self.seed = seed
-        # Text is cut from one pool: making it word by word would take most of the time.
+        # Texts are cut from one pool: to choose each word would take most of the time.
         words = (self.random.choice(WORDS) for _ in range(200_000))
         self.pool = " ".join(it + ("\n" if self.random.random() < 0.05 else "") for it in words)
 
@@ -49,7 +49,7 @@ class Tree:
         return path
 
     def write(self, lines, *names):
-        """Appends lines (documents, or text as it is) to a transcript."""
+        """Appends lines to a transcript. A line is a document, or a string that is written as it is."""
         with open(self.path(*names), "a", encoding="utf-8") as file:
             for line in lines:
                 text = line if isinstance(line, str) else json.dumps(line, separators=(",", ":"))
@@ -76,7 +76,7 @@ class Tree:
         }
 
     def reply(self, session, at, agent=None, model=MODELS[0], usage=None, top=None, **message):
-        """One reply: a line for each block, of which the last one knows the final output."""
+        """The lines of a reply, one for each block. Only the last line states the final output tokens."""
         usage = usage or self.usage()
         blocks = [{"type": "text", "text": self.text(self.random.randrange(30, 1500))}]
         for _ in range(self.random.randrange(3)):
@@ -94,7 +94,7 @@ class Tree:
         return lines
 
     def result(self, session, at, agent=None):
-        """What a tool answered: most of a transcript's bytes, stored twice."""
+        """The line with a tool's result, which contains it twice. Such lines are most of a transcript."""
         size = int(min(self.random.lognormvariate(7.7, 1.6), 400_000))
         body = self.text(size)
         content = [{"type": "tool_result", "tool_use_id": "toolu_1", "content": body}]
@@ -105,7 +105,7 @@ class Tree:
         return self.line("user", session, at, agent, message=message, toolUseResult=answer)
 
     def session(self, size, start, end, agent=None, session=None):
-        """The lines of a session of about `size` bytes, all of them between two times."""
+        """The id and the lines of a session of about `size` bytes, with times from `start` to `end`."""
         session = session or self.uuid()
         model, lines, length = self.random.choice(MODELS), [], 0
         while length < size:
@@ -124,8 +124,9 @@ class Tree:
         return session, lines
 
     def fill(self, n_bytes, days=30, quiet_hours=6):
-        """Sessions of all ages, forks and subagents; and one that works now, so that a block is
-        open. Nothing else happened for `quiet_hours`, so that the block starts with that one."""
+        """Adds sessions of all ages, forks and subagents until the tree has `n_bytes`, and one session that
+        is active now, so that a block is open. In the last `quiet_hours` there is no other activity, so
+        the block begins with that session."""
         now, quiet = self.now, self.now - quiet_hours * HOUR
         session, lines = self.session(60_000, now - 2700, now - 1)
         self.write(lines, "-w-now", session + ".jsonl")

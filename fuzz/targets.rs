@@ -28,10 +28,10 @@ const MAX_KEPT: usize = 64 << 10;
 
 /// Lines of a transcript.
 pub(crate) fn transcript_line(bytes: &[u8]) {
-    let mut fold = Fold::on(TranscriptFacts::default());
+    let mut fold = Fold::resume(TranscriptFacts::default());
     let mut n_lines = 0;
     for (n, line) in bytes.split(|it| *it == b'\n').enumerate() {
-        fold.line(n as u64, line);
+        fold.add_line(n as u64, line);
         n_lines += 1;
     }
     let (entries, facts) = fold.finish();

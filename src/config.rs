@@ -68,7 +68,7 @@ use usage::{UsageConfig, UsageSource};
 use crate::cli::Environment;
 use crate::error::{Error, Result};
 use crate::fetch::tool::{self, Tool};
-use crate::store::read_bounded;
+use crate::store::file::read_bounded;
 use crate::store::schema::display::Display;
 use crate::usage::prices::Prices;
 

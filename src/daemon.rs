@@ -13,7 +13,7 @@ use crate::error::{Error, Exit, Result};
 use crate::ipc;
 use crate::oneshot::PATIENCE;
 use crate::state::event::Event;
-use crate::store::StateDir;
+use crate::store::dir::StateDir;
 use crate::store::lock::{FetchLock, WatchLock};
 use crate::store::schema::SessionId;
 use crate::time::Now;

@@ -17,8 +17,8 @@ use crossbeam_channel::{Receiver, bounded};
 use tracing::error;
 
 use crate::pool::probe::Probe;
+use crate::store::dir::{SOCKET, SYNC};
 use crate::store::schema::ClientFacts;
-use crate::store::{SOCKET, SYNC};
 
 /// The watcher's answer to a cookie: the snapshot on disk has what was asked for.
 const DONE: &[u8] = b"done";

@@ -15,7 +15,7 @@ use crate::engine::{Engine, Role};
 use crate::error::{Error, Result};
 use crate::ipc::{self, Cookie};
 use crate::state::event::Event;
-use crate::store::StateDir;
+use crate::store::dir::StateDir;
 use crate::store::lock::FetchLock;
 use crate::store::schema::Snapshot;
 use crate::time::{Now, pause};

@@ -18,9 +18,10 @@ use crate::display;
 use crate::display::view::{Source, Style, View, Watcher};
 use crate::fetch::claude;
 use crate::ipc;
+use crate::store::dir::SNAPSHOT;
 use crate::store::schema::display::{Depth, Display};
 use crate::store::schema::{ClientFacts, SessionId, Task};
-use crate::store::{SNAPSHOT, Unusable, snapshot};
+use crate::store::snapshot::{self, Unusable};
 use crate::time::{self, Now};
 
 /// The limit for reading all of standard input. The client writes at once, but may never close it.

@@ -294,7 +294,8 @@ impl State {
             Source::Process(path) => Job::Read(ReadJob::Process { path: path.clone() }),
             Source::Tree(cwd) => Job::Read(ReadJob::Tree { cwd: cwd.clone() }),
             Source::Repo(top) => {
-                let limits = exec::RunLimits { deadline: self.settings.git_timeout, ..git::LIMITS };
+                let limits =
+                    exec::RunLimits { deadline: self.settings.git_timeout, ..git::status::LIMITS };
                 Job::Run(RunJob::Repo { tree: self.repos.started(top, now)?, limits })
             }
             Source::Block(root) => {
@@ -315,7 +316,7 @@ impl State {
         let source = outcome.source();
         let failure = outcome.failure().filter(|_| self.is_retry_wanted(&source));
         let has_failed = failure.is_some();
-        let has_more = matches!(&outcome, Outcome::Transcript(_, Ok(tail)) if tail.more);
+        let has_more = matches!(&outcome, Outcome::Transcript(_, Ok(tail)) if tail.has_more);
         let has_changed = self.sources.done(&source, failure, now);
         self.publication.mark_if(has_changed);
         match outcome {

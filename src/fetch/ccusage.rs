@@ -1,60 +1,60 @@
-//! PURE. What `ccusage blocks --json --active` prints, read tolerantly: the only file that knows
-//! its field names. A program of the user's own that prints the same will do.
+//! PURE. Parses the output of `ccusage blocks --json --active`. Only this file knows its field
+//! names. The user may configure another program that prints the same.
 //!
-//! **Invariant:** a number that is missing, negative or no number is not in the result, and a block
-//! without its bounds or its cost is no block.
+//! **Invariant:** a missing or negative number, or a value of another type, never gets into the
+//! result. A block without its bounds or its cost is refused.
 
 use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::store::schema::{Block, BlockSource, Burn, Projection, Tokens};
 
-/// The variable that says which account is meant.
-pub const ROOT: &str = "CLAUDE_CONFIG_DIR";
+/// The environment variable by which `ccusage` is told the config root, and thus the account.
+pub const ROOT_VAR: &str = "CLAUDE_CONFIG_DIR";
 
-/// The active block; `Some(None)` where it says that there is none, `None` where what it says makes
-/// no sense. `as_of_ms` is not known here and 0.
+/// The active block. `Some(None)` means that no block is active, and `None` that the output is not
+/// understood. `as_of_ms` is 0: the caller knows when it asked.
 pub fn active_block(output: &[u8]) -> Option<Option<Block>> {
-    let said: Value = serde_json::from_slice(output).ok()?;
-    let blocks = said.get("blocks")?.as_array()?;
-    // Who asks for all of them gets them from the oldest on, with the gaps between them.
-    let is = |it: &Value, name: &str| it.get(name).and_then(Value::as_bool);
-    let active = blocks
-        .iter()
-        .rfind(|it| is(it, "isActive") != Some(false) && is(it, "isGap") != Some(true));
-    match active {
-        Some(it) => block(it).map(Some),
+    let output: Value = serde_json::from_slice(output).ok()?;
+    let blocks = output.get("blocks")?.as_array()?;
+    // Without `--active` the list contains all blocks, the oldest first, and the gaps between them.
+    let flag = |block: &Value, name: &str| block.get(name).and_then(Value::as_bool);
+    let is_active = |block: &Value| {
+        flag(block, "isActive") != Some(false) && flag(block, "isGap") != Some(true)
+    };
+    match blocks.iter().rfind(|it| is_active(it)) {
+        Some(active) => block(active).map(Some),
         None => Some(None),
     }
 }
 
-fn block(said: &Value) -> Option<Block> {
-    let (start_ms, end_ms) = (time(said, "startTime")?, time(said, "endTime")?);
-    let tokens = said.get("tokenCounts").unwrap_or(&Value::Null);
+fn block(json: &Value) -> Option<Block> {
+    let (start_ms, end_ms) = (time(json, "startTime")?, time(json, "endTime")?);
+    let tokens = json.get("tokenCounts").unwrap_or(&Value::Null);
     Some(Block {
-        // It has prices of its own.
+        // `ccusage` has its own price list, and does not report which models are not on it.
         unpriced: 0,
         start_ms,
         end_ms: (end_ms > start_ms).then_some(end_ms)?,
-        last_entry_ms: time(said, "actualEndTime").unwrap_or(start_ms),
-        entries: count(said, "entries").unwrap_or(0),
+        last_entry_ms: time(json, "actualEndTime").unwrap_or(start_ms),
+        entries: count(json, "entries").unwrap_or(0),
         tokens: Tokens {
             input: count(tokens, "inputTokens").unwrap_or(0),
             output: count(tokens, "outputTokens").unwrap_or(0),
             cache_write: count(tokens, "cacheCreationInputTokens").unwrap_or(0),
             cache_read: count(tokens, "cacheReadInputTokens").unwrap_or(0),
         },
-        cost_usd: amount(said, "costUSD")?,
-        burn: said.get("burnRate").and_then(|it| {
+        cost_usd: amount(json, "costUSD")?,
+        burn: json.get("burnRate").and_then(|rate| {
             Some(Burn {
-                cost_per_hour: amount(it, "costPerHour")?,
-                tokens_per_minute: amount(it, "tokensPerMinute")?,
+                cost_per_hour: amount(rate, "costPerHour")?,
+                tokens_per_minute: amount(rate, "tokensPerMinute")?,
             })
         }),
-        projection: said.get("projection").and_then(|it| {
+        projection: json.get("projection").and_then(|projection| {
             Some(Projection {
-                cost_usd: amount(it, "totalCost")?,
-                tokens: count(it, "totalTokens")?,
+                cost_usd: amount(projection, "totalCost")?,
+                tokens: count(projection, "totalTokens")?,
             })
         }),
         source: BlockSource::Ccusage,
@@ -79,7 +79,7 @@ fn count(of: &Value, name: &str) -> Option<u64> {
 mod tests {
     use super::*;
 
-    /// As version 20.0.24 prints it.
+    /// The output of version 20.0.24.
     const ACTIVE: &str = r#"{
       "blocks": [
         {
@@ -129,13 +129,13 @@ mod tests {
     }
 
     #[test]
-    fn what_it_prints_is_understood() {
+    fn the_output_of_ccusage_is_parsed() {
         assert_eq!(active_block(ACTIVE.as_bytes()), Some(Some(expected())));
         assert_eq!(active_block(br#"{"blocks": []}"#), Some(None), "nothing is active");
     }
 
     #[test]
-    fn the_active_one_of_all_is_taken() {
+    fn of_all_blocks_the_active_one_is_taken() {
         let mut all: Value = serde_json::from_str(ACTIVE).unwrap();
         let active = all["blocks"][0].take();
         let mut old = active.clone();
@@ -149,11 +149,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_or_senseless_takes_nothing_else_with_it() {
+    fn a_field_that_is_missing_or_invalid_does_not_affect_the_others() {
         let with = |name: &str, value: Value| {
-            let mut said: Value = serde_json::from_str(ACTIVE).unwrap();
-            said["blocks"][0][name] = value;
-            active_block(said.to_string().as_bytes())
+            let mut output: Value = serde_json::from_str(ACTIVE).unwrap();
+            output["blocks"][0][name] = value;
+            active_block(output.to_string().as_bytes())
         };
         let changed = |change: fn(&mut Block)| {
             let mut block = expected();
@@ -175,11 +175,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_answer_is_none() {
-        for said in
+    fn other_output_is_refused() {
+        for output in
             ["", "null", "[]", "{}", "Usage: ccusage", r#"{"blocks": 3}"#, "{\"blocks\": [{"]
         {
-            assert_eq!(active_block(said.as_bytes()), None, "{said}");
+            assert_eq!(active_block(output.as_bytes()), None, "{output}");
         }
         let deep = "[".repeat(1 << 20);
         assert_eq!(active_block(deep.as_bytes()), None);

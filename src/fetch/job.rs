@@ -120,11 +120,11 @@ pub enum Outcome {
     /// The working tree around a directory, and the directories in which its git facts change.
     Tree(PathBuf, Option<(WorkTree, Vec<PathBuf>)>),
     /// The working tree's state, and those directories again: new ones appear.
-    Repo(PathBuf, Result<schema::Repo, git::Failure>, Vec<PathBuf>),
+    Repo(PathBuf, Result<schema::Repo, git::status::GitError>, Vec<PathBuf>),
     /// The active block; `None` where the account has none.
-    Block(PathBuf, Result<Option<schema::Block>, tool::Failure>),
+    Block(PathBuf, Result<Option<schema::Block>, tool::ToolError>),
     /// What the command printed.
-    Command(String, Result<schema::Command, tool::Failure>),
+    Command(String, Result<schema::Command, tool::ToolError>),
 }
 
 impl Job {
@@ -166,14 +166,14 @@ impl RunJob {
         let failure = exec::RunError::Io(err);
         match self {
             RunJob::Repo { tree, .. } => {
-                let failure = git::Failure::Failed(failure);
+                let failure = git::status::GitError::Failed(failure);
                 Outcome::Repo(tree.top.clone(), Err(failure), Vec::new())
             }
             RunJob::Block { root, .. } => {
-                Outcome::Block(root.clone(), Err(tool::Failure::Failed(failure)))
+                Outcome::Block(root.clone(), Err(tool::ToolError::Failed(failure)))
             }
             RunJob::Command { name, .. } => {
-                Outcome::Command(name.clone(), Err(tool::Failure::Failed(failure)))
+                Outcome::Command(name.clone(), Err(tool::ToolError::Failed(failure)))
             }
         }
     }

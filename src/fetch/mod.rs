@@ -133,7 +133,7 @@ fn run(job: &RunJob, runner: &Runner, alone: &FetchLock) -> Outcome {
     let now_ms = Now::read().wall_ms;
     match job {
         RunJob::Repo { tree, limits } => {
-            let status = git::status(runner, alone, tree, *limits, now_ms);
+            let status = git::status::query(runner, alone, tree, *limits, now_ms);
             // Where git did not answer, the disk may not either.
             let dirs = if status.is_ok() { tree.watch_dirs() } else { Vec::new() };
             Outcome::Repo(tree.top.clone(), status, dirs)

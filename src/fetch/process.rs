@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 
 use super::claude::client::{self, SessionFile};
-use crate::store::read_bounded;
+use crate::store::file::read_bounded;
 use crate::time::SECOND_MS;
 
 /// Bytes of a process file that are read. It has a few hundred.

@@ -38,23 +38,23 @@ pub struct Tool {
 
 /// Why a tool said nothing.
 #[derive(Debug)]
-pub enum Failure {
+pub enum ToolError {
     /// What it printed is nothing that we know.
     Unreadable,
     /// The call did not work.
     Failed(exec::RunError),
 }
 
-impl Failure {
+impl ToolError {
     /// Why there is no newer block, and what the user can do about it.
     pub fn reason_of_block(&self) -> String {
         let hint = match self {
-            Failure::Failed(exec::RunError::NotFound { .. }) => {
+            ToolError::Failed(exec::RunError::NotFound { .. }) => {
                 "; install it, put it in the watcher's PATH, or set source = \"transcripts\" \
                  in [usage]"
             }
-            Failure::Unreadable => "; it should be that of `ccusage blocks --json --active`",
-            Failure::Failed(_) => "",
+            ToolError::Unreadable => "; it should be that of `ccusage blocks --json --active`",
+            ToolError::Failed(_) => "",
         };
         format!("{self}{hint}")
     }
@@ -68,11 +68,11 @@ pub fn block(
     tool: &Tool,
     root: &Path,
     now_ms: i64,
-) -> Result<Option<Block>, Failure> {
+) -> Result<Option<Block>, ToolError> {
     let mut what = tool.what.clone();
-    what.env.push((ccusage::ROOT.into(), root.into()));
-    let output = runner.run(alone, &what, tool.limits).map_err(Failure::Failed)?;
-    let block = ccusage::active_block(&output).ok_or(Failure::Unreadable)?;
+    what.env.push((ccusage::ROOT_VAR.into(), root.into()));
+    let output = runner.run(alone, &what, tool.limits).map_err(ToolError::Failed)?;
+    let block = ccusage::active_block(&output).ok_or(ToolError::Unreadable)?;
     Ok(block.map(|it| Block { as_of_ms: now_ms, ..it }))
 }
 
@@ -82,8 +82,8 @@ pub fn command(
     alone: &FetchLock,
     tool: &Tool,
     now_ms: i64,
-) -> Result<Command, Failure> {
-    let output = runner.run(alone, &tool.what, tool.limits).map_err(Failure::Failed)?;
+) -> Result<Command, ToolError> {
+    let output = runner.run(alone, &tool.what, tool.limits).map_err(ToolError::Failed)?;
     Ok(Command { as_of_ms: now_ms, output: first_line(&output), error: None })
 }
 
@@ -120,20 +120,20 @@ fn without_escapes(line: &str) -> String {
     plain
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for ToolError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Failure::Unreadable => f.write_str("its output cannot be understood"),
-            Failure::Failed(source) => source.fmt(f),
+            ToolError::Unreadable => f.write_str("its output cannot be understood"),
+            ToolError::Failed(source) => source.fmt(f),
         }
     }
 }
 
-impl std::error::Error for Failure {
+impl std::error::Error for ToolError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Failure::Failed(source) => Some(source),
-            Failure::Unreadable => None,
+            ToolError::Failed(source) => Some(source),
+            ToolError::Unreadable => None,
         }
     }
 }

@@ -8,7 +8,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::store::read_bounded;
+use crate::store::file::read_bounded;
 
 /// Bytes of the kernel's table that are read. A line has a few hundred.
 const MAX_TABLE: u64 = 4 << 20;

@@ -87,7 +87,7 @@ impl Accounts {
         skipped_before: u64,
     ) {
         let Some(account) = self.0.get_mut(root) else { return };
-        if tail.restarted {
+        if tail.has_restarted {
             account.ledger.remove_file(file);
         }
         let identity = (tail.cursor.dev, tail.cursor.ino);

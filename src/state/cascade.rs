@@ -53,7 +53,7 @@ impl State {
         };
         let transcript = facts.transcript_path.as_deref().map(PathBuf::from);
         let transcript = transcript.filter(|path| path.is_absolute());
-        let root = match transcript.as_deref().and_then(claude::root_of) {
+        let root = match transcript.as_deref().and_then(claude::layout::root_of) {
             Some(root) => root.to_owned(),
             None => match self.sessions.of_id(&id) {
                 Some(key) => key.root.clone(),
@@ -69,7 +69,8 @@ impl State {
             self.add_root(&root, now);
         }
         if let Some(path) = &transcript
-            && let Some(place @ claude::Place::Transcript(_)) = claude::place(&root, path)
+            && let Some(place @ claude::layout::FileKind::Transcript(_)) =
+                claude::layout::classify(&root, path)
         {
             // Where events do not work, the request stands for one.
             self.want_transcript(path, &root, place, now);
@@ -105,7 +106,7 @@ impl State {
         self.clock.start(now);
         self.directories.hurry_poll(now.mono);
         let transcript = self.sessions.get(key).and_then(|session| session.transcript.as_deref());
-        let folder = transcript.map(claude::session_folder);
+        let folder = transcript.map(claude::layout::session_folder);
         // Most have none, and each look would cost.
         if let Some(folder) = folder.filter(|folder| self.transcripts.has_folder(folder)) {
             let SessionKey { root, id: session } = key.clone();
@@ -279,7 +280,7 @@ impl State {
     pub(super) fn git_answered(
         &mut self,
         top: &Path,
-        found: Result<schema::Repo, git::Failure>,
+        found: Result<schema::Repo, git::status::GitError>,
         dirs: Vec<PathBuf>,
         now: Now,
     ) {
@@ -372,7 +373,7 @@ impl State {
     pub(super) fn block_answered(
         &mut self,
         root: &Path,
-        found: Result<Option<schema::Block>, tool::Failure>,
+        found: Result<Option<schema::Block>, tool::ToolError>,
     ) {
         let source = Source::Block(root.to_owned());
         if !self.is_answer_wanted(&source) {
@@ -394,7 +395,7 @@ impl State {
     pub(super) fn command_ended(
         &mut self,
         name: &str,
-        found: Result<schema::Command, tool::Failure>,
+        found: Result<schema::Command, tool::ToolError>,
     ) {
         let source = Source::Command(name.to_owned());
         let Some(tool) = self.settings.commands.get(name) else { return };

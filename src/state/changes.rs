@@ -31,11 +31,11 @@ impl State {
                 }
                 Purpose::Root => self.root_entry(&path),
                 Purpose::Projects { root } => self.observe(&path, Purpose::Project { root }),
-                Purpose::Project { root } => match claude::place(&root, &path) {
+                Purpose::Project { root } => match claude::layout::classify(&root, &path) {
                     Some(place) => self.want_transcript(&path, &root, place, now),
                     None => self.session_folder(&root, &path),
                 },
-                Purpose::Agents { root, session } => match claude::place(&root, &path) {
+                Purpose::Agents { root, session } => match claude::layout::classify(&root, &path) {
                     Some(place) => self.want_transcript(&path, &root, place, now),
                     None => self.agents_folder(&root, &session, &path),
                 },
@@ -212,14 +212,14 @@ impl State {
     fn root_entry(&mut self, path: &Path) {
         let Some(root) = path.parent().map(Path::to_owned) else { return };
         match path.file_name().and_then(|name| name.to_str()) {
-            Some(claude::PROJECTS) => self.observe(path, Purpose::Projects { root }),
-            Some(claude::PROCESSES) => self.observe(path, Purpose::Processes { root }),
+            Some(claude::layout::PROJECTS) => self.observe(path, Purpose::Projects { root }),
+            Some(claude::layout::PROCESSES) => self.observe(path, Purpose::Processes { root }),
             _ => {}
         }
     }
 
     fn want_process(&mut self, root: &Path, path: &Path, now: Now) {
-        if let Some(claude::Place::Process(_)) = claude::place(root, path) {
+        if let Some(claude::layout::FileKind::Process(_)) = claude::layout::classify(root, path) {
             self.sources.want(&Source::Process(path.to_owned()), Urgency::Now, now);
         }
     }
@@ -244,7 +244,7 @@ impl State {
     }
 
     fn agents_folder(&mut self, root: &Path, session: &SessionId, path: &Path) {
-        if claude::holds_subagents(path) {
+        if claude::layout::holds_subagents(path) {
             let purpose = Purpose::Agents { root: root.to_owned(), session: session.clone() };
             self.observe(path, purpose);
         }

@@ -114,7 +114,7 @@ impl State {
 
     fn restore_file(&mut self, root: &Path, saved: SavedFile<'_, Found>, now: Now) {
         let path = Path::new(&*saved.path);
-        let Some(place) = claude::place(root, path) else { return };
+        let Some(place) = claude::layout::classify(root, path) else { return };
         let Some(id) = self.accounts.file(root, path) else { return };
         let (cursor, facts) = saved.found;
         let file = File::new(root, place, id).restored(saved.stamp, cursor, facts, now);

@@ -35,7 +35,7 @@ impl Commands {
     }
 
     /// A command ended. One that failed keeps what it printed before.
-    pub(super) fn ended(&mut self, name: &str, found: Result<schema::Command, tool::Failure>) {
+    pub(super) fn ended(&mut self, name: &str, found: Result<schema::Command, tool::ToolError>) {
         let Some(command) = self.0.get_mut(name) else { return };
         match found {
             Ok(facts) => command.facts = facts,
@@ -72,8 +72,8 @@ mod tests {
         assert!(commands.report().is_empty() && commands.started_at("load").is_some());
         let printed = schema::Command { as_of_ms: 1, output: "0.4".to_owned(), error: None };
         commands.ended("load", Ok(printed));
-        commands.ended("load", Err(tool::Failure::Unreadable));
-        commands.ended("unknown", Err(tool::Failure::Unreadable));
+        commands.ended("load", Err(tool::ToolError::Unreadable));
+        commands.ended("unknown", Err(tool::ToolError::Unreadable));
         let report = commands.report();
         assert_eq!(report.len(), 1);
         assert_eq!((&*report["load"].output, report["load"].as_of_ms), ("0.4", 1));

@@ -128,7 +128,7 @@ impl State {
         let agents = session.agents.iter().filter_map(|path| self.transcripts.facts(path));
         let is_running = |facts: &TranscriptFacts| {
             let silence_ms = now.wall_ms - facts.last_line_ms.unwrap_or(0);
-            session.is_live && facts.turn_open && silence_ms < AGENT_SILENCE_MS
+            session.is_live && facts.is_turn_open && silence_ms < AGENT_SILENCE_MS
         };
         agents.fold(Subagents::default(), |sum, facts| Subagents {
             running: sum.running + u64::from(is_running(facts)),

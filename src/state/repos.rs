@@ -96,7 +96,7 @@ impl Repos {
     pub(super) fn answered(
         &mut self,
         top: &Path,
-        found: Result<schema::Repo, git::Failure>,
+        found: Result<schema::Repo, git::status::GitError>,
         now: Now,
     ) -> bool {
         let Some(repo) = self.repos.get_mut(top) else { return false };
@@ -172,7 +172,7 @@ mod tests {
             top: TOP.into(),
             git_dir: git_dir.into(),
             common_dir: git_dir.into(),
-            bare: false,
+            is_bare: false,
         }
     }
 

@@ -30,9 +30,9 @@ use crate::store::schema::{
     self, ClientFacts, CostSource, Limit, Limits, RepoKey, RootKey, SessionId, Snapshot,
 };
 use crate::time::{HOUR_MS, MINUTE_MS, SECOND_MS};
+use crate::usage::entry::{Entry, EntryTokens, Id};
 use crate::usage::ledger::REACH_MS;
 use crate::usage::prices::Prices;
-use crate::usage::{Entry, EntryTokens, Id};
 use crate::watch::{Entry as Listed, EntryKind, Found, Listing, Stamp};
 
 /// A state and its time. Effects pile up until they are taken.
@@ -189,10 +189,10 @@ impl Sim {
         let tail = Tail {
             began: offset,
             cursor: Cursor { dev: 1, ino: 1, offset: offset + 1, scanned: offset + 1, check: 0 },
-            restarted: false,
+            has_restarted: false,
             facts,
             entries: vec![(offset, entry)],
-            more: false,
+            has_more: false,
             size: offset + 1,
             mtime_ms: self.now.wall_ms,
         };
@@ -214,7 +214,7 @@ impl Sim {
             top: top.into(),
             git_dir: git_dir.clone(),
             common_dir: git_dir.clone(),
-            bare: false,
+            is_bare: false,
         };
         let found = Some((tree, vec![git_dir]));
         self.fetched(Outcome::Tree(cwd.into(), found));
@@ -231,8 +231,9 @@ impl Sim {
     }
 
     fn git_failed(&mut self, top: &str) {
-        let failure =
-            git::Failure::Failed(exec::RunError::TimedOut { after: Duration::from_secs(5) });
+        let failure = git::status::GitError::Failed(exec::RunError::TimedOut {
+            after: Duration::from_secs(5),
+        });
         self.fetched(Outcome::Repo(top.into(), Err(failure), Vec::new()));
     }
 

@@ -35,7 +35,7 @@ pub(super) struct Transcripts {
 #[derive(Debug)]
 pub(super) struct File {
     pub(super) root: PathBuf,
-    place: claude::Place,
+    place: claude::layout::FileKind,
     pub(super) id: FileId,
     /// The state of the file that `facts` tell of.
     pub(super) stamp: Option<Stamp>,
@@ -61,10 +61,12 @@ pub(super) struct Read {
 
 impl File {
     /// A transcript that nothing is known of yet.
-    pub(super) fn new(root: &Path, place: claude::Place, id: FileId) -> File {
+    pub(super) fn new(root: &Path, place: claude::layout::FileKind, id: FileId) -> File {
         let session = match &place {
-            claude::Place::Transcript(it) | claude::Place::Subagent(it) => Some(it.clone()),
-            claude::Place::OldSubagent | claude::Place::Process(_) => None,
+            claude::layout::FileKind::Transcript(it) | claude::layout::FileKind::Subagent(it) => {
+                Some(it.clone())
+            }
+            claude::layout::FileKind::OldSubagent | claude::layout::FileKind::Process(_) => None,
         };
         File {
             root: root.to_owned(),
@@ -104,7 +106,7 @@ impl File {
 
     /// Whether it is the session's own, and not that of a subagent.
     pub(super) fn is_main(&self) -> bool {
-        matches!(self.place, claude::Place::Transcript(_))
+        matches!(self.place, claude::layout::FileKind::Transcript(_))
     }
 
     /// When it was appended to, as far as an earlier process knew.
@@ -166,11 +168,11 @@ impl Transcripts {
         now: Now,
     ) -> Option<Read> {
         let file = self.files.get_mut(path.as_os_str())?;
-        if !tail.restarted && tail.began != file.cursor.as_ref().map_or(0, |it| it.offset) {
+        if !tail.has_restarted && tail.began != file.cursor.as_ref().map_or(0, |it| it.offset) {
             return None;
         }
         let mut left_session = None;
-        if file.place == claude::Place::OldSubagent {
+        if file.place == claude::layout::FileKind::OldSubagent {
             let before = std::mem::replace(&mut file.session, session_of(&tail.facts));
             let left = before.filter(|id| file.session.as_ref() != Some(id));
             left_session = left.map(|id| SessionKey { id, root: file.root.clone() });
@@ -190,7 +192,7 @@ impl Transcripts {
             appended_ms: stamp.modified_ms.min(last_line_ms).min(now.wall_ms),
         };
         // A file that was read whole is compared with listings; one read in part is wanted anyway.
-        file.stamp = (!tail.more).then_some(stamp);
+        file.stamp = (!tail.has_more).then_some(stamp);
         file.cursor = Some(tail.cursor.clone());
         file.facts = std::mem::take(&mut tail.facts).not_after(now.wall_ms);
         if !keep_message {
@@ -319,7 +321,7 @@ mod tests {
         let mut transcripts = Transcripts::default();
         let mut ledger = crate::usage::ledger::Ledger::new(crate::usage::prices::Prices::builtin());
         for path in paths {
-            let place = claude::place(Path::new("/r"), Path::new(path)).unwrap();
+            let place = claude::layout::classify(Path::new("/r"), Path::new(path)).unwrap();
             let file = File::new(Path::new("/r"), place, ledger.file(path));
             transcripts.insert(Path::new(path), file);
         }
@@ -330,10 +332,10 @@ mod tests {
         Tail {
             cursor: Cursor { offset: began + 10, ..Cursor::default() },
             began,
-            restarted: false,
+            has_restarted: false,
             facts,
             entries: Vec::new(),
-            more: false,
+            has_more: false,
             size: began + 10,
             mtime_ms: i64::MAX,
         }
@@ -345,7 +347,7 @@ mod tests {
         let (mut transcripts, now) = (known(&["/r/projects/p/s.jsonl"]), Now::read());
         let mut read = |began, is_restarted| {
             let mut tail = tail(began, TranscriptFacts::default());
-            tail.restarted = is_restarted;
+            tail.has_restarted = is_restarted;
             transcripts.read(path, &mut tail, true, now).is_some()
         };
         assert!(read(0, false));

@@ -22,7 +22,7 @@ impl State {
             if !self.transcripts.is_news(&entry.path, stamp, now) {
                 continue;
             }
-            if let Some(place) = claude::place(root, &entry.path) {
+            if let Some(place) = claude::layout::classify(root, &entry.path) {
                 self.want_transcript(&entry.path, root, place, now);
             }
         }
@@ -40,10 +40,10 @@ impl State {
         &mut self,
         path: &Path,
         root: &Path,
-        place: claude::Place,
+        place: claude::layout::FileKind,
         now: Now,
     ) {
-        if matches!(place, claude::Place::Process(_)) {
+        if matches!(place, claude::layout::FileKind::Process(_)) {
             return;
         }
         if self.transcripts.get(path).is_none() {
@@ -65,11 +65,11 @@ impl State {
         tail.facts.skipped_lines = skipped_lines;
         self.accounts.count(&root, id, session.as_ref(), &tail, skipped_before);
         self.publication.mark();
-        if tail.restarted || !tail.entries.is_empty() {
+        if tail.has_restarted || !tail.entries.is_empty() {
             self.want_block(&root, now);
         }
         self.confirm_usage(now);
-        if tail.more {
+        if tail.has_more {
             self.sources.want(&Source::Transcript(path.to_owned()), Urgency::Now, now);
         }
         if let Some(key) = self.join_session(path, appended_ms) {

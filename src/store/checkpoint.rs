@@ -1,7 +1,7 @@
-//! Keeps what was found over a restart.
+//! Stores facts over a restart, in a file with a checksum.
 //!
-//! A checkpoint is a cache. One that is missing, torn, from another version or in any way not what
-//! was written is no checkpoint, and everything is read again; it is never an error.
+//! The checkpoint is a cache. If it is missing, incomplete, damaged or from another version, it is
+//! ignored, and the caller reads everything again. That is not an error.
 
 use std::hash::{DefaultHasher, Hasher};
 use std::io::{self, BufWriter, Write};
@@ -9,21 +9,23 @@ use std::io::{self, BufWriter, Write};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::store::{StateDir, atomic, read_bounded};
+use super::atomic;
+use super::dir::StateDir;
+use super::file::read_bounded;
 
 const NAME: &str = "checkpoint";
-/// Ends with the version of the format. The program's is there since a program may find other
-/// things in the same transcript.
+/// The first bytes of the file. The program's version is included, since another version may derive
+/// other facts from the same transcript. The last number is the version of the format.
 const HEADER: &str = concat!("ccstatusd ", env!("CARGO_PKG_VERSION"), " checkpoint 1\n");
-/// A year of heavy use has a tenth of it.
+/// The largest checkpoint that is read. After a year of heavy use it has a tenth of this size.
 const MAX_BYTES: u64 = 256 << 20;
 
-/// Keeps `facts` in place of what was kept before.
+/// Replaces the checkpoint. On an error the old one is still there.
 pub fn save(dir: &StateDir, facts: &impl Serialize) -> io::Result<()> {
     atomic::write_with(dir.path(), NAME, |file| {
-        let mut out = BufWriter::new(Summing { file, hasher: DefaultHasher::new() });
+        let mut out = BufWriter::new(HashingWriter { file, hasher: DefaultHasher::new() });
         out.write_all(HEADER.as_bytes())?;
-        let Summing { file, hasher } = postcard::to_io(facts, out)
+        let HashingWriter { file, hasher } = postcard::to_io(facts, out)
             .map_err(io::Error::other)?
             .into_inner()
             .map_err(io::IntoInnerError::into_error)?;
@@ -31,13 +33,13 @@ pub fn save(dir: &StateDir, facts: &impl Serialize) -> io::Result<()> {
     })
 }
 
-/// Writes to a file, and sums up what was written.
-struct Summing<'a> {
+/// A writer that hashes what it writes.
+struct HashingWriter<'a> {
     file: &'a mut fs_err::File,
     hasher: DefaultHasher,
 }
 
-impl Write for Summing<'_> {
+impl Write for HashingWriter<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let n_written = self.file.write(bytes)?;
         self.hasher.write(&bytes[..n_written]);
@@ -49,7 +51,7 @@ impl Write for Summing<'_> {
     }
 }
 
-/// What was kept, if it is all there.
+/// The facts in the checkpoint. `None` where it is missing, damaged or of another version.
 pub fn load<T: DeserializeOwned>(dir: &StateDir) -> Option<T> {
     let bytes = read_bounded(&dir.join(NAME), MAX_BYTES).ok()?;
     let (bytes, sum) = bytes.split_last_chunk()?;
@@ -60,7 +62,8 @@ pub fn load<T: DeserializeOwned>(dir: &StateDir) -> Option<T> {
     postcard::from_bytes(facts).ok()
 }
 
-/// A later Rust may hash differently, as it may the ids in the ledger; then it is a cache miss.
+/// The checksum at the end of the file. If a later Rust hashes differently, the checkpoint is
+/// refused; it has to be, since the ledger in it contains hashes of ids.
 fn checksum(bytes: &[u8]) -> [u8; 8] {
     let mut hasher = DefaultHasher::new();
     hasher.write(bytes);
@@ -78,16 +81,16 @@ mod tests {
     }
 
     #[test]
-    fn what_is_kept_comes_back() {
+    fn saved_facts_are_loaded() {
         let (_tmp, dir) = dir();
         assert_eq!(load::<String>(&dir), None);
         save(&dir, &"facts").unwrap();
         assert_eq!(load::<String>(&dir).as_deref(), Some("facts"));
     }
 
-    /// Every byte counts: none may be lost or another.
+    /// No byte may be missing, and none may be changed.
     #[test]
-    fn what_is_not_as_it_was_written_is_nothing() {
+    fn a_checkpoint_that_lacks_or_differs_in_a_byte_is_refused() {
         let (_tmp, dir) = dir();
         save(&dir, &"facts").unwrap();
         let path = dir.join(NAME);

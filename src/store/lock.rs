@@ -16,7 +16,8 @@ use std::path::Path;
 use fs_err::os::unix::fs::OpenOptionsExt;
 use nix::fcntl::OFlag;
 
-use super::{StateDir, read_bounded};
+use super::dir::StateDir;
+use super::file::read_bounded;
 use crate::error::{Error, Exit, Result};
 
 /// Proof that this process is the only watcher.

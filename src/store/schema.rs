@@ -1,9 +1,12 @@
-//! PURE. The contract: the shapes that leave this process. The snapshot, and the hint that `show`
-//! sends.
+//! PURE. The data that other programs and other versions read: the snapshot, and the hint that
+//! `show` sends to the watcher.
 //!
-//! Times are Unix milliseconds, money US dollars, tokens counts. Absent is `null`, and keys are
-//! always there. **Invariant:** fields are added, never repurposed. Reading is tolerant: a missing
-//! field takes its default, an unknown one is ignored.
+//! Fields that end in `_ms` are times in Unix milliseconds, except for durations, which say so.
+//! Costs are US dollars. An absent value is `null`; its key is written nevertheless, except in
+//! [`display`]. A reader must ignore unknown fields, and take the default (`null`, 0, `false` or
+//! empty) for missing ones.
+//!
+//! **Invariant:** fields are added, and never change their meaning.
 
 pub mod display;
 
@@ -12,92 +15,94 @@ use std::collections::BTreeMap;
 use display::Display;
 use serde::{Deserialize, Serialize};
 
-/// The version this program writes, and the newest it reads.
+/// The version that this program writes, and the latest that it reads.
 pub const VERSION: u32 = 1;
 
-/// Most sessions a snapshot holds.
+/// The most sessions in a snapshot.
 pub const MAX_SESSIONS: usize = 256;
 
-/// A config root, which is one account. Usage and limits are keyed by it.
+/// The path of a config root of Claude Code. A config root stands for one account: usage and limits
+/// are keyed by it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RootKey(pub String);
 
-/// The top of a working tree. Git facts are keyed by it.
+/// The path of the top directory of a working tree, or of a bare repository. Git facts are keyed by
+/// it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct RepoKey(pub String);
 
-/// A Claude Code session. Context, cost and messages are keyed by it.
+/// The id of a Claude Code session. Context, cost and messages are keyed by it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SessionId(pub String);
 
 impl SessionId {
-    /// Accepts what can be a file name of its own: ASCII letters, digits, `-` and `_`, at most 128.
-    /// Everything that turns an id into a path takes a `SessionId` that came from here.
+    /// Accepts ids that are safe as file names: 1 to 128 ASCII letters, digits, `-` and `_`. Code
+    /// that makes a path of an id must take a `SessionId` that was made here.
     pub fn checked(id: &str) -> Option<SessionId> {
-        let fits = !id.is_empty() && id.len() <= 128;
-        let plain = id.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'-' || it == b'_');
-        (fits && plain).then(|| SessionId(id.to_owned()))
+        let is_in_range = (1..=128).contains(&id.len());
+        let is_plain = id.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'-' || it == b'_');
+        (is_in_range && is_plain).then(|| SessionId(id.to_owned()))
     }
 }
 
-/// The one file that displays read.
+/// The file that displays read.
 ///
-/// The sessions come last, and then the working trees: a display searches for its own there (see
-/// [`snapshot::part`](super::snapshot::part)). What concerns everybody goes before them.
+/// The sessions and then the working trees are the last fields: a display searches for its own at
+/// the end of the file (see `snapshot.rs`). New fields must be added before them.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Snapshot {
-    /// Always [`VERSION`] in what we write. A reader must not interpret a newer one.
+    /// [`VERSION`] of the program that wrote it. A reader must not interpret a later version.
     pub version: u32,
-    /// Grows by one with every publication.
+    /// The sequence number: one more than that of the snapshot before. It may start again from 1 if
+    /// the file was removed or unreadable.
     pub seq: u64,
-    /// When this was written.
+    /// When the file was written.
     pub published_at_ms: i64,
-    /// Who wrote it; `null` from `--oneshot`.
+    /// The process that wrote it; `null` if `--oneshot` did.
     pub watcher: Option<Watcher>,
-    /// What the user chose to see.
+    /// How the user configured the display.
     pub display: Display,
-    /// Usage and limits, by account.
+    /// All config roots.
     pub roots: BTreeMap<RootKey, Root>,
-    /// The session whose line stands for all, as in `lines/latest`: one that lives, if any does,
-    /// with a process that is known, and active last.
+    /// The session whose line is in `lines/latest`. Live sessions are preferred, then those whose
+    /// process is known, then the last active one. `null` without any session to show.
     pub latest: Option<SessionId>,
-    /// Output of the user's own commands, by name.
+    /// The output of the commands that the user configured, by their names in the configuration.
     pub commands: BTreeMap<String, Command>,
-    /// Sources that fail now. Their last good facts stay, with their age.
+    /// The sources that fail at present, at most 64. The last good facts of a failing source stay
+    /// in the snapshot, with their age.
     pub degraded: Vec<Degraded>,
-    /// Sessions that live, and the latest of those that were active in the last day; at most
-    /// [`MAX_SESSIONS`].
+    /// All live sessions, and of those that ended the 32 that were active last, if within the last
+    /// day; at most [`MAX_SESSIONS`].
     pub sessions: BTreeMap<SessionId, Session>,
-    /// Git facts, by working tree.
+    /// The working trees of these sessions.
     pub repos: BTreeMap<RepoKey, Repo>,
 }
 
-/// All of a [`Snapshot`] that every version can read.
+/// The part of a [`Snapshot`] that can be read whatever its version.
 #[derive(Clone, Copy, Debug, Deserialize)]
 pub(super) struct Header {
-    /// As in [`Snapshot::version`].
     pub(super) version: u32,
 }
 
-/// The process behind a snapshot.
+/// The process that published a snapshot.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Watcher {
-    /// Its process id.
     pub pid: u32,
-    /// Its version.
+    /// The version of the program.
     pub version: String,
-    /// When it started.
     pub started_at_ms: i64,
-    /// How often events were lost and everything was looked at again.
+    /// How many times events were lost, so that the watcher looked at everything again.
     pub rescans: u64,
-    /// Directories without kernel events, which are polled instead: the first of them.
+    /// Directories that the kernel reports no events for, so that the watcher polls them; at most
+    /// 64.
     pub polled: Vec<String>,
-    /// How many more there are.
+    /// The number of polled directories that are not in `polled`.
     pub polled_more: u64,
 }
 
@@ -105,30 +110,32 @@ pub struct Watcher {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Root {
-    /// What was used, from the transcripts; `null` until they have been read once.
+    /// What the account used, by its transcripts; `null` until they have been read once.
     pub usage: Option<Usage>,
-    /// What is left, as the client was told.
+    /// The rate limits of the account, as the client reports them.
     pub limits: Limits,
 }
 
-/// What an account used.
+/// What one account used. Everything is counted from the transcripts in its config root, except a
+/// block of [`BlockSource::Ccusage`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Usage {
-    /// When the transcripts were last known to say this.
+    /// The last time at which the transcripts were known to say this.
     pub as_of_ms: i64,
-    /// The active five-hour block. Another tool's has its own age.
+    /// The five-hour block that is open now; `null` if there is none. Its age is `as_of_ms` of the
+    /// block.
     pub block: Option<Block>,
     /// Since local midnight.
     pub today: Totals,
-    /// The next local midnight: from then on `today` is yesterday.
+    /// The local midnight that ends `today`. A reader must not show `today` after it.
     pub day_ends_ms: i64,
-    /// Since the first day of the local week.
+    /// Since local midnight on the first day of the week, which is configurable.
     pub week: Totals,
-    /// Since the first day of the local month.
+    /// Since local midnight on the first day of the month.
     pub month: Totals,
-    /// Models without a price that were used this month or week: their tokens count, and their cost
-    /// is missing above.
+    /// The models without a price that were used in the week, the month or the block, sorted. Their
+    /// tokens are counted, but their cost is missing from the amounts.
     pub unpriced_models: Vec<String>,
     /// Transcript lines that could not be read.
     pub skipped_lines: u64,
@@ -138,68 +145,65 @@ pub struct Usage {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Totals {
-    /// US dollars; a lower bound where some replies are unpriced.
+    /// A lower bound if `unpriced` is not 0.
     pub cost_usd: f64,
-    /// Replies whose model has no price.
+    /// Replies whose model has no price, so that their cost is missing.
     pub unpriced: u64,
-    /// By kind.
     pub tokens: Tokens,
 }
 
-/// Token counts by kind.
+/// Numbers of tokens by kind. The kinds do not overlap.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Tokens {
-    /// Input that was neither written to nor read from the cache.
+    /// Input that was neither written to the cache nor read from it.
     pub input: u64,
-    /// Output.
     pub output: u64,
-    /// Input written to the cache.
+    /// Input that was written to the cache.
     pub cache_write: u64,
-    /// Input read from the cache.
+    /// Input that was read from the cache.
     pub cache_read: u64,
 }
 
-/// The active five-hour block.
+/// The five-hour block that is open now.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Block {
-    /// First entry's time, floored to the UTC hour.
+    /// The time of the first reply, rounded down to the UTC hour.
     pub start_ms: i64,
-    /// Five hours later.
+    /// Five hours after `start_ms`; with [`BlockSource::Ccusage`], as that program states it.
     pub end_ms: i64,
-    /// The newest entry in it.
+    /// The time of the newest reply; with [`BlockSource::Ccusage`], `start_ms` if the program does
+    /// not state it.
     pub last_entry_ms: i64,
-    /// Replies in it.
+    /// The number of replies.
     pub entries: u64,
-    /// What they used.
     pub tokens: Tokens,
-    /// What they cost, in US dollars; a lower bound where some are unpriced.
+    /// A lower bound if `unpriced` is not 0.
     pub cost_usd: f64,
-    /// Those whose model has no price.
+    /// Replies whose model has no price; always 0 with [`BlockSource::Ccusage`].
     pub unpriced: u64,
-    /// How fast it is used; `null` while it is too young to tell.
+    /// `null` while the replies span less than a minute.
     pub burn: Option<Burn>,
-    /// Where it ends at this rate.
+    /// `null` where `burn` is.
     pub projection: Option<Projection>,
-    /// Who says so.
     pub source: BlockSource,
-    /// When it was so: nothing more had been used then.
+    /// The last time at which nothing more was known to have been used than the block includes.
     pub as_of_ms: i64,
 }
 
-/// Who says what the active block is.
+/// Which program computed the block.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BlockSource {
-    /// Our accounting of the transcripts.
+    /// This program, from the transcripts.
     #[default]
     Transcripts,
-    /// `ccusage`, or the command that stands for it. Prices are its own.
+    /// `ccusage`, or the program that the user configured in its place. It uses its own price list.
     Ccusage,
 }
 
-/// A rate over the span of a block's entries.
+/// The rate of use between the first and the last reply of a block.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Burn {
@@ -209,391 +213,384 @@ pub struct Burn {
     pub tokens_per_minute: f64,
 }
 
-/// A block's totals at its end, if the rate holds.
+/// The totals of a block at its end if the rate stays the same.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Projection {
-    /// US dollars.
     pub cost_usd: f64,
     /// Tokens of every kind.
     pub tokens: u64,
 }
 
-/// An account's limits, each window on its own.
+/// The rate limits of an account. Each is `null` until a client reports it, and again when its
+/// window has ended.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Limits {
-    /// The five-hour limit.
     pub five_hour: Option<Limit>,
-    /// The weekly limit.
     pub seven_day: Option<Limit>,
-    /// The spending limit, which can exceed 100 %.
     pub spend_limit: Option<Limit>,
 }
 
-/// One limit as the client was told.
+/// One rate limit, by the newest report of any client of the account.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Limit {
-    /// 0 to 100, with fractions; the spending limit can exceed it.
+    /// 0 to 100, with fractions. The spending limit can exceed 100.
     pub used_percentage: f64,
-    /// When it starts again. Past that, this observation says nothing.
+    /// When the window ends. The observation is void after that.
     pub resets_at_ms: i64,
-    /// When the client learned it, which is its session's last reply.
+    /// When the client learned it: the time of the last reply in its session.
     pub as_of_ms: i64,
-    /// When all of it will be used, if it goes on as it went since the window began; `null` where
-    /// that cannot be told.
+    /// When the limit will be used up at the average rate since its window began, or, for the
+    /// spending limit, since it was first observed. `null` where the rate is unknown or the limit
+    /// is used up already.
     pub full_at_ms: Option<i64>,
 }
 
-/// A working tree's state.
+/// The state of a working tree, by `git status` and files in the git directory.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Repo {
-    /// When git said so.
+    /// The time before git was called; 0 if git has never succeeded.
     pub as_of_ms: i64,
-    /// `null` when detached.
+    /// `null` with a detached `HEAD`. During a rebase, the branch that is being rebased.
     pub branch: Option<String>,
-    /// The commit checked out; `null` before the first.
+    /// The commit that is checked out, in hexadecimal; `null` before the first one.
     pub commit: Option<String>,
-    /// The branch's upstream.
+    /// The branch's upstream, `origin/main` for example; `null` if it has none.
     pub upstream: Option<String>,
-    /// Commits that the upstream lacks.
+    /// Commits of the branch that the upstream lacks.
     pub ahead: u64,
-    /// Commits that the upstream has and we lack.
+    /// Commits of the upstream that the branch lacks.
     pub behind: u64,
     /// Paths whose index entry differs from the commit.
     pub staged: u64,
     /// Paths whose file differs from the index.
     pub unstaged: u64,
-    /// Paths that git does not know (a directory counts once).
+    /// Paths that git does not track and does not ignore. A directory counts as one.
     pub untracked: u64,
     /// Unmerged paths.
     pub conflicts: u64,
     /// Entries in the stash.
     pub stashes: u64,
-    /// An operation that waits to be continued: "merge", "rebase 2/5", …
+    /// An operation that waits to be continued: `merge`, `rebase 2/5`, `cherry-pick`, …; `null` if
+    /// there is none.
     pub operation: Option<String>,
-    /// The name of a linked worktree.
+    /// The name of a linked working tree; `null` for the main one.
     pub worktree: Option<String>,
-    /// Whether the repository is bare, so that only its branch is known.
+    /// Whether the repository is bare. Then only `branch` is known.
     pub bare: bool,
-    /// Why the rest is as old as `as_of_ms` says, or was never known (`as_of_ms` is 0 then).
+    /// Why the last call of git failed; `null` if it succeeded. The other fields are as of
+    /// `as_of_ms`.
     pub error: Option<String>,
 }
 
-/// What a command of the user's own printed.
+/// The output of a command that the user configured.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Command {
-    /// When it was run to print it.
+    /// When the command was started that printed `output`; 0 if it has never succeeded.
     pub as_of_ms: i64,
-    /// The first line that is not empty, without control characters, of at most 256 characters.
+    /// The first line that is not empty, without control characters, cut to 256 characters.
     pub output: String,
-    /// Why it is as old as `as_of_ms` says, or was never known (`as_of_ms` is 0 then).
+    /// Why the last run failed; `null` if it succeeded. `output` is as of `as_of_ms`.
     pub error: Option<String>,
 }
 
-/// A session's state.
+/// The state of a session.
+///
+/// Values that are said to come from the client are in the document that Claude Code passes to its
+/// status line. They are `null` until a display has passed that on.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Session {
-    /// The account it belongs to.
+    /// The key of its account in [`Snapshot::roots`].
     pub root: String,
-    /// Where it works.
+    /// Its working directory; `null` until a transcript, a process or the client names it.
     pub cwd: Option<String>,
-    /// The key of its working tree in [`Snapshot::repos`].
+    /// The key of its working tree in [`Snapshot::repos`]; `null` outside of repositories, and
+    /// until the repository has been found.
     pub repo: Option<String>,
-    /// Its transcript.
+    /// The path of its transcript; `null` until it is known.
     pub transcript: Option<String>,
-    /// Its name, where it has one.
+    /// From the client, else from the file of its process, else the title in the transcript; `null`
+    /// if none of them has one.
     pub name: Option<String>,
-    /// Whether its process runs, or, where that cannot be known, whether it was active in the
+    /// Whether its process runs. If the process is unknown: whether the session was active in the
     /// last half hour.
     pub live: bool,
-    /// What its process says it does.
+    /// From the file of its process; `null` without one, and for a status that is unknown to this
+    /// version.
     pub status: Option<Status>,
-    /// When its transcript last grew or a display last asked.
+    /// The later of two times: when its transcript was last appended to, and when a display last
+    /// asked for the session.
     pub last_activity_ms: i64,
-    /// The model of its newest reply, or what the client says it will use next.
+    /// From the client, else the model of the newest reply in the transcript; `null` before the
+    /// first reply.
     pub model: Option<Model>,
-    /// How full its context is.
+    /// `null` before the first reply.
     pub context: Option<Context>,
-    /// What it cost.
+    /// From the client, else computed from the transcripts; `null` before the first reply.
     pub cost: Option<Cost>,
-    /// What it used, subagents included.
+    /// What its replies used, including those of its subagents, within the last 35 days.
     pub tokens: Tokens,
-    /// Cache reads ÷ all input.
+    /// Tokens read from the cache ÷ all input tokens, 0 to 1; `null` without input.
     pub cache_hit_ratio: Option<f64>,
     /// Prompts that a person typed.
     pub turns: u64,
-    /// The newest text, of either side.
+    /// The newest text that a person or the model wrote; `null` before the first one.
     pub last_message: Option<Message>,
-    /// How often its context was compacted.
+    /// How many times its context was compacted.
     pub compactions: u64,
-    /// Its subagents.
     pub subagents: Subagents,
-    /// The pull request of its branch, as the client said last.
+    /// The pull request of its branch, from the client.
     pub pr: Option<PullRequest>,
-    /// Lines it added and removed, as the client said last.
+    /// From the client.
     pub lines: Option<Lines>,
-    /// How long its process has run, as the client said last, in milliseconds.
+    /// How long its process has run, from the client, in milliseconds.
     pub duration_ms: Option<u64>,
-    /// Its output style, as the client said last.
+    /// From the client.
     pub output_style: Option<String>,
-    /// The version of its client, as that said last.
+    /// The version of Claude Code, from the client.
     pub client_version: Option<String>,
-    /// Whether it needs a look.
     pub health: Health,
 }
 
-/// What a session's process says it does.
+/// What the process of a session does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
-    /// It works.
+    /// It works on a prompt.
     Busy,
     /// It waits for a prompt.
     Idle,
 }
 
-/// A model.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Model {
-    /// As in the API.
+    /// The name in the API; the client may add `[1m]`.
     pub id: String,
-    /// As the client calls it.
+    /// The name that the client shows; `null` if only the transcript names the model.
     pub display_name: Option<String>,
 }
 
-/// How full a context is.
+/// How full the context of a session is: from the client, else computed from the transcript.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Context {
-    /// When it was so.
     pub as_of_ms: i64,
-    /// Tokens in it, output not counted.
+    /// Input tokens of the newest reply; `null` from a compaction until the next reply.
     pub tokens: Option<u64>,
-    /// Its size, which only the client knows.
+    /// Its size in tokens. Only the client knows it: `null` until the client has reported it.
     pub window: Option<u64>,
-    /// As the client computes it.
+    /// 0 to 100, as the client computes it, else `tokens` ÷ `window`; `null` if either is.
     pub used_percentage: Option<f64>,
 }
 
 /// What a session cost.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Cost {
-    /// When it was so.
     pub as_of_ms: i64,
-    /// US dollars.
+    /// US dollars. Which replies it includes depends on `source`.
     pub usd: f64,
-    /// Who says so.
     pub source: CostSource,
-    /// Replies whose model has no price: where there are any, it is a lower bound.
+    /// Replies whose model has no price, so that `usd` is a lower bound. Always 0 from the client.
     #[serde(default)]
     pub unpriced: u64,
 }
 
-/// Who says what a session cost.
+/// Which program computed the cost of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CostSource {
-    /// Claude Code itself, for its running process.
+    /// Claude Code: the cost since its process started.
     Client,
-    /// Our accounting of its transcripts.
+    /// This program, from the transcripts of the session and its subagents.
     Transcript,
 }
 
-/// A message.
+/// A text that a person or the model wrote.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Message {
-    /// When it was written.
     pub at_ms: i64,
-    /// Its beginning, on one line, without control characters.
+    /// The beginning of the text, on one line, without control characters. `null` if the
+    /// configuration forbids previews.
     pub preview: Option<String>,
 }
 
-/// A session's subagents.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Subagents {
-    /// At work now.
+    /// Subagents that have not ended their turn and wrote within the last ten minutes; 0 in a
+    /// session that does not live.
     pub running: u64,
-    /// Ever started.
+    /// Subagents with a transcript, whether they run or not.
     pub total: u64,
 }
 
-/// A pull request, or what the forge calls it.
+/// A pull request or merge request.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PullRequest {
-    /// Its number.
     pub number: u64,
-    /// Where it is. Whoever links to it sees to it that it leads to the web.
+    /// As the client states it. A program that makes a link of it must check that it is a web
+    /// address.
     pub url: Option<String>,
-    /// What reviewers say: `approved`, `changes_requested`, `pending`, `draft`, …
+    /// `approved`, `changes_requested`, `pending`, `draft`, …
     pub review_state: Option<String>,
-    /// What it is called: `pr`, `mr`, …
+    /// `pr`, `mr`, …
     pub kind: Option<String>,
 }
 
-/// Lines that a session changed.
+/// Lines of code that a session changed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Lines {
-    /// Added.
     pub added: u64,
-    /// Removed.
     pub removed: u64,
 }
 
-/// What the client knows of the cache of its prompts.
+/// The state of the prompt cache of a session. Each field is `null` if the client does not state
+/// it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PromptCache {
-    /// Whether the next request finds it.
+    /// Whether the next request will find the prompt in the cache.
     pub warm: Option<bool>,
-    /// When it will not be found any more.
+    /// When the prompt leaves the cache if there is no further request.
     pub expires_at_ms: Option<i64>,
-    /// How much of the input came from it, 0 to 1.
+    /// The share of the input that was read from the cache, 0 to 1.
     pub hit_ratio: Option<f64>,
-    /// How often something that should have been in it was not.
+    /// How many times the prompt was not in the cache though it should have been.
     pub misses: Option<u64>,
-    /// When that last was so.
     pub last_miss_at_ms: Option<i64>,
-    /// And why.
+    /// At most three causes, separated by commas.
     pub last_miss_cause: Option<String>,
 }
 
-/// Whether a session needs a look.
+/// Whether a session needs attention.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Health {
-    /// The worst of `issues`.
+    /// The most severe status among `issues`; [`HealthStatus::Good`] without issues.
     pub status: HealthStatus,
-    /// Sentences, worst first.
+    /// One phrase per issue, the most severe first: a context or a limit that is used to 80 % or
+    /// more, or a failure of git.
     pub issues: Vec<String>,
 }
 
-/// How urgently a session needs a look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum HealthStatus {
-    /// Not at all.
     #[default]
     Good,
-    /// Soon.
+    /// Attention soon: a context or limit is used to 80 %, or git fails.
     Warning,
-    /// Now.
+    /// Attention now: a context or limit is used to 95 %.
     Critical,
 }
 
-/// A source that fails now.
+/// A source that fails at present.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Degraded {
-    /// What kind, and what: `git:`, `tree:` (which working tree a directory is in), `transcript:`,
-    /// `process:` (a session's process), `usage:`, `watch:` and `config:` with a path, `command:`
-    /// with a name, and by themselves `store` (the state directory) and `watch` (all events).
+    /// A kind and a name. With a path: `git:`, `tree:` (finding the working tree of a directory),
+    /// `transcript:`, `process:` (the file of a session's process), `usage:`, `watch:` and
+    /// `config:`. With the name of a command: `command:`. Without a name: `store` (the state
+    /// directory) and `watch` (all events).
     pub source: String,
-    /// Since when.
     pub since_ms: i64,
-    /// Why.
     pub reason: String,
-    /// When it is tried again; `null` where only a change makes us look.
+    /// When the next try is due; `null` if only a change causes one.
     pub next_try_ms: Option<i64>,
 }
 
-/// What the client told a display about its session: the facts that stand in no file.
+/// What the client passes to a display about its session: facts that are in no file.
 ///
-/// `show` parses it from its standard input, draws from it, and hands it to the watcher as one
-/// datagram of JSON.
+/// `show` parses them from its standard input, draws from them, and sends them to the watcher as
+/// one datagram of JSON. Each field is `null` if the client does not state it, or states it in a
+/// form that this version does not understand.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ClientFacts {
-    /// Which session asks.
     pub session_id: Option<String>,
-    /// Its transcript.
     pub transcript_path: Option<String>,
-    /// Where it works.
+    /// The working directory.
     pub cwd: Option<String>,
-    /// Its name.
     pub session_name: Option<String>,
-    /// The model it uses.
+    /// The model of the next request.
     pub model: Option<Model>,
-    /// Tokens in the context.
+    /// Tokens in the context, without output.
     pub context_tokens: Option<u64>,
-    /// Size of the context.
+    /// The size of the context in tokens.
     pub context_window: Option<u64>,
     /// 0 to 100.
     pub context_used_percentage: Option<f64>,
-    /// US dollars, since its process started.
+    /// The cost since the process started.
     pub cost_usd: Option<f64>,
-    /// Limits; `as_of_ms` is not known here and 0.
+    /// `as_of_ms` in them is 0: the client does not state when it learned them.
     pub limits: Limits,
-    /// Whether the context is larger than what the price list's base rates are for.
+    /// Whether the context exceeds 200,000 tokens, above which some models cost more.
     pub exceeds_200k: Option<bool>,
-    /// How hard the model tries.
+    /// The reasoning effort: `low`, `high`, …
     pub effort: Option<String>,
-    /// Whether it thinks first.
+    /// Whether extended thinking is on.
     pub thinking: Option<bool>,
     /// Whether the fast mode is on.
     pub fast: Option<bool>,
-    /// The pull request of its branch.
+    /// The pull request of the session's branch.
     pub pr: Option<PullRequest>,
-    /// Lines it added and removed.
     pub lines: Option<Lines>,
-    /// How long its process has run, in milliseconds.
+    /// How long the process has run, in milliseconds.
     pub duration_ms: Option<u64>,
-    /// How much of that it waited for the API, in milliseconds.
+    /// How much of `duration_ms` the process waited for the API, in milliseconds.
     pub api_duration_ms: Option<u64>,
-    /// Its output style.
     pub output_style: Option<String>,
-    /// The mode of its editor.
+    /// The mode of the client's editor: `INSERT`, `NORMAL`, …
     pub vim_mode: Option<String>,
-    /// The agent that it runs as.
+    /// The name of the agent that the session runs as.
     pub agent: Option<String>,
-    /// The version of the client.
+    /// The version of Claude Code.
     pub client_version: Option<String>,
-    /// The linked worktree that it works in.
+    /// The name of the linked working tree that the session works in.
     pub worktree: Option<String>,
-    /// The cache of its prompts.
     pub prompt_cache: Option<PromptCache>,
 }
 
-/// A subagent, as the client describes it to whoever draws its row.
+/// A subagent, as the client describes it to the command that draws its row. Each field but `id` is
+/// absent if the client does not state it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Task {
-    /// What names its row.
+    /// The id by which the client assigns the row.
     pub id: String,
-    /// What it is called.
     pub name: Option<String>,
-    /// The kind of agent.
+    /// The type of agent.
     pub kind: Option<String>,
-    /// What it is at.
+    /// `running`, `completed`, …
     pub status: Option<String>,
-    /// What it was asked for.
+    /// The task that the subagent was given.
     pub description: Option<String>,
-    /// The same in short.
+    /// A short form of `description`.
     pub label: Option<String>,
-    /// When it started.
     pub started_at_ms: Option<i64>,
-    /// Its model.
     pub model: Option<String>,
-    /// How hard that tries.
+    /// The reasoning effort: `low`, `high`, …
     pub effort: Option<String>,
-    /// Size of its context.
+    /// The size of its context in tokens.
     pub context_window: Option<u64>,
-    /// Tokens it has used.
+    /// Tokens that it has used so far.
     pub tokens: Option<u64>,
-    /// How many those were at earlier times, oldest first.
+    /// `tokens` at earlier times, the oldest first.
     pub samples: Vec<f64>,
 }
 
 impl Task {
-    /// How full its context is, in percent. More than all of it is a sum of something else.
+    /// How full its context is, 0 to 100. `None` where that is unknown. If the client reports more
+    /// tokens than the context can hold, they are a sum over several requests, and the share is
+    /// unknown.
     pub fn context_share(&self) -> Option<f64> {
         let window = self.context_window.filter(|it| *it > 0)?;
         let share = self.tokens? as f64 / window as f64 * 100.0;
@@ -601,30 +598,33 @@ impl Task {
     }
 }
 
-/// The system's own limit on paths: what is longer names no file.
+/// The system's limit on the length of a path, in bytes.
 const MAX_PATH: usize = 4096;
-/// Longer than any line shows, in characters.
+/// The longest name that is kept, in characters; no line shows more.
 const MAX_NAME: usize = 256;
-/// Longer than any of these words is, in characters.
+/// The longest word that is kept, in characters: a mode, a style, a version.
 const MAX_WORD: usize = 64;
 
 impl ClientFacts {
-    /// The same, within bounds: what cannot be true is left out, and what is only shown is cut.
+    /// Enforces bounds on what a client sent: impossible values and overlong paths are removed, and
+    /// overlong names and words are cut.
     #[must_use]
     pub fn clipped(self) -> ClientFacts {
-        let path = |it: Option<String>| it.filter(|it| it.len() <= MAX_PATH);
-        let name = |it: String| cut(it, MAX_NAME);
-        let word = |it: Option<String>| it.map(|it| cut(it, MAX_WORD));
-        let amount = |it: Option<f64>| it.filter(|it| it.is_finite() && *it >= 0.0);
-        let limit = |it: Option<Limit>| it.filter(|it| amount(Some(it.used_percentage)).is_some());
+        let path = |path: Option<String>| path.filter(|it| it.len() <= MAX_PATH);
+        let name = |name: String| cut(name, MAX_NAME);
+        let word = |word: Option<String>| word.map(|it| cut(it, MAX_WORD));
+        let amount = |number: Option<f64>| number.filter(|it| it.is_finite() && *it >= 0.0);
+        let limit =
+            |limit: Option<Limit>| limit.filter(|it| amount(Some(it.used_percentage)).is_some());
         ClientFacts {
             session_id: self.session_id.filter(|it| SessionId::checked(it).is_some()),
             transcript_path: path(self.transcript_path),
             cwd: path(self.cwd),
             session_name: self.session_name.map(name),
-            model: self
-                .model
-                .map(|it| Model { id: name(it.id), display_name: it.display_name.map(name) }),
+            model: self.model.map(|model| Model {
+                id: name(model.id),
+                display_name: model.display_name.map(name),
+            }),
             context_tokens: self.context_tokens,
             context_window: self.context_window,
             context_used_percentage: amount(self.context_used_percentage),
@@ -638,12 +638,12 @@ impl ClientFacts {
             effort: word(self.effort),
             thinking: self.thinking,
             fast: self.fast,
-            pr: self.pr.map(|it| PullRequest {
-                number: it.number,
-                // Half of an address leads elsewhere.
-                url: it.url.filter(|it| it.len() <= MAX_NAME),
-                review_state: word(it.review_state),
-                kind: word(it.kind),
+            pr: self.pr.map(|pr| PullRequest {
+                number: pr.number,
+                // A URL is not cut: the beginning of a URL leads to another page.
+                url: pr.url.filter(|it| it.len() <= MAX_NAME),
+                review_state: word(pr.review_state),
+                kind: word(pr.kind),
             }),
             lines: self.lines,
             duration_ms: self.duration_ms,
@@ -653,10 +653,10 @@ impl ClientFacts {
             agent: word(self.agent),
             client_version: word(self.client_version),
             worktree: word(self.worktree),
-            prompt_cache: self.prompt_cache.map(|it| PromptCache {
-                hit_ratio: amount(it.hit_ratio),
-                last_miss_cause: word(it.last_miss_cause),
-                ..it
+            prompt_cache: self.prompt_cache.map(|cache| PromptCache {
+                hit_ratio: amount(cache.hit_ratio),
+                last_miss_cause: word(cache.last_miss_cause),
+                ..cache
             }),
         }
     }
@@ -667,4 +667,17 @@ fn cut(mut text: String, max_chars: usize) -> String {
         text.truncate(end);
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_that_could_name_a_file_elsewhere_is_refused() {
+        for id in ["", "..", "a/b", ".hidden", "a\0b", &"x".repeat(129)] {
+            assert_eq!(SessionId::checked(id), None, "{id:?}");
+        }
+        assert!(SessionId::checked("2cf1aa4e-0d8e-4b62-9d1f-5b1f2f7f0c11").is_some());
+    }
 }

@@ -1,9 +1,9 @@
-//! How a snapshot lies in its file: each entry of its maps is a line.
+//! The file format of the snapshot: JSON in which each entry of a map has a line of its own.
 //!
-//! To whoever wants all of it, it is JSON like any other. A display wants one session's part, of
-//! up to [`MAX_SESSIONS`](super::schema::MAX_SESSIONS), at every render: since the lines of the
-//! sessions, and then of the working trees, come last and in order, it finds the few that it wants
-//! as one finds a word in a dictionary, and parses no others.
+//! Any JSON parser can read the whole file. A display needs, at every render, one session of up to
+//! [`MAX_SESSIONS`](super::schema::MAX_SESSIONS) and its working tree. The lines of the sessions,
+//! and then of the working trees, are the last in the file and are sorted by key. So a display
+//! finds its own by binary search in the file, and parses no others.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
@@ -13,19 +13,30 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::ser::{Formatter, Serializer};
 
+use super::file::{open_bounded, read_bounded};
 use super::schema::{self, Header, SessionId, Snapshot};
-use super::{Unusable, open_bounded, read_bounded};
 
-/// Largest snapshot that is read; ours have a few hundred KiB.
+/// The largest snapshot that is read. The watcher's have a few hundred KiB.
 const MAX_SNAPSHOT: u64 = 16 << 20;
 
-/// Reads a snapshot of our version.
+/// Why a snapshot cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unusable {
+    /// There is no file.
+    Missing,
+    /// It is of a later version, in which fields may have another meaning.
+    Newer,
+    /// It is not a complete snapshot, is too large, or cannot be read.
+    Unreadable,
+}
+
+/// Reads the whole snapshot.
 pub fn read(path: &Path) -> Result<Snapshot, Unusable> {
     parse(&read_bounded(path, MAX_SNAPSHOT).map_err(|it| unusable(&it))?)
 }
 
-/// Reads what concerns one session: of all sessions only that one, and of the working trees only
-/// its own and the one around `cwd`, where it went elsewhere since.
+/// Reads the part of the snapshot that concerns one session: everything but the other sessions and
+/// the working trees of others. See [`part`].
 pub fn read_part(
     path: &Path,
     session: Option<&SessionId>,
@@ -43,22 +54,22 @@ fn unusable(err: &io::Error) -> Unusable {
     }
 }
 
-/// What stands in a snapshot of our version.
+/// Parses a snapshot.
 pub fn parse(bytes: &[u8]) -> Result<Snapshot, Unusable> {
     let snapshot = serde_json::from_slice::<Snapshot>(bytes);
-    if let Ok(it) = snapshot.as_ref()
-        && it.version == schema::VERSION
+    if let Ok(parsed) = snapshot.as_ref()
+        && parsed.version == schema::VERSION
     {
         return snapshot.map_err(|_| Unusable::Unreadable);
     }
-    // Of another version, only that may be known.
+    // Of a later version, only the version itself may be readable.
     match serde_json::from_slice(bytes) {
         Ok(Header { version }) if version > schema::VERSION => Err(Unusable::Newer),
         _ => Err(Unusable::Unreadable),
     }
 }
 
-/// The file's content.
+/// Serialises a snapshot for its file.
 pub fn to_bytes(snapshot: &Snapshot) -> serde_json::Result<Vec<u8>> {
     use serde::Serialize;
     let mut bytes = Vec::new();
@@ -67,7 +78,7 @@ pub fn to_bytes(snapshot: &Snapshot) -> serde_json::Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Puts the keys of the snapshot, and of the maps in it, on lines of their own.
+/// A JSON formatter that begins a line for each key of the snapshot and of the maps in it.
 struct Lines {
     depth: usize,
 }
@@ -102,10 +113,14 @@ impl Formatter for Lines {
     }
 }
 
-/// A snapshot with no other sessions and working trees than those that concern one session. What
-/// does not lie in lines stays as it is.
+/// The snapshot in `file` without the sessions and working trees that do not concern `session`.
 ///
-/// Of `size` bytes it reads some dozen blocks: the lines are sorted, so it searches by halves.
+/// Of the sessions, `session` is kept. Of the working trees, the session's own is kept; if `cwd`
+/// differs from the directory in the snapshot, the nearest one around `cwd` is kept instead. The
+/// result is JSON, except where the file is incomplete: then the result is incomplete too.
+///
+/// Of a file of `size` bytes it reads a dozen blocks or two. A file that is not laid out in lines
+/// is returned whole.
 pub fn part(
     file: impl Read + Seek,
     size: u64,
@@ -114,7 +129,7 @@ pub fn part(
 ) -> io::Result<Vec<u8>> {
     let mut file = BufReader::with_capacity(BLOCK, file);
     let mut bytes = Vec::with_capacity(BLOCK);
-    // What stands before the sessions concerns everybody.
+    // Everything before the sessions is kept.
     let mut start = 0;
     while bytes[start..] != *SESSIONS {
         start = bytes.len();
@@ -125,49 +140,52 @@ pub fn part(
     let at = bytes.len() as u64;
     let mut entries = Entries { file, at, start: at, end: size };
 
-    let mut place = Place::default();
-    if let Some(it) = session
-        && let Some(entry) = entries.find(Section::Sessions, &it.0)?
+    let mut location = Location::default();
+    if let Some(id) = session
+        && let Some(entry) = entries.find(Section::Sessions, &id.0)?
     {
-        // An id has nothing that would be escaped.
-        let session = entry.get(it.0.len() + 3..).unwrap_or_default();
-        place = serde_json::from_slice(session).unwrap_or_default();
+        // The value follows the key, two quotes and a colon. An id contains nothing to escape.
+        let value = entry.get(id.0.len() + 3..).unwrap_or_default();
+        location = serde_json::from_slice(value).unwrap_or_default();
         bytes.extend(entry);
     }
     bytes.extend(b"},\"repos\":{");
-    // As the display looks it up: its own, but where the session went, what is around that.
-    let elsewhere = cwd.filter(|it| place.cwd.as_deref() != Some(it));
-    let elsewhere = elsewhere.map(|it| Path::new(it).components().collect::<PathBuf>());
-    let around = elsewhere.iter().flat_map(|it| it.ancestors()).filter_map(Path::to_str);
-    let own = place.repo.as_deref().filter(|_| elsewhere.is_none());
+    // The display looks the working tree up in the same way.
+    let moved_to = cwd.filter(|it| location.cwd.as_deref() != Some(it));
+    let moved_to = moved_to.map(|it| Path::new(it).components().collect::<PathBuf>());
+    let around = moved_to.iter().flat_map(|it| it.ancestors()).filter_map(Path::to_str);
+    let own = location.repo.as_deref().filter(|_| moved_to.is_none());
     for top in own.into_iter().chain(around) {
         if let Some(entry) = entries.find(Section::Repos, top)? {
             bytes.extend(entry);
             break;
         }
     }
-    // A file that was cut short stays so.
+    // If the file is incomplete, the result must not be valid JSON.
     if entries.is_whole()? {
         bytes.extend(b"}}");
     }
     Ok(bytes)
 }
 
-/// What is read at once.
+/// The bytes of one read.
 const BLOCK: usize = 8 << 10;
-/// The line behind which the sessions stand, then the working trees, and nothing else.
+/// The line after which only the sessions and the working trees follow.
 const SESSIONS: &[u8] = b"\"sessions\":{\n";
-const END: &[u8] = b"}\n}\n";
+/// The lines that close the working trees and the snapshot. The newline before them belongs to the
+/// mark: the last entry ends with a brace too, so without it a file that lacks its last two bytes
+/// would look whole.
+const END: &[u8] = b"\n}\n}\n";
 
-/// Where a session works.
+/// Where a session works: two fields of `schema::Session`.
 #[derive(Default, Deserialize)]
 #[serde(default)]
-struct Place {
+struct Location {
     cwd: Option<String>,
     repo: Option<String>,
 }
 
-/// What a line behind [`SESSIONS`] is, in the order in which they stand.
+/// The kinds of lines after [`SESSIONS`], in the order of the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Section {
     Sessions,
@@ -176,23 +194,26 @@ enum Section {
     End,
 }
 
-/// The lines behind [`SESSIONS`].
+/// The lines after [`SESSIONS`].
 struct Entries<F> {
     file: BufReader<F>,
-    /// Where in the file we are, where the first of them begins, and where the last one ends.
+    /// The position in the file.
     at: u64,
+    /// Where the first line begins.
     start: u64,
+    /// Where the last line ends.
     end: u64,
 }
 
 impl<F: Read + Seek> Entries<F> {
-    /// The entry of this key, without what separates it from others.
+    /// The line with the entry of `key`, without its comma and newline.
     fn find(&mut self, section: Section, key: &str) -> io::Result<Option<Vec<u8>>> {
-        // It begins in `start..end`, if it is there; and a line does begin at `start`.
+        // Invariant of the search: a line begins at `start`, and the wanted line, if there is one,
+        // begins in `start..end`.
         let (mut start, mut end) = (self.start, self.end);
         while start < end {
             let middle = start + (end - start) / 2;
-            // Whether a line begins at the middle, the byte before says.
+            // The byte before the middle tells whether a line begins at the middle.
             self.seek(middle.saturating_sub(1).max(start))?;
             if middle > start {
                 self.at += self.file.by_ref().take(end - self.at).skip_until(b'\n')? as u64;
@@ -206,7 +227,7 @@ impl<F: Read + Seek> Entries<F> {
                 Ordering::Equal => {
                     return Ok(Some(line.strip_suffix(b",").unwrap_or(line).to_owned()));
                 }
-                // Where there is no line, the file is shorter than it was.
+                // Otherwise no line begins in `middle..end`, or the file has become shorter.
                 Ordering::Less if line_start < end.min(self.at) => start = self.at,
                 Ordering::Less | Ordering::Greater => end = middle,
             }
@@ -214,7 +235,7 @@ impl<F: Read + Seek> Entries<F> {
         Ok(None)
     }
 
-    /// Whether the last of them closes both maps.
+    /// Whether the file ends with [`END`].
     fn is_whole(&mut self) -> io::Result<bool> {
         let mut end = Vec::new();
         self.seek(self.end.saturating_sub(END.len() as u64).max(self.start))?;
@@ -223,17 +244,17 @@ impl<F: Read + Seek> Entries<F> {
     }
 
     fn seek(&mut self, to: u64) -> io::Result<()> {
-        // No further than a few MiB.
+        // The distance is at most MAX_SNAPSHOT, so the casts are exact.
         self.file.seek_relative(to as i64 - self.at as i64)?;
         self.at = to;
         Ok(())
     }
 }
 
-/// Where a line stands among the others.
+/// The key by which the lines are sorted.
 fn order_of(line: &[u8]) -> (Section, Cow<'_, str>) {
     let section = match line {
-        // Working trees have absolute paths, and no id has a slash.
+        // The keys of working trees are absolute paths, and no session id contains a slash.
         [b'"', b'/', ..] => Section::Repos,
         b"}," | b"\"repos\":{" => Section::Between,
         [b'}', ..] => Section::End,
@@ -245,10 +266,10 @@ fn order_of(line: &[u8]) -> (Section, Cow<'_, str>) {
     }
 }
 
-/// The key of a map's entry.
+/// The key in a line with an entry of a map; `None` where the line is not one.
 fn key(entry: &[u8]) -> Option<Cow<'_, str>> {
     let inner = entry.strip_prefix(b"\"")?;
-    let plain = &inner[..inner.iter().position(|it| matches!(it, b'"' | b'\\'))?];
+    let plain = &inner[..inner.iter().position(|byte| matches!(byte, b'"' | b'\\'))?];
     if inner[plain.len()] == b'"' {
         return str::from_utf8(plain).ok().map(Cow::Borrowed);
     }
@@ -266,7 +287,8 @@ mod tests {
         SessionId::checked(&format!("s-{n}")).unwrap()
     }
 
-    /// Each session works in the tree of this number; every name has what JSON escapes.
+    /// A snapshot with one session for each number in `trees`, which is the number of its working
+    /// tree. The names contain characters that JSON escapes.
     fn snapshot(trees: &[usize]) -> Snapshot {
         let top = |n: usize| "/w\"\n".to_owned() + &"/é".repeat(n);
         let sessions = trees.iter().enumerate().map(|(n, tree)| {
@@ -293,7 +315,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_part_is_all_that_concerns_a_session(
+        fn a_part_is_everything_that_concerns_a_session(
             trees in prop::collection::vec(0..9_usize, 0..80),
             session in prop::option::of(0..90_usize),
             cwd in prop::option::of(0..9_usize),
@@ -313,7 +335,7 @@ mod tests {
             let is_around = |it: &&str| Path::new(cwd.as_ref().unwrap()).starts_with(it);
             let around = expected.repos.keys().map(|it| it.0.as_str());
             let repo = match &cwd {
-                Some(it) if session.is_none_or(|session| session.cwd.as_ref() != Some(it)) => {
+                Some(cwd) if session.is_none_or(|it| it.cwd.as_ref() != Some(cwd)) => {
                     around.filter(is_around).max().map(str::to_owned)
                 }
                 _ => own,
@@ -328,13 +350,13 @@ mod tests {
         }
 
         #[test]
-        fn a_file_that_is_cut_short_is_none(
+        fn a_file_that_is_cut_short_is_unreadable(
             trees in prop::collection::vec(0..9_usize, 1..80),
             left in any::<prop::sample::Index>(),
         ) {
             let bytes = to_bytes(&snapshot(&trees)).unwrap();
             let left = &bytes[..left.index(bytes.len())];
-            // It may be cut while it is read, too.
+            // The file may also become shorter after its size was determined.
             for size in [left.len(), bytes.len(), 2 * bytes.len()] {
                 let file = io::Cursor::new(left);
                 let part = part(file, size as u64, Some(&id(0)), Some("/w/x")).unwrap();
@@ -344,14 +366,23 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_lie_in_lines_is_read_whole() {
+    fn a_file_without_its_last_bytes_is_unreadable() {
+        let bytes = to_bytes(&snapshot(&[1, 2])).unwrap();
+        for n_missing in 1..16 {
+            let part = part_of(&bytes[..bytes.len() - n_missing], Some(&id(0)), None);
+            assert_eq!(parse(&part), Err(Unusable::Unreadable), "{n_missing} bytes are missing");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_not_laid_out_in_lines_is_returned_whole() {
         let whole = snapshot(&[1, 2]);
         let bytes = serde_json::to_vec(&whole).unwrap();
         assert_eq!(parse(&part_of(&bytes, Some(&id(0)), None)), Ok(whole));
     }
 
     #[test]
-    fn the_size_of_the_rest_does_not_count() {
+    fn the_number_of_reads_grows_only_with_the_logarithm_of_the_size() {
         struct Counted<'a>(io::Cursor<&'a [u8]>, usize);
         impl Read for Counted<'_> {
             fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
@@ -377,7 +408,7 @@ mod tests {
     }
 
     #[test]
-    fn behind_the_sessions_is_nothing_but_entries_in_order() {
+    fn after_the_sessions_line_there_are_only_sorted_entries() {
         let bytes = to_bytes(&snapshot(&[2, 1, 3])).unwrap();
         let text = String::from_utf8(bytes).unwrap();
         let (_, entries) = text.split_once(str::from_utf8(SESSIONS).unwrap()).unwrap();

@@ -1,24 +1,26 @@
 //! PURE. Quarter-hours, and the five-hour blocks that they form.
 //!
-//! Every zone's days begin on a quarter-hour and blocks begin on an hour, so sums per quarter-hour
-//! answer for every window. Only a block's bounds need single times.
+//! In every time zone days begin on a quarter-hour, and blocks begin on an hour. So sums per
+//! quarter-hour suffice for every window. Only where a block begins and ends are the times of
+//! single entries needed.
 //!
-//! **Invariant:** finding the active block costs what the last 35 days hold in quarter-hours, however
-//! many entries are in them.
+//! **Invariant:** the cost of finding the active block is bounded by the number of quarter-hours in
+//! 35 days, however many entries there are.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
 use crate::store::schema::{Block, Burn, Projection};
 use crate::time::{HOUR_MS, MINUTE_MS};
-use crate::usage::Sums;
+use crate::usage::sums::Sums;
 
 const QUARTER_MS: i64 = 15 * MINUTE_MS;
 const BLOCK_MS: i64 = 5 * HOUR_MS;
 
-/// A quarter-hour, in two: its first millisecond, and the rest.
+/// The first millisecond of a quarter-hour, or the rest of it.
 ///
-/// A block takes in what comes exactly at its end, a day does not; so that millisecond is apart.
+/// An entry exactly at the end of a block belongs to the block, one exactly at the end of a day
+/// does not belong to the day. So the first millisecond has a slot of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SlotKey(i64);
 
@@ -33,25 +35,24 @@ impl SlotKey {
         self.0.div_euclid(2) * QUARTER_MS
     }
 
-    /// The slots of a span that begins and ends on a quarter-hour.
+    /// The slots of `span`, whose bounds must lie on quarter-hours.
     pub fn range(span: Range<i64>) -> Range<SlotKey> {
         SlotKey::of(span.start)..SlotKey::of(span.end)
     }
 }
 
-/// What was used in a slot.
+/// The entries of one slot.
 #[derive(Clone, Debug, Default)]
 pub struct Slot {
-    /// In sum.
     pub sums: Sums,
-    /// How many entries are how many milliseconds into the quarter-hour, in order.
+    /// Milliseconds into the quarter-hour, in ascending order, and the number of entries at each.
     times: Vec<(u32, u32)>,
 }
 
-/// What was used, slot by slot; empty slots are not there.
+/// All slots that have entries.
 pub type Slots = BTreeMap<SlotKey, Slot>;
 
-/// Counts an entry.
+/// Adds an entry.
 pub fn insert(slots: &mut Slots, at_ms: i64, sums: &Sums) {
     let slot = slots.entry(SlotKey::of(at_ms)).or_default();
     slot.sums += sums;
@@ -61,7 +62,7 @@ pub fn insert(slots: &mut Slots, at_ms: i64, sums: &Sums) {
     }
 }
 
-/// Takes an entry back that was counted before.
+/// Takes away an entry that [`insert`] added with the same arguments.
 pub fn remove(slots: &mut Slots, at_ms: i64, sums: &Sums) {
     let key = SlotKey::of(at_ms);
     let Some(slot) = slots.get_mut(&key) else { return };
@@ -81,17 +82,17 @@ fn into_quarter(at_ms: i64) -> u32 {
     at_ms.rem_euclid(QUARTER_MS) as u32
 }
 
-/// The active block.
+/// The block that is open at `now_ms`; `None` without an entry in the last five hours.
 ///
-/// A block begins with its first entry's hour. The next one begins with the first entry that is
-/// more than five hours after that hour, or after the entry before it.
+/// A block begins with the hour of its first entry. The next block begins with the first entry that
+/// is more than five hours after that hour, or more than five hours after the entry before it.
 pub fn active(slots: &Slots, now_ms: i64) -> Option<Block> {
-    // An entry from a clock that is far ahead must not hide the block that is open now.
+    // An entry that a clock far ahead has dated must not hide the block that is open now.
     let known = || slots.range(..=SlotKey::of(now_ms + BLOCK_MS));
     let mut chain_start = SlotKey::of(now_ms);
     let mut next_ms = None;
     for (key, slot) in known().rev() {
-        if next_ms.is_some_and(|it: i64| it - slot.last_ms(*key) > BLOCK_MS) {
+        if next_ms.is_some_and(|next_ms: i64| next_ms - slot.last_ms(*key) > BLOCK_MS) {
             break;
         }
         (chain_start, next_ms) = (*key, Some(slot.first_ms(*key)));
@@ -124,7 +125,7 @@ fn sum_up(slots: &Slots, start_ms: i64, keys: &[SlotKey], now_ms: i64) -> Option
     let n_tokens = sums.tokens() as f64;
 
     let span_ms = last_ms - first_ms;
-    // A block younger than that shows absurd rates.
+    // Over a shorter span the rate would be meaningless.
     let burn = (span_ms >= MINUTE_MS).then(|| Burn {
         cost_per_hour: totals.cost_usd / (span_ms as f64 / HOUR_MS as f64),
         tokens_per_minute: n_tokens / (span_ms as f64 / MINUTE_MS as f64),
@@ -138,7 +139,7 @@ fn sum_up(slots: &Slots, start_ms: i64, keys: &[SlotKey], now_ms: i64) -> Option
         start_ms,
         end_ms,
         last_entry_ms: last_ms,
-        entries: sums.entries,
+        entries: sums.n_entries,
         tokens: totals.tokens,
         cost_usd: totals.cost_usd,
         unpriced: totals.unpriced,
@@ -171,7 +172,7 @@ mod tests {
     const H: i64 = HOUR_MS;
     const M: i64 = MINUTE_MS;
 
-    /// One dollar and one token each.
+    /// An entry of one dollar and one token at each of these times.
     fn slots(times: &[i64]) -> Slots {
         let mut slots = Slots::new();
         for at_ms in times {
@@ -181,7 +182,7 @@ mod tests {
     }
 
     fn one() -> Sums {
-        Sums { entries: 1, output: 1, picodollars: 1_000_000_000_000, ..Sums::default() }
+        Sums { n_entries: 1, output: 1, picodollars: 1_000_000_000_000, ..Sums::default() }
     }
 
     #[track_caller]
@@ -197,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn a_block_takes_in_what_comes_exactly_at_its_end() {
+    fn an_entry_exactly_at_the_end_of_a_block_belongs_to_it() {
         check_block(&[10 * H + M, 15 * H], 15 * H, None);
         check_block(&[10 * H + M, 15 * H, 15 * H + 1], 15 * H + 1, Some((15 * H, 1)));
         check_block(&[10 * H + M, 15 * H], 15 * H - 1, Some((10 * H, 2)));
@@ -216,23 +217,23 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_starts_afresh() {
+    fn a_gap_of_more_than_five_hours_starts_a_new_block() {
         check_block(&[H + 30 * M, 6 * H + 30 * M], 7 * H, Some((6 * H, 1)));
         check_block(&[H, 2 * H, 8 * H + 40 * M], 9 * H, Some((8 * H, 1)));
     }
 
     #[test]
-    fn an_entry_from_the_future_hides_nothing() {
+    fn an_entry_from_the_future_does_not_hide_the_active_block() {
         check_block(&[10 * H, 900 * H], 11 * H, Some((10 * H, 1)));
     }
 
     #[test]
-    fn nothing_used_is_no_block() {
+    fn without_entries_there_is_no_block() {
         check_block(&[], 10 * H, None);
     }
 
     #[test]
-    fn a_young_block_has_no_rate() {
+    fn a_block_of_less_than_a_minute_has_no_rate() {
         let burn = |times: &[i64]| active(&slots(times), 11 * H).and_then(|it| it.burn);
         assert_eq!(burn(&[10 * H]), None);
         assert_eq!(burn(&[10 * H, 10 * H + M - 1]), None);
@@ -241,13 +242,13 @@ mod tests {
     }
 
     #[test]
-    fn a_projection_goes_on_at_the_rate_until_the_end() {
+    fn a_projection_assumes_the_same_rate_until_the_end() {
         let block = active(&slots(&[10 * H, 11 * H]), 12 * H).expect("is active");
         assert_eq!(block.projection, Some(Projection { cost_usd: 8.0, tokens: 8 }));
     }
 
     #[test]
-    fn what_is_taken_back_leaves_no_trace() {
+    fn an_entry_that_is_taken_away_leaves_nothing_behind() {
         let mut slots = slots(&[H, H, H + 1]);
         for at_ms in [H, H + 1, H] {
             remove(&mut slots, at_ms, &one());

@@ -1,63 +1,66 @@
 //! PURE. Which entries count, and what they add up to.
 //!
-//! One reply is written down many times: once per content block, and again by every session that is
-//! forked from the one it belongs to. All its copies are candidates, and one is elected: a main
-//! chain's before a subagent's, then the one that states the most tokens, then the first one. It
-//! brings its own time, session and cost; so a late copy can move a reply to another day.
+//! Transcripts hold many copies of one reply: one per content block, and more in every session that
+//! is forked from the reply's. All copies are candidates, and one is elected: a copy from a main
+//! chain before one from a subagent's, then the copy that states the most tokens, then the first
+//! one. The reply counts with the elected copy's time, session and cost, so a copy that is read
+//! late can move a reply to another day.
 //!
-//! Of the copies in one file only the best is kept: enough to elect again when another file goes.
-//! Ids are kept as hashes: 64 bits of the message's, and 32 of the request's beside it.
+//! Of the copies in one file only the best is kept: that suffices to elect again when another file
+//! is removed. Ids are kept as hashes: 64 bits of the message id, and 32 bits of the request id.
 //!
-//! **Invariant:** the sums are those of the elected candidates, and who is elected depends on the
-//! candidates alone.
+//! **Invariant:** the sums are those of the elected candidates, and the set of candidates alone
+//! determines which are elected.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
-use jiff::civil::{Date, Time, Weekday};
+use jiff::civil::Weekday;
 use jiff::tz::TimeZone;
-use jiff::{Timestamp, ToSpan};
 use serde::{Deserialize, Serialize};
 
 use crate::store::schema::{SessionId, Totals, Usage};
 use crate::time::DAY_MS;
 use crate::usage::blocks::{self, SlotKey, Slots};
+use crate::usage::calendar::WindowStarts;
+use crate::usage::entry::{Entry, hash};
 use crate::usage::prices::{Picodollars, Prices};
-use crate::usage::{Entry, Sums, hash};
+use crate::usage::sums::Sums;
 
-/// The windows reach back this far at most: a month, and the week it began in.
+/// How far back the windows reach at most: one month, and the week in which it began.
 pub const REACH_MS: i64 = 35 * DAY_MS;
 
-/// Names of unpriced models that are told apart; the rest goes by the last one.
+/// The most unpriced models whose names are kept. Further ones count under the last name.
 const MAX_UNPRICED: usize = 64;
 
-/// Device and inode.
+/// Device and inode of a file.
 pub type Identity = (u64, u64);
 
-/// A transcript, as [`Ledger::file`] names it.
+/// The number that [`Ledger::file`] gives a transcript.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct FileId(u32);
 
-/// Every entry of one root that can still be in a window, and the sums over those that count.
+/// The entries of one config root that can still be in a window, and the sums over the elected
+/// ones.
 ///
-/// It can be kept: what follows from the candidates is left out, and [`Ledger::restored`] makes it
-/// again.
+/// It is part of the checkpoint. What follows from the candidates is not written there;
+/// [`Ledger::restored`] computes it again.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Ledger {
     #[serde(skip, default = "Prices::builtin")]
     prices: Prices,
     horizon_ms: i64,
     files: Vec<File>,
-    /// Numbers that nobody had when something was forgotten last.
+    /// Numbers that were unused when [`Ledger::forget_before`] last ran.
     #[serde(skip)]
     free_files: Vec<FileId>,
     #[serde(skip)]
     file_ids: BTreeMap<Arc<str>, FileId>,
     candidates: BTreeMap<Key, Candidate>,
-    /// By group and session. Only where a message id names more than one reply, as few do: some
-    /// gateways give all the same.
+    /// By group and session, and only for groups with more than one reply. Such groups are rare:
+    /// some gateways give every reply the same message id.
     #[serde(skip)]
     rivals: BTreeMap<(u64, u32), Rivals>,
     #[serde(skip)]
@@ -66,25 +69,23 @@ pub struct Ledger {
     #[serde(skip)]
     sessions: Vec<Sums>,
     session_ids: BTreeMap<SessionId, u32>,
-    /// As [`Ledger::free_files`].
+    /// Numbers that were unused when [`Ledger::forget_before`] last ran.
     #[serde(skip)]
     free_sessions: Vec<u32>,
-    /// Indexed by [`Candidate::unpriced`], less one.
+    /// Indexed by [`Candidate::unpriced`] minus one.
     unpriced_models: Vec<Box<str>>,
-    /// How many entries of which of them count in which slot.
+    /// Numbers of elected candidates, by slot and [`Candidate::unpriced`].
     #[serde(skip)]
     unpriced: BTreeMap<(SlotKey, u16), u32>,
 }
 
-/// What one session used, its subagents included.
+/// What one session used, including its subagents.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SessionTotals {
-    /// Cost and tokens.
     pub totals: Totals,
-    /// Cache reads ÷ all input; none without input.
+    /// Tokens read from the cache ÷ all input tokens, 0 to 1; `None` without input.
     pub cache_hit_ratio: Option<f64>,
-    /// Replies.
-    pub entries: u64,
+    pub n_entries: u64,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -93,8 +94,8 @@ struct File {
     is_retired: bool,
 }
 
-/// Candidates of one reply share `group` and `reply`. Candidates that share `group` alone have the
-/// same message id, and may be replays of each other.
+/// Candidates with the same `group` and `reply` are copies of one reply. Candidates with the same
+/// `group` alone have the same message id, and may be replays of each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 struct Key {
     group: u64,
@@ -102,10 +103,11 @@ struct Key {
     file: FileId,
 }
 
-/// The best copy of each reply, the highest last.
+/// The best copy of each reply of one session in one group, the highest rank last.
 type Rivals = BTreeSet<(Rank, Key)>;
 
-/// Whether a main chain holds it, its tokens, and where it stands.
+/// Whether the copy is from a main chain, its tokens, and its file and offset; a higher rank is
+/// elected.
 type Rank = (bool, u64, Reverse<(Arc<str>, u64)>);
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -118,14 +120,14 @@ struct Candidate {
     cache_write: u32,
     cache_read: u32,
     session: u32,
-    /// Which of [`Ledger::unpriced_models`] it is; 0 where it has a price.
+    /// 0 where the model has a price, else one more than the index in [`Ledger::unpriced_models`].
     unpriced: u16,
-    sidechain: bool,
+    is_sidechain: bool,
     is_counted: bool,
 }
 
 impl Ledger {
-    /// An empty ledger that prices entries like this.
+    /// An empty ledger that prices entries with `prices`.
     pub fn new(prices: Prices) -> Ledger {
         Ledger {
             prices,
@@ -136,7 +138,7 @@ impl Ledger {
             candidates: BTreeMap::new(),
             rivals: BTreeMap::new(),
             slots: Slots::new(),
-            // Number 0 is for entries of no session.
+            // Number 0 is for entries without a session.
             sessions: vec![Sums::default()],
             session_ids: BTreeMap::new(),
             free_sessions: Vec::new(),
@@ -145,12 +147,13 @@ impl Ledger {
         }
     }
 
-    /// One that was kept, with the prices that it was made with.
+    /// Completes a ledger that was read from a checkpoint. `prices` must be those with which it was
+    /// made.
     #[must_use]
     pub fn restored(mut self, prices: Prices) -> Ledger {
         self.prices = prices;
         let ids = (0..).map(FileId).zip(&self.files);
-        self.file_ids = ids.map(|(id, it)| (Arc::clone(&it.path), id)).collect();
+        self.file_ids = ids.map(|(id, file)| (Arc::clone(&file.path), id)).collect();
         let last = self.session_ids.values().max().map_or(0, |it| *it as usize);
         self.sessions = vec![Sums::default(); last + 1];
         let candidates = std::mem::take(&mut self.candidates);
@@ -162,15 +165,16 @@ impl Ledger {
         let neighbours = keys().zip(keys().skip(1));
         let rivals = neighbours.filter(|(a, b)| a.group == b.group && a.reply != b.reply);
         for key in rivals.flat_map(|(a, b)| [*a, *b]).collect::<Vec<_>>() {
-            self.enter(&key);
+            self.add_to_rivals(&key);
         }
         self
     }
 
-    /// The name of the transcript at `path`. Of equal copies the one in the smaller path counts.
+    /// The number of the transcript at `path`. Of equal copies, the one in the file whose path
+    /// sorts first is elected.
     ///
-    /// A retired file that comes back is read from its beginning, so what was known of it is
-    /// dropped here.
+    /// If the file was retired, its entries are dropped here: the caller reads a file that has come
+    /// back from its beginning.
     pub fn file(&mut self, path: &str) -> FileId {
         if let Some(&file) = self.file_ids.get(path) {
             if std::mem::take(&mut self.files[file.0 as usize].is_retired) {
@@ -188,9 +192,11 @@ impl Ledger {
         file
     }
 
-    /// Takes in what `file` says, each entry with its place there. `session` is the one that the
-    /// path names; where it names none (a subagent in the old layout) the entry's own counts.
-    /// `identity` is the file's on its disk: it may have two names.
+    /// Takes in entries of `file`, each with its offset there.
+    ///
+    /// `session` is the session that the path of the file names. Where the path names none (a
+    /// subagent in the old layout), the session in the entry applies. `identity` recognises a file
+    /// that has two names.
     pub fn add(
         &mut self,
         file: FileId,
@@ -222,7 +228,7 @@ impl Ledger {
             cache_read: bounded(entry.tokens.cache_read),
             session,
             unpriced: if cost.is_some() { 0 } else { self.unpriced_no(&entry.model) },
-            sidechain: entry.sidechain,
+            is_sidechain: entry.is_sidechain,
             is_counted: false,
         };
         match self.candidates.get(&key) {
@@ -233,21 +239,22 @@ impl Ledger {
         self.insert(key, candidate);
     }
 
-    /// Forgets what `file` said: it was truncated or replaced, and will be read again.
+    /// Drops the entries of `file`, which was truncated or replaced and will be read again.
     pub fn remove_file(&mut self, file: FileId) {
         self.drop_where(|key, _| key.file == file);
     }
 
-    /// The file was deleted. Its entries stay counted until they leave the windows: the client
-    /// prunes old transcripts, and what was used does not shrink by that.
+    /// Notes that `file` was deleted. Its entries count until they leave the windows: the client
+    /// deletes old transcripts, and that does not change what was used.
     pub fn retire_file(&mut self, file: FileId) {
         self.files[file.0 as usize].is_retired = true;
     }
 
-    /// Drops entries older than `horizon_ms`, and refuses them from now on. Never goes back.
+    /// Drops entries older than `horizon_ms`, and refuses such entries from now on. A horizon
+    /// earlier than the last one changes nothing.
     ///
-    /// Copies of a reply that lie on both sides are told apart from then on; so the horizon stays
-    /// some days before the first window. [`REACH_MS`] does.
+    /// Where copies of a reply lie on both sides of the horizon, those before it can no longer be
+    /// elected. So the horizon must be some days before the first window; now − [`REACH_MS`] is.
     pub fn forget_before(&mut self, horizon_ms: i64) {
         self.horizon_ms = self.horizon_ms.max(horizon_ms);
         let horizon_ms = self.horizon_ms;
@@ -255,12 +262,13 @@ impl Ledger {
         self.free();
     }
 
-    /// Whether it refuses what may be in a window, since a clock was days ahead.
+    /// Whether the horizon is so late that entries in a window are refused: the clock was days
+    /// ahead when the horizon was set.
     pub fn is_ahead(&self, now_ms: i64) -> bool {
         self.horizon_ms > now_ms - REACH_MS + DAY_MS
     }
 
-    /// Retired files and sessions of which nothing is left leave their numbers to others.
+    /// Frees the numbers of retired files and of sessions that have no candidates left.
     fn free(&mut self) {
         let mut has_file = vec![false; self.files.len()];
         let mut has_session = vec![false; self.sessions.len()];
@@ -280,24 +288,25 @@ impl Ledger {
         self.free_sessions = unused.map(|(no, _)| no).collect();
     }
 
-    /// What a session used; none where it has no entry.
+    /// What a session used; `None` where it has no elected entry.
     pub fn session(&self, session: &SessionId) -> Option<SessionTotals> {
         let sums = &self.sessions[*self.session_ids.get(session)? as usize];
         let all_input = sums.input + sums.cache_write + sums.cache_read;
-        (sums.entries > 0).then(|| SessionTotals {
+        (sums.n_entries > 0).then(|| SessionTotals {
             totals: sums.totals(),
             cache_hit_ratio: (all_input > 0).then(|| sums.cache_read as f64 / all_input as f64),
-            entries: sums.entries,
+            n_entries: sums.n_entries,
         })
     }
 
-    /// What the root used by now. `as_of_ms` and `skipped_lines` are the caller's to fill in.
+    /// What the config root used. The caller fills in `as_of_ms`, `day_ends_ms` and
+    /// `skipped_lines`.
     pub fn usage(&self, now_ms: i64, zone: &TimeZone, week_starts: Weekday) -> Usage {
         let block = blocks::active(&self.slots, now_ms);
         let Some(starts) = WindowStarts::at(now_ms, zone, week_starts) else {
             return Usage { block, ..Usage::default() };
         };
-        // Each window is part of the next, so each slot is looked at once.
+        // Each window is part of the next larger one, so each slot is visited once.
         let (inner_ms, widest_ms) = match starts.week_ms < starts.month_ms {
             true => (starts.month_ms, starts.week_ms),
             false => (starts.week_ms, starts.month_ms),
@@ -329,7 +338,7 @@ impl Ledger {
         }
     }
 
-    /// What was used in a span that begins and ends on a quarter-hour.
+    /// The sums over `span`, whose bounds must lie on quarter-hours.
     pub fn sum_up(&self, span: Range<i64>) -> Sums {
         let mut sums = Sums::default();
         for (_, slot) in self.slots.range(SlotKey::range(span)) {
@@ -338,10 +347,10 @@ impl Ledger {
         sums
     }
 
-    /// Takes in a candidate whose place is free.
+    /// Adds a candidate whose key is not in use.
     fn insert(&mut self, key: Key, mut candidate: Candidate) {
-        let Some((first, _)) = self.candidates.range(whole(key.group)).next() else {
-            // Most replies are told by one file.
+        let Some((first, _)) = self.candidates.range(keys_of(key.group)).next() else {
+            // The common case: the first candidate of its group.
             candidate.is_counted = true;
             self.count(&candidate);
             self.candidates.insert(key, candidate);
@@ -349,29 +358,29 @@ impl Ledger {
         };
         let first = *first;
         if first.reply != key.reply && !self.has_rivals(key.group) {
-            self.enter(&first);
+            self.add_to_rivals(&first);
         }
         let before = self.best_copy(&key);
         self.candidates.insert(key, candidate);
         let best = self.best_copy(&key);
         if best != before {
-            before.inspect(|it| self.stand(it, false));
-            best.inspect(|it| self.stand(it, true));
+            before.inspect(|it| self.set_representative(it, false));
+            best.inspect(|it| self.set_representative(it, true));
         }
     }
 
     fn drop_candidate(&mut self, key: &Key) {
         let is_best = self.best_copy(key).as_ref() == Some(key);
         if is_best {
-            self.stand(key, false);
+            self.set_representative(key, false);
         }
         self.candidates.remove(key);
         if is_best {
-            self.best_copy(key).inspect(|it| self.stand(it, true));
+            self.best_copy(key).inspect(|it| self.set_representative(it, true));
         }
     }
 
-    /// Who stands for the reply that this is a copy of.
+    /// The copy that represents the reply of `key`: the one of the highest rank.
     fn best_copy(&self, key: &Key) -> Option<Key> {
         let bound = |file| Key { file: FileId(file), ..*key };
         let copies = self.candidates.range(bound(0)..=bound(u32::MAX));
@@ -383,43 +392,47 @@ impl Ledger {
         self.rivals.range((group, 0)..=(group, u32::MAX)).next().is_some()
     }
 
-    /// There is another reply by this one's message id. As long as there was none, it counted.
-    fn enter(&mut self, key: &Key) {
+    /// Adds the best copy of this reply to the rivals of its group, which now has a second reply.
+    fn add_to_rivals(&mut self, key: &Key) {
         let Some(best) = self.best_copy(key) else { return };
         let candidate = &self.candidates[&best];
         let rival = (self.rank(&best, candidate), best);
         self.rivals.entry((key.group, candidate.session)).or_default().insert(rival);
     }
 
-    /// From now on this stands for its reply, or does so no longer; and whoever has to counts.
-    fn stand(&mut self, key: &Key, stands: bool) {
+    /// Adds or removes this copy as the representative of its reply, then updates which candidate
+    /// of its session is elected.
+    fn set_representative(&mut self, key: &Key, is_representative: bool) {
         let Some(candidate) = self.candidates.get(key) else { return };
         let scope = (key.group, candidate.session);
         let rival = (self.rank(key, candidate), *key);
         let has_rivals = self.has_rivals(key.group);
-        if !has_rivals || !candidate.sidechain {
+        if !has_rivals || !candidate.is_sidechain {
             self.flip(key);
         }
         if !has_rivals {
             return;
         }
-        // A subagent's chain may repeat its session's reply under another request id. So of those
-        // one counts, and none beside a main chain's.
-        let of_subagents = |it: &Rivals| it.last().filter(|it| !it.0.0).map(|it| it.1);
+        // A subagent's chain may repeat a reply of its session under another request id. So of the
+        // subagents' replies in a group at most one is elected, and none beside a main chain's.
+        let elected_subagent = |rivals: &Rivals| {
+            let ((is_main_chain, ..), key) = rivals.last()?;
+            (!is_main_chain).then_some(*key)
+        };
         let rivals = self.rivals.entry(scope).or_default();
-        let before = of_subagents(rivals);
-        _ = if stands { rivals.insert(rival) } else { rivals.remove(&rival) };
-        let counts = of_subagents(rivals);
+        let before = elected_subagent(rivals);
+        _ = if is_representative { rivals.insert(rival) } else { rivals.remove(&rival) };
+        let after = elected_subagent(rivals);
         if rivals.is_empty() {
             self.rivals.remove(&scope);
         }
-        if counts != before {
+        if after != before {
             before.inspect(|it| self.flip(it));
-            counts.inspect(|it| self.flip(it));
+            after.inspect(|it| self.flip(it));
         }
     }
 
-    /// Counts a candidate that did not count, or the reverse.
+    /// Elects a candidate that was not elected, or the reverse.
     fn flip(&mut self, key: &Key) {
         let Some(candidate) = self.candidates.get_mut(key) else { return };
         candidate.is_counted = !candidate.is_counted;
@@ -427,7 +440,7 @@ impl Ledger {
         self.count(&candidate);
     }
 
-    /// Adds a candidate that counts to all sums, or takes away one that does not any more.
+    /// Adds a candidate to all sums if `is_counted`, else takes it away from them.
     fn count(&mut self, candidate: &Candidate) {
         let Candidate { at_ms, session, unpriced, is_counted, .. } = *candidate;
         let sums = candidate.sums();
@@ -449,23 +462,23 @@ impl Ledger {
         }
     }
 
-    fn drop_where(&mut self, unwanted: impl Fn(&Key, &Candidate) -> bool) {
-        let keys: Vec<Key> =
-            self.candidates.iter().filter(|(key, it)| unwanted(key, it)).map(|(k, _)| *k).collect();
+    fn drop_where(&mut self, is_unwanted: impl Fn(&Key, &Candidate) -> bool) {
+        let unwanted = self.candidates.iter().filter(|(key, it)| is_unwanted(key, it));
+        let keys: Vec<Key> = unwanted.map(|(key, _)| *key).collect();
         for key in &keys {
             self.drop_candidate(key);
         }
     }
 
-    /// The higher of two candidates of one reply counts.
-    fn rank(&self, key: &Key, it: &Candidate) -> Rank {
+    /// Of the candidates of one reply, the one of the highest rank is elected.
+    fn rank(&self, key: &Key, candidate: &Candidate) -> Rank {
         let path = Arc::clone(&self.files[key.file.0 as usize].path);
-        (!it.sidechain, it.sums().tokens(), Reverse((path, it.offset)))
+        (!candidate.is_sidechain, candidate.sums().tokens(), Reverse((path, candidate.offset)))
     }
 
     fn session_no(&mut self, session: &SessionId) -> u32 {
-        if let Some(it) = self.session_ids.get(session) {
-            return *it;
+        if let Some(no) = self.session_ids.get(session) {
+            return *no;
         }
         let no = self.free_sessions.pop().unwrap_or_else(|| {
             self.sessions.push(Sums::default());
@@ -478,7 +491,7 @@ impl Ledger {
     fn unpriced_no(&mut self, model: &str) -> u16 {
         let model = if model.is_empty() { "unknown" } else { model };
         let index = match self.unpriced_models.iter().position(|it| **it == *model) {
-            Some(it) => it,
+            Some(index) => index,
             None if self.unpriced_models.len() == MAX_UNPRICED => MAX_UNPRICED - 1,
             None => {
                 self.unpriced_models.push(model.into());
@@ -489,36 +502,11 @@ impl Ledger {
     }
 }
 
-/// When the calendar's windows began, in local time.
-struct WindowStarts {
-    today_ms: i64,
-    week_ms: i64,
-    month_ms: i64,
-    tomorrow_ms: i64,
-}
-
-impl WindowStarts {
-    /// None where the time is beyond the calendar.
-    fn at(now_ms: i64, zone: &TimeZone, week_starts: Weekday) -> Option<WindowStarts> {
-        let today = zone.to_datetime(Timestamp::from_millisecond(now_ms).ok()?).date();
-        let midnight = |it: Date| {
-            Some(zone.to_timestamp(it.to_datetime(Time::midnight())).ok()?.as_millisecond())
-        };
-        let days_into_week = week_starts.until(today.weekday());
-        Some(WindowStarts {
-            today_ms: midnight(today)?,
-            week_ms: midnight(today.checked_sub(i64::from(days_into_week).days()).ok()?)?,
-            month_ms: midnight(today.first_of_month())?,
-            tomorrow_ms: midnight(today.tomorrow().ok()?)?,
-        })
-    }
-}
-
 impl Candidate {
     fn sums(&self) -> Sums {
         Sums {
-            entries: 1,
-            unpriced: (self.unpriced > 0).into(),
+            n_entries: 1,
+            n_unpriced: (self.unpriced > 0).into(),
             input: self.input.into(),
             output: self.output.into(),
             cache_write: self.cache_write.into(),
@@ -533,14 +521,15 @@ fn key_of(file: FileId, identity: Identity, offset: u64, session: u32, entry: &E
         (Some(message), Some(request)) => (message.hash, request.hash as u32),
         (Some(message), None) if message.is_global => (message.hash, 0),
         (Some(message), None) => (message.hash, session),
-        // What has no name is never a copy, unless it is the same line of the same file. Numbers of
-        // files are used again, so that the time counts, too.
+        // An entry without a message id is a copy only of the same line of the same file. Inodes
+        // are reused, so the time is compared too.
         (None, _) => (hash(&(identity, offset, entry.at_ms)), 0),
     };
     Key { group, reply, file }
 }
 
-fn whole(group: u64) -> std::ops::RangeInclusive<Key> {
+/// The keys of all candidates of a group.
+fn keys_of(group: u64) -> std::ops::RangeInclusive<Key> {
     Key { group, reply: 0, file: FileId(0) }..=Key {
         group,
         reply: u32::MAX,
@@ -548,7 +537,7 @@ fn whole(group: u64) -> std::ops::RangeInclusive<Key> {
     }
 }
 
-/// No reply has more than four billion tokens; a line that says so is not worth eight bytes.
+/// The count in four bytes. No reply has four billion tokens, so a larger count is not real.
 fn bounded(tokens: u64) -> u32 {
     u32::try_from(tokens).unwrap_or(u32::MAX)
 }
@@ -559,7 +548,8 @@ mod tests {
 
     use super::*;
     use crate::time::Now;
-    use crate::usage::{EntryTokens, Id};
+    use crate::usage::entry::{EntryTokens, Id};
+    use jiff::Timestamp;
     use proptest::prelude::*;
 
     /// 2026-11-23 is a Monday.
@@ -577,14 +567,14 @@ mod tests {
     }
 
     fn side(entry: Entry) -> Entry {
-        Entry { sidechain: true, ..entry }
+        Entry { is_sidechain: true, ..entry }
     }
 
     fn session(name: &str) -> SessionId {
         SessionId::checked(name).expect("is a session id")
     }
 
-    /// Each path is a file of its own, but that `a'` is another name of `a`.
+    /// Each path has an identity of its own, except that `a'` is another name of the file `a`.
     fn disk(path: &str) -> Identity {
         (1, path.trim_end_matches('\'').bytes().map(u64::from).sum())
     }
@@ -598,13 +588,14 @@ mod tests {
         ledger
     }
 
-    /// Each as (file, session, entry); `expected` is (entries, output tokens), in either order.
+    /// `entries` are (file, session, entry); `expected` is (entries, output tokens). The result
+    /// must be the same when the entries are added in reverse.
     #[track_caller]
     fn check_count(entries: &[(&str, &str, Entry)], expected: (u64, u64)) {
         let reversed: Vec<_> = entries.iter().rev().cloned().collect();
         for entries in [entries, &reversed] {
             let sums = ledger(entries).sum_up(0..i64::MAX);
-            assert_eq!((sums.entries, sums.output), expected);
+            assert_eq!((sums.n_entries, sums.output), expected);
         }
     }
 
@@ -631,7 +622,7 @@ mod tests {
     }
 
     #[test]
-    fn a_replay_in_a_subagents_chain_is_not_counted_whatever_its_request() {
+    fn a_replay_in_a_subagents_chain_is_not_counted_under_any_request_id() {
         let main = ("a", "s", entry("msg_1", "r", 5));
         check_count(&[main.clone(), ("b", "s", side(entry("msg_1", "q", 9)))], (1, 5));
         check_count(&[main.clone(), ("b", "t", side(entry("msg_1", "q", 9)))], (2, 14));
@@ -654,13 +645,13 @@ mod tests {
         let mut ledger = ledger(&[("a", "s", nameless())]);
         let file = ledger.file("a'");
         ledger.add(file, disk("a'"), Some(&session("t")), &[(0, nameless())]);
-        assert_eq!(ledger.sum_up(0..i64::MAX).entries, 1);
+        assert_eq!(ledger.sum_up(0..i64::MAX).n_entries, 1);
         ledger.add(file, disk("a'"), Some(&session("t")), &[(9, nameless())]);
-        assert_eq!(ledger.sum_up(0..i64::MAX).entries, 2, "another line of it");
+        assert_eq!(ledger.sum_up(0..i64::MAX).n_entries, 2, "another line of it");
     }
 
     #[test]
-    fn of_equal_copies_the_one_in_the_first_file_counts() {
+    fn of_equal_copies_the_one_in_the_file_that_sorts_first_counts() {
         let earlier = Entry { at_ms: NOON - DAY_MS, ..entry("msg_1", "r", 9) };
         let copies = [("a", "s", entry("msg_1", "r", 9)), ("b", "t", earlier)];
         for copies in [copies.clone(), [copies[1].clone(), copies[0].clone()]] {
@@ -694,7 +685,7 @@ mod tests {
     }
 
     #[test]
-    fn what_leaves_the_windows_is_forgotten() {
+    fn entries_before_the_horizon_are_dropped_and_refused() {
         let mut ledger = ledger(&[("a", "s", entry("msg_1", "r", 5))]);
         ledger.forget_before(NOON);
         assert_eq!(ledger.sum_up(0..i64::MAX).output, 5);
@@ -706,7 +697,7 @@ mod tests {
     }
 
     #[test]
-    fn what_nothing_is_left_of_takes_no_room() {
+    fn files_and_sessions_without_entries_take_no_room() {
         let mut ledger = Ledger::new(Prices::builtin());
         for day in 0..100 {
             let path = format!("{day}");
@@ -785,13 +776,14 @@ mod tests {
         check("2026-03-29T22:00:00Z", [false, false, false]);
     }
 
-    /// Some gateways give every reply the same id. What one costs must not grow with all there are.
+    /// Some gateways give every reply the same id. The time to add one reply must not grow with the
+    /// number of replies.
     #[test]
-    fn replies_that_share_a_message_id_are_each_counted_in_no_time() {
+    fn replies_that_share_a_message_id_are_each_counted_in_little_time() {
         const N: u64 = 20_000;
         let give_up_at = Now::read().mono + Duration::from_secs(10);
         let mut ledger = Ledger::new(Prices::builtin());
-        // The second is a fork of the first, and takes its replies over.
+        // The second session is a fork of the first, and its copies are elected.
         for (path, name) in [("b", "s"), ("a", "t")] {
             let file = ledger.file(path);
             for offset in 0..N {
@@ -805,18 +797,18 @@ mod tests {
         let file = ledger.file("a");
         ledger.remove_file(file);
         assert!(Now::read().mono < give_up_at);
-        assert_eq!(ledger.session(&session("s")).map(|it| it.entries), Some(N / 2));
+        assert_eq!(ledger.session(&session("s")).map(|it| it.n_entries), Some(N / 2));
     }
 
     fn any_entry() -> impl Strategy<Value = (usize, usize, Entry)> {
         let ids = (0..4_usize, 0..3_usize, any::<bool>());
         let model = prop_oneof!["claude-opus-4-8", "house-model"];
         (0..3_usize, 0..2_usize, ids, 1..5_u64, 0..40_i64, model).prop_map(
-            |(file, session, (message, request, sidechain), output, hours, model)| {
+            |(file, session, (message, request, is_sidechain), output, hours, model)| {
                 let message = ["", "msg_1", "msg_2", "resp_3"][message];
                 let entry = Entry {
                     at_ms: NOON - hours * 3_600_000,
-                    sidechain,
+                    is_sidechain,
                     model: model.into(),
                     ..entry(message, ["", "r", "q"][request], output)
                 };
@@ -830,18 +822,22 @@ mod tests {
         (ledger.usage(NOON, &TimeZone::UTC, Weekday::Monday), sessions)
     }
 
-    /// Those that count, as the rules say it: the best copy of each reply, but none of a subagent's
-    /// that another one of its session's by the same message id beats.
+    /// The candidates that the rules elect: the best copy of each reply, except a subagent's that a
+    /// reply of its session with the same message id outranks.
     fn by_the_rules(ledger: &Ledger) -> Vec<Key> {
         type Known<'a> = (&'a Key, &'a Candidate);
-        let beats = |a: Known, b: Known| {
+        let outranks = |a: Known, b: Known| {
             a.0.group == b.0.group && ledger.rank(a.0, a.1) > ledger.rank(b.0, b.1)
         };
         let all: Vec<Known> = ledger.candidates.iter().collect();
-        let is_best = |it: &Known| !all.iter().any(|a| a.0.reply == it.0.reply && beats(*a, *it));
+        let is_best = |copy: &Known| {
+            !all.iter().any(|other| other.0.reply == copy.0.reply && outranks(*other, *copy))
+        };
         let best: Vec<Known> = all.iter().copied().filter(is_best).collect();
-        let is_replay = |it: &Known| {
-            it.1.sidechain && best.iter().any(|a| a.1.session == it.1.session && beats(*a, *it))
+        let is_replay = |copy: &Known| {
+            let is_beaten_by =
+                |other: &Known| other.1.session == copy.1.session && outranks(*other, *copy);
+            copy.1.is_sidechain && best.iter().any(is_beaten_by)
         };
         best.iter().filter(|it| !is_replay(it)).map(|it| *it.0).collect()
     }
@@ -851,19 +847,19 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever came before, in whatever order: the ledger says what a fresh one says that is
-        /// told the same entries once.
+        /// A ledger that took entries in any order, was stored and restored, and had a file
+        /// replaced says the same as a new ledger that takes the same entries once.
         #[test]
         fn only_the_set_of_entries_matters(
             entries in prop::collection::vec(any_entry(), 1..40),
             order in Just((0..40).collect::<Vec<usize>>()).prop_shuffle(),
             replaced in 0..3_usize,
         ) {
-            let add = |ledger: &mut Ledger, it: usize| {
-                if let Some((file, name, entry)) = entries.get(it) {
+            let add = |ledger: &mut Ledger, n: usize| {
+                if let Some((file, name, entry)) = entries.get(n) {
                     let path = ["a", "b", "c"][*file];
                     let (file, disk) = (ledger.file(path), disk(path));
-                    let entries = [(it as u64, entry.clone())];
+                    let entries = [(n as u64, entry.clone())];
                     ledger.add(file, disk, Some(&session(["s", "t"][*name])), &entries);
                 }
             };
@@ -880,8 +876,8 @@ mod tests {
             let file = warm.file(["a", "b", "c"][replaced]);
             warm.remove_file(file);
             prop_assert_eq!(counted(&warm), by_the_rules(&warm));
-            order.iter().filter(|it| entries.get(**it).is_some_and(|it| it.0 == replaced))
-                .for_each(|it| add(&mut warm, *it));
+            let is_replaced = |n: &usize| entries.get(*n).is_some_and(|it| it.0 == replaced);
+            order.iter().filter(|n| is_replaced(n)).for_each(|n| add(&mut warm, *n));
             prop_assert_eq!(views(&warm), views(&cold));
             warm.forget_before(NOON - 20 * 3_600_000);
             prop_assert_eq!(counted(&warm), by_the_rules(&warm));

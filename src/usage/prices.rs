@@ -1,19 +1,20 @@
 //! PURE. What a reply costs.
 //!
-//! The list is `prices.json`, built in; the caller may replace or add models. A name matches a row
-//! exactly, or without what a provider or a date adds to it, and never by resemblance.
+//! The built-in list is `prices.json`; the caller may replace or add models. A name matches an
+//! entry of the list exactly, or after the additions of a provider or a date are removed from it,
+//! and never by resemblance.
 //!
-//! **Invariant:** a model without a row has no price. It is never taken for another version, and
-//! its cost is never silently zero.
+//! **Invariant:** a model that is not on the list has no price. It is never taken for another
+//! version of a model, and its cost is never silently zero.
 
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::usage::{Entry, EntryTokens};
+use crate::usage::entry::{Entry, EntryTokens};
 
-/// Money. A price of one dollar per million tokens is a million of these per token, so every list
-/// price is whole and sums are exact.
+/// An amount of money: 10⁻¹² US dollars. One dollar per million tokens is a million picodollars per
+/// token, so every list price is a whole number and sums are exact.
 pub type Picodollars = i64;
 
 const PER_DOLLAR: f64 = 1e12;
@@ -24,80 +25,80 @@ pub struct Prices {
     /// The day on which the built-in list was gathered.
     pub as_of: String,
     web_search_per_1000: f64,
-    /// By name.
+    /// By the model's name.
     pub models: BTreeMap<String, Price>,
 }
 
-/// What one model costs. Rates are in US dollars per million tokens.
+/// What one model costs.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Price {
-    /// What a usual request costs.
+    /// The rates of requests up to the threshold of `above`.
     #[serde(flatten)]
     pub rates: Rates,
-    /// What a request costs whose whole input is large.
+    /// The rates of requests with more input than a threshold, where the model has such a tier.
     pub above: Option<Above>,
-    /// What the fast mode multiplies it by.
+    /// The factor for tokens in the fast mode; 1 where it is absent.
     pub fast_multiplier: Option<f64>,
-    /// What confinement to the United States multiplies it by.
+    /// The factor for tokens of requests that are confined to the United States; 1 where it is
+    /// absent.
     pub us_multiplier: Option<f64>,
 }
 
-/// US dollars per million tokens, by kind.
+/// US dollars per million tokens, by what is charged.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Rates {
-    /// Input that was neither written to nor read from the cache.
+    /// Input that is neither written to the cache nor read from it.
     pub input: f64,
-    /// Output.
     pub output: f64,
-    /// Input kept in the cache for five minutes.
+    /// Input that is written to the cache for five minutes.
     pub cache_write_5m: f64,
-    /// Input kept in the cache for an hour.
+    /// Input that is written to the cache for one hour.
     pub cache_write_1h: f64,
-    /// Input read from the cache.
+    /// Input that is read from the cache.
     pub cache_read: f64,
 }
 
-/// The dearer tier of large requests.
+/// The tier of requests with much input.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Above {
-    /// The tier holds for requests with more input than this.
+    /// A request belongs to the tier if its input, cached or not, exceeds this.
     pub threshold_tokens: u64,
-    /// What such a request costs as a whole.
+    /// The rates of all tokens of such a request, not only of those above the threshold.
     #[serde(flatten)]
     pub rates: Rates,
 }
 
 impl Prices {
-    /// The list that this program was built with.
+    /// The list in `prices.json`.
     pub fn builtin() -> Prices {
         serde_json::from_str(include_str!("prices.json"))
             .expect("the tests parse the built-in list")
     }
 
-    /// Replaces or adds models.
+    /// The same list with `models` added; they replace models of the same name.
     #[must_use]
     pub fn with(mut self, models: impl IntoIterator<Item = (String, Price)>) -> Prices {
         self.models.extend(models);
         self
     }
 
-    /// The row that prices `model`: its name, and what it says.
+    /// The price of `model`, and the name under which it is listed.
     pub fn find(&self, model: &str) -> Option<(&str, &Price)> {
         let bare = without_provider(model);
-        let row = |name: &str| self.models.get_key_value(name);
-        let (name, price) = row(model)
-            .or_else(|| row(bare))
-            .or_else(|| row(without_date(bare)))
+        let listed = |name: &str| self.models.get_key_value(name);
+        let (name, price) = listed(model)
+            .or_else(|| listed(bare))
+            .or_else(|| listed(without_date(bare)))
             .or_else(|| self.dated(without_date(bare)))?;
         Some((name, price))
     }
 
-    /// What an entry costs; none where its model has no price and used something.
+    /// What an entry costs. `None` where the model has no price, unless nothing was used.
     pub fn cost(&self, entry: &Entry) -> Option<Picodollars> {
         if let Some(stated) = entry.cost_usd {
             return Some(picodollars(stated));
         }
-        if entry.tokens == EntryTokens::default() && entry.web_searches == 0 {
+        if entry.tokens == EntryTokens::default() && entry.n_web_searches == 0 {
             return Some(0);
         }
         let (_, price) = self.find(&entry.model)?;
@@ -105,31 +106,34 @@ impl Prices {
             Some(above) if entry.tokens.all_input() > above.threshold_tokens => &above.rates,
             _ => &price.rates,
         };
-        let fast = if entry.fast { price.fast_multiplier } else { None };
-        let us_only = if entry.us_only { price.us_multiplier } else { None };
+        let fast = if entry.is_fast { price.fast_multiplier } else { None };
+        let us_only = if entry.is_us_only { price.us_multiplier } else { None };
         let tokens =
             rates.apply(&entry.tokens).saturating_mul(thousandths(fast) * thousandths(us_only))
                 / (THOUSAND * THOUSAND);
         let search = picodollars(self.web_search_per_1000 / 1000.0);
-        let searches = i128::from(entry.web_searches) * i128::from(search);
+        let searches = i128::from(entry.n_web_searches) * i128::from(search);
         Some(Picodollars::try_from(tokens.saturating_add(searches)).unwrap_or(Picodollars::MAX))
     }
 
-    /// The newest of the listed names that begin most like `model`; none where nothing does.
+    /// Up to five listed names that share the longest beginning with `model`, last in the alphabet
+    /// first. Empty where no name shares more than `claude-`.
     pub fn near(&self, model: &str) -> Vec<&str> {
         let bare = without_date(without_provider(model));
-        let shared = |it: &str| it.bytes().zip(bare.bytes()).take_while(|(a, b)| a == b).count();
+        let shared = |name: &str| {
+            name.bytes().zip(bare.bytes()).take_while(|(ours, theirs)| ours == theirs).count()
+        };
         let longest = self.models.keys().map(|it| shared(it)).max().unwrap_or(0);
-        // All of them share the maker's name.
+        // Every name begins with this.
         let is_near = |it: &&str| shared(it) == longest && longest > "claude-".len();
         self.models.keys().rev().map(String::as_str).filter(is_near).take(5).collect()
     }
 
-    /// The newest dated row of a name that has no row of its own: `claude-opus-4` is on the list
-    /// as `claude-opus-4-20250514` alone.
+    /// The entry with the latest date for a `name` that is listed with dates only:
+    /// `claude-opus-4` is listed as `claude-opus-4-20250514`.
     fn dated(&self, name: &str) -> Option<(&String, &Price)> {
-        let rows = self.models.range(name.to_owned()..).take_while(|(it, _)| it.starts_with(name));
-        rows.filter(|(it, _)| without_date(it) == name).last()
+        let dated = self.models.range(name.to_owned()..).take_while(|(it, _)| it.starts_with(name));
+        dated.filter(|(it, _)| without_date(it) == name).last()
     }
 }
 
@@ -146,27 +150,27 @@ impl Rates {
     }
 }
 
-/// The nearest whole amount; what is no amount of money is none.
+/// The nearest whole number of picodollars; 0 for what is negative or not a number.
 fn picodollars(usd: f64) -> Picodollars {
-    // The cast saturates, and takes what is not a number for zero.
+    // The cast saturates, and turns NaN into 0.
     (usd.max(0.0) * PER_DOLLAR).round() as Picodollars
 }
 
-/// Multipliers have at most three decimals, which makes them whole too.
+/// A factor in thousandths. Factors have at most three decimals, so this is exact.
 fn thousandths(multiplier: Option<f64>) -> i128 {
     multiplier.map_or(THOUSAND, |it| (it.clamp(0.0, 1000.0) * 1000.0).round() as i128)
 }
 
-/// `us.anthropic.claude-x-v1:0`, `anthropic/claude-x`, `claude-x@20250101` and `claude-x[1m]`
-/// without what is not Anthropic's.
+/// Anthropic's name of a model: `claude-x` for `us.anthropic.claude-x-v1:0`, `anthropic/claude-x`,
+/// `claude-x@20250101` and `claude-x[1m]`.
 fn without_provider(model: &str) -> &str {
     let model = model.rsplit_once('/').map_or(model, |(_, it)| it);
     let model = model.rsplit_once("anthropic.").map_or(model, |(_, it)| it);
     let model = model.strip_suffix("[1m]").unwrap_or(model);
     let model = model.split_once('@').map_or(model, |(it, _)| it);
-    let version = |it: &str| it.bytes().all(|it| it.is_ascii_digit() || it == b':');
+    let is_version = |text: &str| text.bytes().all(|it| it.is_ascii_digit() || it == b':');
     match model.rsplit_once("-v") {
-        Some((name, rest)) if !rest.is_empty() && version(rest) => name,
+        Some((name, rest)) if !rest.is_empty() && is_version(rest) => name,
         _ => model,
     }
 }
@@ -183,12 +187,12 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn check_name(model: &str, row: Option<&str>) {
-        assert_eq!(Prices::builtin().find(model).map(|(name, _)| name), row, "{model}");
+    fn check_name(model: &str, listed_as: Option<&str>) {
+        assert_eq!(Prices::builtin().find(model).map(|(name, _)| name), listed_as, "{model}");
     }
 
     #[test]
-    fn a_name_matches_without_what_providers_and_dates_add() {
+    fn additions_of_providers_and_dates_are_not_part_of_a_name() {
         check_name("claude-opus-4-8", Some("claude-opus-4-8"));
         check_name("claude-opus-4-8[1m]", Some("claude-opus-4-8"));
         check_name("claude-opus-4-8-20991231", Some("claude-opus-4-8"));
@@ -224,31 +228,31 @@ mod tests {
     }
 
     #[test]
-    fn the_client_agrees_to_the_last_digit() {
+    fn a_cost_equals_the_clients_to_the_last_digit() {
         check_cost(entry("claude-opus-4-8", [12, 42, 1000, 500, 21000]), 0.02286);
     }
 
     #[test]
-    fn multipliers_and_searches_add_up() {
+    fn factors_apply_to_tokens_and_searches_are_added() {
         let plain = entry("claude-opus-4-8", [1_000_000, 0, 0, 0, 0]);
-        check_cost(Entry { fast: true, ..plain.clone() }, 10.0);
-        check_cost(Entry { us_only: true, ..plain.clone() }, 5.5);
-        check_cost(Entry { fast: true, us_only: true, ..plain.clone() }, 11.0);
-        check_cost(Entry { web_searches: 3, ..plain.clone() }, 5.03);
+        check_cost(Entry { is_fast: true, ..plain.clone() }, 10.0);
+        check_cost(Entry { is_us_only: true, ..plain.clone() }, 5.5);
+        check_cost(Entry { is_fast: true, is_us_only: true, ..plain.clone() }, 11.0);
+        check_cost(Entry { n_web_searches: 3, ..plain.clone() }, 5.03);
         check_cost(Entry { cost_usd: Some(0.25), ..plain.clone() }, 0.25);
         check_cost(Entry { cost_usd: Some(-1.0), ..plain }, 0.0);
         let no_fast_mode = entry("claude-haiku-4-5", [1_000_000, 0, 0, 0, 0]);
-        check_cost(Entry { fast: true, us_only: true, ..no_fast_mode }, 1.0);
+        check_cost(Entry { is_fast: true, is_us_only: true, ..no_fast_mode }, 1.0);
     }
 
     #[test]
-    fn a_large_request_is_dearer_as_a_whole() {
+    fn every_token_of_a_large_request_costs_more() {
         check_cost(entry("claude-sonnet-4-20250514", [0, 1000, 0, 0, 200_000]), 0.075);
         check_cost(entry("claude-sonnet-4-20250514", [1, 1000, 0, 0, 200_000]), 0.142506);
     }
 
     #[test]
-    fn nothing_used_costs_nothing_whoever_replied() {
+    fn an_unlisted_model_that_used_nothing_costs_nothing() {
         check_cost(entry("<synthetic>", [0; 5]), 0.0);
         assert_eq!(Prices::builtin().cost(&entry("<synthetic>", [1, 0, 0, 0, 0])), None);
     }
@@ -260,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn what_begins_alike_is_near() {
+    fn names_with_the_longest_common_beginning_are_near() {
         assert_eq!(Prices::builtin().near("claude-opus-4-8x"), ["claude-opus-4-8"]);
         assert!(Prices::builtin().near("claude-opus-4-9").contains(&"claude-opus-4-8"));
         assert_eq!(Prices::builtin().near("claude-x"), [""; 0]);

@@ -1,4 +1,5 @@
-//! Git: facts about real repositories, what is watched in them, and that nothing is written there.
+//! The state of real repositories, which of their directories are watched, and that nothing is
+//! written into them.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -7,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use ccstatusd::fetch::exec::{RunLimits, Runner};
+use ccstatusd::fetch::git;
+use ccstatusd::fetch::git::status::GitError;
 use ccstatusd::fetch::git::tree::WorkTree;
-use ccstatusd::fetch::git::{self, Failure};
 use ccstatusd::store::lock::FetchLock;
 use ccstatusd::store::schema::Repo;
 use tempfile::TempDir;
@@ -46,7 +48,7 @@ impl GitSandbox {
         sandbox
     }
 
-    /// As the kernel calls it, since that is how trees are found.
+    /// The path without symbolic links, as the search for working trees returns it.
     fn path(&self, name: &str) -> PathBuf {
         fs_err::canonicalize(self.home.path()).unwrap().join(name)
     }
@@ -72,11 +74,11 @@ impl GitSandbox {
 
     #[track_caller]
     fn status(&self, name: &str) -> Repo {
-        self.try_status(name, git::LIMITS).unwrap()
+        self.try_status(name, git::status::LIMITS).unwrap()
     }
 
-    fn try_status(&self, name: &str, limits: RunLimits) -> Result<Repo, Failure> {
-        // Where a test has put a `git` of its own.
+    fn try_status(&self, name: &str, limits: RunLimits) -> Result<Repo, GitError> {
+        // `wrap_git` puts its script there.
         let mut bin_and_path = self.path("bin").into_os_string();
         bin_and_path.push(":");
         bin_and_path.push(env_path());
@@ -88,14 +90,14 @@ impl GitSandbox {
         name: &str,
         path: &OsStr,
         limits: RunLimits,
-    ) -> Result<Repo, Failure> {
+    ) -> Result<Repo, GitError> {
         let env = [("PATH", path), ("HOME", self.home.path().as_os_str())];
         let env = env.map(|(name, value)| (name.into(), value.into()));
         let runner = Runner::new(env!("CARGO_BIN_EXE_ccstatusd").into(), env);
-        git::status(&runner, &self.lock, &self.tree(name), limits, 7)
+        git::status::query(&runner, &self.lock, &self.tree(name), limits, 7)
     }
 
-    /// Puts a `git` in front of the real one. In the script, `$git` is the real one.
+    /// Puts a `git` before the real one in the `PATH`. In the script, `$git` is the real one.
     fn wrap_git(&self, script: &str) {
         fs_err::create_dir(self.path("bin")).unwrap();
         let file = self.path("bin/git");
@@ -170,7 +172,7 @@ fn a_bare_repository_has_only_a_branch() {
     assert_eq!(sandbox.status("m.git").branch, None);
 }
 
-/// Runs the script, which leaves an operation waiting, and checks what is said about it.
+/// Runs a script that leaves an operation in progress, and checks the operation and the branch.
 #[track_caller]
 fn check_operation(script: &str, operation: &str, branch: Option<&str>, formats: &[&str]) {
     for format in formats {
@@ -183,7 +185,7 @@ fn check_operation(script: &str, operation: &str, branch: Option<&str>, formats:
 }
 
 #[test]
-fn an_operation_that_waits_is_named_and_counted() {
+fn an_operation_in_progress_is_named_with_its_steps() {
     let main = Some("main");
     check_operation("! git merge topic", "merge", main, &FORMATS);
     check_operation("! git rebase topic", "rebase 1/1", main, &FORMATS);
@@ -228,29 +230,29 @@ fn a_linked_working_tree_has_a_name_and_its_own_branch() {
 }
 
 #[test]
-fn a_repository_of_somebody_else_is_not_clean_but_not_trusted() {
+fn a_repository_of_another_user_is_not_trusted() {
     let sandbox = GitSandbox::new("files");
     sandbox.wrap_git("GIT_TEST_ASSUME_DIFFERENT_OWNER=1 exec $git \"$@\"");
     for name in ["p", "origin.git"] {
-        let failure = sandbox.try_status(name, git::LIMITS).unwrap_err();
-        assert!(matches!(failure, Failure::NotTrusted { .. }), "{failure:?}");
-        let hint = failure.hint().unwrap();
+        let err = sandbox.try_status(name, git::status::LIMITS).unwrap_err();
+        assert!(matches!(err, GitError::NotTrusted { .. }), "{err:?}");
+        let hint = err.hint().unwrap();
         let dir = sandbox.path(name);
         assert_eq!(hint, format!("git config --global --add safe.directory '{}'", dir.display()));
         sandbox.sh(&hint);
-        sandbox.try_status(name, git::LIMITS).unwrap();
+        sandbox.try_status(name, git::status::LIMITS).unwrap();
     }
 }
 
 #[test]
-fn a_missing_git_is_said_to_be_missing() {
+fn a_missing_git_is_reported() {
     let sandbox = GitSandbox::new("files");
-    let res = sandbox.status_with_path("p", "/nowhere".as_ref(), git::LIMITS);
+    let res = sandbox.status_with_path("p", "/nowhere".as_ref(), git::status::LIMITS);
     assert_eq!(res.unwrap_err().to_string(), "not installed");
 }
 
 #[test]
-fn a_git_that_fails_hangs_or_says_half_is_not_clean() {
+fn a_git_that_fails_hangs_or_prints_half_a_status_is_an_error() {
     for (script, expected) in [
         ("echo 'fatal: bad index' >&2; exit 128", "failed with exit code 128: fatal: bad index"),
         ("sleep 60", "timed out after 0.3 s"),
@@ -259,14 +261,15 @@ fn a_git_that_fails_hangs_or_says_half_is_not_clean() {
     ] {
         let sandbox = GitSandbox::new("files");
         sandbox.wrap_git(script);
-        let limits = RunLimits { deadline: std::time::Duration::from_millis(300), ..git::LIMITS };
+        let limits =
+            RunLimits { deadline: std::time::Duration::from_millis(300), ..git::status::LIMITS };
         let res = sandbox.try_status("p", limits);
         assert_eq!(res.unwrap_err().to_string(), expected);
     }
 }
 
 #[test]
-fn a_repository_cannot_name_a_program_to_watch_its_files() {
+fn the_file_monitor_that_a_repository_configures_is_not_started() {
     let sandbox = GitSandbox::new("files");
     sandbox.sh("git config core.fsmonitor 'touch ../ran; false'");
     sandbox.status("p");
@@ -275,7 +278,7 @@ fn a_repository_cannot_name_a_program_to_watch_its_files() {
     assert!(sandbox.path("ran").exists(), "a plain status runs it");
 }
 
-/// Every file below `dir`, and what would tell that it was touched.
+/// Every file below `dir`, with its inode, size and modification time.
 fn snapshot(dir: &Path) -> BTreeMap<PathBuf, (u64, u64, i64, i64)> {
     let mut seen = BTreeMap::new();
     let mut todo = vec![dir.to_owned()];
@@ -290,11 +293,11 @@ fn snapshot(dir: &Path) -> BTreeMap<PathBuf, (u64, u64, i64, i64)> {
 }
 
 #[test]
-fn looking_writes_nothing_into_the_repository() {
+fn a_status_writes_nothing_into_the_repository() {
     for format in FORMATS {
         let sandbox = GitSandbox::new(format);
-        // The index is as old as the first file, knows wrong times for the second, and would gain
-        // from a cache: three reasons to write it.
+        // Three reasons for git to write the index: it is as old as the first file, it has the
+        // wrong times of the second, and a cache is configured that it does not contain yet.
         sandbox.sh("git config core.untrackedCache true && git config index.threads 2");
         sandbox.sh("echo 2 > g && git add g && touch -d '2001-01-01' g && echo 3 > u");
         let before = snapshot(&sandbox.path("p"));
@@ -307,11 +310,12 @@ fn looking_writes_nothing_into_the_repository() {
     }
 }
 
-/// What a watch of each directory by itself would report: its files, and which folders it has.
+/// What watches on the directories, each without its subdirectories, can notice: the files in them,
+/// and which subdirectories exist.
 fn watched(tree: &WorkTree) -> BTreeMap<PathBuf, (u64, u64, i64, i64)> {
     let mut seen = BTreeMap::new();
     for dir in tree.watch_dirs() {
-        // A watched directory may be gone.
+        // A watched directory may have been removed.
         let Ok(entries) = fs_err::read_dir(&dir) else { continue };
         for path in entries.map(|it| it.unwrap().path()) {
             let meta = fs_err::symlink_metadata(&path).unwrap();
@@ -323,9 +327,10 @@ fn watched(tree: &WorkTree) -> BTreeMap<PathBuf, (u64, u64, i64, i64)> {
     seen
 }
 
-/// Runs `operation` after `before`, and checks whether the watches on `name` would tell.
+/// Runs `operation` after `before`, and checks whether the watches on the working tree `name`
+/// notice it.
 #[track_caller]
-fn check_seen(name: &str, before: &str, operation: &str, is_seen: bool) {
+fn check_noticed(name: &str, before: &str, operation: &str, is_noticed: bool) {
     for format in FORMATS {
         let sandbox = GitSandbox::new(format);
         sandbox.sh(before);
@@ -339,12 +344,12 @@ fn check_seen(name: &str, before: &str, operation: &str, is_seen: bool) {
             .filter(|it| old.get(*it) != new.get(*it))
             .collect();
         let matters = changed.iter().any(|it| tree.matters(it));
-        assert_eq!(matters, is_seen, "{format}: {operation}: changed {changed:?}");
+        assert_eq!(matters, is_noticed, "{format}: {operation}: changed {changed:?}");
     }
 }
 
 #[test]
-fn what_git_does_is_seen() {
+fn operations_of_git_are_noticed() {
     let edit = "echo x > f";
     let stash = "echo x > f && git stash -q";
     let news = "git clone -q ../origin.git ../other && cd ../other && \
@@ -378,16 +383,16 @@ fn what_git_does_is_seen() {
         ("w", side, "git -C ../w branch -q --set-upstream-to=origin/main"),
         ("p", side, "git -C ../w commit -qam x"),
     ] {
-        check_seen(name, before, operation, true);
+        check_noticed(name, before, operation, true);
     }
 }
 
 #[test]
-fn what_changes_no_fact_is_not_seen() {
-    check_seen("p", ":", "echo x > f", false);
-    check_seen("p", ":", "git fetch -q", false);
-    check_seen("p", ":", "git config --global x.y z && git log && git diff", false);
-    check_seen("w", "git worktree add -q ../w -b side && echo x > f", "git add f", false);
+fn changes_that_do_not_alter_the_state_are_ignored() {
+    check_noticed("p", ":", "echo x > f", false);
+    check_noticed("p", ":", "git fetch -q", false);
+    check_noticed("p", ":", "git config --global x.y z && git log && git diff", false);
+    check_noticed("w", "git worktree add -q ../w -b side && echo x > f", "git add f", false);
 }
 
 #[track_caller]
@@ -396,7 +401,7 @@ fn check_found(sandbox: &GitSandbox, cwd: &str, top: &str, git_dir: &str, common
         top: sandbox.path(top),
         git_dir: sandbox.path(git_dir),
         common_dir: sandbox.path(common_dir),
-        bare: top == git_dir,
+        is_bare: top == git_dir,
     };
     assert_eq!(WorkTree::discover(&sandbox.path(cwd)), Some(tree), "{cwd}");
 }
@@ -425,8 +430,8 @@ fn the_nearest_repository_is_found() {
 }
 
 #[test]
-fn a_git_that_is_none_is_passed_by_and_a_pointer_to_nowhere_ends_the_search() {
-    for (make, is_passed_by) in [
+fn a_dot_git_that_is_no_repository_is_skipped_and_a_broken_pointer_ends_the_search() {
+    for (make, is_skipped) in [
         ("mkdir d/.git", true),
         ("mkfifo d/.git", true),
         ("ln -s nowhere d/.git", true),
@@ -440,12 +445,12 @@ fn a_git_that_is_none_is_passed_by_and_a_pointer_to_nowhere_ends_the_search() {
         let sandbox = GitSandbox::new("files");
         sandbox.sh(&format!("mkdir d && {make}"));
         let found = WorkTree::discover(&sandbox.path("p/d")).map(|it| it.top);
-        assert_eq!(found, is_passed_by.then(|| sandbox.path("p")), "{make}");
+        assert_eq!(found, is_skipped.then(|| sandbox.path("p")), "{make}");
     }
 }
 
 #[test]
-fn two_thousand_folders_of_branches_do_not_take_all_watches() {
+fn two_thousand_folders_of_branches_take_at_most_512_watches() {
     let sandbox = GitSandbox::new("files");
     sandbox.sh("cd .git/refs/heads && seq 2000 | xargs mkdir && mkdir -p 1/deep");
     let dirs = sandbox.tree("p").watch_dirs();

@@ -14,9 +14,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
+use ccstatusd::store::dir::{SOCKET, StateDir};
 use ccstatusd::store::lock::FetchLock;
 use ccstatusd::store::schema::{self, ClientFacts, Repo, Session, SessionId, Snapshot};
-use ccstatusd::store::{SOCKET, StateDir};
 use ccstatusd::time::{Now, pause};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;

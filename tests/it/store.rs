@@ -1,5 +1,5 @@
-//! The store, which is the state directory, while a watcher works: its files are private, complete,
-//! and swept when they are left over.
+//! The state directory while a watcher runs: which files it has, their permissions, and that
+//! readers never see an incomplete one.
 
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
@@ -38,7 +38,7 @@ fn check_private(path: &Path, seen: &mut Vec<String>) {
 }
 
 #[test]
-fn what_a_killed_watcher_left_half_written_is_swept() {
+fn temporary_files_of_a_killed_watcher_are_removed() {
     let sandbox = Sandbox::with_root();
     sandbox.session("s1", &sandbox.home).reply("one");
     drop(sandbox.start_watcher());
@@ -57,7 +57,7 @@ fn what_a_killed_watcher_left_half_written_is_swept() {
 }
 
 #[test]
-fn an_unreadable_snapshot_is_no_obstacle() {
+fn an_unreadable_snapshot_is_replaced() {
     let sandbox = Sandbox::with_root();
     sandbox.session("s1", &sandbox.home).reply("one");
     drop(sandbox.start_watcher());
@@ -69,7 +69,7 @@ fn an_unreadable_snapshot_is_no_obstacle() {
 }
 
 #[test]
-fn a_reader_never_sees_half_a_snapshot_or_an_older_one() {
+fn a_reader_never_sees_an_incomplete_or_an_older_snapshot() {
     let sandbox = Sandbox::with_root();
     let mut transcript = sandbox.session("s1", &sandbox.home);
     transcript.reply("one");
@@ -89,7 +89,7 @@ fn a_reader_never_sees_half_a_snapshot_or_an_older_one() {
             }
             (n_reads, last)
         });
-        // Publications are 50 ms apart at least.
+        // The watcher publishes at most every 50 ms.
         let give_up_at = Now::read().mono + CAP;
         let mut n_replies = 1;
         while sandbox.snapshot().unwrap().seq < first + 15 && Now::read().mono < give_up_at {
@@ -104,7 +104,7 @@ fn a_reader_never_sees_half_a_snapshot_or_an_older_one() {
 }
 
 #[test]
-fn numbers_go_on_over_a_restart() {
+fn sequence_numbers_continue_after_a_restart() {
     let sandbox = Sandbox::with_root();
     sandbox.session("s1", &sandbox.home).reply("one");
     drop(sandbox.start_watcher());
@@ -113,9 +113,9 @@ fn numbers_go_on_over_a_restart() {
     assert!(sandbox.snapshot().unwrap().seq > before);
 }
 
-/// Every publication is a rename, so an unchanged snapshot keeps its inode.
+/// Every publication is a rename, so a line that was not published again keeps its inode.
 #[test]
-fn what_is_equal_is_not_written_again() {
+fn an_unchanged_line_is_not_written_again() {
     let sandbox = Sandbox::with_root();
     let mut transcript = sandbox.session("s1", &sandbox.home);
     transcript.reply("one");
@@ -125,7 +125,7 @@ fn what_is_equal_is_not_written_again() {
     let inode = || fs_err::metadata(&line).unwrap().ino();
     let before = (inode(), fs_err::read(&line).unwrap());
     for n in 0..5 {
-        // Nothing of this is in the line.
+        // The line does not show anything of this.
         transcript.append(&format!("{{\"type\":\"mode\",\"n\":{n}}}\n"));
         sandbox.oneshot();
     }
@@ -134,9 +134,9 @@ fn what_is_equal_is_not_written_again() {
     }
 }
 
-/// As on a full disk. The limit is on the size of files, since that needs no disk of our own.
+/// A limit on the size of files stands for a full disk, since it needs no file system of its own.
 #[test]
-fn what_cannot_be_published_leaves_the_old_snapshot_and_is_said() {
+fn a_snapshot_that_cannot_be_written_leaves_the_old_one_and_is_reported() {
     let sandbox = Sandbox::with_root();
     let mut transcript = sandbox.session("s1", &sandbox.home);
     transcript.reply("one");
@@ -153,7 +153,7 @@ fn what_cannot_be_published_leaves_the_old_snapshot_and_is_said() {
     assert_eq!(output.status.code(), Some(2), "{}", text(&output));
     assert!(text(&output).contains("cannot publish"), "{}", text(&output));
     assert_eq!(fs_err::read(&path).unwrap(), before);
-    // While it lives, it may be in the middle of another try.
+    // While the watcher runs, it may be writing another temporary file.
     drop(watcher);
     let names = fs_err::read_dir(&sandbox.state).unwrap();
     let names: Vec<_> = names.map(|it| it.unwrap().file_name()).collect();
@@ -163,13 +163,13 @@ fn what_cannot_be_published_leaves_the_old_snapshot_and_is_said() {
 }
 
 #[test]
-fn a_watcher_whose_socket_was_removed_listens_on_a_new_one() {
+fn a_watcher_whose_socket_was_removed_binds_a_new_one() {
     let (sandbox, mut transcript) = Sandbox::with_session();
     transcript.reply("one");
     let _watcher = sandbox.start_watcher();
     sandbox.wait_for("the session", |it| it.sessions.len() == 1);
     fs_err::remove_file(sandbox.state.join("notify.sock")).unwrap();
-    // It takes the watcher for dead, and publishes.
+    // Without a socket, `--oneshot` takes the watcher for dead, and publishes itself.
     let beside = sandbox.oneshot();
     transcript.reply("two");
     let after =
@@ -179,14 +179,15 @@ fn a_watcher_whose_socket_was_removed_listens_on_a_new_one() {
 }
 
 #[test]
-fn a_watcher_that_lost_its_lock_leaves_the_next_one_its_socket() {
+fn a_watcher_that_lost_its_lock_does_not_remove_the_socket_of_the_next() {
     let sandbox = Sandbox::with_root();
     let mut first = sandbox.start_watcher();
     sandbox.wait_for("the first", |it| it.watcher.is_some());
     fs_err::remove_file(sandbox.state.join("watch.lock")).unwrap();
     let second = sandbox.start_watcher();
-    sandbox
-        .wait_for("the second", |it| it.watcher.as_ref().is_some_and(|it| it.pid == second.id()));
+    sandbox.wait_for("the second", |snapshot| {
+        snapshot.watcher.as_ref().is_some_and(|it| it.pid == second.id())
+    });
     first.signal(nix::sys::signal::Signal::SIGTERM);
     first.wait(std::time::Duration::from_secs(10));
     assert_eq!(sandbox.oneshot().watcher.map(|it| it.pid), Some(second.id()));

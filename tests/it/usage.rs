@@ -1,12 +1,13 @@
-//! Usage: trees of transcripts are read while they grow, and sums compared with what was written.
+//! Trees of transcripts on a disk, read while they grow, and compared with sums that the tests
+//! compute themselves.
 
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use ccstatusd::fetch::claude::layout::{self, FileKind};
 use ccstatusd::fetch::claude::transcript::TranscriptFacts;
-use ccstatusd::fetch::claude::{self, Place};
-use ccstatusd::fetch::tail::{self, Cursor, Limits};
+use ccstatusd::fetch::tail::{self, Cursor, ReadLimits};
 use ccstatusd::store::schema::{SessionId, Usage};
 use ccstatusd::usage::ledger::{Ledger, SessionTotals};
 use ccstatusd::usage::prices::Prices;
@@ -17,8 +18,9 @@ use proptest::sample::Index;
 
 const NOW: i64 = 1_795_435_200_000;
 
-/// Small enough that every bound is met in every case.
-const SMALL: Limits = Limits { bytes: 900, entries: 3, line: 2000, string: 200, chunk: 128 };
+/// So small that every case reaches every bound.
+const SMALL: ReadLimits =
+    ReadLimits { bytes: 900, entries: 3, line: 2000, string: 200, chunk: 128 };
 
 const SESSIONS: [&str; 3] = ["s-a", "s-b", "s-c"];
 
@@ -30,21 +32,22 @@ const FILES: [&str; 5] = [
     "projects/q/agent-2.jsonl",
 ];
 
-/// One line of a reply, as some file tells it.
+/// A copy of a reply: one line in one of [`FILES`].
 #[derive(Clone, Debug)]
-struct Told {
+struct ReplyLine {
     file: usize,
     reply: u32,
     output: u64,
     minutes_ago: i64,
 }
 
-fn told() -> impl Strategy<Value = Told> {
-    (0..FILES.len(), 0..12_u32, 1..9_u64, 0..3000_i64)
-        .prop_map(|(file, reply, output, minutes_ago)| Told { file, reply, output, minutes_ago })
+fn any_line() -> impl Strategy<Value = ReplyLine> {
+    (0..FILES.len(), 0..12_u32, 1..9_u64, 0..3000_i64).prop_map(
+        |(file, reply, output, minutes_ago)| ReplyLine { file, reply, output, minutes_ago },
+    )
 }
 
-impl Told {
+impl ReplyLine {
     fn is_side(&self) -> bool {
         FILES[self.file].contains("agent-")
     }
@@ -53,7 +56,7 @@ impl Told {
         NOW - self.minutes_ago * 60_000
     }
 
-    /// The old layout's line names its session; the path does where it can.
+    /// The session that the path names; in the old layout, the one that the line names.
     fn session(&self) -> &'static str {
         match self.file {
             3 => SESSIONS[0],
@@ -62,13 +65,13 @@ impl Told {
         }
     }
 
-    fn line(&self) -> String {
-        self.line_at(self.at_ms())
+    fn json(&self) -> String {
+        self.json_at(self.at_ms())
     }
 
-    fn line_at(&self, at_ms: i64) -> String {
+    fn json_at(&self, at_ms: i64) -> String {
         let at = jiff::Timestamp::from_millisecond(at_ms).expect("is a time");
-        let Told { reply, output, .. } = self;
+        let ReplyLine { reply, output, .. } = self;
         let (side, session) = (self.is_side(), self.session());
         let long = "é🚀".repeat(if reply % 4 == 0 { 600 } else { 3 });
         format!(
@@ -77,26 +80,26 @@ impl Told {
     }
 }
 
-/// What a reader must find: (entries, output, cache reads) of each session.
-fn truth(files: &[Vec<Told>]) -> BTreeMap<&'static str, (u64, u64, u64)> {
-    let mut winners: BTreeMap<u32, &Told> = BTreeMap::new();
+/// The expected (entries, output tokens, cache reads) of each session.
+fn truth(files: &[Vec<ReplyLine>]) -> BTreeMap<&'static str, (u64, u64, u64)> {
+    let mut winners: BTreeMap<u32, &ReplyLine> = BTreeMap::new();
     let mut paths: Vec<usize> = (0..FILES.len()).collect();
     paths.sort_by_key(|it| FILES[*it]);
-    for told in paths.iter().flat_map(|it| &files[*it]) {
-        let best = winners.entry(told.reply).or_insert(told);
-        if (!told.is_side(), told.output) > (!best.is_side(), best.output) {
-            *best = told;
+    for line in paths.iter().flat_map(|it| &files[*it]) {
+        let best = winners.entry(line.reply).or_insert(line);
+        if (!line.is_side(), line.output) > (!best.is_side(), best.output) {
+            *best = line;
         }
     }
     let mut sessions = BTreeMap::<_, (u64, u64, u64)>::new();
-    for told in winners.values() {
-        let sums = sessions.entry(told.session()).or_default();
-        *sums = (sums.0 + 1, sums.1 + told.output, sums.2 + u64::from(told.reply));
+    for line in winners.values() {
+        let sums = sessions.entry(line.session()).or_default();
+        *sums = (sums.0 + 1, sums.1 + line.output, sums.2 + u64::from(line.reply));
     }
     sessions
 }
 
-/// A reader as the watcher is one.
+/// Reads files and counts their entries as the watcher does.
 struct Reader {
     root: PathBuf,
     ledger: Ledger,
@@ -111,22 +114,22 @@ impl Reader {
 
     fn read(&mut self, file: usize) {
         let path = self.root.join(FILES[file]);
-        let session = match claude::place(&self.root, &path).expect("is a transcript") {
-            Place::Transcript(it) | Place::Subagent(it) => Some(it),
-            Place::OldSubagent | Place::Process(_) => None,
+        let session = match layout::classify(&self.root, &path).expect("is a transcript") {
+            FileKind::Transcript(session) | FileKind::Subagent(session) => Some(session),
+            FileKind::OldSubagent | FileKind::Process(_) => None,
         };
         let id = self.ledger.file(FILES[file]);
         let mut reader = tail::Reader::new(SMALL);
         loop {
             let tail = reader.read_tail(&path, self.known.remove(&file)).expect("can read");
-            if tail.restarted {
+            if tail.has_restarted {
                 self.ledger.remove_file(id);
             }
             let identity = (tail.cursor.dev, tail.cursor.ino);
             self.ledger.add(id, identity, session.as_ref(), &tail.entries);
             assert_eq!(tail.facts.skipped_lines, 0);
             self.known.insert(file, (tail.cursor, tail.facts));
-            if !tail.more {
+            if !tail.has_more {
                 return;
             }
         }
@@ -165,27 +168,28 @@ impl Tree {
     }
 }
 
-fn bytes(told: &[Told]) -> Vec<u8> {
-    told.iter().map(Told::line).collect::<String>().into_bytes()
+fn bytes(lines: &[ReplyLine]) -> Vec<u8> {
+    lines.iter().map(ReplyLine::json).collect::<String>().into_bytes()
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases / 4))]
 
     /// Files grow piece by piece in any order, pieces end within lines and characters, one file is
-    /// cut short and one replaced: what is known then is what a reader finds who comes last.
+    /// truncated and one replaced. A reader that followed all of it must have the same sums as a
+    /// reader that starts afterwards, and both must have the expected sums.
     #[test]
-    fn a_tree_read_while_it_grew_says_what_it_says_at_last(
-        told in prop::collection::vec(told(), 1..40),
+    fn reading_a_tree_while_it_grows_finds_what_reading_it_at_the_end_finds(
+        lines in prop::collection::vec(any_line(), 1..40),
         pieces in prop::collection::vec((0..FILES.len(), any::<Index>()), 0..30),
         truncated in (0..FILES.len(), any::<Index>()),
         replaced in (0..FILES.len(), any::<Index>()),
     ) {
         let tree = Tree::new();
         let mut reader = Reader::new(tree.dir.path());
-        let mut files: Vec<Vec<Told>> = vec![Vec::new(); FILES.len()];
-        for it in &told {
-            files[it.file].push(it.clone());
+        let mut files: Vec<Vec<ReplyLine>> = vec![Vec::new(); FILES.len()];
+        for line in &lines {
+            files[line.file].push(line.clone());
         }
 
         let mut written = [0; FILES.len()];
@@ -219,16 +223,17 @@ proptest! {
 
         let truth = truth(&files);
         for (name, session) in SESSIONS.iter().zip(cold.views().1) {
-            let found = session.map(|it| {
-                let tokens = it.totals.tokens;
-                (it.entries, tokens.output, tokens.cache_read)
+            let found = session.map(|session| {
+                let tokens = session.totals.tokens;
+                (session.n_entries, tokens.output, tokens.cache_read)
             });
             prop_assert_eq!(found, truth.get(name).copied(), "{}", name);
         }
     }
 }
 
-/// What a run of the program publishes that does not depend on when it runs.
+/// The usage and the sessions that a run of the program publishes, without what depends on the time
+/// of the run.
 #[expect(clippy::disallowed_methods, reason = "the program itself, which ends by itself")]
 fn published(root: &Path, state_dir: &Path) -> serde_json::Value {
     let done = std::process::Command::new(env!("CARGO_BIN_EXE_ccstatusd"))
@@ -244,14 +249,15 @@ fn published(root: &Path, state_dir: &Path) -> serde_json::Value {
     let mut snapshot: serde_json::Value = serde_json::from_slice(&done.stdout).expect("is JSON");
     let mut root = snapshot["roots"][root.to_str().expect("is text")]["usage"].take();
     root["as_of_ms"].take();
-    for it in ["burn", "projection"] {
-        root["block"].as_object_mut().and_then(|block| block.remove(it));
+    for field in ["burn", "projection"] {
+        root["block"].as_object_mut().and_then(|block| block.remove(field));
     }
     let mut sessions = snapshot["sessions"].take();
     for session in sessions.as_object_mut().into_iter().flat_map(|it| it.values_mut()) {
-        // What was seen growing grew when its file says; at a first look its lines say.
-        for it in ["/last_activity_ms", "/live", "/cost/as_of_ms"] {
-            session.pointer_mut(it).map(serde_json::Value::take);
+        // For a file that was read before, the time is its modification time; for a new one, the
+        // time of its newest line.
+        for field in ["/last_activity_ms", "/live", "/cost/as_of_ms"] {
+            session.pointer_mut(field).map(serde_json::Value::take);
         }
     }
     serde_json::json!([root, sessions])
@@ -260,28 +266,28 @@ fn published(root: &Path, state_dir: &Path) -> serde_json::Value {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases / 40))]
 
-    /// Whatever was appended, cut or replaced between two runs: a run that goes on from a
-    /// checkpoint publishes what one publishes that reads everything.
+    /// Files are appended to and truncated between runs. A run that starts from a checkpoint must
+    /// publish the same as a run that reads everything.
     #[test]
     fn a_restart_finds_what_a_cold_scan_finds(
-        steps in prop::collection::vec((told(), any::<Index>(), 0..4_u8), 1..8),
+        steps in prop::collection::vec((any_line(), any::<Index>(), 0..4_u8), 1..8),
     ) {
         let tree = Tree::new();
         let root = fs_err::canonicalize(tree.dir.path()).expect("is there");
         let kept = root.join("kept");
         let now = ccstatusd::time::Now::read().wall_ms;
-        for (n, (told, cut, what)) in steps.iter().enumerate() {
-            // Long enough ago for no block to end between two runs.
-            let line = told.line_at(now - 6 * 3_600_000 - told.minutes_ago * 1000);
+        for (n, (line, cut, what)) in steps.iter().enumerate() {
+            // So long ago that no block is open, and none can end between two runs.
+            let json = line.json_at(now - 6 * 3_600_000 - line.minutes_ago * 1000);
             match what {
-                // A piece of a line, which the next step ends or spoils.
-                0 => tree.append(told.file, &line.as_bytes()[..cut.index(line.len())]),
+                // The beginning of a line. The next step may complete it or make it invalid.
+                0 => tree.append(line.file, &json.as_bytes()[..cut.index(json.len())]),
                 1 => {
-                    let bytes = fs_err::read(tree.path(told.file)).expect("can read");
+                    let bytes = fs_err::read(tree.path(line.file)).expect("can read");
                     let end = cut.index(bytes.len() + 1);
-                    fs_err::write(tree.path(told.file), &bytes[..end]).expect("can write");
+                    fs_err::write(tree.path(line.file), &bytes[..end]).expect("can write");
                 }
-                _ => tree.append(told.file, line.as_bytes()),
+                _ => tree.append(line.file, json.as_bytes()),
             }
             let cold = root.join(format!("cold-{n}"));
             prop_assert_eq!(published(&root, &kept), published(&root, &cold), "step {}", n);

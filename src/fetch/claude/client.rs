@@ -1,28 +1,31 @@
-//! PURE. Parses what the client writes for other programs: the documents that it passes to its
-//! status line and to its list of subagents, and the process file of each session.
+//! PURE. Parses what Claude Code itself reports: the documents that it writes to the standard input
+//! of its status line commands, and the file that it keeps for each of its processes.
 
+use super::line::Usage;
 use super::scan::{Scan, read_object};
-use super::transcript::Usage;
 use crate::store::schema::{
     ClientFacts, Limit, Limits, Lines, Model, PromptCache, PullRequest, SessionId, Status, Task,
 };
 use crate::time::SECOND_MS;
 
-/// The content of `sessions/<pid>.json`, which the client writes for each of its processes.
+/// A process of Claude Code, as `sessions/<pid>.json` describes it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SessionFile {
     pub pid: u32,
+    /// The session that the process runs.
     pub session_id: Option<SessionId>,
     pub cwd: Option<String>,
-    /// The start time of the process in the kernel's notation. It tells whether the pid was reused.
+    /// The start time of the process in the notation of the platform. It distinguishes the process
+    /// from a later one with the same id.
     pub proc_start: Option<String>,
     pub started_at_ms: Option<i64>,
     /// The name of the session.
     pub name: Option<String>,
+    /// `None` also for a status that this version does not know.
     pub status: Option<Status>,
 }
 
-/// Parses `sessions/<pid>.json`. `None` if it is not a JSON object with a valid pid.
+/// Parses `sessions/<pid>.json`. `None` where it is not a JSON object with a process id.
 pub fn parse_session_file(bytes: &[u8]) -> Option<SessionFile> {
     let mut file = SessionFile::default();
     let mut pid = None;
@@ -50,8 +53,8 @@ pub fn parse_session_file(bytes: &[u8]) -> Option<SessionFile> {
     Some(SessionFile { pid: u32::try_from(pid?).ok()?, ..file })
 }
 
-/// Parses the document that the client passes to its status line. `None` if it is not a JSON
-/// object. Fields of unexpected types are ignored.
+/// Parses the document that the client writes to the standard input of its status line command.
+/// `None` where it is not a JSON object.
 pub fn parse_stdin(bytes: &[u8]) -> Option<ClientFacts> {
     let mut facts = ClientFacts::default();
     let (mut current_dir, mut git_worktree) = (None, None);
@@ -170,7 +173,7 @@ fn rate_limit(scan: &mut Scan<'_>) -> Option<Option<Limit>> {
     }))
 }
 
-/// The effort level, which is a word or an object with the field `level`.
+/// Reads a word, or an object with the word in `level`.
 fn effort(scan: &mut Scan<'_>) -> Option<Option<String>> {
     let mut word = scan.clone().word()?;
     scan.field(b"level", |scan| {
@@ -195,7 +198,7 @@ fn pull_request(scan: &mut Scan<'_>) -> Option<Option<PullRequest>> {
     Some(number.map(|number| PullRequest { number, ..pr }))
 }
 
-/// The text in one field of an object.
+/// Reads the field `wanted` of an object.
 fn named(scan: &mut Scan<'_>, wanted: &[u8]) -> Option<Option<String>> {
     let mut name = None;
     scan.field(wanted, |scan| {
@@ -229,14 +232,15 @@ fn prompt_cache(scan: &mut Scan<'_>) -> Option<Option<PromptCache>> {
     Some(is_object.then_some(cache))
 }
 
-/// A line has no room for more.
+/// The most causes of a cache miss that are kept; a status line has no room for more.
 const MAX_CAUSES: usize = 3;
 
-/// More rows than fit on a screen. Further subagents are ignored.
+/// The most subagents that are read; no screen has as many rows.
 const MAX_TASKS: usize = 256;
 
-/// Parses the document that the client passes to the program that draws the rows of subagents.
-/// Returns the width of a row, if given, and the subagents. Those without an id are left out.
+/// Parses the document that the client writes to the standard input of its subagent status line
+/// command: the number of columns that a row may take, and the subagents. Subagents without an id
+/// are left out, since the client could not assign a row to them.
 pub fn parse_subagents(bytes: &[u8]) -> (Option<usize>, Vec<Task>) {
     let (mut columns, mut tasks) = (None, Vec::new());
     let read = read_object(bytes, |scan, key| {
@@ -286,8 +290,8 @@ fn is_amount(number: &f64) -> bool {
     *number >= 0.0
 }
 
-/// Finds the end of a JSON document while it is still arriving: the client may never close the
-/// pipe.
+/// Finds the end of a JSON document that is still arriving. The end of the pipe does not tell,
+/// since the client may never close it.
 #[derive(Clone, Debug, Default)]
 pub struct DocumentScan {
     /// In bytes.
@@ -299,8 +303,8 @@ pub struct DocumentScan {
 }
 
 impl DocumentScan {
-    /// Scans what was added to `bytes` since the last call. Returns the length of the document once
-    /// it is complete.
+    /// Examines the bytes that are new since the last call. `bytes` is everything that has arrived
+    /// so far. Returns the length of the document once it is complete.
     pub fn end(&mut self, bytes: &[u8]) -> Option<usize> {
         for byte in bytes.get(self.scanned..)? {
             self.scanned += 1;

@@ -1,23 +1,25 @@
-//! PURE. Walks through JSON that another program wrote, and takes out the fields that are asked
-//! for, without building anything of the rest.
+//! PURE. A pull parser for JSON that another program wrote: callers read the fields they want and
+//! skip the rest, and nothing is built of what is skipped.
 //!
-//! A value that does not fit what is asked of it is none, and takes nothing else with it. What is
-//! only walked past is not checked beyond where it ends: strings are, by their quotes, and objects
-//! and lists by their brackets. Most of a history's cost is this walk, and with a parser that
-//! checks every value it takes twice as long.
+//! A value of another type than the caller asks for is read as missing; the fields after it are
+//! still read. Skipped values are not validated: only their quotes and brackets are followed to
+//! find where they end. Reading a history consists mostly of skipping, and a parser that validates
+//! every value takes twice as long.
 //!
-//! **Invariant:** no input panics, or makes it recurse deeper than its caller asks. `None` from
-//! any function means that the text is not JSON, and that walking on is of no use.
+//! The functions that read a value return `Option<Option<T>>`. The outer `None` means that the text
+//! is not JSON, and the caller must stop. The inner `None` means that the value has another type.
+//!
+//! **Invariant:** no input causes a panic, or recursion deeper than the caller's own calls.
 
 use std::borrow::Cow;
 
 use jiff::Timestamp;
 use memchr::{arch, memchr};
 
-/// Text that mostly lies in the input itself, and is copied only where it has escapes.
+/// A string value. It borrows from the input, except where it contains escapes.
 pub(super) type Text<'a> = Cow<'a, str>;
 
-/// A place in a JSON text, before a value.
+/// A position in a JSON text, directly before a value. Reading a value moves it behind the value.
 #[derive(Clone, Debug)]
 pub(super) struct Scan<'a> {
     rest: &'a [u8],
@@ -28,13 +30,14 @@ impl<'a> Scan<'a> {
         Scan { rest: json }
     }
 
-    /// What has not been walked through yet.
+    /// The text from this position on.
     pub(super) fn rest(&self) -> &'a [u8] {
         self.rest
     }
 
-    /// Walks through an object. `field` gets each key, as it stands between its quotes, and has to
-    /// walk past the value. What is no object has no fields; whether it was one is returned.
+    /// Reads an object. `field` gets each key without its quotes, escapes left as they are, and
+    /// must read or skip the value. Returns whether the value is an object; any other value is
+    /// skipped.
     pub(super) fn object(
         &mut self,
         mut field: impl FnMut(&mut Scan<'a>, &'a [u8]) -> Option<()>,
@@ -53,13 +56,13 @@ impl<'a> Scan<'a> {
             let key = self.string_after_quote()?;
             self.expect(b':')?;
             field(self, key)?;
-            if !self.goes_on(b'}')? {
+            if !self.has_next(b'}')? {
                 return Some(true);
             }
         }
     }
 
-    /// The same, where it does not matter whether it was one.
+    /// [`object`](Self::object) for callers that treat a value of another type as an empty object.
     pub(super) fn fields(
         &mut self,
         field: impl FnMut(&mut Scan<'a>, &'a [u8]) -> Option<()>,
@@ -67,7 +70,7 @@ impl<'a> Scan<'a> {
         self.object(field).map(drop)
     }
 
-    /// The same for the one field that is wanted.
+    /// [`fields`](Self::fields) for callers that want one field only.
     pub(super) fn field(
         &mut self,
         wanted: &[u8],
@@ -76,7 +79,7 @@ impl<'a> Scan<'a> {
         self.fields(|scan, key| if key == wanted { field(scan) } else { scan.skip() })
     }
 
-    /// Walks through a list. `item` has to walk past each. What is no list has no items.
+    /// Reads a list. `item` must read or skip each item. A value that is not a list is skipped.
     pub(super) fn list(&mut self, mut item: impl FnMut(&mut Scan<'a>) -> Option<()>) -> Option<()> {
         if self.peek()? != b'[' {
             return self.skip();
@@ -88,13 +91,13 @@ impl<'a> Scan<'a> {
         }
         loop {
             item(self)?;
-            if !self.goes_on(b']')? {
+            if !self.has_next(b']')? {
                 return Some(());
             }
         }
     }
 
-    /// Walks past a value, and returns it as it stands there.
+    /// Skips a value, and returns its JSON text.
     pub(super) fn raw(&mut self) -> Option<&'a [u8]> {
         self.peek()?;
         let before = self.rest;
@@ -102,7 +105,7 @@ impl<'a> Scan<'a> {
         Some(&before[..before.len() - self.rest.len()])
     }
 
-    /// A string of any length.
+    /// Reads a string of any length.
     pub(super) fn string(&mut self) -> Option<Option<Text<'a>>> {
         if self.peek()? != b'"' {
             self.skip()?;
@@ -119,34 +122,35 @@ impl<'a> Scan<'a> {
         })
     }
 
-    /// A name, an id or a path. What is longer than a path can be is none of these.
+    /// Reads a string of at most 4096 bytes, the system's limit on paths: a name, an id or a path.
     pub(super) fn text(&mut self) -> Option<Option<Text<'a>>> {
         Some(self.string()?.filter(|it| it.len() <= 4096))
     }
 
-    /// The same, to be kept.
+    /// [`text`](Self::text) as a `String`.
     pub(super) fn name(&mut self) -> Option<Option<String>> {
         Some(self.text()?.map(Text::into_owned))
     }
 
-    /// A name that some writers write as a number.
+    /// Reads a [`name`](Self::name), or a whole number as its decimal digits.
     pub(super) fn word(&mut self) -> Option<Option<String>> {
         let mut number = self.clone();
         match self.name()? {
-            Some(it) => Some(Some(it)),
+            Some(name) => Some(Some(name)),
             None => Some(number.count()?.map(|it| it.to_string())),
         }
     }
 
-    /// An instant, in Unix milliseconds.
+    /// Reads a time in RFC 3339 notation, as Unix milliseconds.
     pub(super) fn instant_ms(&mut self) -> Option<Option<i64>> {
         let instant = self.text()?.and_then(|it| it.parse::<Timestamp>().ok());
         Some(instant.map(|it| it.as_millisecond()))
     }
 
-    /// The same of writers that write seconds, milliseconds or text.
+    /// Reads a time in RFC 3339 notation, or a number of seconds or milliseconds, as Unix
+    /// milliseconds.
     pub(super) fn moment_ms(&mut self) -> Option<Option<i64>> {
-        // As seconds this is the year 5138; as milliseconds, 1973.
+        // In seconds this is the year 5138, in milliseconds the year 1973.
         const MILLISECONDS_FROM: f64 = 1e11;
         let instant = self.clone().instant_ms()?;
         let number = self.real()?.filter(|it| *it > 0.0);
@@ -154,23 +158,23 @@ impl<'a> Scan<'a> {
         Some(instant.or(number.map(|it| (it * factor(it)) as i64)))
     }
 
-    /// A number of things.
+    /// Reads a whole number that is not negative.
     pub(super) fn count(&mut self) -> Option<Option<u64>> {
         let scalar = self.raw()?;
-        if let Some(it) = str::from_utf8(scalar).ok().and_then(|it| it.parse().ok()) {
-            return Some(Some(it));
+        if let Some(count) = str::from_utf8(scalar).ok().and_then(|it| it.parse().ok()) {
+            return Some(Some(count));
         }
-        // Some writers have it as `21000.0`.
+        // Some clients write `21000.0`.
         let real = real(scalar).filter(|it| *it >= 0.0 && it.fract() == 0.0);
         Some(real.map(|it| it as u64))
     }
 
-    /// A number.
+    /// Reads a finite number.
     pub(super) fn real(&mut self) -> Option<Option<f64>> {
         self.raw().map(real)
     }
 
-    /// Whether it is `true`.
+    /// Reads `true` or `false`.
     pub(super) fn flag(&mut self) -> Option<Option<bool>> {
         Some(match self.raw()? {
             b"true" => Some(true),
@@ -179,7 +183,7 @@ impl<'a> Scan<'a> {
         })
     }
 
-    /// Walks past a value.
+    /// Skips a value. Does not recurse.
     pub(super) fn skip(&mut self) -> Option<()> {
         let mut depth = 0_usize;
         loop {
@@ -208,10 +212,11 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Number, `true`, `false` or `null`: whatever ends where nothing else can stand.
+    /// Skips a number, `true`, `false` or `null`, up to white space or punctuation.
     fn scalar(&mut self) -> Option<()> {
-        let is_end = |it: &u8| {
-            matches!(it, b',' | b'}' | b']' | b':' | b'"' | b'{' | b'[') || it.is_ascii_whitespace()
+        let is_end = |byte: &u8| {
+            matches!(byte, b',' | b'}' | b']' | b':' | b'"' | b'{' | b'[')
+                || byte.is_ascii_whitespace()
         };
         let end = self.rest.iter().position(is_end).unwrap_or(self.rest.len());
         let first_fits = matches!(self.rest[0], b'-' | b'0'..=b'9' | b't' | b'f' | b'n');
@@ -219,12 +224,14 @@ impl<'a> Scan<'a> {
         first_fits.then_some(())
     }
 
-    /// The rest of a string, as it stands before its closing quote.
+    /// Reads the rest of a string whose opening quote has been read, and returns it with its
+    /// escapes, without the closing quote.
     fn string_after_quote(&mut self) -> Option<&'a [u8]> {
         let mut end = 0;
         loop {
             end += find(b'"', self.rest.get(end..)?)?;
-            // Only escaped quotes are stopped at: text is full of other escapes.
+            // An odd number of backslashes before the quote escapes it. The search stops at quotes
+            // and not at backslashes, since texts contain many other escapes.
             let escapes = self.rest[..end].iter().rev().take_while(|it| **it == b'\\');
             if escapes.count() % 2 == 0 {
                 let inner = &self.rest[..end];
@@ -235,8 +242,8 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Whether another item follows, or else `close`.
-    fn goes_on(&mut self, close: u8) -> Option<bool> {
+    /// Reads a comma, after which another item follows, or `close`. Returns whether one follows.
+    fn has_next(&mut self, close: u8) -> Option<bool> {
         let next = self.peek()?;
         self.bump();
         match next {
@@ -244,7 +251,7 @@ impl<'a> Scan<'a> {
                 self.peek()?;
                 Some(true)
             }
-            it => (it == close).then_some(false),
+            byte => (byte == close).then_some(false),
         }
     }
 
@@ -254,12 +261,12 @@ impl<'a> Scan<'a> {
         (next == byte).then_some(())
     }
 
-    /// What stands next, after white space.
+    /// The next byte that is not white space.
     fn peek(&mut self) -> Option<u8> {
         loop {
             match *self.rest.first()? {
                 b' ' | b'\t' | b'\n' | b'\r' => self.bump(),
-                it => return Some(it),
+                byte => return Some(byte),
             }
         }
     }
@@ -269,8 +276,10 @@ impl<'a> Scan<'a> {
     }
 }
 
-/// Where a byte is found first. As a rule it is near, and then the fastest way to search is not worth
-/// finding out which that is on this processor: a display would spend a fifth of its time on it.
+/// The index of the first `byte` in `bytes`.
+///
+/// In most cases the byte is near. There a portable search is used: to detect which vector
+/// instructions this processor has would take a fifth of the time that a display runs.
 fn find(byte: u8, bytes: &[u8]) -> Option<usize> {
     let (near, far) = bytes.split_at(bytes.len().min(256));
     let found = arch::all::memchr::One::new(byte).find(near);
@@ -278,8 +287,8 @@ fn find(byte: u8, bytes: &[u8]) -> Option<usize> {
     if far.is_empty() { found } else { found.or_else(search_on) }
 }
 
-/// Walks through the object that `json` begins with; what follows it is not ours to judge. None
-/// where there is none.
+/// Reads the object with which `json` begins, and ignores what follows it. `None` where `json` does
+/// not begin with an object.
 pub(super) fn read_object<'a>(
     json: &'a [u8],
     field: impl FnMut(&mut Scan<'a>, &'a [u8]) -> Option<()>,
@@ -288,7 +297,7 @@ pub(super) fn read_object<'a>(
 }
 
 fn real(scalar: &[u8]) -> Option<f64> {
-    // Rust reads `inf` and `nan`, too, which JSON has not.
+    // Rust also parses `inf` and `nan`, which are not JSON.
     let is_number = scalar.first().is_some_and(|it| matches!(it, b'-' | b'0'..=b'9'));
     let text = str::from_utf8(scalar).ok().filter(|_| is_number)?;
     text.parse().ok().filter(|it: &f64| it.is_finite())

@@ -3,13 +3,15 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use super::client::*;
+use super::layout::*;
+use super::preview::preview;
 use super::scan::Scan;
 use super::transcript::*;
-use super::*;
 use crate::store::schema::{
-    ClientFacts, Limit, Limits, Lines, Message, Model, PromptCache, PullRequest, Status, Task,
+    ClientFacts, Limit, Limits, Lines, Message, Model, PromptCache, PullRequest, SessionId, Status,
+    Task,
 };
-use crate::usage::{Entry, EntryTokens, Id};
+use crate::usage::entry::{Entry, EntryTokens, Id};
 
 const REPLY: &str = r#"{"isSidechain":false,"message":{"id":"msg_1","role":"assistant",
     "model":"claude-opus-4-8","content":[{"type":"text","text":"All  done.\n"}],
@@ -22,9 +24,9 @@ const REPLY: &str = r#"{"isSidechain":false,"message":{"id":"msg_1","role":"assi
 const AT: i64 = 1_795_432_504_017;
 
 fn fold(lines: &[&str]) -> (TranscriptFacts, Vec<Entry>) {
-    let mut fold = Fold::on(TranscriptFacts::default());
+    let mut fold = Fold::resume(TranscriptFacts::default());
     for (n, line) in (0..).zip(lines) {
-        fold.line(n * 1000, line.as_bytes());
+        fold.add_line(n * 1000, line.as_bytes());
     }
     let (entries, facts) = fold.finish();
     (facts, entries.into_iter().map(|(_, it)| it).collect())
@@ -50,18 +52,18 @@ fn a_reply_is_an_entry_and_the_newest_facts() {
         message: Some(Id::of("msg_1")),
         request: Some(Id::of("req_1")),
         session: Some("s-1".into()),
-        sidechain: false,
+        is_sidechain: false,
         model: "claude-opus-4-8".into(),
         tokens,
-        web_searches: 2,
-        fast: true,
-        us_only: true,
+        n_web_searches: 2,
+        is_fast: true,
+        is_us_only: true,
         cost_usd: None,
     };
     assert_eq!(entries, [entry]);
     let expected = TranscriptFacts {
         session: Some("s-1".into()),
-        sidechain: Some(false),
+        is_sidechain: Some(false),
         cwd: Some("/w/p".into()),
         model: Some("claude-opus-4-8".into()),
         context_tokens: Some(22512),
@@ -74,7 +76,7 @@ fn a_reply_is_an_entry_and_the_newest_facts() {
     assert_eq!(facts, expected);
 }
 
-/// `from` in [`REPLY`] is replaced by `to`.
+/// Checks the entry of [`REPLY`] with `from` replaced by `to`.
 #[track_caller]
 fn check_entry(from: &str, to: &str, expected: Option<EntryTokens>) {
     assert!(REPLY.contains(from));
@@ -84,7 +86,7 @@ fn check_entry(from: &str, to: &str, expected: Option<EntryTokens>) {
 }
 
 #[test]
-fn a_wrong_type_loses_its_field_and_not_the_line() {
+fn a_field_of_the_wrong_type_is_missing_and_the_others_are_read() {
     let all = fold(&[REPLY]).1[0].tokens;
     check_entry("\"s-1\"", "{\"a\":[null]}", Some(all));
     check_entry("\"msg_1\"", "7", Some(all));
@@ -115,7 +117,7 @@ fn an_advisors_reply_is_an_entry_of_its_own() {
         "speed":"fast""#;
     let line = REPLY.replace("\"speed\":\"fast\"", iterations);
     let (_, entries) = fold(&[&line]);
-    let found: Vec<_> = entries.iter().map(|it| (it.message, &*it.model, it.fast)).collect();
+    let found: Vec<_> = entries.iter().map(|it| (it.message, &*it.model, it.is_fast)).collect();
     assert_eq!(
         found,
         [
@@ -126,7 +128,7 @@ fn an_advisors_reply_is_an_entry_of_its_own() {
 }
 
 #[test]
-fn of_a_replys_lines_the_one_that_states_most_is_an_entry() {
+fn of_a_replys_lines_only_the_one_with_the_most_tokens_is_an_entry() {
     let [less, more] = [1, 99].map(|it| REPLY.replace("42", &it.to_string()));
     let (_, entries) = fold(&[&less, &more, REPLY]);
     assert_eq!(entries.iter().map(|it| it.tokens.output).collect::<Vec<_>>(), [99]);
@@ -199,7 +201,7 @@ fn only_what_a_person_typed_is_a_turn() {
 
 #[test]
 fn a_turn_is_open_until_its_reply_ends_it() {
-    let open = |lines: &[&str]| fold(lines).0.turn_open;
+    let open = |lines: &[&str]| fold(lines).0.is_turn_open;
     let asked = prompt("\"x\"");
     let calls_a_tool = REPLY.replace("end_turn", "tool_use");
     let interrupted = prompt(r#"[{"type":"text","text":"[Request interrupted by user]"}]"#);
@@ -219,7 +221,7 @@ fn a_persons_title_beats_the_clients() {
 }
 
 #[test]
-fn what_cannot_be_read_is_counted() {
+fn unreadable_lines_are_counted() {
     let lines = ["", " \r", "{\"par", "\0\0\0", "7", "[]", "{\"tool_result\":\"", "{}", "null"];
     assert_eq!(fold(&lines).0.skipped_lines, 6);
 }
@@ -299,7 +301,7 @@ fn the_clients_document_is_read_field_by_field() {
 }
 
 #[test]
-fn what_only_the_client_knows_is_read() {
+fn facts_that_only_the_client_knows_are_read() {
     let facts = parse_stdin(
         br#"{"cost":{"total_duration_ms":50030,"total_api_duration_ms":661,"total_lines_added":7,
           "total_lines_removed":2},"exceeds_200k_tokens":true,"fast_mode":true,
@@ -387,7 +389,7 @@ fn subagents_are_read_one_by_one() {
     }
 }
 
-/// The document is what stands before `|`.
+/// In `bytes`, a `|` marks the expected end of the document; without one, it has no end.
 #[track_caller]
 fn check_end(bytes: &str) {
     let end = bytes.find('|');
@@ -409,19 +411,19 @@ fn a_document_ends_with_its_last_brace() {
 }
 
 #[track_caller]
-fn check_place(path: &str, expected: Option<Place>) {
-    assert_eq!(place(Path::new("/r"), Path::new(path)), expected, "{path}");
+fn check_kind(path: &str, expected: Option<FileKind>) {
+    assert_eq!(classify(Path::new("/r"), Path::new(path)), expected, "{path}");
 }
 
 #[test]
-fn a_path_says_whose_file_it_is() {
+fn a_path_tells_the_kind_of_its_file() {
     let session = || SessionId("s-1".into());
-    check_place("/r/projects/p/s-1.jsonl", Some(Place::Transcript(session())));
-    check_place("/r/projects/p/agent-7.jsonl", Some(Place::OldSubagent));
+    check_kind("/r/projects/p/s-1.jsonl", Some(FileKind::Transcript(session())));
+    check_kind("/r/projects/p/agent-7.jsonl", Some(FileKind::OldSubagent));
     let nested = "/r/projects/p/s-1/subagents/workflows/w/agent-7.jsonl";
-    check_place(nested, Some(Place::Subagent(session())));
-    check_place("/r/projects/p/s-1/subagents/agent-7.jsonl", Some(Place::Subagent(session())));
-    check_place("/r/sessions/12.json", Some(Place::Process(12)));
+    check_kind(nested, Some(FileKind::Subagent(session())));
+    check_kind("/r/projects/p/s-1/subagents/agent-7.jsonl", Some(FileKind::Subagent(session())));
+    check_kind("/r/sessions/12.json", Some(FileKind::Process(12)));
     for path in [
         "/r/projects/p/s-1/subagents/agent-7.meta.json",
         "/r/projects/p/s-1/subagents/notes.jsonl",
@@ -435,7 +437,7 @@ fn a_path_says_whose_file_it_is() {
         "/r",
         "/elsewhere/projects/p/s-1.jsonl",
     ] {
-        check_place(path, None);
+        check_kind(path, None);
     }
 }
 
@@ -449,37 +451,37 @@ proptest! {
         let mut line = REPLY.as_bytes().to_vec();
         line.splice(at..at, noise.iter().copied());
         line.truncate(cut);
-        Fold::on(TranscriptFacts::default()).line(0, &line);
+        Fold::resume(TranscriptFacts::default()).add_line(0, &line);
         parse_stdin(&line);
         parse_session_file(&noise);
     }
 
-    /// What the walk takes out of a document is what a parser that checks everything finds there.
+    /// A scan reads the same values from a document as a parser that validates everything.
     #[test]
-    fn a_walk_finds_what_a_parser_finds(values in prop::collection::vec(any_json(), 0..5), pretty in any::<bool>()) {
+    fn a_scan_finds_what_a_validating_parser_finds(values in prop::collection::vec(any_json(), 0..5), pretty in any::<bool>()) {
         let fields = values.iter().enumerate().map(|(n, it)| format!("\"k{n}\\\"\":{it}"));
         let text = format!("{{{}}}", fields.collect::<Vec<_>>().join(","));
         let parsed: serde_json::Value = serde_json::from_str(&text).expect("is JSON");
         let text = if pretty { format!(" {parsed:#} ") } else { text };
-        let mut walked = serde_json::Map::new();
+        let mut scanned = serde_json::Map::new();
         let mut scan = Scan::new(text.as_bytes());
         let is_object = scan.object(|scan, key| {
             let value = scan.clone();
             let raw: serde_json::Value = serde_json::from_slice(scan.raw()?).expect("is JSON");
             prop_assert_scalars(&value, &raw);
-            walked.insert(format!("{}\"", str::from_utf8(&key[..key.len() - 2]).expect("is text")), raw);
+            scanned.insert(format!("{}\"", str::from_utf8(&key[..key.len() - 2]).expect("is text")), raw);
             Some(())
         });
         prop_assert_eq!(is_object, Some(true));
-        prop_assert_eq!(serde_json::Value::Object(walked), parsed);
+        prop_assert_eq!(serde_json::Value::Object(scanned), parsed);
         prop_assert!(scan.rest().trim_ascii().is_empty());
-        // A document that is cut anywhere is none.
+        // A document without its last byte is refused.
         let cut = text.trim_end().len() - 1;
         prop_assert_eq!(Scan::new(&text.as_bytes()[..cut]).skip(), None);
     }
 
     #[test]
-    fn no_value_loses_another_field(value in any_json()) {
+    fn no_value_prevents_another_field_from_being_read(value in any_json()) {
         let line = REPLY.replace("\"req_1\"", &value);
         let line = line.replace("[{\"type\":\"text\"", &format!("[{value},{{\"type\":\"text\""));
         let (facts, entries) = fold(&[&line]);
@@ -492,7 +494,7 @@ fn prop_assert_scalars(value: &Scan<'_>, parsed: &serde_json::Value) {
     let string = value.clone().string().expect("is JSON");
     assert_eq!(string.as_deref(), parsed.as_str());
     assert_eq!(value.clone().flag().expect("is JSON"), parsed.as_bool());
-    // The parser rounds the last digit as it likes.
+    // The parser may round the last digit differently.
     let (real, about) = (value.clone().real().expect("is JSON"), parsed.as_f64());
     let is_near = |(a, b): (f64, f64)| (a - b).abs() <= b.abs() * 1e-14;
     assert!(real.is_some() == about.is_some() && real.zip(about).is_none_or(is_near), "{parsed}");

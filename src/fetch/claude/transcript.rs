@@ -1,110 +1,112 @@
-//! PURE. What a transcript says: facts of its session, and what was used.
+//! PURE. Folds the lines of a transcript into facts about its session and entries of what was used.
 
 use std::sync::{Arc, LazyLock};
 
 use memchr::memmem::Finder;
-use unicode_segmentation::UnicodeSegmentation;
 
-use super::scan::{Scan, Text};
-use crate::sanitize::is_steering;
+use super::line::{Content, Line, LineMessage};
+use super::preview::{has_visible, preview};
+use super::scan::Text;
 use crate::store::schema::Message;
-use crate::usage::{Entry, EntryTokens, Id};
+use crate::usage::entry::{Entry, Id};
 
-/// What one transcript says, folded line by line.
+/// The facts in one transcript, as of its newest line.
+///
+/// They are part of the checkpoint.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct TranscriptFacts {
-    /// The session that its lines name; the first one, where they name several.
+    /// The first session id that a line names.
     pub session: Option<String>,
-    /// Whether it is a subagent's. Lines of the other kind of chain add entries and nothing else.
-    pub sidechain: Option<bool>,
-    /// Where the session works, as of the newest line.
+    /// Whether the transcript is a subagent's, by the first line that states it. Lines of the
+    /// other kind of chain contribute entries and the time of the last line, but no other facts.
+    pub is_sidechain: Option<bool>,
+    /// The session's working directory.
     pub cwd: Option<String>,
     /// The model of the newest reply.
     pub model: Option<String>,
-    /// Tokens in the context since the newest reply; none right after a compaction.
+    /// Input tokens of the newest reply; `None` from a compaction until the next reply.
     pub context_tokens: Option<u64>,
-    /// When `context_tokens` became what it is.
+    /// The time of the line that set or cleared `context_tokens`.
     pub context_as_of_ms: Option<i64>,
     /// Prompts that a person typed.
     pub turns: u64,
-    /// How often the context was compacted.
     pub compactions: u64,
-    /// The newest text, of either side.
+    /// The newest text that a person or the model wrote.
     pub last_message: Option<Message>,
-    /// When the model last replied.
+    /// The time of the newest reply, API errors excluded.
     pub last_reply_ms: Option<i64>,
-    /// The newest time that any line states (tool results are not looked at).
+    /// The newest time in any line, tool results excluded.
     pub last_line_ms: Option<i64>,
-    /// Whether a prompt or a reply waits for what follows it.
-    pub turn_open: bool,
-    /// The title that a person gave.
+    /// Whether the newest prompt has not been answered to the end yet.
+    pub is_turn_open: bool,
+    /// The title that the user gave the session.
     pub custom_title: Option<String>,
-    /// The title that the client made up.
+    /// The title that the client generated.
     pub ai_title: Option<String>,
-    /// Lines that could not be read.
+    /// Lines that are not JSON objects, or were too long to read.
     pub skipped_lines: u64,
 }
 
 impl TranscriptFacts {
-    /// The same, with no time later than now: a clock that was ahead would make what it wrote the
-    /// newest for a long time.
+    /// Replaces times later than `now_ms` by `now_ms`. A line that was written while the clock was
+    /// ahead would otherwise stay the newest for a long time.
     #[must_use]
     pub fn not_after(mut self, now_ms: i64) -> TranscriptFacts {
-        for it in self.times() {
-            *it = (*it).min(now_ms);
+        for at_ms in self.times() {
+            *at_ms = (*at_ms).min(now_ms);
         }
         self
     }
 
-    /// Every time among them.
+    /// All times among the facts.
     pub fn times(&mut self) -> impl Iterator<Item = &mut i64> {
         let times = [&mut self.context_as_of_ms, &mut self.last_reply_ms, &mut self.last_line_ms];
-        let said = self.last_message.as_mut().map(|it| &mut it.at_ms);
-        times.into_iter().flatten().chain(said)
+        let message_ms = self.last_message.as_mut().map(|it| &mut it.at_ms);
+        times.into_iter().flatten().chain(message_ms)
     }
 
-    /// Drops the text of the last message. Says whether there was any.
+    /// Drops the text of the last message. Returns whether there was one.
     pub fn forget_message(&mut self) -> bool {
         self.last_message.as_mut().is_some_and(|it| it.preview.take().is_some())
     }
 
-    /// The session's title; a person's beats the client's.
+    /// The session's title: the user's, else the client's.
     pub fn title(&self) -> Option<&str> {
         self.custom_title.as_deref().or(self.ai_title.as_deref())
     }
 }
 
-/// Folds a transcript's lines into what they say as a whole.
+/// Takes in the lines of a transcript one after the other.
 #[derive(Debug)]
 pub struct Fold {
     facts: TranscriptFacts,
     entries: Vec<(u64, Entry)>,
-    /// The newest text and when it was said. Only the last one is worth a preview.
-    said: Option<(i64, Said)>,
-    /// What the last entry names. Most name the same.
+    /// The time of the newest text, and the text. Only the text of the last line gets a preview.
+    newest_text: Option<(i64, NewestText)>,
+    /// The session and the model of the last entry: most entries share them.
     session: Arc<str>,
     model: Arc<str>,
 }
 
 #[derive(Debug)]
-enum Said {
-    Text(String),
-    /// The content of a reply, which has a visible text, as it stands in the line.
+enum NewestText {
+    Plain(String),
+    /// The JSON content of a reply that contains a visible text.
     Reply(Vec<u8>),
 }
 
 impl Fold {
-    /// Goes on from what the lines before said.
-    pub fn on(facts: TranscriptFacts) -> Fold {
+    /// Starts from the facts in the lines before.
+    pub fn resume(facts: TranscriptFacts) -> Fold {
         let (session, model) = Default::default();
-        Fold { facts, entries: Vec::new(), said: None, session, model }
+        Fold { facts, entries: Vec::new(), newest_text: None, session, model }
     }
 
-    /// Takes in the line at `offset`, without its newline.
+    /// Takes in `line`, which begins at `offset` in the file and comes without its newline.
     ///
-    /// A line we cannot read is not an error: the writer is another program, and it may have died
-    /// half-way through this very line.
-    pub fn line(&mut self, offset: u64, line: &[u8]) {
+    /// An unreadable line is counted and is no error: the client may have died while it wrote the
+    /// line.
+    pub fn add_line(&mut self, offset: u64, line: &[u8]) {
         let line = line.trim_ascii();
         if line.is_empty() {
             return;
@@ -120,205 +122,28 @@ impl Fold {
         }
     }
 
-    /// Counts a line that the caller could not hand over.
+    /// Counts a line that was too long for the caller to pass on.
     pub fn skip_line(&mut self) {
         self.facts.skipped_lines += 1;
     }
 
-    /// How many entries the lines have.
     pub fn n_entries(&self) -> usize {
         self.entries.len()
     }
 
-    /// What the lines say was used, each entry with a place of its own, and what else they say.
+    /// The entries, each with an offset that no other entry of the file has, and the facts.
     pub fn finish(mut self) -> (Vec<(u64, Entry)>, TranscriptFacts) {
-        if let Some((at_ms, said)) = self.said {
-            let preview = match &said {
-                Said::Text(text) => Some(preview(text)),
-                Said::Reply(content) => {
-                    Content::read(content).and_then(|it| it.said().map(preview))
+        if let Some((at_ms, text)) = self.newest_text {
+            let preview = match &text {
+                NewestText::Plain(text) => Some(preview(text)),
+                NewestText::Reply(content) => {
+                    Content::read(content).and_then(|it| it.last_visible_text().map(preview))
                 }
             };
             self.facts.last_message = Some(Message { at_ms, preview });
         }
         (self.entries, self.facts)
     }
-}
-
-/// Tool results are most of a transcript's bytes and say nothing that we want.
-///
-/// Within a JSON string a quote is escaped, so these bytes are a key or a whole string wherever they
-/// are found. A reply may hold the one, but it holds the other too.
-fn is_tool_result(line: &[u8]) -> bool {
-    static TOOL_RESULT: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\"tool_result\""));
-    static USAGE: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\"usage\""));
-    USAGE.find(line).is_none() && TOOL_RESULT.find(line).is_some()
-}
-
-#[derive(Debug, Default)]
-struct Line<'a> {
-    kind: Text<'a>,
-    subtype: Text<'a>,
-    at_ms: Option<i64>,
-    session_id: Option<Text<'a>>,
-    cwd: Option<Text<'a>>,
-    is_sidechain: Option<bool>,
-    is_meta: bool,
-    is_compact_summary: bool,
-    is_api_error_message: bool,
-    request_id: Option<Text<'a>>,
-    cost_usd: Option<f64>,
-    custom_title: Option<Text<'a>>,
-    ai_title: Option<Text<'a>>,
-    message: LineMessage<'a>,
-}
-
-#[derive(Debug, Default)]
-struct LineMessage<'a> {
-    id: Option<Text<'a>>,
-    model: Option<Text<'a>>,
-    /// Most of a reply's bytes, and seldom of interest.
-    content: Option<&'a [u8]>,
-    stop_reason: Text<'a>,
-    usage: Option<Usage<'a>>,
-}
-
-/// Of a reply, or of one iteration within it.
-#[derive(Debug, Default)]
-pub(super) struct Usage<'a> {
-    kind: Text<'a>,
-    model: Text<'a>,
-    input_tokens: Option<u64>,
-    output_tokens: Option<u64>,
-    cache_creation_input_tokens: Option<u64>,
-    cache_read_input_tokens: Option<u64>,
-    /// Those kept for five minutes, and for an hour.
-    cache_creation: Option<(u64, u64)>,
-    web_searches: u64,
-    speed: Text<'a>,
-    inference_geo: Text<'a>,
-    /// What other models were asked for it, and which of its iterations each was.
-    advice: Vec<(usize, Usage<'a>)>,
-}
-
-impl<'a> Line<'a> {
-    /// None where it is no JSON object.
-    fn read(json: &'a [u8]) -> Option<Line<'a>> {
-        let mut line = Line::default();
-        let mut scan = Scan::new(json);
-        let is_object = scan.object(|scan, key| {
-            match key {
-                b"type" => line.kind = scan.text()?.unwrap_or_default(),
-                b"subtype" => line.subtype = scan.text()?.unwrap_or_default(),
-                b"timestamp" => line.at_ms = scan.instant_ms()?,
-                b"sessionId" => line.session_id = scan.text()?,
-                b"cwd" => line.cwd = scan.text()?,
-                b"isSidechain" => line.is_sidechain = scan.flag()?,
-                b"isMeta" => line.is_meta = scan.flag()? == Some(true),
-                b"isCompactSummary" => line.is_compact_summary = scan.flag()? == Some(true),
-                b"isApiErrorMessage" => line.is_api_error_message = scan.flag()? == Some(true),
-                b"requestId" => line.request_id = scan.text()?,
-                b"costUSD" => line.cost_usd = scan.real()?,
-                b"customTitle" => line.custom_title = scan.text()?,
-                b"aiTitle" => line.ai_title = scan.text()?,
-                b"message" => line.message = LineMessage::read(scan)?,
-                _ => scan.skip()?,
-            }
-            Some(())
-        })?;
-        (is_object && scan.rest().is_empty()).then_some(line)
-    }
-}
-
-impl<'a> LineMessage<'a> {
-    fn read(scan: &mut Scan<'a>) -> Option<LineMessage<'a>> {
-        let mut message = LineMessage::default();
-        scan.fields(|scan, key| {
-            match key {
-                b"id" => message.id = scan.text()?,
-                b"model" => message.model = scan.text()?,
-                b"content" => message.content = Some(scan.raw()?),
-                b"stop_reason" => message.stop_reason = scan.text()?.unwrap_or_default(),
-                b"usage" => message.usage = Usage::read(scan)?,
-                _ => scan.skip()?,
-            }
-            Some(())
-        })?;
-        Some(message)
-    }
-}
-
-impl<'a> Usage<'a> {
-    pub(super) fn read(scan: &mut Scan<'a>) -> Option<Option<Usage<'a>>> {
-        let mut usage = Usage::default();
-        let is_object = scan.object(|scan, key| {
-            match key {
-                b"iterations" => usage.advice = Usage::read_advice(scan)?,
-                _ => usage.read_field(scan, key)?,
-            }
-            Some(())
-        })?;
-        Some(is_object.then_some(usage))
-    }
-
-    /// Iterations have none of their own.
-    fn read_advice(scan: &mut Scan<'a>) -> Option<Vec<(usize, Usage<'a>)>> {
-        let mut advice = Vec::new();
-        let mut n = 0;
-        scan.list(|scan| {
-            let mut usage = Usage::default();
-            scan.fields(|scan, key| usage.read_field(scan, key))?;
-            if usage.kind == "advisor_message" {
-                advice.push((n, usage));
-            }
-            n += 1;
-            Some(())
-        })?;
-        Some(advice)
-    }
-
-    fn read_field(&mut self, scan: &mut Scan<'a>, key: &[u8]) -> Option<()> {
-        match key {
-            b"type" => self.kind = scan.text()?.unwrap_or_default(),
-            b"model" => self.model = scan.text()?.unwrap_or_default(),
-            b"input_tokens" => self.input_tokens = scan.count()?,
-            b"output_tokens" => self.output_tokens = scan.count()?,
-            b"cache_creation_input_tokens" => self.cache_creation_input_tokens = scan.count()?,
-            b"cache_read_input_tokens" => self.cache_read_input_tokens = scan.count()?,
-            b"cache_creation" => {
-                let (mut for_5m, mut for_1h) = (0, 0);
-                let is_object = scan.object(|scan, key| {
-                    match key {
-                        b"ephemeral_5m_input_tokens" => for_5m = scan.count()?.unwrap_or(0),
-                        b"ephemeral_1h_input_tokens" => for_1h = scan.count()?.unwrap_or(0),
-                        _ => scan.skip()?,
-                    }
-                    Some(())
-                })?;
-                self.cache_creation = is_object.then_some((for_5m, for_1h));
-            }
-            b"server_tool_use" => {
-                scan.fields(|scan, key| {
-                    match key {
-                        b"web_search_requests" => self.web_searches = scan.count()?.unwrap_or(0),
-                        _ => scan.skip()?,
-                    }
-                    Some(())
-                })?;
-            }
-            b"speed" => self.speed = scan.text()?.unwrap_or_default(),
-            b"inference_geo" => self.inference_geo = scan.text()?.unwrap_or_default(),
-            _ => scan.skip()?,
-        }
-        Some(())
-    }
-}
-
-/// What a message says, as far as we want to know.
-#[derive(Default)]
-struct Content<'a> {
-    texts: Vec<Text<'a>>,
-    has_tool_result: bool,
 }
 
 impl Fold {
@@ -331,8 +156,8 @@ impl Fold {
         if facts.session.is_none() {
             facts.session = line.session_id.take().map(Text::into_owned);
         }
-        facts.sidechain = facts.sidechain.or(line.is_sidechain);
-        if line.is_sidechain.unwrap_or(false) != facts.sidechain.unwrap_or(false) {
+        facts.is_sidechain = facts.is_sidechain.or(line.is_sidechain);
+        if line.is_sidechain.unwrap_or(false) != facts.is_sidechain.unwrap_or(false) {
             return;
         }
         replace(&mut facts.cwd, line.cwd.take());
@@ -344,7 +169,7 @@ impl Fold {
                 facts.context_tokens = None;
                 facts.context_as_of_ms = line.at_ms;
             }
-            "system" if line.subtype == "turn_duration" => facts.turn_open = false,
+            "system" if line.subtype == "turn_duration" => facts.is_turn_open = false,
             "custom-title" => facts.custom_title = line.custom_title.map(Text::into_owned),
             "ai-title" => facts.ai_title = line.ai_title.map(Text::into_owned),
             _ => {}
@@ -354,28 +179,28 @@ impl Fold {
     fn fold_prompt(&mut self, line: &Line<'_>, message: &LineMessage<'_>) {
         let Some(content) = message.content.and_then(Content::read) else { return };
         if content.texts.iter().any(|it| it.starts_with("[Request interrupted by user")) {
-            self.facts.turn_open = false;
+            self.facts.is_turn_open = false;
             return;
         }
         if line.is_meta || line.is_compact_summary || content.has_tool_result {
             return;
         }
-        // Editors put what they know before what the person wrote.
+        // Editors put texts of their own before the one that the person wrote.
         let Some(typed) = content.texts.iter().rev().find_map(|it| typed(it)) else { return };
-        self.facts.turn_open = true;
-        // A subagent's prompts are its session's, not a person's.
+        self.facts.is_turn_open = true;
+        // A subagent is prompted by its session, not by a person.
         self.facts.turns += u64::from(line.is_sidechain != Some(true));
         if let Some(at_ms) = line.at_ms.filter(|_| has_visible(&typed)) {
-            self.said = Some((at_ms, Said::Text(typed.into_owned())));
+            self.newest_text = Some((at_ms, NewestText::Plain(typed.into_owned())));
         }
     }
 
     fn fold_reply(&mut self, line: &Line<'_>, message: LineMessage<'_>) {
         if let Some((at_ms, content)) = line.at_ms.zip(message.content) {
-            self.say(at_ms, content);
+            self.remember_text(at_ms, content);
         }
         let facts = &mut self.facts;
-        facts.turn_open = !line.is_api_error_message
+        facts.is_turn_open = !line.is_api_error_message
             && matches!(&*message.stop_reason, "" | "tool_use" | "pause_turn");
         if line.is_api_error_message || message.model.as_deref() == Some("<synthetic>") {
             return;
@@ -388,13 +213,13 @@ impl Fold {
         }
     }
 
-    /// Counts a reply, and what other models were asked while it was made.
+    /// Adds an entry for a reply, and one for each other model that was asked while it was made.
     fn count(&mut self, offset: u64, line: &Line<'_>, message: &LineMessage<'_>) {
         let (Some(at_ms), Some(usage)) = (line.at_ms, &message.usage) else { return };
         let Some(tokens) = usage.tokens() else { return };
-        // A reply's lines follow each other, and state more and more of what it used.
-        let before = self.entries.last().map(|(_, it)| it);
-        let before = before.filter(|it| is_told_again(it, line, message));
+        // The lines of one reply follow each other, and each states the tokens used so far.
+        let before = self.entries.last().map(|(_, entry)| entry);
+        let before = before.filter(|entry| is_same_reply(entry, line, message));
         if usage.advice.is_empty() && before.is_some_and(|it| tokens.all() <= it.tokens.all()) {
             return;
         }
@@ -404,65 +229,67 @@ impl Fold {
             message: name(&message.id).map(Id::of),
             request: name(&line.request_id).map(Id::of),
             session: name(&line.session_id).map(|it| shared(&mut self.session, it)),
-            sidechain: line.is_sidechain == Some(true),
+            is_sidechain: line.is_sidechain == Some(true),
             model: shared(&mut self.model, message.model.as_deref().unwrap_or_default()),
             tokens,
-            web_searches: usage.web_searches,
-            fast: usage.speed == "fast",
-            us_only: usage.inference_geo.eq_ignore_ascii_case("us"),
+            n_web_searches: usage.web_searches,
+            is_fast: usage.speed == "fast",
+            is_us_only: usage.inference_geo.eq_ignore_ascii_case("us"),
             cost_usd: line.cost_usd.filter(|it| *it >= 0.0),
         };
         if is_better {
             self.entries.pop();
         }
-        // A line is longer than it has entries, so that their places are never another line's.
-        let mut places = offset..;
-        for ((n, advice), place) in usage.advice.iter().zip(&mut places) {
+        // A line has more bytes than entries, so these offsets are never those of another line.
+        let mut offsets = offset..;
+        for ((n, advice), offset) in usage.advice.iter().zip(&mut offsets) {
             let Some(tokens) = advice.tokens() else { continue };
             let advice = Entry {
-                // The reply's lines all repeat it, so it needs a name of its own.
+                // All lines of the reply repeat the advice, so it needs an id of its own.
                 message: reply.message.map(|it| it.part(*n)),
                 model: (*advice.model).into(),
                 tokens,
-                web_searches: advice.web_searches,
-                fast: advice.speed == "fast",
+                n_web_searches: advice.web_searches,
+                is_fast: advice.speed == "fast",
                 cost_usd: None,
                 ..reply.clone()
             };
-            self.entries.push((place, advice));
+            self.entries.push((offset, advice));
         }
-        self.entries.push((places.next().unwrap_or(offset), reply));
+        self.entries.push((offsets.next().unwrap_or(offset), reply));
     }
 
-    /// Remembers what a reply says, if it says something.
-    fn say(&mut self, at_ms: i64, content: &[u8]) {
+    /// Remembers the text of a reply, if it has a visible one.
+    fn remember_text(&mut self, at_ms: i64, content: &[u8]) {
         static TEXT: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\"text\""));
-        // As a rule the line after has another text, and this one need not be taken apart.
+        // Most texts are soon replaced by the next line's. So where the text certainly begins with
+        // a visible character, the content is only copied, and parsed by `finish` if it is the
+        // last.
         let rest = content.strip_prefix(br#"[{"type":"text","text":""#);
         let first = rest.and_then(<[u8]>::first);
         if first.is_some_and(|it| it.is_ascii_graphic() && !matches!(it, b'"' | b'\\')) {
-            let mut reply = match self.said.take() {
-                Some((_, Said::Reply(it))) => it,
+            let mut reply = match self.newest_text.take() {
+                Some((_, NewestText::Reply(buffer))) => buffer,
                 _ => Vec::new(),
             };
             reply.clear();
             reply.extend_from_slice(content);
-            self.said = Some((at_ms, Said::Reply(reply)));
+            self.newest_text = Some((at_ms, NewestText::Reply(reply)));
         } else if TEXT.find(content).is_some()
             && let Some(content) = Content::read(content)
-            && let Some(text) = content.said()
+            && let Some(text) = content.last_visible_text()
         {
-            self.said = Some((at_ms, Said::Text(text.to_owned())));
+            self.newest_text = Some((at_ms, NewestText::Plain(text.to_owned())));
         }
     }
 }
 
-/// A name that says something.
-fn name<'a>(it: &'a Option<Text<'_>>) -> Option<&'a str> {
-    it.as_deref().filter(|it| !it.is_empty())
+/// The text of a field; `None` where it is empty or missing.
+fn name<'a>(field: &'a Option<Text<'_>>) -> Option<&'a str> {
+    field.as_deref().filter(|it| !it.is_empty())
 }
 
-/// `name`, as `last` already has it.
+/// `name` as a shared string: `last` if it is equal, else a new one, which `last` becomes.
 fn shared(last: &mut Arc<str>, name: &str) -> Arc<str> {
     if **last != *name {
         *last = name.into();
@@ -470,49 +297,40 @@ fn shared(last: &mut Arc<str>, name: &str) -> Arc<str> {
     Arc::clone(last)
 }
 
-/// Whether a line tells of the same reply to the same session.
-fn is_told_again(entry: &Entry, line: &Line<'_>, message: &LineMessage<'_>) -> bool {
+/// Whether a line is of the same reply, in the same session, as `entry`.
+fn is_same_reply(entry: &Entry, line: &Line<'_>, message: &LineMessage<'_>) -> bool {
     entry.message.is_some()
         && entry.message == name(&message.id).map(Id::of)
         && entry.request == name(&line.request_id).map(Id::of)
         && entry.session.as_deref() == name(&line.session_id)
-        && entry.sidechain == (line.is_sidechain == Some(true))
+        && entry.is_sidechain == (line.is_sidechain == Some(true))
 }
 
-/// Takes over what a line says. Most lines say what the one before said.
-fn replace(fact: &mut Option<String>, said: Option<Text<'_>>) {
-    if let Some(it) = said
-        && fact.as_deref() != Some(&*it)
+/// Sets a fact to the value in a line, if there is one. Allocates only if it differs.
+fn replace(fact: &mut Option<String>, value: Option<Text<'_>>) {
+    if let Some(value) = value
+        && fact.as_deref() != Some(&*value)
     {
-        *fact = Some(it.into_owned());
+        *fact = Some(value.into_owned());
     }
 }
 
-impl Usage<'_> {
-    fn tokens(&self) -> Option<EntryTokens> {
-        let at_5m = || (self.cache_creation_input_tokens.unwrap_or(0), 0);
-        let (cache_write_5m, cache_write_1h) = self.cache_creation.unwrap_or_else(at_5m);
-        Some(EntryTokens {
-            input: self.input_tokens?,
-            output: self.output_tokens?,
-            cache_write_5m,
-            cache_write_1h,
-            cache_read: self.cache_read_input_tokens.unwrap_or(0),
-        })
-    }
-
-    /// As the client counts it: all input, and no output.
-    pub(super) fn context(&self) -> u64 {
-        [self.input_tokens, self.cache_creation_input_tokens, self.cache_read_input_tokens]
-            .into_iter()
-            .fold(0, |sum, it| sum.saturating_add(it.unwrap_or(0)))
-    }
-}
-
-/// What a person typed, if a person typed this text.
+/// Whether a line is the result of a tool. Such lines are most of a transcript's bytes and contain
+/// nothing that we need, so they are not parsed.
 ///
-/// The client wraps what it adds of its own in tags. A command that is a prompt names its message
-/// first; one that the client carries out itself, like `/clear`, names the command first.
+/// Quotes within a JSON string are escaped. So wherever these bytes occur, they are a key or a
+/// whole string. A reply may contain `"tool_result"`, but it also contains `"usage"`.
+fn is_tool_result(line: &[u8]) -> bool {
+    static TOOL_RESULT: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\"tool_result\""));
+    static USAGE: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\"usage\""));
+    USAGE.find(line).is_none() && TOOL_RESULT.find(line).is_some()
+}
+
+/// The part of a prompt that a person typed; `None` where the client wrote all of it.
+///
+/// The client encloses its own texts in tags. For a slash command that becomes a prompt,
+/// `<command-message>` comes first; for one that the client carries out itself, like `/clear`,
+/// `<command-name>` comes first.
 fn typed(text: &str) -> Option<Text<'_>> {
     const NOT_TYPED: [&str; 10] = [
         "<command-name>",
@@ -538,88 +356,6 @@ fn typed(text: &str) -> Option<Text<'_>> {
 
 fn between<'a>(text: &'a str, open: &str, close: &str) -> Option<&'a str> {
     let (_, rest) = text.split_once(open)?;
-    // The head of a long text may end before the tag does.
+    // Only the head of a long text is known, and the closing tag may be missing from it.
     Some(rest.split_once(close).map_or(rest, |(it, _)| it))
-}
-
-/// The beginning of a text on one line, without what would act on a terminal.
-pub(super) fn preview(text: &str) -> String {
-    const LENGTH: usize = 120;
-    let mut line = String::new();
-    for word in text.split_whitespace() {
-        let mut visible = word.chars().filter(|it| is_visible(*it)).peekable();
-        if !line.is_empty() && visible.peek().is_some() {
-            line.push(' ');
-        }
-        line.extend(visible);
-    }
-    let end = match line.is_ascii() {
-        true => (line.len() > LENGTH).then_some(LENGTH),
-        false => line.grapheme_indices(true).nth(LENGTH).map(|(it, _)| it),
-    };
-    match end {
-        Some(end) => format!("{}…", line[..end].trim_end()),
-        None => line,
-    }
-}
-
-fn has_visible(text: &str) -> bool {
-    text.chars().any(is_visible)
-}
-
-fn is_visible(it: char) -> bool {
-    !it.is_whitespace() && !is_steering(it)
-}
-
-impl<'a> Content<'a> {
-    /// None where it is no list of blocks, and no text either.
-    fn read(json: &'a [u8]) -> Option<Content<'a>> {
-        let mut scan = Scan::new(json);
-        let mut content = Content::default();
-        match json.first()? {
-            b'"' => content.texts.extend(scan.string()?.map(head)),
-            b'[' => scan.list(|scan| content.read_block(scan))?,
-            _ => return None,
-        }
-        Some(content)
-    }
-
-    fn read_block(&mut self, scan: &mut Scan<'a>) -> Option<()> {
-        let mut kind = Text::default();
-        let mut text = None;
-        scan.fields(|scan, key| {
-            match key {
-                b"type" => kind = scan.text()?.unwrap_or_default(),
-                b"text" => text = scan.string()?.map(head),
-                _ => scan.skip()?,
-            }
-            Some(())
-        })?;
-        match &*kind {
-            "text" => self.texts.extend(text),
-            "tool_result" => self.has_tool_result = true,
-            _ => {}
-        }
-        Some(())
-    }
-
-    /// The last text that shows.
-    fn said(&self) -> Option<&str> {
-        self.texts.iter().map(|it| &**it).rfind(|it| has_visible(it))
-    }
-}
-
-/// The beginning of a text, long enough for a preview.
-fn head(text: Text<'_>) -> Text<'_> {
-    let mut end = text.len().min(512);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    match text {
-        Text::Borrowed(it) => Text::Borrowed(&it[..end]),
-        Text::Owned(mut it) => {
-            it.truncate(end);
-            Text::Owned(it)
-        }
-    }
 }

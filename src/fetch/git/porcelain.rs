@@ -1,10 +1,11 @@
-//! PURE. Reads `git status --porcelain=v2 -z --branch --show-stash`.
+//! PURE. Parses the output of `git status --porcelain=v2 -z --branch --show-stash`.
 //!
-//! Tolerant of what it does not know: headers and entries of a later git are skipped.
+//! Headers and entries that only a later git prints are skipped.
 
 use crate::store::schema::Repo;
 
-/// The facts in git's answer; `None` where it is not one, or not a whole one.
+/// The branch, commit, upstream, stashes and counts in git's output. `None` where the output lacks
+/// the header with the commit, or ends within a record.
 pub fn parse(output: &[u8]) -> Option<Repo> {
     let mut repo = Repo::default();
     let mut has_commit_header = false;
@@ -21,8 +22,8 @@ pub fn parse(output: &[u8]) -> Option<Repo> {
                 repo.staged += u64::from(*staged != b'.');
                 repo.unstaged += u64::from(*unstaged != b'.');
                 if *kind == b'2' {
-                    // Where it was before: a record of its own, which is a path and may look
-                    // like anything.
+                    // The path before the rename is a record of its own. A path may look like any
+                    // other record, so it must be skipped here.
                     records.next();
                 }
             }
@@ -108,24 +109,24 @@ mod tests {
     }
 
     #[test]
-    fn a_path_cannot_pretend_to_be_a_record() {
+    fn a_path_that_looks_like_a_record_is_not_taken_for_one() {
         let repo = Repo { staged: 1, untracked: 1, ..Repo::default() };
         check("2 R. N... 1 1 1 1 2 R100 new\0u UU old\0? a\n# stash 9\0", &repo);
     }
 
     #[test]
-    fn a_branch_that_is_not_utf8_is_shown_as_well_as_can_be() {
+    fn bytes_of_a_branch_that_are_not_utf8_are_replaced() {
         check(b"# branch.head caf\xe9\0", &Repo { branch: some("caf\u{fffd}"), ..Repo::default() });
     }
 
     #[test]
-    fn what_a_later_git_adds_is_skipped() {
+    fn headers_and_entries_of_a_later_git_are_skipped() {
         let repo = Repo { untracked: 1, ..Repo::default() };
         check("# branch.new x\0# branch.ab +? -?\0# odd\0x what\x001\x002 x\0? a\0", &repo);
     }
 
     #[test]
-    fn half_an_answer_is_none() {
+    fn incomplete_output_is_refused() {
         assert_eq!(parse(b""), None);
         assert_eq!(parse(b"\0"), None);
         assert_eq!(parse(b"? a\0"), None, "no header");
@@ -134,7 +135,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic(bytes in prop::collection::vec(
+        fn no_output_causes_a_panic(bytes in prop::collection::vec(
             prop_oneof![Just(0u8), Just(b' '), prop::sample::select(b"#12u?.MU+-".to_vec()), any::<u8>()],
             0..200,
         )) {

@@ -1,7 +1,8 @@
-//! Where a repository is, and what in it is worth watching. Reads a few small files, runs nothing.
+//! Finds the repository that a directory belongs to, and the directories in it that are to be
+//! watched. Reads a few small files, and runs no program.
 //!
-//! This is git's own search, so that the two agree on which repository a folder belongs to; but
-//! only git decides whether to trust it.
+//! The search follows git's rules, so that both find the same repository. Whether to trust the
+//! repository is decided by git alone.
 
 use std::collections::VecDeque;
 use std::ffi::OsStr;
@@ -9,37 +10,41 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use crate::store::read_bounded;
+use crate::store::file::read_bounded;
 
-/// Most directories that one working tree has watched. Beyond it, changes of some references are
-/// seen only when something else is.
+/// The most directories that are watched for one working tree. In a repository with more, a change
+/// of some references is noticed only together with another change.
 const MAX_WATCHED: usize = 512;
 
-/// Most entries that are looked at in one directory of references.
+/// The most entries that are read of one directory of references.
 const MAX_ENTRIES: usize = 10_000;
 
-/// Paths can be 4096 bytes long.
+/// The most bytes of a file that contains a path. The system's limit on paths is 4096.
 const MAX_POINTER: u64 = 8192;
 
 /// A working tree, or a bare repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkTree {
-    /// The top of the files; of a bare repository, the repository itself.
+    /// The top directory of the files; for a bare repository, the repository itself.
     pub top: PathBuf,
-    /// What belongs to this working tree: `HEAD`, the index, an operation in progress.
+    /// The directory with `HEAD`, the index and an operation in progress of this working tree.
     pub git_dir: PathBuf,
-    /// What it shares with the other working trees: references, configuration. Often `git_dir`.
+    /// The directory with the references and the configuration, which all working trees of a
+    /// repository share. Equal to `git_dir`, except for a linked working tree.
     pub common_dir: PathBuf,
-    /// Whether there are no files, and so nothing to say but the branch.
-    pub bare: bool,
+    /// Whether there are no files, so that only the branch is known.
+    pub is_bare: bool,
 }
 
 impl WorkTree {
-    /// The one that `cwd` is in, found as git does: upwards, within one file system, and the
-    /// nearest wins. Submodules and linked working trees are working trees of their own.
+    /// The nearest working tree at or above `cwd`, on the same file system. Submodules and linked
+    /// working trees are working trees of their own.
     ///
-    /// Inside a `.git` it is the one around it; inside a submodule's repository below `.git`,
-    /// that repository, as if it were bare.
+    /// Within a `.git` directory it is the working tree around it. Within the repository of a
+    /// submodule, below `.git`, it is that repository as if it were bare.
+    ///
+    /// `None` where there is no repository, where `cwd` does not exist, and where the nearest
+    /// `.git` is a file that does not lead to a repository: git does not search further up either.
     pub fn discover(cwd: &Path) -> Option<WorkTree> {
         let cwd = fs_err::canonicalize(cwd).ok()?;
         let device = fs_err::metadata(&cwd).ok()?.dev();
@@ -50,7 +55,7 @@ impl WorkTree {
             let dot_git = dir.join(".git");
             let kind = fs_err::metadata(&dot_git).ok();
             let git_dir = if kind.as_ref().is_some_and(|it| it.is_file()) {
-                // One that leads nowhere ends the search, for git too.
+                // If the file leads nowhere, the search ends, as it does in git.
                 Some(pointed_to(&dot_git, b"gitdir: ").filter(|it| is_git_dir(it))?)
             } else {
                 Some(dot_git).filter(|it| is_git_dir(it))
@@ -70,26 +75,27 @@ impl WorkTree {
         None
     }
 
-    fn new(top: &Path, git_dir: &Path, bare: bool) -> Option<WorkTree> {
+    fn new(top: &Path, git_dir: &Path, is_bare: bool) -> Option<WorkTree> {
         Some(WorkTree {
             top: top.to_owned(),
             git_dir: fs_err::canonicalize(git_dir).ok()?,
             common_dir: fs_err::canonicalize(common_dir(git_dir)).ok()?,
-            bare,
+            is_bare,
         })
     }
 
-    /// The name of a linked working tree.
+    /// The name that git gave a linked working tree; `None` for other working trees.
     pub fn linked_name(&self) -> Option<String> {
         let name = self.git_dir.file_name().filter(|_| self.is_linked())?;
         Some(name.to_string_lossy().into_owned())
     }
 
-    /// The directories in which [`matters`](Self::matters) finds every change that git's files
-    /// can tell, each to be watched by itself and not with what is below it. Ask again after a
-    /// change that matters: directories come and go.
+    /// The directories to watch, each without its subdirectories. Every change in git's own files
+    /// that can alter the state of the repository occurs in one of them, and
+    /// [`matters`](Self::matters) recognises it.
     ///
-    /// The files of the working tree are not among them.
+    /// After a change that matters the caller must ask again, since directories appear and
+    /// disappear. The files of the working tree itself are not watched.
     pub fn watch_dirs(&self) -> Vec<PathBuf> {
         let mut dirs = vec![self.git_dir.clone()];
         if self.is_linked() {
@@ -100,14 +106,14 @@ impl WorkTree {
         let operations = ["rebase-merge", "rebase-apply", "sequencer"];
         let others = tables.into_iter().chain(operations.iter().map(|it| self.git_dir.join(it)));
         dirs.extend(others.filter(|it| is_dir(it)));
-        // Breadth first, so that what is over the limit is deep down.
+        // Breadth first, so that the directories beyond the limit are the deepest ones.
         while let Some(dir) = references.pop_front().filter(|_| dirs.len() < MAX_WATCHED) {
             let Ok(entries) = fs_err::read_dir(&dir) else { continue };
             let mut below: Vec<PathBuf> = entries
                 .take(MAX_ENTRIES)
                 .flatten()
-                .filter(|it| it.file_type().is_ok_and(|it| it.is_dir()))
-                .map(|it| it.path())
+                .filter(|entry| entry.file_type().is_ok_and(|it| it.is_dir()))
+                .map(|entry| entry.path())
                 .collect();
             below.sort();
             references.extend(below);
@@ -116,18 +122,18 @@ impl WorkTree {
         dirs
     }
 
-    /// Whether a change of this path, in one of [`watch_dirs`](Self::watch_dirs), can change what
-    /// [`status`](super::status) says. PURE.
+    /// Whether a change of `path`, which lies directly in one of [`watch_dirs`](Self::watch_dirs),
+    /// can alter the state of the repository. Reads nothing.
     pub fn matters(&self, path: &Path) -> bool {
         let Some(name) = path.file_name().map(OsStr::as_bytes) else { return false };
         if name.ends_with(b".lock") || NOISE.iter().any(|it| name.starts_with(it)) {
             return false;
         }
         match path.parent() {
-            Some(it) if it == self.git_dir => !UNRELATED.iter().any(|it| name == it.as_bytes()),
-            // HEAD and index there are those of the main working tree.
-            Some(it) if it == self.common_dir => SHARED.iter().any(|it| name == it.as_bytes()),
-            // A branch may have any name.
+            Some(dir) if dir == self.git_dir => !UNRELATED.iter().any(|it| name == it.as_bytes()),
+            // In the common directory, `HEAD` and the index belong to the main working tree.
+            Some(dir) if dir == self.common_dir => SHARED.iter().any(|it| name == it.as_bytes()),
+            // Directories of references: a branch may have any name.
             _ => true,
         }
     }
@@ -137,11 +143,11 @@ impl WorkTree {
     }
 }
 
-/// Files that others make in passing, by the start of their names.
+/// Beginnings of the names of temporary files that other tools create.
 const NOISE: [&[u8]; 3] = [b".watchman-cookie-", b".gitstatus.", b"fsmonitor--daemon"];
 
-/// What lies beside `HEAD` and says nothing about the status. `FETCH_HEAD` is written by every
-/// fetch; what a fetch brought is in `refs`.
+/// Names beside `HEAD` that do not affect the state. Every fetch writes `FETCH_HEAD`, but the
+/// commits that it brought are referenced in `refs`.
 const UNRELATED: [&str; 17] = [
     "COMMIT_EDITMSG",
     "FETCH_HEAD",
@@ -162,23 +168,25 @@ const UNRELATED: [&str; 17] = [
     "worktrees",
 ];
 
-/// What a linked working tree shares.
+/// Names in the common directory that affect every working tree.
 const SHARED: [&str; 4] = ["config", "packed-refs", "refs", "reftable"];
 
 fn is_git_dir(dir: &Path) -> bool {
     let common = common_dir(dir);
-    // HEAD may be a symbolic link to a branch that does not exist yet.
+    // `HEAD` may be a symbolic link to a branch that does not exist yet.
     let head = fs_err::symlink_metadata(dir.join("HEAD"));
     head.is_ok_and(|it| it.is_file() || it.is_symlink())
         && is_dir(&common.join("objects"))
         && is_dir(&common.join("refs"))
 }
 
+/// The common directory of a git directory, which is the same one unless `commondir` names another.
 fn common_dir(git_dir: &Path) -> PathBuf {
     pointed_to(&git_dir.join("commondir"), b"").unwrap_or_else(|| git_dir.to_owned())
 }
 
-/// The path in a file that holds one, relative to the file's directory.
+/// The path that a file contains after `prefix`. A relative path is relative to the file's
+/// directory.
 fn pointed_to(file: &Path, prefix: &[u8]) -> Option<PathBuf> {
     let text = read_bounded(file, MAX_POINTER).ok()?;
     let path = text.strip_prefix(prefix)?.trim_ascii_end();
@@ -204,12 +212,12 @@ mod tests {
     }
 
     #[test]
-    fn locks_and_passing_files_do_not_matter() {
+    fn locks_and_temporary_files_do_not_matter() {
         let tree = WorkTree {
             top: "/p".into(),
             git_dir: "/p/.git".into(),
             common_dir: "/p/.git".into(),
-            bare: false,
+            is_bare: false,
         };
         check(
             &tree,
@@ -236,12 +244,12 @@ mod tests {
     }
 
     #[test]
-    fn the_main_working_trees_index_is_not_a_linked_ones() {
+    fn the_index_of_the_main_working_tree_does_not_matter_to_a_linked_one() {
         let tree = WorkTree {
             top: "/w".into(),
             git_dir: "/p/.git/worktrees/w".into(),
             common_dir: "/p/.git".into(),
-            bare: false,
+            is_bare: false,
         };
         check(
             &tree,

@@ -98,7 +98,7 @@ fn story() -> Sim {
     };
     sim.fetched(Outcome::Block("/r".into(), Ok(Some(block))));
     let failed =
-        || tool::Failure::Failed(exec::RunError::TimedOut { after: Duration::from_secs(35) });
+        || tool::ToolError::Failed(exec::RunError::TimedOut { after: Duration::from_secs(35) });
     sim.fetched(Outcome::Block("/q".into(), Err(failed())));
     let facts = schema::Command {
         as_of_ms: sim.now.wall_ms,

@@ -132,7 +132,7 @@ fn two_paths_that_are_not_utf8_are_two_keys() {
         let top = PathBuf::from(OsStr::from_bytes(&top));
         let git_dir = top.join(".git");
         let common_dir = git_dir.clone();
-        let tree = WorkTree { top, git_dir, common_dir, bare: false };
+        let tree = WorkTree { top, git_dir, common_dir, is_bare: false };
         sim.fetched(Outcome::Tree(format!("/w/{id}").into(), Some((tree, vec![]))));
     }
     assert_eq!(sim.session("a").repo.as_deref(), Some("/w%25/%FE"));

@@ -26,8 +26,8 @@ fn command() -> Source {
     Source::Command("load".to_owned())
 }
 
-fn timed_out() -> tool::Failure {
-    tool::Failure::Failed(exec::RunError::TimedOut { after: Duration::from_secs(35) })
+fn timed_out() -> tool::ToolError {
+    tool::ToolError::Failed(exec::RunError::TimedOut { after: Duration::from_secs(35) })
 }
 
 impl Sim {
@@ -207,7 +207,7 @@ fn a_tool_that_fails_is_one_degraded_entry_and_runs_less_and_less_often() {
     let mut sim = settle(Sim::configured(with_ccusage(), None));
     let missing = || {
         let program = "ccusage".to_owned();
-        tool::Failure::Failed(exec::RunError::NotFound { program })
+        tool::ToolError::Failed(exec::RunError::NotFound { program })
     };
     let mut waits = Vec::new();
     for _ in 0..4 {

@@ -5,7 +5,7 @@ use std::os::unix::fs::{PermissionsExt, chown};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
-use ccstatusd::store::StateDir;
+use ccstatusd::store::dir::StateDir;
 use ccstatusd::store::lock::{FetchLock, WatchLock};
 use ccstatusd::store::schema::Snapshot;
 use ccstatusd::time::Now;

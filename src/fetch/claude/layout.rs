@@ -1,0 +1,66 @@
+//! PURE. Where Claude Code keeps its files below a config root.
+
+use std::path::{Component, Path, PathBuf};
+
+use crate::store::schema::SessionId;
+
+/// The kinds of files that we read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FileKind {
+    /// `projects/<project>/<session>.jsonl`
+    Transcript(SessionId),
+    /// `projects/<project>/<session>/subagents/**/agent-*.jsonl`
+    Subagent(SessionId),
+    /// `projects/<project>/agent-*.jsonl`: the old layout, in which only the lines name the
+    /// session.
+    OldSubagent,
+    /// `sessions/<pid>.json`: a running process of Claude Code.
+    Process(u32),
+}
+
+/// The folder of a root with one folder of transcripts per project.
+pub const PROJECTS: &str = "projects";
+/// The folder of a root with one file per running process.
+pub const PROCESSES: &str = "sessions";
+const SUBAGENTS: &str = "subagents";
+
+/// The config root that a session's transcript belongs to, by its path. `None` where the path does
+/// not fit the layout. Nothing is read.
+pub fn root_of(transcript: &Path) -> Option<&Path> {
+    let projects = transcript.parent()?.parent()?;
+    let root = projects.parent()?;
+    let is_transcript = matches!(classify(root, transcript), Some(FileKind::Transcript(_)));
+    is_transcript.then_some(root)
+}
+
+/// The folder beside a transcript, in which the client keeps the session's other files.
+pub fn session_folder(transcript: &Path) -> PathBuf {
+    transcript.with_extension("")
+}
+
+/// Whether a folder below a session's folder can contain subagents' transcripts.
+pub fn holds_subagents(folder: &Path) -> bool {
+    folder.components().any(|it| it.as_os_str() == SUBAGENTS)
+}
+
+/// The kind of the file at `path`, by its path below `root`. `None` where we do not read such
+/// files.
+pub fn classify(root: &Path, path: &Path) -> Option<FileKind> {
+    let mut names = Vec::new();
+    for component in path.strip_prefix(root).ok()?.components() {
+        let Component::Normal(name) = component else { return None };
+        names.push(name.to_str()?);
+    }
+    let is_subagent = |name: &str| name.starts_with("agent-") && name.ends_with(".jsonl");
+    match names[..] {
+        [PROCESSES, name] => name.strip_suffix(".json")?.parse().ok().map(FileKind::Process),
+        [PROJECTS, _, name] if is_subagent(name) => Some(FileKind::OldSubagent),
+        [PROJECTS, _, name] => {
+            SessionId::checked(name.strip_suffix(".jsonl")?).map(FileKind::Transcript)
+        }
+        [PROJECTS, _, session, SUBAGENTS, .., name] if is_subagent(name) => {
+            SessionId::checked(session).map(FileKind::Subagent)
+        }
+        _ => None,
+    }
+}

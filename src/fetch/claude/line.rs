@@ -1,0 +1,245 @@
+//! PURE. One line of a transcript, field by field.
+
+use super::preview::has_visible;
+use super::scan::{Scan, Text};
+use crate::usage::entry::EntryTokens;
+
+#[derive(Debug, Default)]
+pub(super) struct Line<'a> {
+    pub(super) kind: Text<'a>,
+    pub(super) subtype: Text<'a>,
+    pub(super) at_ms: Option<i64>,
+    pub(super) session_id: Option<Text<'a>>,
+    pub(super) cwd: Option<Text<'a>>,
+    pub(super) is_sidechain: Option<bool>,
+    pub(super) is_meta: bool,
+    pub(super) is_compact_summary: bool,
+    pub(super) is_api_error_message: bool,
+    pub(super) request_id: Option<Text<'a>>,
+    pub(super) cost_usd: Option<f64>,
+    pub(super) custom_title: Option<Text<'a>>,
+    pub(super) ai_title: Option<Text<'a>>,
+    pub(super) message: LineMessage<'a>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct LineMessage<'a> {
+    pub(super) id: Option<Text<'a>>,
+    pub(super) model: Option<Text<'a>>,
+    /// Raw JSON: most of a reply's bytes, and parsed only where its text is needed.
+    pub(super) content: Option<&'a [u8]>,
+    pub(super) stop_reason: Text<'a>,
+    pub(super) usage: Option<Usage<'a>>,
+}
+
+/// The tokens that a reply used, or one iteration within it.
+#[derive(Debug, Default)]
+pub(super) struct Usage<'a> {
+    pub(super) kind: Text<'a>,
+    pub(super) model: Text<'a>,
+    pub(super) input_tokens: Option<u64>,
+    pub(super) output_tokens: Option<u64>,
+    pub(super) cache_creation_input_tokens: Option<u64>,
+    pub(super) cache_read_input_tokens: Option<u64>,
+    /// Input tokens written to the cache for five minutes, and for one hour.
+    pub(super) cache_creation: Option<(u64, u64)>,
+    pub(super) web_searches: u64,
+    pub(super) speed: Text<'a>,
+    pub(super) inference_geo: Text<'a>,
+    /// The iterations in which another model was asked for advice, each with its index.
+    pub(super) advice: Vec<(usize, Usage<'a>)>,
+}
+
+impl<'a> Line<'a> {
+    /// `None` where `json` is not one JSON object.
+    pub(super) fn read(json: &'a [u8]) -> Option<Line<'a>> {
+        let mut line = Line::default();
+        let mut scan = Scan::new(json);
+        let is_object = scan.object(|scan, key| {
+            match key {
+                b"type" => line.kind = scan.text()?.unwrap_or_default(),
+                b"subtype" => line.subtype = scan.text()?.unwrap_or_default(),
+                b"timestamp" => line.at_ms = scan.instant_ms()?,
+                b"sessionId" => line.session_id = scan.text()?,
+                b"cwd" => line.cwd = scan.text()?,
+                b"isSidechain" => line.is_sidechain = scan.flag()?,
+                b"isMeta" => line.is_meta = scan.flag()? == Some(true),
+                b"isCompactSummary" => line.is_compact_summary = scan.flag()? == Some(true),
+                b"isApiErrorMessage" => line.is_api_error_message = scan.flag()? == Some(true),
+                b"requestId" => line.request_id = scan.text()?,
+                b"costUSD" => line.cost_usd = scan.real()?,
+                b"customTitle" => line.custom_title = scan.text()?,
+                b"aiTitle" => line.ai_title = scan.text()?,
+                b"message" => line.message = LineMessage::read(scan)?,
+                _ => scan.skip()?,
+            }
+            Some(())
+        })?;
+        (is_object && scan.rest().is_empty()).then_some(line)
+    }
+}
+
+impl<'a> LineMessage<'a> {
+    fn read(scan: &mut Scan<'a>) -> Option<LineMessage<'a>> {
+        let mut message = LineMessage::default();
+        scan.fields(|scan, key| {
+            match key {
+                b"id" => message.id = scan.text()?,
+                b"model" => message.model = scan.text()?,
+                b"content" => message.content = Some(scan.raw()?),
+                b"stop_reason" => message.stop_reason = scan.text()?.unwrap_or_default(),
+                b"usage" => message.usage = Usage::read(scan)?,
+                _ => scan.skip()?,
+            }
+            Some(())
+        })?;
+        Some(message)
+    }
+}
+
+impl<'a> Usage<'a> {
+    pub(super) fn read(scan: &mut Scan<'a>) -> Option<Option<Usage<'a>>> {
+        let mut usage = Usage::default();
+        let is_object = scan.object(|scan, key| {
+            match key {
+                b"iterations" => usage.advice = Usage::read_advice(scan)?,
+                _ => usage.read_field(scan, key)?,
+            }
+            Some(())
+        })?;
+        Some(is_object.then_some(usage))
+    }
+
+    /// Reads the list of iterations. Iterations are not nested.
+    fn read_advice(scan: &mut Scan<'a>) -> Option<Vec<(usize, Usage<'a>)>> {
+        let mut advice = Vec::new();
+        let mut n = 0;
+        scan.list(|scan| {
+            let mut usage = Usage::default();
+            scan.fields(|scan, key| usage.read_field(scan, key))?;
+            if usage.kind == "advisor_message" {
+                advice.push((n, usage));
+            }
+            n += 1;
+            Some(())
+        })?;
+        Some(advice)
+    }
+
+    fn read_field(&mut self, scan: &mut Scan<'a>, key: &[u8]) -> Option<()> {
+        match key {
+            b"type" => self.kind = scan.text()?.unwrap_or_default(),
+            b"model" => self.model = scan.text()?.unwrap_or_default(),
+            b"input_tokens" => self.input_tokens = scan.count()?,
+            b"output_tokens" => self.output_tokens = scan.count()?,
+            b"cache_creation_input_tokens" => self.cache_creation_input_tokens = scan.count()?,
+            b"cache_read_input_tokens" => self.cache_read_input_tokens = scan.count()?,
+            b"cache_creation" => {
+                let (mut for_5m, mut for_1h) = (0, 0);
+                let is_object = scan.object(|scan, key| {
+                    match key {
+                        b"ephemeral_5m_input_tokens" => for_5m = scan.count()?.unwrap_or(0),
+                        b"ephemeral_1h_input_tokens" => for_1h = scan.count()?.unwrap_or(0),
+                        _ => scan.skip()?,
+                    }
+                    Some(())
+                })?;
+                self.cache_creation = is_object.then_some((for_5m, for_1h));
+            }
+            b"server_tool_use" => {
+                scan.fields(|scan, key| {
+                    match key {
+                        b"web_search_requests" => self.web_searches = scan.count()?.unwrap_or(0),
+                        _ => scan.skip()?,
+                    }
+                    Some(())
+                })?;
+            }
+            b"speed" => self.speed = scan.text()?.unwrap_or_default(),
+            b"inference_geo" => self.inference_geo = scan.text()?.unwrap_or_default(),
+            _ => scan.skip()?,
+        }
+        Some(())
+    }
+}
+
+impl Usage<'_> {
+    pub(super) fn tokens(&self) -> Option<EntryTokens> {
+        let at_5m = || (self.cache_creation_input_tokens.unwrap_or(0), 0);
+        let (cache_write_5m, cache_write_1h) = self.cache_creation.unwrap_or_else(at_5m);
+        Some(EntryTokens {
+            input: self.input_tokens?,
+            output: self.output_tokens?,
+            cache_write_5m,
+            cache_write_1h,
+            cache_read: self.cache_read_input_tokens.unwrap_or(0),
+        })
+    }
+
+    /// Tokens in the context, as the client counts them: all input, without the output.
+    pub(super) fn context(&self) -> u64 {
+        [self.input_tokens, self.cache_creation_input_tokens, self.cache_read_input_tokens]
+            .into_iter()
+            .fold(0, |sum, it| sum.saturating_add(it.unwrap_or(0)))
+    }
+}
+
+/// The content of a message.
+#[derive(Default)]
+pub(super) struct Content<'a> {
+    pub(super) texts: Vec<Text<'a>>,
+    pub(super) has_tool_result: bool,
+}
+
+impl<'a> Content<'a> {
+    /// `None` where `json` is neither a string nor a list of blocks.
+    pub(super) fn read(json: &'a [u8]) -> Option<Content<'a>> {
+        let mut scan = Scan::new(json);
+        let mut content = Content::default();
+        match json.first()? {
+            b'"' => content.texts.extend(scan.string()?.map(head)),
+            b'[' => scan.list(|scan| content.read_block(scan))?,
+            _ => return None,
+        }
+        Some(content)
+    }
+
+    fn read_block(&mut self, scan: &mut Scan<'a>) -> Option<()> {
+        let mut kind = Text::default();
+        let mut text = None;
+        scan.fields(|scan, key| {
+            match key {
+                b"type" => kind = scan.text()?.unwrap_or_default(),
+                b"text" => text = scan.string()?.map(head),
+                _ => scan.skip()?,
+            }
+            Some(())
+        })?;
+        match &*kind {
+            "text" => self.texts.extend(text),
+            "tool_result" => self.has_tool_result = true,
+            _ => {}
+        }
+        Some(())
+    }
+
+    /// The last text that has a visible character.
+    pub(super) fn last_visible_text(&self) -> Option<&str> {
+        self.texts.iter().map(|it| &**it).rfind(|it| has_visible(it))
+    }
+}
+
+/// The first 512 bytes of a text, which suffice for a preview.
+fn head(text: Text<'_>) -> Text<'_> {
+    let mut end = text.len().min(512);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    match text {
+        Text::Borrowed(text) => Text::Borrowed(&text[..end]),
+        Text::Owned(mut text) => {
+            text.truncate(end);
+            Text::Owned(text)
+        }
+    }
+}

@@ -1,0 +1,128 @@
+//! Opens the state directory, and names what lies in it.
+
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
+
+use super::schema::Snapshot;
+use super::{atomic, snapshot};
+use crate::error::{Error, Result};
+
+/// The file name of the snapshot.
+pub const SNAPSHOT: &str = "snapshot.json";
+/// The datagram socket on which the watcher receives hints.
+pub const SOCKET: &str = "notify.sock";
+/// The folder of rendered lines: one file per session, named by its id.
+pub const LINES: &str = "lines";
+/// The folder in which `--oneshot` creates a cookie, to learn when the watcher has seen all
+/// changes.
+pub const SYNC: &str = "sync";
+/// The file in [`LINES`] with the line of the session in `Snapshot::latest`.
+pub const LATEST: &str = "latest";
+
+/// A state directory that belongs to the user and that no other user can access.
+#[derive(Clone, Debug)]
+pub struct StateDir {
+    path: PathBuf,
+}
+
+impl StateDir {
+    /// Creates the directory and its folders where they are missing.
+    ///
+    /// An error means that it cannot be created, is not a directory, belongs to another user, or is
+    /// accessible to other users.
+    pub fn open(path: &Path) -> Result<StateDir> {
+        make_private(path)?;
+        for name in [LINES, SYNC] {
+            make_private(&path.join(name))?;
+        }
+        Ok(StateDir { path: path.to_owned() })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The path of the file or folder `name` in the directory.
+    pub fn join(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// Removes temporary files of a process that was killed while it wrote.
+    ///
+    /// The caller must hold the watch lock or the fetch lock: then no other process writes.
+    pub fn sweep(&self) {
+        for dir in [self.path.clone(), self.join(LINES)] {
+            let Ok(entries) = fs_err::read_dir(&dir) else { continue };
+            for entry in entries.flatten() {
+                if atomic::is_temporary(&entry.file_name()) {
+                    fs_err::remove_file(entry.path()).ok();
+                }
+            }
+        }
+    }
+
+    /// The snapshot on disk. `None` where it is missing or unreadable, or of another version.
+    pub fn read_snapshot(&self) -> Option<Snapshot> {
+        snapshot::read(&self.join(SNAPSHOT)).ok()
+    }
+}
+
+/// Creates the directory if it is missing, and checks that it is a directory of the user's that no
+/// other user can access. Returns whether it was created.
+pub(super) fn make_private(path: &Path) -> Result<bool> {
+    let doing = || format!("cannot use the state directory {}", path.display());
+    let parent = path.parent().unwrap_or(Path::new("/"));
+    let hint = "set CCSTATUSD_DIR to a path that you can write";
+    fs_err::create_dir_all(parent).map_err(|it| Error::new(doing()).because(it).hint(hint))?;
+    let is_new = match std::fs::DirBuilder::new().mode(0o700).create(path) {
+        Ok(()) => true,
+        Err(err) if err.kind() == io::ErrorKind::AlreadyExists => false,
+        Err(err) => return Err(Error::new(doing()).because(err).hint(hint)),
+    };
+    // Links are not followed: a link could lead to another user's directory.
+    let meta = fs_err::symlink_metadata(path).map_err(|it| Error::new(doing()).because(it))?;
+    if !meta.is_dir() {
+        return Err(Error::new(format!("{}: it is not a directory", doing()))
+            .hint("move it away, or set CCSTATUSD_DIR to another path"));
+    }
+    let me = nix::unistd::geteuid().as_raw();
+    if meta.uid() != me {
+        return Err(Error::new(format!("{}: it belongs to user {}", doing(), meta.uid()))
+            .hint("set CCSTATUSD_DIR to a directory of your own"));
+    }
+    if meta.mode() & 0o077 != 0 {
+        return Err(Error::new(format!(
+            "{}: others may use it (mode {:03o})",
+            doing(),
+            meta.mode() & 0o777
+        ))
+        .hint(format!("chmod 700 '{}'", path.display())));
+    }
+    Ok(is_new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_directory_that_others_may_use_is_refused() {
+        let tmp = tempfile::tempdir().unwrap();
+        let path = tmp.path().join("state");
+        fs_err::create_dir(&path).unwrap();
+        fs_err::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+        let err = StateDir::open(&path).unwrap_err().to_string();
+        assert!(err.contains("mode 755") && err.contains("chmod 700"), "{err}");
+    }
+
+    #[test]
+    fn a_link_in_place_of_the_directory_is_refused() {
+        let tmp = tempfile::tempdir().unwrap();
+        let path = tmp.path().join("state");
+        fs_err::os::unix::fs::symlink(tmp.path(), &path).unwrap();
+        let err = StateDir::open(&path).unwrap_err().to_string();
+        assert!(err.contains("not a directory"), "{err}");
+    }
+}

@@ -1,0 +1,219 @@
+//! Publishes the snapshot and the lines, whole and only when they differ from what is published.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::Path;
+
+use super::dir::{LATEST, LINES, SNAPSHOT, StateDir, make_private};
+use super::schema::{SessionId, Snapshot};
+use super::{atomic, snapshot};
+
+/// The first sequence number that is not used. Readers that parse numbers as doubles cannot
+/// represent every whole number above it.
+const MAX_SEQ: u64 = 1 << 53;
+
+/// Writes the snapshot and the lines into a state directory, and remembers what it wrote.
+#[derive(Debug)]
+pub struct Publisher {
+    dir: StateDir,
+    /// The sequence number of the newest snapshot.
+    seq: u64,
+    /// The snapshot that was published last, with `seq` and `published_at_ms` set to 0.
+    last: Option<Snapshot>,
+    /// The published lines by file name. `None` before the first publication: then the folder has
+    /// to be listed to learn which lines an earlier process left there.
+    lines: Option<BTreeMap<String, String>>,
+}
+
+impl Publisher {
+    /// A publisher for `dir`. Two publishers would overwrite each other's files, so the caller must
+    /// hold the watch lock, or the fetch lock while there is no watcher.
+    ///
+    /// Sequence numbers continue after the one of `previous`, the snapshot on disk.
+    pub fn new(dir: StateDir, previous: Option<&Snapshot>) -> Publisher {
+        Publisher { dir, seq: previous.map_or(0, seq_of), last: None, lines: None }
+    }
+
+    /// Publishes `snapshot` unless an equal one is published already. Returns whether it was
+    /// written.
+    ///
+    /// `seq` and `published_at_ms` of `snapshot` must be 0. They are set here.
+    pub fn snapshot(&mut self, mut snapshot: Snapshot, now_ms: i64) -> io::Result<bool> {
+        let exists = fs_err::symlink_metadata(self.dir.join(SNAPSHOT)).is_ok();
+        if exists && self.last.as_ref() == Some(&snapshot) {
+            return Ok(false);
+        }
+        (snapshot.seq, snapshot.published_at_ms) = (self.seq + 1, now_ms);
+        atomic::write(self.dir.path(), SNAPSHOT, &snapshot::to_bytes(&snapshot)?)?;
+        self.seq += 1;
+        (snapshot.seq, snapshot.published_at_ms) = (0, 0);
+        self.last = Some(snapshot);
+        Ok(true)
+    }
+
+    /// Continues the sequence numbers after a snapshot that another process published in the
+    /// meantime.
+    pub fn catch_up(&mut self) {
+        let published = self.dir.read_snapshot().as_ref().map_or(0, seq_of);
+        self.seq = self.seq.max(published);
+    }
+
+    /// Publishes the line of each session, and the line of `latest` under [`LATEST`]. Removes the
+    /// lines of sessions that are not in `lines`. Returns the sessions whose line has changed, with
+    /// the new line.
+    ///
+    /// On an error, the lines that can be written are written nevertheless.
+    pub fn lines(
+        &mut self,
+        lines: BTreeMap<SessionId, String>,
+        latest: Option<&SessionId>,
+    ) -> io::Result<Vec<(SessionId, String)>> {
+        let folder = self.dir.join(LINES);
+        // The folder may have been removed, or replaced by a link to another directory.
+        let is_new = make_private(&folder).map_err(io::Error::other)?;
+        let before = self.lines.take().filter(|_| !is_new).unwrap_or_else(|| names_in(&folder));
+        let mut changed = Vec::new();
+        let mut wanted = BTreeMap::new();
+        if let Some(text) = latest.and_then(|it| lines.get(it)) {
+            wanted.insert(LATEST.to_owned(), text.clone());
+        }
+        for (id, text) in lines {
+            if before.get(&id.0) != Some(&text) {
+                changed.push((id.clone(), text.clone()));
+            }
+            wanted.insert(id.0, text);
+        }
+        let mut error = None;
+        wanted.retain(|name, text| {
+            let is_published = before.get(name) == Some(text);
+            let written = match is_published {
+                true => Ok(()),
+                false => atomic::write(&folder, name, text.as_bytes()),
+            };
+            written.map_err(|err| error = Some(err)).is_ok()
+        });
+        for name in before.keys().filter(|it| !wanted.contains_key(*it)) {
+            fs_err::remove_file(folder.join(name)).ok();
+        }
+        self.lines = Some(wanted);
+        error.map_or(Ok(changed), Err)
+    }
+}
+
+/// The names of the lines that an earlier process left, each with an empty text, which differs from
+/// every line. Files whose names cannot be session ids are not included, and so never removed.
+fn names_in(folder: &Path) -> BTreeMap<String, String> {
+    let entries = fs_err::read_dir(folder).into_iter().flatten().flatten();
+    let names = entries.filter_map(|it| it.file_name().into_string().ok());
+    names.filter(|it| SessionId::checked(it).is_some()).map(|it| (it, String::new())).collect()
+}
+
+/// The sequence number of a snapshot; 0 where it is too large to have been assigned by a publisher.
+fn seq_of(snapshot: &Snapshot) -> u64 {
+    if snapshot.seq < MAX_SEQ { snapshot.seq } else { 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::schema;
+
+    fn publisher() -> (tempfile::TempDir, Publisher) {
+        let tmp = tempfile::tempdir().unwrap();
+        let dir = StateDir::open(&tmp.path().join("a/state")).unwrap();
+        (tmp, Publisher::new(dir, None))
+    }
+
+    fn empty() -> Snapshot {
+        Snapshot { version: schema::VERSION, ..Snapshot::default() }
+    }
+
+    #[test]
+    fn an_equal_snapshot_is_not_written_again() {
+        let (_tmp, mut publisher) = publisher();
+        let snapshot = empty();
+        assert!(publisher.snapshot(snapshot.clone(), 1).unwrap());
+        assert!(!publisher.snapshot(snapshot.clone(), 2).unwrap());
+        fs_err::remove_file(publisher.dir.join(SNAPSHOT)).unwrap();
+        publisher.seq = 0;
+        assert!(publisher.snapshot(snapshot.clone(), 1).unwrap(), "it was removed");
+        let read = publisher.dir.read_snapshot().unwrap();
+        assert_eq!((read.seq, read.published_at_ms), (1, 1));
+        let other = Snapshot { degraded: vec![schema::Degraded::default()], ..snapshot };
+        assert!(publisher.snapshot(other, 3).unwrap());
+        assert_eq!(publisher.dir.read_snapshot().unwrap().seq, 2);
+    }
+
+    #[test]
+    fn a_new_publisher_continues_the_sequence_numbers() {
+        let (_tmp, mut first) = publisher();
+        first.snapshot(empty(), 1).unwrap();
+        let before = first.dir.read_snapshot();
+        let mut second = Publisher::new(first.dir, before.as_ref());
+        second.snapshot(empty(), 2).unwrap();
+        assert_eq!(second.dir.read_snapshot().unwrap().seq, 2);
+    }
+
+    #[test]
+    fn only_changed_lines_are_written_and_lines_of_removed_sessions_are_removed() {
+        let (_tmp, mut publisher) = publisher();
+        let id = |it: &str| SessionId::checked(it).unwrap();
+        let lines = |it: &[(&str, &str)]| {
+            it.iter().map(|(name, text)| (id(name), (*text).to_owned())).collect::<BTreeMap<_, _>>()
+        };
+        let names = |publisher: &Publisher| {
+            let mut names: Vec<_> = fs_err::read_dir(publisher.dir.join(LINES))
+                .unwrap()
+                .map(|it| it.unwrap().file_name().into_string().unwrap())
+                .collect();
+            names.sort();
+            names
+        };
+        fs_err::write(publisher.dir.join(LINES).join("left-by-another"), "old").unwrap();
+        publisher.snapshot(empty(), 1).unwrap();
+        let res = publisher.lines(lines(&[("a", "1"), ("b", "1")]), Some(&id("b"))).unwrap();
+        assert_eq!(res.len(), 2);
+        assert_eq!(names(&publisher), ["a", "b", "latest"]);
+        let res = publisher.lines(lines(&[("a", "2"), ("b", "1")]), Some(&id("a"))).unwrap();
+        assert_eq!(res, [(id("a"), "2".to_owned())]);
+        let latest = fs_err::read(publisher.dir.join(LINES).join(LATEST)).unwrap();
+        assert_eq!(latest, b"2");
+        publisher.lines(BTreeMap::new(), None).unwrap();
+        assert_eq!(names(&publisher), [""; 0]);
+    }
+
+    #[test]
+    fn a_line_that_cannot_be_written_does_not_prevent_the_others() {
+        let (_tmp, mut publisher) = publisher();
+        let folder = publisher.dir.join(LINES);
+        fs_err::create_dir_all(folder.join("b/in-the-way")).unwrap();
+        let ids = ["a", "b", "c"].map(|it| SessionId::checked(it).unwrap());
+        let lines = ids.map(|it| (it, "text".to_owned())).into();
+        assert!(publisher.lines(lines, None).is_err());
+        assert_eq!(fs_err::read(folder.join("a")).unwrap(), b"text");
+        assert_eq!(fs_err::read(folder.join("c")).unwrap(), b"text");
+    }
+
+    #[test]
+    fn a_missing_folder_of_lines_is_created_and_a_link_in_its_place_refused() {
+        let (tmp, mut publisher) = publisher();
+        let folder = publisher.dir.join(LINES);
+        let id = SessionId::checked("a").unwrap();
+        let lines = |text: &str| BTreeMap::from([(id.clone(), text.to_owned())]);
+        publisher.lines(lines("1"), None).unwrap();
+        fs_err::remove_dir_all(&folder).unwrap();
+        publisher.lines(lines("2"), None).unwrap();
+        assert_eq!(fs_err::read(folder.join("a")).unwrap(), b"2");
+
+        let precious = tmp.path().join("precious");
+        fs_err::create_dir(&precious).unwrap();
+        fs_err::write(precious.join("file"), "x").unwrap();
+        fs_err::remove_dir_all(&folder).unwrap();
+        fs_err::os::unix::fs::symlink(&precious, &folder).unwrap();
+        let err = publisher.lines(lines("3"), None).unwrap_err().to_string();
+        assert!(err.contains("not a directory"), "{err}");
+        let names: Vec<_> =
+            fs_err::read_dir(&precious).unwrap().map(|it| it.unwrap().file_name()).collect();
+        assert_eq!(names, ["file"]);
+    }
+}

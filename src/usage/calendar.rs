@@ -1,0 +1,30 @@
+//! PURE. When today, this week and this month began in local time.
+
+use jiff::civil::{Date, Time, Weekday};
+use jiff::tz::TimeZone;
+use jiff::{Timestamp, ToSpan};
+
+/// The bounds of the calendar's windows, each at local midnight.
+pub(super) struct WindowStarts {
+    pub(super) today_ms: i64,
+    pub(super) week_ms: i64,
+    pub(super) month_ms: i64,
+    pub(super) tomorrow_ms: i64,
+}
+
+impl WindowStarts {
+    /// `None` where `now_ms` or one of the bounds lies outside the calendar's range.
+    pub(super) fn at(now_ms: i64, zone: &TimeZone, week_starts: Weekday) -> Option<WindowStarts> {
+        let today = zone.to_datetime(Timestamp::from_millisecond(now_ms).ok()?).date();
+        let midnight = |date: Date| {
+            Some(zone.to_timestamp(date.to_datetime(Time::midnight())).ok()?.as_millisecond())
+        };
+        let days_into_week = week_starts.until(today.weekday());
+        Some(WindowStarts {
+            today_ms: midnight(today)?,
+            week_ms: midnight(today.checked_sub(i64::from(days_into_week).days()).ok()?)?,
+            month_ms: midnight(today.first_of_month())?,
+            tomorrow_ms: midnight(today.tomorrow().ok()?)?,
+        })
+    }
+}
