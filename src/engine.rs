@@ -180,6 +180,7 @@ impl Engine {
                 Effect::Rebuild => self.watch.rebuild(),
                 Effect::Fetch(job) => self.fetch(job),
                 Effect::Publish(snapshot) => {
+                    debug!("publishing");
                     let result = self.publish(*snapshot, now)?;
                     let published = Event::Published { began: now, result };
                     effects.extend(self.state.on_event(published, Now::read()));
