@@ -12,6 +12,8 @@ use crate::error::{Error, Result};
 /// Without a subcommand it runs as the watcher, in the foreground: it observes Claude Code's
 /// transcripts and the git directories that its sessions work in, and publishes one snapshot file,
 /// which displays read.
+///
+/// See docs/decisions/022-the-packaged-binary-is-static.md.
 #[derive(Debug, Default, Parser)]
 #[command(version, args_conflicts_with_subcommands = true, after_long_help = AFTER_HELP)]
 pub struct Cli {

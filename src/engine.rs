@@ -50,6 +50,8 @@ pub(crate) enum Role {
 }
 
 /// The state, and everything that performs its effects.
+///
+/// See docs/decisions/001-one-thread-owns-the-state.md.
 pub(crate) struct Engine {
     pub(crate) role: Role,
     /// Answers of other threads.

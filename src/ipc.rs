@@ -6,6 +6,8 @@
 //!
 //! Socket names are relative to the state directory, which each side makes its working directory
 //! with [`enter`]: a socket address holds about 100 bytes, and the directory's path may be longer.
+//!
+//! See docs/decisions/011-hints-are-datagrams.md.
 
 use std::io;
 use std::os::unix::fs::PermissionsExt;
@@ -110,6 +112,8 @@ pub fn is_watched() -> bool {
 ///
 /// A cookie is a socket in a folder that the watcher watches. The kernel reports its appearance
 /// after all earlier changes, so the watcher knows without a scan that it has seen them.
+///
+/// See docs/decisions/012-cookies-are-sockets.md.
 #[derive(Debug)]
 pub struct Cookie {
     socket: UnixDatagram,

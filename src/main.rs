@@ -15,6 +15,8 @@ use ccstatusd::{daemon, display, log, oneshot, price_list, sanitize, show};
 
 /// musl's own allocator maps and unmaps single pages, which takes a sixth of the time of `show` and
 /// a third of that of a cold scan.
+///
+/// See docs/decisions/022-the-packaged-binary-is-static.md.
 #[cfg(target_env = "musl")]
 #[global_allocator]
 static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;

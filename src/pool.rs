@@ -12,6 +12,8 @@
 //! **Invariants:** the pool does each job at most once. A hung job delays only jobs on its own file
 //! system. Once `MAX_HUNG_ON_MOUNT` jobs hang on one file system, its other jobs wait. The pool
 //! replaces at most `MAX_HUNG` hung threads, so the number of threads is bounded.
+//!
+//! See docs/decisions/009-threads-that-hang-are-replaced.md.
 
 mod mounts;
 pub mod probe;

@@ -12,6 +12,8 @@
 //!
 //! **Invariants:** a fact is kept under the key that scopes it (root, session, working tree), and
 //! the snapshot is a function of what is kept. A source that fails keeps its last good fact.
+//!
+//! See docs/decisions/001-one-thread-owns-the-state.md.
 
 mod accounts;
 mod barriers;

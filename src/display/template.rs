@@ -4,6 +4,8 @@
 //! A format is tokenized each time that it is drawn. A display is a new process each time, so a
 //! compiled form would have to be read from a file, which takes longer. **Invariant:** tokenizing
 //! never fails. What [`check`] refuses is taken for text.
+//!
+//! See docs/decisions/021-displays-read-no-configuration.md.
 
 /// How deep groups may be nested.
 const MAX_DEPTH: usize = 8;

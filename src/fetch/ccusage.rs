@@ -3,6 +3,8 @@
 //!
 //! **Invariant:** a missing or negative number, or a value of another type, never gets into the
 //! result. A block without its bounds or its cost is refused.
+//!
+//! See docs/decisions/019-configured-programs.md.
 
 use jiff::Timestamp;
 use serde_json::Value;

@@ -16,6 +16,8 @@
 //! **Invariant:** when the guard exits, everything that it started is dead and reaped, or the
 //! verdict is `Stuck`. Only Linux lets the guard adopt processes that left the group; elsewhere
 //! this covers the group alone.
+//!
+//! See docs/decisions/003-a-guard-around-every-program.md.
 
 use std::ffi::OsString;
 use std::io::{self, Read, Write};

@@ -34,6 +34,8 @@ pub fn look(path: &Path) -> io::Result<Process> {
 
 /// Whether the process that the file names still runs. Since process ids are reused, its start time
 /// must be the one in the file, or at least lie before the file was written.
+///
+/// See docs/decisions/018-a-process-file-decides-liveness.md.
 fn lives(file: &SessionFile) -> bool {
     let Some(started) = started(file.pid) else { return false };
     let is_same = file.proc_start.as_deref() == Some(started.raw.as_str());

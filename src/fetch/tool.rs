@@ -3,6 +3,8 @@
 //!
 //! Each is one bounded call of an argument vector; no shell reads it. What it may see of the
 //! environment is what every program may, see [`exec::PASSED_ON`].
+//!
+//! See docs/decisions/019-configured-programs.md.
 
 use std::fmt;
 use std::path::Path;

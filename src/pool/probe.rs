@@ -2,6 +2,8 @@
 //!
 //! The watch thread asks before it touches a directory. If it hung, so would all events, since
 //! notify adds watches in the thread that reports them.
+//!
+//! See docs/decisions/009-threads-that-hang-are-replaced.md.
 
 use std::fs::Metadata;
 use std::io;

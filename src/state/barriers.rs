@@ -1,5 +1,7 @@
 //! PURE. Barriers: who waits until everything that was wanted before is fetched. The first scan
 //! does, and every cookie.
+//!
+//! See docs/decisions/013-barriers-wait-for-what-was-wanted.md.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

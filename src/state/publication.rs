@@ -1,5 +1,7 @@
 //! PURE. When the snapshot is published: the pace, the next try after a failure, and what waits for
 //! it.
+//!
+//! See docs/decisions/010-publish-whole-without-fsync.md.
 
 use std::time::{Duration, Instant};
 

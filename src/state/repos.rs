@@ -10,6 +10,8 @@ use crate::store::schema;
 use crate::time::Now;
 
 /// When a display requests a line, git facts older than this are fetched again …
+///
+/// See docs/decisions/007-working-trees-are-not-watched.md.
 const REFRESH_AFTER: Duration = Duration::from_secs(2);
 /// … then after twice that, and so on up to this, while git says the same.
 const MAX_REFRESH_AFTER: Duration = Duration::from_secs(30);

@@ -14,6 +14,8 @@ use crate::usage::ledger::REACH_MS;
 const LINGER_MS: i64 = 30 * MINUTE_MS;
 /// What the client reported counts for this long after, though the transcript has news since: the
 /// display that will bring the client's own news is just being drawn.
+///
+/// See docs/decisions/017-the-clients-word-for-two-minutes.md.
 const CLIENT_LEAD_MS: i64 = 2 * MINUTE_MS;
 /// Sessions are in snapshots for this long after their last sign of life.
 const SHOWN_MS: i64 = DAY_MS;

@@ -2,6 +2,8 @@
 //!
 //! There is no fsync: the files are derived data, which the next watcher writes anew, and readers
 //! treat a file that they cannot parse as missing.
+//!
+//! See docs/decisions/010-publish-whole-without-fsync.md.
 
 use std::ffi::OsStr;
 use std::io::{self, Write};

@@ -2,6 +2,8 @@
 //!
 //! The checkpoint is a cache. If it is missing, incomplete, damaged or from another version, it is
 //! ignored, and the caller reads everything again. That is not an error.
+//!
+//! See docs/decisions/020-the-checkpoint-is-a-cache.md.
 
 use std::hash::{DefaultHasher, Hasher};
 use std::io::{self, BufWriter, Write};

@@ -7,6 +7,8 @@
 //! **Invariant:** a lock is held on the file that its path names. If the user removes that file
 //! (`rm -rf` on the state directory), [`WatchLock::is_current`] returns `false`, and the holder
 //! ends.
+//!
+//! See docs/decisions/002-locks-of-the-kernel.md.
 
 use std::fs::TryLockError;
 use std::io::{self, Seek, Write};

@@ -4,6 +4,8 @@
 //! [`MAX_SESSIONS`](super::schema::MAX_SESSIONS) and its working tree. The lines of the sessions,
 //! and then of the working trees, are the last in the file and are sorted by key. So a display
 //! finds its own by binary search in the file, and parses no others.
+//!
+//! See docs/decisions/015-a-line-per-session.md.
 
 use std::borrow::Cow;
 use std::cmp::Ordering;

@@ -15,6 +15,8 @@ use crate::usage::entry::{Entry, EntryTokens};
 
 /// An amount of money: 10⁻¹² US dollars. One dollar per million tokens is a million picodollars per
 /// token, so every list price is a whole number and sums are exact.
+///
+/// See docs/decisions/016-money-in-picodollars.md.
 pub type Picodollars = i64;
 
 const PER_DOLLAR: f64 = 1e12;

@@ -11,6 +11,8 @@
 //! raises [`Changes::take_lost`]. This thread opens no file, and touches a directory or follows a
 //! link only once its file system has answered a [`Probe`], so that one that hangs delays looks at
 //! others by a few seconds at most.
+//!
+//! See docs/decisions/005-nothing-is-watched-recursively.md.
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -172,6 +174,8 @@ struct Reporter {
 
 impl Reporter {
     /// A new instance of notify, without watches, that reports here from a thread of its own.
+    ///
+    /// See docs/decisions/006-notify-is-pinned.md.
     fn watcher(&self) -> notify::Result<RecommendedWatcher> {
         let reporter = self.clone();
         let callback = move |event| reporter.forward(event);
@@ -203,6 +207,8 @@ impl Reporter {
 
 /// What kind of file system a directory is on, if it is one where things happen that the kernel
 /// does not report: on other machines, on the host of a virtual machine, or inside the kernel.
+///
+/// See docs/decisions/008-polling-where-events-are-missing.md.
 #[cfg(target_os = "linux")]
 fn silent_kind(dir: &Path) -> Option<&'static str> {
     const KINDS: [(u32, &str); 14] = [

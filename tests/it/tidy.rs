@@ -165,7 +165,6 @@ fn every_link_to_a_decision_leads_to_a_page() {
 }
 
 #[test]
-#[ignore = "the links are not in the source yet"]
 fn the_source_links_to_every_decision_where_the_table_says() {
     let table = read("docs/decisions/README.md");
     let rows = table.lines().filter(|it| it.starts_with("| ["));

@@ -10,6 +10,8 @@
 //! is not JSON, and the caller must stop. The inner `None` means that the value has another type.
 //!
 //! **Invariant:** no input causes a panic, or recursion deeper than the caller's own calls.
+//!
+//! See docs/decisions/014-transcripts-are-walked.md.
 
 use std::borrow::Cow;
 

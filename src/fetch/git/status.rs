@@ -1,4 +1,6 @@
 //! Runs git in a working tree, and adds to its output what files in the git directory tell.
+//!
+//! See docs/decisions/004-git-is-a-program.md.
 
 use std::fmt;
 use std::path::{Path, PathBuf};

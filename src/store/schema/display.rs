@@ -6,6 +6,8 @@
 //!
 //! **Invariant:** no value here can make drawing fail. A display treats a name that it does not
 //! know, such as a preset of another version, as absent.
+//!
+//! See docs/decisions/021-displays-read-no-configuration.md.
 
 use std::collections::BTreeMap;
 
