@@ -26,7 +26,7 @@ ci:
 deep *arguments:
     PROPTEST_CASES=25600 CCSTATUSD_FAULTS=full cargo nextest run --profile deep --release "$@"
 
-# A watcher among sessions that come and go, for an hour
+# A watcher among sessions that come and go, for an hour; less than 0.7 minutes say nothing
 soak minutes='60':
     cargo build
     tests/soak --minutes {{ minutes }}
