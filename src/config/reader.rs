@@ -261,7 +261,7 @@ where
 pub(super) fn number(bounds: RangeInclusive<f64>) -> impl Fn(&DeValue<'_>) -> Converted<f64> {
     move |value| {
         let number = match value {
-            DeValue::Float(it) => it.as_str().parse().ok(),
+            DeValue::Float(number) => number.as_str().parse().ok(),
             _ => integer(value).map(|it| it as f64),
         };
         number.filter(|it| bounds.contains(it)).ok_or_else(|| {

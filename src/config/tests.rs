@@ -321,7 +321,7 @@ fn the_printed_configuration_reads_back_as_the_same_configuration() {
     assert!(text.lines().filter(is_value).count() > 200);
     let live: Vec<_> = text
         .lines()
-        .map(|it| it.strip_prefix('#').filter(|it| !it.starts_with(' ')).unwrap_or(it))
+        .map(|line| line.strip_prefix('#').filter(|it| !it.starts_with(' ')).unwrap_or(line))
         .collect();
     let live = live.join("\n");
     Config::parse(live.as_bytes()).unwrap();

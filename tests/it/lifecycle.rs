@@ -144,7 +144,8 @@ fn sighup_reloads_a_valid_configuration_and_an_invalid_one_changes_nothing() {
     sandbox.wait_for("the new root", |it| n_replies(it, &other) == 1);
     sandbox.configure("");
     watcher.signal(Signal::SIGHUP);
-    let is_gone = |it: &Snapshot| it.roots.keys().all(|it| other.as_os_str() != it.0.as_str());
+    let is_gone =
+        |snapshot: &Snapshot| snapshot.roots.keys().all(|it| other.as_os_str() != it.0.as_str());
     sandbox.wait_for("no such root", |it| is_gone(it) && it.sessions.len() == 2);
 }
 
@@ -349,8 +350,9 @@ fn a_state_directory_with_a_long_path_works() {
         cost_usd: Some(7.5),
         ..ClientFacts::default()
     });
-    sandbox
-        .wait_for("the hint", |it| session(it, "s2").cost.as_ref().is_some_and(|it| it.usd == 7.5));
+    sandbox.wait_for("the hint", |snapshot| {
+        session(snapshot, "s2").cost.as_ref().is_some_and(|it| it.usd == 7.5)
+    });
     fs_err::write(sandbox.path("p/new"), "").unwrap();
     let snapshot = sandbox.oneshot();
     assert_eq!(snapshot.watcher.as_ref().map(|it| it.pid), Some(watcher.id()));

@@ -134,8 +134,8 @@ impl Sandbox {
     #[track_caller]
     pub(crate) fn start_watcher(&self) -> Watcher {
         let watcher = self.spawn_watcher(self.ccstatusd());
-        self.wait_for("the watcher's first snapshot", |it| {
-            it.watcher.as_ref().is_some_and(|it| it.pid == watcher.id())
+        self.wait_for("the watcher's first snapshot", |snapshot| {
+            snapshot.watcher.as_ref().is_some_and(|it| it.pid == watcher.id())
         });
         watcher
     }
