@@ -16,7 +16,7 @@ use crate::store::schema::{Block, Command};
 
 /// The bounds of one call. A tool that says what the active block is takes a second or two on a
 /// gigabyte of transcripts, and has been seen to take 24. Commands state their own deadline.
-pub const LIMITS: RunLimits = RunLimits {
+pub const TOOL_LIMITS: RunLimits = RunLimits {
     deadline: Duration::from_secs(35),
     grace: Duration::from_millis(500),
     max_output: 1 << 20,

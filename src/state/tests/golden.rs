@@ -15,7 +15,7 @@ fn story() -> Sim {
             dir: None,
             env: Vec::new(),
         },
-        limits: tool::LIMITS,
+        limits: tool::TOOL_LIMITS,
         every: Duration::from_secs(60),
     };
     let mut sim = Sim::configured(

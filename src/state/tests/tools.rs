@@ -6,7 +6,7 @@ use crate::store::schema::{Block, BlockSource};
 
 fn tool(program: &str, every_s: u64) -> Tool {
     let what = Invocation { program: program.into(), args: Vec::new(), dir: None, env: Vec::new() };
-    Tool { what, limits: tool::LIMITS, every: Duration::from_secs(every_s) }
+    Tool { what, limits: tool::TOOL_LIMITS, every: Duration::from_secs(every_s) }
 }
 
 fn with_ccusage() -> Settings {

@@ -130,7 +130,7 @@ fn a_git_that_is_killed_leaves_no_lock_and_disturbs_no_user() {
                 fs_err::write(repo.join(format!("f{}", n * 15 + 1)), format!("{}\n", n * 15 + 1))
                     .unwrap();
             }
-            let res = git::status::query(&runner, &lock, &tree, git::status::LIMITS, 0);
+            let res = git::status::query(&runner, &lock, &tree, git::status::GIT_LIMITS, 0);
             n_killed += usize::from(res.is_err_and(|it| it.to_string().contains("signal 9")));
         }
         is_over.store(true, Ordering::Relaxed);

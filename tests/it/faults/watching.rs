@@ -66,7 +66,7 @@ fn check_like_cold(sandbox: &Sandbox, cap: Duration) {
     assert!(is_met, "the watcher says\n{warm}\na cold scan\n{expected}");
 }
 
-const CAP: Duration = Duration::from_secs(15);
+const LIKE_COLD_CAP: Duration = Duration::from_secs(15);
 
 fn sandbox() -> Sandbox {
     let (sandbox, mut transcript) = Sandbox::with_session();
@@ -124,7 +124,7 @@ fn files_that_hang_hold_up_nothing_else() {
     }
     drop(tracer);
     sandbox.wait_longer_for(Duration::from_secs(40), "they come back", |it| it.degraded.is_empty());
-    check_like_cold(&sandbox, CAP);
+    check_like_cold(&sandbox, LIKE_COLD_CAP);
     report("3 transcripts and a working tree that hang for 30 s", 4, 0, 0, 0);
 }
 
@@ -180,7 +180,7 @@ fn check_hangs_alone(sandbox: &Sandbox, root: &Path, project: &str) {
             late.is_some_and(|it| it.tokens.output == 42 * n)
         });
     }
-    check_like_cold(sandbox, CAP);
+    check_like_cold(sandbox, LIKE_COLD_CAP);
 }
 
 #[cfg(target_os = "linux")]
