@@ -82,8 +82,8 @@ fn a_root_given_by_a_link_is_one_root() {
         ..ClientFacts::default()
     });
     let snapshot = sandbox.wait_for("both facts", |snapshot| {
-        let cost = session(snapshot, "s1").cost.as_ref();
-        n_replies(snapshot, &real) == 1 && cost.is_some_and(|it| it.usd == 7.0)
+        n_replies(snapshot, &real) == 1
+            && session(snapshot, "s1").cost.as_ref().is_some_and(|it| it.usd == 7.0)
     });
     assert_eq!(snapshot.roots.len(), 1, "{:?}", snapshot.roots.keys());
 }
