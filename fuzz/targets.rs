@@ -170,10 +170,10 @@ fn draw(snapshot: &Snapshot, client: &ClientFacts) {
 
 /// Checks that no character steers a terminal, or changes the direction of text beside it.
 pub(crate) fn check_harmless(text: &str) {
-    let harmful = |it: char| {
-        it.is_control()
-            || matches!(it, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}')
-            || matches!(it, '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}')
+    let harmful = |char: char| {
+        char.is_control()
+            || matches!(char, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}')
+            || matches!(char, '\u{2066}'..='\u{2069}' | '\u{2028}' | '\u{2029}')
     };
     assert!(!text.contains(harmful), "{text:?}");
 }

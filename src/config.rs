@@ -73,7 +73,7 @@ use crate::store::schema::display::Display;
 use crate::usage::prices::Prices;
 
 /// Bytes of the file.
-const MAX_FILE: u64 = 1 << 20;
+const MAX_CONFIG_FILE: u64 = 1 << 20;
 /// The kernel follows at most so many links in one path.
 const MAX_LINKS: usize = 40;
 
@@ -114,7 +114,7 @@ impl Config {
         let doing = || format!("cannot read the configuration {}", path.display());
         // Dotfile managers put a link there, which `read_bounded` does not follow.
         let real = fs_err::canonicalize(path);
-        let bytes = match real.and_then(|real| read_bounded(&real, MAX_FILE)) {
+        let bytes = match real.and_then(|real| read_bounded(&real, MAX_CONFIG_FILE)) {
             Ok(bytes) => bytes,
             // A link to a missing file is an error: the user means to have a configuration.
             Err(err) if err.kind() == io::ErrorKind::NotFound && !is_link(path) => {
@@ -159,7 +159,7 @@ impl Config {
             UsageSource::Transcripts => None,
             UsageSource::Ccusage => Some(Tool {
                 what: commands::invocation(&self.usage.command, env)?,
-                limits: tool::LIMITS,
+                limits: tool::TOOL_LIMITS,
                 every: Duration::ZERO,
             }),
         }

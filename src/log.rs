@@ -14,7 +14,7 @@ use tracing::level_filters::LevelFilter;
 use crate::error::{Error, Result};
 
 /// Bytes of a log file. Before it would exceed them, it is renamed.
-const MAX_FILE: u64 = 1 << 20;
+const MAX_LOG_FILE: u64 = 1 << 20;
 /// Writes that may wait for a slow reader; further ones are lost.
 const QUEUE: usize = 1024;
 /// How long a flush waits for a slow reader, when the process ends.
@@ -91,7 +91,7 @@ impl Write for BackgroundWriter {
     }
 }
 
-/// A file of at most [`MAX_FILE`] bytes. A full file is renamed to the same name with `.1`, in place
+/// A file of at most [`MAX_LOG_FILE`] bytes. A full file is renamed to the same name with `.1`, in place
 /// of the one before.
 #[derive(Debug)]
 struct CappedFile {
@@ -131,7 +131,7 @@ impl CappedFile {
 
 impl Write for CappedFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.size + bytes.len() as u64 > MAX_FILE {
+        if self.size + bytes.len() as u64 > MAX_LOG_FILE {
             self.rotate()?;
         }
         let n_bytes = self.file.write(bytes)?;
@@ -200,7 +200,7 @@ mod tests {
             .collect();
         sizes.sort();
         assert_eq!(sizes.len(), 2, "{sizes:?}");
-        assert!(sizes.iter().all(|(_, size)| *size <= MAX_FILE), "{sizes:?}");
+        assert!(sizes.iter().all(|(_, size)| *size <= MAX_LOG_FILE), "{sizes:?}");
         assert_eq!((sizes[0].0.as_str(), sizes[1].0.as_str()), ("log", "log.1"));
         let mut again = CappedFile::open(&path).unwrap();
         again.write_all(b"more").unwrap();
@@ -212,7 +212,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log");
         let mut log = CappedFile::open(&path).unwrap();
-        log.write_all(&[b'x'; MAX_FILE as usize]).unwrap();
+        log.write_all(&[b'x'; MAX_LOG_FILE as usize]).unwrap();
         fs_err::remove_file(&path).unwrap();
         log.write_all(b"more").unwrap();
         assert_eq!(fs_err::read(&path).unwrap(), b"more");

@@ -59,9 +59,9 @@ fn run(cli: &Cli, env: &Environment) -> Result<Exit> {
             let config = Config::load(path.as_deref())?;
             let text = match (check, path) {
                 (false, path) => config::describe::describe(&config, path.as_deref()),
-                (true, Some(it)) if it.exists() => format!("{} is valid\n", it.display()),
-                (true, Some(it)) => {
-                    format!("there is no {}: every setting has its default\n", it.display())
+                (true, Some(path)) if path.exists() => format!("{} is valid\n", path.display()),
+                (true, Some(path)) => {
+                    format!("there is no {}: every setting has its default\n", path.display())
                 }
                 (true, None) => "HOME is not set, so there is no configuration file: every \
                                  setting has its default\n"

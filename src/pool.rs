@@ -54,7 +54,7 @@ struct Shared<J> {
 struct Queue<J> {
     waiting: VecDeque<Waiting<J>>,
     /// By the number under which each was started.
-    running: BTreeMap<u64, Running>,
+    running: BTreeMap<u64, RunningJob>,
     n_started: u64,
     n_idle: usize,
     is_supervisor_idle: bool,
@@ -71,7 +71,7 @@ struct Waiting<J> {
 }
 
 #[derive(Debug)]
-struct Running {
+struct RunningJob {
     progress: PathProgress,
     since: Instant,
     /// The file system on which the job hangs, once another thread has taken this one's place.
@@ -260,7 +260,7 @@ impl<J> Queue<J> {
     /// Counts a job as running, and returns the number under which.
     fn begin(&mut self, progress: PathProgress) -> u64 {
         self.n_started += 1;
-        let running = Running { progress, since: Now::read().mono, hung_on: None };
+        let running = RunningJob { progress, since: Now::read().mono, hung_on: None };
         self.running.insert(self.n_started, running);
         self.n_started
     }

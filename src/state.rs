@@ -296,8 +296,10 @@ impl State {
             Source::Process(path) => Job::Read(ReadJob::Process { path: path.clone() }),
             Source::Tree(cwd) => Job::Read(ReadJob::Tree { cwd: cwd.clone() }),
             Source::Repo(top) => {
-                let limits =
-                    exec::RunLimits { deadline: self.settings.git_timeout, ..git::status::LIMITS };
+                let limits = exec::RunLimits {
+                    deadline: self.settings.git_timeout,
+                    ..git::status::GIT_LIMITS
+                };
                 Job::Run(RunJob::Repo { tree: self.repos.started(top, now)?, limits })
             }
             Source::Block(root) => {

@@ -12,7 +12,7 @@ use crate::fetch::tool::{self, Tool};
 /// With so many, each at its longest timeout, `--oneshot` still answers.
 const MAX_COMMANDS: usize = 16;
 /// Characters of a command's name, which lines show.
-const MAX_NAME: usize = 32;
+const MAX_COMMAND_NAME: usize = 32;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct CommandConfig {
@@ -41,9 +41,11 @@ pub(super) fn read(root: &mut Table<'_, '_>) -> BTreeMap<String, CommandConfig> 
 
 fn check_name(name: &str) -> Converted<()> {
     let is_allowed = |it: u8| it.is_ascii_alphanumeric() || it == b'-' || it == b'_';
-    match (1..=MAX_NAME).contains(&name.len()) && name.bytes().all(is_allowed) {
+    match (1..=MAX_COMMAND_NAME).contains(&name.len()) && name.bytes().all(is_allowed) {
         true => Ok(()),
-        false => Err(format!("a name has 1 to {MAX_NAME} letters a to z, digits, `-` and `_`")),
+        false => {
+            Err(format!("a name has 1 to {MAX_COMMAND_NAME} letters a to z, digits, `-` and `_`"))
+        }
     }
 }
 
@@ -61,7 +63,10 @@ impl CommandConfig {
     pub(super) fn tool(&self, env: &Environment) -> Option<Tool> {
         Some(Tool {
             what: invocation(&self.command, env)?,
-            limits: RunLimits { deadline: Duration::from_millis(self.timeout_ms), ..tool::LIMITS },
+            limits: RunLimits {
+                deadline: Duration::from_millis(self.timeout_ms),
+                ..tool::TOOL_LIMITS
+            },
             every: Duration::from_secs(self.every_s),
         })
     }

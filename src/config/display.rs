@@ -20,7 +20,7 @@ use crate::display::template;
 use crate::store::schema::display::{self as schema, Depth, Display, Theme};
 
 const MAX_LINES: usize = 8;
-const MAX_SEGMENTS: usize = 64;
+const MAX_SEGMENTS_OF_FORMAT: usize = 64;
 /// Characters of a format.
 const MAX_FORMAT: usize = 2000;
 /// Characters of a symbol or separator.
@@ -68,8 +68,8 @@ fn checked_format(format: &str, commands: &[&str]) -> Converted<String> {
     }
     match n_segments.get() {
         0 => Err(r#"it names no segment, as in "{directory} {git}""#.to_owned()),
-        1..=MAX_SEGMENTS => Ok(format.to_owned()),
-        n => Err(format!("it has {n} segments; at most {MAX_SEGMENTS} are allowed")),
+        1..=MAX_SEGMENTS_OF_FORMAT => Ok(format.to_owned()),
+        n => Err(format!("it has {n} segments; at most {MAX_SEGMENTS_OF_FORMAT} are allowed")),
     }
 }
 

@@ -161,7 +161,7 @@ impl<'a> Table<'a, '_> {
             let name = key.get_ref().as_ref();
             if !self.known.contains(&name) {
                 let what = match whole_file_key(name) {
-                    Some(place) => misplaced(name, place),
+                    Some(position) => misplaced(name, position),
                     None => unknown("key", name, self.known.iter().copied()),
                 };
                 self.record(key.span().start, None, what);
@@ -211,8 +211,8 @@ impl<'a> Table<'a, '_> {
         let name = key.get_ref().as_ref();
         let path = self.path_of(name);
         let Some(entries) = value.get_ref().as_table() else {
-            let place = whole_file_key(name);
-            let or = place.map(|it| format!("; the setting {name} belongs {it}"));
+            let position = whole_file_key(name);
+            let or = position.map(|it| format!("; the setting {name} belongs {it}"));
             let what = format!("it must be a table, as in [{path}]{}", or.unwrap_or_default());
             self.record(value.span().start, Some(name), what);
             return None;
@@ -261,7 +261,7 @@ where
 pub(super) fn number(bounds: RangeInclusive<f64>) -> impl Fn(&DeValue<'_>) -> Converted<f64> {
     move |value| {
         let number = match value {
-            DeValue::Float(it) => it.as_str().parse().ok(),
+            DeValue::Float(number) => number.as_str().parse().ok(),
             _ => integer(value).map(|it| it as f64),
         };
         number.filter(|it| bounds.contains(it)).ok_or_else(|| {
@@ -294,8 +294,8 @@ fn whole_file_key(key: &str) -> Option<&'static str> {
     }
 }
 
-fn misplaced(key: &str, place: &str) -> String {
-    format!("there is no key {key} here; it belongs {place}")
+fn misplaced(key: &str, position: &str) -> String {
+    format!("there is no key {key} here; it belongs {position}")
 }
 
 fn not_utf8(bytes: &[u8], at: usize) -> ConfigError {

@@ -85,7 +85,7 @@ fn a_command_runs_in_the_home_directory_and_within_its_limits() {
                 [commands.b-2]\ncommand = ['sh', '-c', 'x']\ntimeout_ms = 500\nevery_s = 1\n";
     let commands = Config::parse(text.as_bytes()).unwrap().commands(&environment());
     let [(_, second), (_, load)] = [0, 1].map(|it| commands.iter().nth(it).unwrap());
-    let expected = RunLimits { deadline: Duration::from_secs(2), ..tool::LIMITS };
+    let expected = RunLimits { deadline: Duration::from_secs(2), ..tool::TOOL_LIMITS };
     assert_eq!((load.limits, load.every), (expected, Duration::from_secs(60)));
     assert_eq!(load.what.dir.as_deref(), Some(Path::new("/h")));
     assert_eq!(second.what.args, ["-c", "x"]);
@@ -321,7 +321,7 @@ fn the_printed_configuration_reads_back_as_the_same_configuration() {
     assert!(text.lines().filter(is_value).count() > 200);
     let live: Vec<_> = text
         .lines()
-        .map(|it| it.strip_prefix('#').filter(|it| !it.starts_with(' ')).unwrap_or(it))
+        .map(|line| line.strip_prefix('#').filter(|it| !it.starts_with(' ')).unwrap_or(line))
         .collect();
     let live = live.join("\n");
     Config::parse(live.as_bytes()).unwrap();

@@ -7,7 +7,7 @@
 
 use super::look::{Look, Pieces};
 use super::paint::Paint;
-use super::template::{Token, Tokens};
+use super::template::{Token, Tokenizer};
 use super::text::{self, Text};
 
 /// What one segment says.
@@ -39,7 +39,7 @@ enum Item {
 
 /// Further segments of a line are ignored. No screen has room for them, and the time for fitting
 /// grows with the square of their number.
-const MAX_SEGMENTS: usize = 128;
+const MAX_SEGMENTS_OF_LAYOUT: usize = 128;
 
 /// Segments of at least this priority make those of higher priority give way: they are shown in
 /// short.
@@ -58,9 +58,9 @@ impl Line {
     pub(super) fn of(format: &str, mut draw: impl FnMut(&str) -> Option<DrawnSegment>) -> Line {
         let (mut items, mut segments) = (vec![Item::Open], Vec::new());
         let mut depth = 0;
-        for token in Tokens::of(format) {
+        for token in Tokenizer::of(format) {
             match token {
-                Token::Name(_) if segments.len() == MAX_SEGMENTS => {}
+                Token::Name(_) if segments.len() == MAX_SEGMENTS_OF_LAYOUT => {}
                 Token::Name(name) => {
                     let segment = draw(name).unwrap_or_default();
                     items.push(Item::Segment(segments.len()));

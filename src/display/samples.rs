@@ -5,9 +5,9 @@
 
 use super::view::{Source, View, Watcher};
 use crate::store::schema::{
-    Block, Burn, ClientFacts, Command, Context, Cost, CostSource, Degraded, Health, HealthStatus,
-    Limit, Limits, Lines, Message, Model, Projection, PromptCache, PullRequest, Repo, RepoKey,
-    Root, RootKey, Session, SessionId, Snapshot, Subagents, Tokens, Totals, Usage,
+    Block, Burn, ClientFacts, CommandOutput, Context, Cost, CostSource, Degraded, Health,
+    HealthStatus, Limit, Limits, Lines, Message, Model, Projection, PromptCache, PullRequest, Repo,
+    RepoKey, Root, RootKey, Session, SessionId, Snapshot, Subagents, Tokens, Totals, Usage,
 };
 use crate::time::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS};
 
@@ -47,7 +47,7 @@ pub(crate) fn samples(now_ms: i64, commands: &[&str]) -> Vec<Sample> {
         let mut sample = at_work(about, now_ms);
         for name in commands {
             let output = format!("{name}'s output");
-            let command = Command { as_of_ms: now_ms, output, error: None };
+            let command = CommandOutput { as_of_ms: now_ms, output, error: None };
             sample.snapshot.commands.insert((*name).to_owned(), command);
         }
         change(&mut sample);

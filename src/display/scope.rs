@@ -6,7 +6,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::store::schema::{Command, Degraded, Repo, RepoKey, Root, RootKey, Session, Snapshot};
+use crate::store::schema::{
+    CommandOutput, Degraded, Repo, RepoKey, Root, RootKey, Session, Snapshot,
+};
 
 use super::view::{Source, View};
 
@@ -23,7 +25,7 @@ pub(super) struct Scope<'a> {
     /// Failing sources that this line depends on.
     pub(super) degraded: Vec<&'a Degraded>,
     /// The output of the user's commands, which is the same for all sessions.
-    pub(super) commands: Option<&'a BTreeMap<String, Command>>,
+    pub(super) commands: Option<&'a BTreeMap<String, CommandOutput>>,
 }
 
 impl<'a> Scope<'a> {

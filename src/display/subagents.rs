@@ -35,7 +35,7 @@ const WANTED_DESCRIPTION: usize = 24;
 /// A description with less room than this is left out.
 const LEAST_DESCRIPTION: usize = 8;
 /// The most that names of agents and models take.
-const NAME_COLUMNS: usize = 24;
+const AGENT_NAME_COLUMNS: usize = 24;
 /// The sparkline shows this many of the newest samples.
 const MAX_SAMPLES: usize = 8;
 
@@ -109,7 +109,12 @@ fn cell(column: Column, task: &Task, now_ms: i64, look: &Look<'_>) -> Text {
             out.put(Paint::Dim, " ");
             let name = [&task.name, &task.label, &task.kind].into_iter().flatten();
             let name = name.map(String::as_str).find(|it| !it.trim().is_empty());
-            out.put_cut(Paint::Plain, name.unwrap_or("agent"), NAME_COLUMNS, look.preset.ellipsis);
+            out.put_cut(
+                Paint::Plain,
+                name.unwrap_or("agent"),
+                AGENT_NAME_COLUMNS,
+                look.preset.ellipsis,
+            );
         }
         Elapsed => {
             if let Some(since_ms) = task.started_at_ms.filter(|it| *it > 0) {
@@ -137,7 +142,7 @@ fn cell(column: Column, task: &Task, now_ms: i64, look: &Look<'_>) -> Text {
             let model = task.model.as_deref().unwrap_or_default();
             let model = model.strip_prefix("claude-").unwrap_or(model);
             let model = model.split('[').next().unwrap_or_default();
-            out.put_cut(Paint::Plain, model, NAME_COLUMNS, look.preset.ellipsis);
+            out.put_cut(Paint::Plain, model, AGENT_NAME_COLUMNS, look.preset.ellipsis);
             if let Some(effort) = &task.effort {
                 out.put_cut(Paint::Dim, &format!(" {effort}"), 10, look.preset.ellipsis);
             }

@@ -8,7 +8,7 @@
 //! See docs/decisions/021-displays-read-no-configuration.md.
 
 /// How deep groups may be nested.
-const MAX_DEPTH: usize = 8;
+const MAX_NESTING: usize = 8;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Token<'a> {
@@ -32,14 +32,14 @@ pub(crate) struct FormatError {
 
 /// Splits a format into tokens.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Tokens<'a> {
+pub(super) struct Tokenizer<'a> {
     rest: &'a str,
     depth: usize,
 }
 
-impl<'a> Tokens<'a> {
-    pub(super) fn of(format: &'a str) -> Tokens<'a> {
-        Tokens { rest: format, depth: 0 }
+impl<'a> Tokenizer<'a> {
+    pub(super) fn of(format: &'a str) -> Tokenizer<'a> {
+        Tokenizer { rest: format, depth: 0 }
     }
 
     fn take(&mut self, n_bytes: usize) -> &'a str {
@@ -49,7 +49,7 @@ impl<'a> Tokens<'a> {
     }
 }
 
-impl<'a> Iterator for Tokens<'a> {
+impl<'a> Iterator for Tokenizer<'a> {
     type Item = Token<'a>;
 
     fn next(&mut self) -> Option<Token<'a>> {
@@ -64,7 +64,7 @@ impl<'a> Iterator for Tokens<'a> {
                 Some(end) => Some(Token::Name(&self.take(end + 1)[1..end])),
                 None => Some(Token::Text(self.take(1))),
             },
-            '(' if self.depth < MAX_DEPTH => {
+            '(' if self.depth < MAX_NESTING => {
                 self.depth += 1;
                 self.take(1);
                 Some(Token::Open)
@@ -106,7 +106,7 @@ pub(crate) fn check(
                 taken += end + 1;
             }
             '}' => return error("this } closes nothing (the character itself is \\})"),
-            '(' if open.len() == MAX_DEPTH => return error("groups are too deep here"),
+            '(' if open.len() == MAX_NESTING => return error("groups are too deep here"),
             '(' => open.push(at),
             ')' if open.pop().is_none() => {
                 return error("this ) closes nothing (the character itself is \\))");
@@ -130,7 +130,7 @@ mod tests {
 
     #[test]
     fn names_groups_and_text_are_told_apart() {
-        let tokens: Vec<_> = Tokens::of(r"a {b}( · {c})\{d\(").collect();
+        let tokens: Vec<_> = Tokenizer::of(r"a {b}( · {c})\{d\(").collect();
         use Token::{Close, Name, Open, Text};
         assert_eq!(
             tokens,
@@ -155,7 +155,7 @@ mod tests {
         let error = error.unwrap_err();
         assert!(error.at == at && error.what.contains(what), "{format:?}: {error:?}");
         // It can be drawn nevertheless.
-        assert!(Tokens::of(format).count() <= format.len());
+        assert!(Tokenizer::of(format).count() <= format.len());
     }
 
     #[test]

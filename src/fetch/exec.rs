@@ -150,7 +150,7 @@ impl Runner {
         let give_up_at = Now::read().mono + limits.deadline + limits.grace + GUARD_TAKES;
         let mut running = self.start(what, limits).map_err(RunError::Io)?;
         let hung_up = running.listen(limits.max_output, give_up_at);
-        let Running { guard, lifeline, stdout, stderr } = running;
+        let RunningGuard { guard, lifeline, stdout, stderr } = running;
         let guard_id = guard.id();
         reap(guard, hung_up);
         if !hung_up {
@@ -187,7 +187,7 @@ impl Runner {
     }
 
     #[expect(clippy::disallowed_methods, reason = "the one place that starts guards")]
-    fn start(&self, what: &Invocation, limits: RunLimits) -> io::Result<Running> {
+    fn start(&self, what: &Invocation, limits: RunLimits) -> io::Result<RunningGuard> {
         let order = Order {
             deadline: limits.deadline,
             grace: limits.grace,
@@ -210,7 +210,7 @@ impl Runner {
             .stdout(to_stdout)
             .stderr(to_stderr)
             .spawn()?;
-        Ok(Running {
+        Ok(RunningGuard {
             guard,
             lifeline: Stream::new(lifeline, MAX_VERDICT),
             stdout: Stream::new(stdout, limits.max_output),
@@ -227,7 +227,7 @@ pub fn own_program() -> io::Result<PathBuf> {
 
 /// A running guard, and the streams that come from it.
 #[derive(Debug)]
-struct Running {
+struct RunningGuard {
     guard: Child,
     lifeline: Stream<UnixStream>,
     stdout: Stream<PipeReader>,
@@ -246,7 +246,7 @@ struct Stream<R> {
     has_overflowed: bool,
 }
 
-impl Running {
+impl RunningGuard {
     /// Reads until the guard closes the lifeline, which it does by exiting. Returns `false` if it has
     /// not by `give_up_at`.
     ///

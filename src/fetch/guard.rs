@@ -100,7 +100,7 @@ pub(super) enum Verdict {
 
 /// What the guard waits for.
 #[derive(Debug)]
-enum Event {
+enum GuardEvent {
     Exited(Verdict),
     /// The lifeline was closed, or a signal came.
     StopRequested,
@@ -170,10 +170,10 @@ impl Order {
 
     /// Waits for the program's exit, a request to stop, or the deadline. Unless it is the exit, asks
     /// the program to end, and gives it the grace period.
-    fn wait(&self, leader: Pid, events: &Receiver<Event>, give_up_at: Instant) -> Verdict {
+    fn wait(&self, leader: Pid, events: &Receiver<GuardEvent>, give_up_at: Instant) -> Verdict {
         let verdict = match events.recv_deadline(give_up_at) {
-            Ok(Event::Exited(verdict)) => return verdict,
-            Ok(Event::StopRequested) => Verdict::Stopped,
+            Ok(GuardEvent::Exited(verdict)) => return verdict,
+            Ok(GuardEvent::StopRequested) => Verdict::Stopped,
             Err(_) => Verdict::TimedOut,
         };
         for signal in [Signal::SIGTERM, Signal::SIGCONT] {
@@ -182,7 +182,7 @@ impl Order {
         }
         // A request to stop changes nothing now. Any other event means that the program has exited.
         let grace_ends_at = Now::read().mono + self.grace;
-        while let Ok(Event::StopRequested) = events.recv_deadline(grace_ends_at) {}
+        while let Ok(GuardEvent::StopRequested) = events.recv_deadline(grace_ends_at) {}
         verdict
     }
 }
@@ -243,28 +243,28 @@ fn isolate() {
     }
 }
 
-fn watch_lifeline(mut lifeline: UnixStream, sender: Sender<Event>) -> io::Result<()> {
+fn watch_lifeline(mut lifeline: UnixStream, sender: Sender<GuardEvent>) -> io::Result<()> {
     let until_closed = move || {
         // The watcher never writes, so this returns only once the lifeline is closed.
         lifeline.read_exact(&mut [0]).ok();
-        sender.send(Event::StopRequested).ok();
+        sender.send(GuardEvent::StopRequested).ok();
     };
     thread::Builder::new().spawn(until_closed).map(drop)
 }
 
 /// Takes signals as requests to stop: `pkill ccstatusd` finds guards too, and must not leave their
 /// programs behind.
-fn watch_signals(sender: Sender<Event>) -> io::Result<()> {
+fn watch_signals(sender: Sender<GuardEvent>) -> io::Result<()> {
     let mut signals = Signals::new([SIGHUP, SIGINT, SIGTERM])?;
     let until_signal = move || {
         signals.forever().next();
         // Later signals do nothing: signal-hook never restores a signal's default effect.
-        sender.send(Event::StopRequested).ok();
+        sender.send(GuardEvent::StopRequested).ok();
     };
     thread::Builder::new().spawn(until_signal).map(drop)
 }
 
-fn watch_leader(leader: Pid, sender: Sender<Event>) -> io::Result<()> {
+fn watch_leader(leader: Pid, sender: Sender<GuardEvent>) -> io::Result<()> {
     let until_exit = move || {
         let verdict = match wait_for_exit(leader) {
             Ok(WaitStatus::Exited(_, code)) => Verdict::Exited(code),
@@ -272,7 +272,7 @@ fn watch_leader(leader: Pid, sender: Sender<Event>) -> io::Result<()> {
             // A real-time signal, which nix does not name.
             _ => Verdict::Killed(0),
         };
-        sender.send(Event::Exited(verdict)).ok();
+        sender.send(GuardEvent::Exited(verdict)).ok();
     };
     thread::Builder::new().spawn(until_exit).map(drop)
 }

@@ -124,7 +124,7 @@ pub enum Outcome {
     /// The active block; `None` where the account has none.
     Block(PathBuf, Result<Option<schema::Block>, tool::ToolError>),
     /// What the command printed.
-    Command(String, Result<schema::Command, tool::ToolError>),
+    Command(String, Result<schema::CommandOutput, tool::ToolError>),
 }
 
 impl Job {

@@ -57,7 +57,7 @@ impl Workers {
     ) -> io::Result<Workers> {
         let answer = fetched.clone();
         let worker = move || {
-            let (answer, mut reader) = (answer.clone(), Reader::new(tail::LIMITS));
+            let (answer, mut reader) = (answer.clone(), Reader::new(tail::READ_LIMITS));
             move |job: ReadJob| {
                 let outcome = catch(|| read(&job, &mut reader));
                 answer(outcome.unwrap_or_else(|err| job.failed(err)));

@@ -77,7 +77,7 @@ pub struct ReadLimits {
 }
 
 /// The bounds that the watcher and `--oneshot` use.
-pub const LIMITS: ReadLimits =
+pub const READ_LIMITS: ReadLimits =
     ReadLimits { bytes: 32 << 20, entries: 4096, line: 1 << 20, string: 4096, chunk: 64 << 10 };
 
 /// Reads tails one after the other, and reuses its buffers.
@@ -296,19 +296,19 @@ mod tests {
     #[test]
     fn a_line_waits_for_its_newline() {
         let mut file = file_with(reply(1, "x").as_bytes());
-        let tail = read(file.path(), None, LIMITS);
+        let tail = read(file.path(), None, READ_LIMITS);
         assert_eq!((inputs(&tail), tail.cursor.offset), (vec![], 0));
         append(&mut file, b"\n");
-        let tail = read(file.path(), Some((tail.cursor, tail.facts)), LIMITS);
+        let tail = read(file.path(), Some((tail.cursor, tail.facts)), READ_LIMITS);
         assert_eq!((inputs(&tail), tail.cursor.offset), (vec![1], tail.size));
     }
 
     #[track_caller]
     fn check_restart(before: &str, after: &str, expected: (bool, &[u64])) {
         let file = file_with(before.as_bytes());
-        let tail = read(file.path(), None, LIMITS);
+        let tail = read(file.path(), None, READ_LIMITS);
         fs_err::write(file.path(), after).expect("can write");
-        let tail = read(file.path(), Some((tail.cursor, tail.facts)), LIMITS);
+        let tail = read(file.path(), Some((tail.cursor, tail.facts)), READ_LIMITS);
         assert_eq!((tail.has_restarted, &*inputs(&tail)), expected);
     }
 
@@ -327,7 +327,7 @@ mod tests {
         let pipe = dir.path().join("s.jsonl");
         nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).expect("can make a pipe");
         for path in [pipe.as_path(), dir.path(), &dir.path().join("none")] {
-            assert!(Reader::new(LIMITS).read_tail(path, None).is_err(), "{path:?}");
+            assert!(Reader::new(READ_LIMITS).read_tail(path, None).is_err(), "{path:?}");
         }
     }
 

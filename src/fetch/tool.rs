@@ -14,11 +14,11 @@ use super::ccusage;
 use super::exec::{self, Invocation, RunLimits, Runner};
 use crate::sanitize;
 use crate::store::lock::FetchLock;
-use crate::store::schema::{Block, Command};
+use crate::store::schema::{Block, CommandOutput};
 
 /// The bounds of one call. A tool that says what the active block is takes a second or two on a
 /// gigabyte of transcripts, and has been seen to take 24. Commands state their own deadline.
-pub const LIMITS: RunLimits = RunLimits {
+pub const TOOL_LIMITS: RunLimits = RunLimits {
     deadline: Duration::from_secs(35),
     grace: Duration::from_millis(500),
     max_output: 1 << 20,
@@ -84,9 +84,9 @@ pub fn command(
     alone: &FetchLock,
     tool: &Tool,
     now_ms: i64,
-) -> Result<Command, ToolError> {
+) -> Result<CommandOutput, ToolError> {
     let output = runner.run(alone, &tool.what, tool.limits).map_err(ToolError::Failed)?;
-    Ok(Command { as_of_ms: now_ms, output: first_line(&output), error: None })
+    Ok(CommandOutput { as_of_ms: now_ms, output: first_line(&output), error: None })
 }
 
 /// The first line that shows something, without its colours and whatever else terminals obey.

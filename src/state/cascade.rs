@@ -395,7 +395,7 @@ impl State {
     pub(super) fn command_ended(
         &mut self,
         name: &str,
-        found: Result<schema::Command, tool::ToolError>,
+        found: Result<schema::CommandOutput, tool::ToolError>,
     ) {
         let source = Source::Command(name.to_owned());
         let Some(tool) = self.settings.commands.get(name) else { return };

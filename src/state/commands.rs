@@ -13,14 +13,14 @@ pub(super) struct Commands(BTreeMap<String, Command>);
 
 #[derive(Debug, Default)]
 struct Command {
-    facts: schema::Command,
+    facts: schema::CommandOutput,
     /// When the command that is configured now was started last.
     started: Option<Instant>,
 }
 
 impl Commands {
     /// Takes over what a command printed to an earlier process.
-    pub(super) fn recall(&mut self, name: &str, facts: &schema::Command) {
+    pub(super) fn recall(&mut self, name: &str, facts: &schema::CommandOutput) {
         self.0.insert(name.to_owned(), Command { facts: facts.clone(), started: None });
     }
 
@@ -35,7 +35,11 @@ impl Commands {
     }
 
     /// A command ended. One that failed keeps what it printed before.
-    pub(super) fn ended(&mut self, name: &str, found: Result<schema::Command, tool::ToolError>) {
+    pub(super) fn ended(
+        &mut self,
+        name: &str,
+        found: Result<schema::CommandOutput, tool::ToolError>,
+    ) {
         let Some(command) = self.0.get_mut(name) else { return };
         match found {
             Ok(facts) => command.facts = facts,
@@ -49,8 +53,8 @@ impl Commands {
     }
 
     /// Those that have printed something, or failed to.
-    pub(super) fn report(&self) -> BTreeMap<String, schema::Command> {
-        let is_known = |facts: &schema::Command| facts.as_of_ms > 0 || facts.error.is_some();
+    pub(super) fn report(&self) -> BTreeMap<String, schema::CommandOutput> {
+        let is_known = |facts: &schema::CommandOutput| facts.as_of_ms > 0 || facts.error.is_some();
         let known = self.0.iter().filter(|(_, command)| is_known(&command.facts));
         known.map(|(name, command)| (name.clone(), command.facts.clone())).collect()
     }
@@ -70,7 +74,7 @@ mod tests {
         let mut commands = Commands::default();
         commands.started("load", Now::read());
         assert!(commands.report().is_empty() && commands.started_at("load").is_some());
-        let printed = schema::Command { as_of_ms: 1, output: "0.4".to_owned(), error: None };
+        let printed = schema::CommandOutput { as_of_ms: 1, output: "0.4".to_owned(), error: None };
         commands.ended("load", Ok(printed));
         commands.ended("load", Err(tool::ToolError::Unreadable));
         commands.ended("unknown", Err(tool::ToolError::Unreadable));

@@ -158,8 +158,10 @@ mod tests {
     fn only_changed_lines_are_written_and_lines_of_removed_sessions_are_removed() {
         let (_tmp, mut publisher) = publisher();
         let id = |it: &str| SessionId::checked(it).unwrap();
-        let lines = |it: &[(&str, &str)]| {
-            it.iter().map(|(name, text)| (id(name), (*text).to_owned())).collect::<BTreeMap<_, _>>()
+        let lines = |list: &[(&str, &str)]| {
+            list.iter()
+                .map(|(name, text)| (id(name), (*text).to_owned()))
+                .collect::<BTreeMap<_, _>>()
         };
         let names = |publisher: &Publisher| {
             let mut names: Vec<_> = fs_err::read_dir(publisher.dir.join(LINES))

@@ -72,7 +72,7 @@ pub struct Snapshot {
     /// process is known, then the last active one. `null` without any session to show.
     pub latest: Option<SessionId>,
     /// The output of the commands that the user configured, by their names in the configuration.
-    pub commands: BTreeMap<String, Command>,
+    pub commands: BTreeMap<String, CommandOutput>,
     /// The sources that fail at present, at most 64. The last good facts of a failing source stay
     /// in the snapshot, with their age.
     pub degraded: Vec<Degraded>,
@@ -289,7 +289,7 @@ pub struct Repo {
 /// The output of a command that the user configured.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Command {
+pub struct CommandOutput {
     /// When the command was started that printed `output`; 0 if it has never succeeded.
     pub as_of_ms: i64,
     /// The first line that is not empty, without control characters, cut to 256 characters.

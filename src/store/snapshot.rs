@@ -414,9 +414,9 @@ mod tests {
         let bytes = to_bytes(&snapshot(&[2, 1, 3])).unwrap();
         let text = String::from_utf8(bytes).unwrap();
         let (_, entries) = text.split_once(str::from_utf8(SESSIONS).unwrap()).unwrap();
-        let places: Vec<_> = entries.lines().map(|it| order_of(it.as_bytes())).collect();
-        assert!(places.is_sorted(), "{text}");
-        let count = |section| places.iter().filter(|it| it.0 == section).count();
+        let orders: Vec<_> = entries.lines().map(|it| order_of(it.as_bytes())).collect();
+        assert!(orders.is_sorted(), "{text}");
+        let count = |section| orders.iter().filter(|it| it.0 == section).count();
         use Section::{Between, End, Repos, Sessions};
         assert_eq!([Sessions, Between, Repos, End].map(count), [3, 2, 3, 2], "{text}");
     }

@@ -715,7 +715,7 @@ mod tests {
         }
         assert_eq!((ledger.files.len(), ledger.file_ids.len()), (4, 3));
         assert_eq!((ledger.sessions.len(), ledger.session_ids.len()), (5, 3));
-        let output = |it: &str| ledger.session(&session(it)).map(|it| it.totals.tokens.output);
+        let output = |id: &str| ledger.session(&session(id)).map(|it| it.totals.tokens.output);
         assert_eq!(["96", "97", "99"].map(output), [None, Some(5), Some(5)]);
         let file = ledger.file("99");
         ledger.add(file, disk("99"), Some(&session("99")), &[]);
@@ -734,7 +734,7 @@ mod tests {
         let usage = |it: &Ledger| it.usage(NOON, &TimeZone::UTC, Weekday::Monday);
         assert_eq!(usage(&ledger).unpriced_models, ["house-model", "unknown"]);
         assert_eq!(usage(&ledger).today.unpriced, 2);
-        let session = |it: &Ledger| it.session(&session("s")).map(|it| it.totals.unpriced);
+        let session = |ledger: &Ledger| ledger.session(&session("s")).map(|it| it.totals.unpriced);
         assert_eq!(session(&ledger), Some(2));
         assert_eq!(usage(&ledger).today.cost_usd, 0.0001);
         let file = ledger.file("a");

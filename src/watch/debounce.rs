@@ -55,7 +55,7 @@ mod tests {
                 window = None;
             }
             match &mut window {
-                Some(it) => it.add(now),
+                Some(window) => window.add(now),
                 None => window = Some(Window::open(now)),
             }
         }

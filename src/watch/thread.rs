@@ -29,7 +29,7 @@ use crate::pool::probe::Probe;
 /// Changes that may wait before further ones count as lost.
 const MAX_WAITING_CHANGES: usize = 4096;
 /// How deep a deep listing goes. Folders below a session are nested less deeply.
-const MAX_DEPTH: usize = 6;
+const MAX_DIR_DEPTH: usize = 6;
 
 /// The receiving end of the changes.
 #[derive(Debug)]
@@ -137,7 +137,7 @@ impl Thread {
             Err(err) => return not_found(&look.dir, &err),
         };
         let mut entries = Vec::new();
-        let depth = if look.deep { MAX_DEPTH } else { 0 };
+        let depth = if look.deep { MAX_DIR_DEPTH } else { 0 };
         match list(&look.dir, depth, &self.probe, &mut entries) {
             Ok(()) => Found::Dir { identity, unarmed, entries },
             Err(err) => not_found(&look.dir, &err),

@@ -28,9 +28,9 @@ fn check_systemd_unit(drop_ins: &[&str]) {
     fs_err::create_dir_all(home.path().join(".local/state/ccstatusd")).unwrap();
     fs_err::write(units.join("plain.service"), "[Service]\nExecStart=/bin/sh -c true\n").unwrap();
     fs_err::copy(contrib("systemd/ccstatusd.service"), units.join("ccstatusd.service")).unwrap();
-    for it in drop_ins {
-        let to = units.join("ccstatusd.service.d").join(it);
-        fs_err::copy(contrib("systemd").join(it), to).unwrap();
+    for name in drop_ins {
+        let to = units.join("ccstatusd.service.d").join(name);
+        fs_err::copy(contrib("systemd").join(name), to).unwrap();
     }
     let verify = |unit: &str| {
         // Without man: the manual page is not installed in this home.
@@ -192,7 +192,8 @@ fn launchd_command(home: &Path) -> Command {
 /// `None` when there is no such program.
 fn run(command: &mut Command) -> Option<Output> {
     match command.stdin(Stdio::null()).output() {
-        Err(it) if it.kind() == std::io::ErrorKind::NotFound => None,
-        it => Some(it.unwrap_or_else(|it| panic!("{command:?}: {it}"))),
+        Ok(output) => Some(output),
+        Err(err) if err.kind() == std::io::ErrorKind::NotFound => None,
+        Err(err) => panic!("{command:?}: {err}"),
     }
 }

@@ -74,7 +74,7 @@ impl GitSandbox {
 
     #[track_caller]
     fn status(&self, name: &str) -> Repo {
-        self.try_status(name, git::status::LIMITS).unwrap()
+        self.try_status(name, git::status::GIT_LIMITS).unwrap()
     }
 
     fn try_status(&self, name: &str, limits: RunLimits) -> Result<Repo, GitError> {
@@ -234,20 +234,20 @@ fn a_repository_of_another_user_is_not_trusted() {
     let sandbox = GitSandbox::new("files");
     sandbox.wrap_git("GIT_TEST_ASSUME_DIFFERENT_OWNER=1 exec $git \"$@\"");
     for name in ["p", "origin.git"] {
-        let err = sandbox.try_status(name, git::status::LIMITS).unwrap_err();
+        let err = sandbox.try_status(name, git::status::GIT_LIMITS).unwrap_err();
         assert!(matches!(err, GitError::NotTrusted { .. }), "{err:?}");
         let hint = err.hint().unwrap();
         let dir = sandbox.path(name);
         assert_eq!(hint, format!("git config --global --add safe.directory '{}'", dir.display()));
         sandbox.sh(&hint);
-        sandbox.try_status(name, git::status::LIMITS).unwrap();
+        sandbox.try_status(name, git::status::GIT_LIMITS).unwrap();
     }
 }
 
 #[test]
 fn a_missing_git_is_reported() {
     let sandbox = GitSandbox::new("files");
-    let res = sandbox.status_with_path("p", "/nowhere".as_ref(), git::status::LIMITS);
+    let res = sandbox.status_with_path("p", "/nowhere".as_ref(), git::status::GIT_LIMITS);
     assert_eq!(res.unwrap_err().to_string(), "not installed");
 }
 
@@ -261,8 +261,10 @@ fn a_git_that_fails_hangs_or_prints_half_a_status_is_an_error() {
     ] {
         let sandbox = GitSandbox::new("files");
         sandbox.wrap_git(script);
-        let limits =
-            RunLimits { deadline: std::time::Duration::from_millis(300), ..git::status::LIMITS };
+        let limits = RunLimits {
+            deadline: std::time::Duration::from_millis(300),
+            ..git::status::GIT_LIMITS
+        };
         let res = sandbox.try_status("p", limits);
         assert_eq!(res.unwrap_err().to_string(), expected);
     }

@@ -134,8 +134,8 @@ impl Sandbox {
     #[track_caller]
     pub(crate) fn start_watcher(&self) -> Watcher {
         let watcher = self.spawn_watcher(self.ccstatusd());
-        self.wait_for("the watcher's first snapshot", |it| {
-            it.watcher.as_ref().is_some_and(|it| it.pid == watcher.id())
+        self.wait_for("the watcher's first snapshot", |snapshot| {
+            snapshot.watcher.as_ref().is_some_and(|it| it.pid == watcher.id())
         });
         watcher
     }
@@ -202,6 +202,20 @@ impl Sandbox {
     #[track_caller]
     pub(crate) fn try_oneshot(&self) -> Output {
         self.start_oneshot().wait_with_output().unwrap()
+    }
+
+    /// Runs `--oneshot`, which may fail, where something could hold it up for longer than `cap`.
+    #[track_caller]
+    pub(crate) fn try_oneshot_within(&self, cap: Duration) -> Output {
+        let child = self.start_oneshot();
+        let pid = Pid::from_raw(child.id().cast_signed());
+        let (done, ended) = std::sync::mpsc::channel();
+        std::thread::spawn(move || done.send(child.wait_with_output()));
+        let output = ended.recv_timeout(cap).unwrap_or_else(|_| {
+            kill(pid, Signal::SIGKILL).ok();
+            panic!("--oneshot: not within {cap:?}; the snapshot is {:#?}", self.snapshot());
+        });
+        output.unwrap()
     }
 
     /// Starts a `--oneshot` run, and does not wait for it.

@@ -13,7 +13,7 @@ use nix::sys::stat::Mode;
 
 /// A run takes a few milliseconds, and waits at most 50 ms for its input. What takes longer than
 /// this hangs.
-const CAP: Duration = Duration::from_secs(2);
+const HANGS_AFTER: Duration = Duration::from_secs(2);
 
 const DOCUMENT: &str = r#"{"session_id":"one","cwd":"/w/p","model":{"id":"m","display_name":"M"},
     "context_window":{"used_percentage":3},"cost":{"total_cost_usd":0.5},"rate_limits":null}"#;
@@ -91,14 +91,14 @@ impl ClientSandbox {
     }
 }
 
-/// Waits until a process ends, but no longer than [`CAP`]. Its standard input stays open meanwhile.
+/// Waits until a process ends, but no longer than [`HANGS_AFTER`]. Its standard input stays open meanwhile.
 #[track_caller]
 fn finish(mut child: Child) -> Output {
     let stdin = child.stdin.take();
     let pid = nix::unistd::Pid::from_raw(child.id().cast_signed());
     let (done, ended) = std::sync::mpsc::channel();
     std::thread::spawn(move || done.send(child.wait_with_output()));
-    let output = ended.recv_timeout(CAP);
+    let output = ended.recv_timeout(HANGS_AFTER);
     drop(stdin);
     if output.is_err() {
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).ok();
@@ -283,7 +283,7 @@ fn the_watcher_receives_the_facts_also_under_a_long_path() {
     let short = sandbox.home.path().join("s");
     let socket = UnixDatagram::bind(&short).unwrap();
     fs_err::rename(&short, sandbox.dir.join("notify.sock")).unwrap();
-    socket.set_read_timeout(Some(CAP)).unwrap();
+    socket.set_read_timeout(Some(HANGS_AFTER)).unwrap();
 
     sandbox.check(DOCUMENT, "/w/p · main · M · ctx  3% · $0.50");
     let mut bytes = vec![0; 64 << 10];

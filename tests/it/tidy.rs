@@ -103,9 +103,9 @@ fn only_closures_of_one_line_are_about_it() {
     let mut found = Vec::new();
     for dir in ["src", "tests/it", "fuzz"] {
         for path in sources(&root.join(dir)).iter().filter(|it| is_rust(it)) {
-            let places = names::misplaced(&fs_err::read_to_string(path).unwrap());
+            let values = names::called_it(&fs_err::read_to_string(path).unwrap());
             let name = path.strip_prefix(root).unwrap().display();
-            found.extend(places.iter().map(|(line, why)| format!("{name}:{line}: {why}")));
+            found.extend(values.iter().map(|(line, why)| format!("{name}:{line}: {why}")));
         }
     }
     assert!(found.is_empty(), "{} values called `it`:\n{}", found.len(), found.join("\n"));

@@ -225,7 +225,9 @@ fn the_first_line_of_a_command_is_published_while_a_session_lives() {
     assert_eq!(log(&sandbox), [""; 0], "no session lives");
     transcript.prompt("one");
     let home = sandbox.home.to_str().unwrap().to_owned();
-    sandbox.wait_for("its line", |it| it.commands.get("load").is_some_and(|it| it.output == home));
+    sandbox.wait_for("its line", |snapshot| {
+        snapshot.commands.get("load").is_some_and(|it| it.output == home)
+    });
     assert_eq!(log(&sandbox)[0], "start load  a b $HOME", "no shell interpreted the arguments");
 
     install(&sandbox, "load", "printf '\\n\\033[31m  0.42 \\033[0m\\nmore\\n'");

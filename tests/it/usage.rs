@@ -61,7 +61,7 @@ impl ReplyLine {
         match self.file {
             3 => SESSIONS[0],
             4 => SESSIONS[1],
-            it => SESSIONS[it],
+            file => SESSIONS[file],
         }
     }
 

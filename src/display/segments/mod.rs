@@ -15,7 +15,7 @@ use super::layout::DrawnSegment;
 use super::look::Look;
 use super::paint::Paint::{Alarm, Warning};
 use super::scope::Scope;
-use super::template::{Token, Tokens};
+use super::template::{Token, Tokenizer};
 use super::view::View;
 
 mod account;
@@ -80,7 +80,7 @@ pub(super) fn draw(
 /// The segments that must be shown although this format leaves them out.
 pub(super) fn missing(format: &str) -> impl Iterator<Item = &'static str> {
     let name = |token| if let Token::Name(name) = token { Some(name) } else { None };
-    let names: Vec<_> = Tokens::of(format).filter_map(name).collect();
+    let names: Vec<_> = Tokenizer::of(format).filter_map(name).collect();
     let has = move |name: &str| names.contains(&name);
     // A clock tells as well when the line was drawn.
     ALWAYS_SHOWN

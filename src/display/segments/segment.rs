@@ -6,7 +6,7 @@ use crate::display::look::Look;
 use crate::display::numbers::{age, percent};
 use crate::display::paint::Paint::{self, Alarm, Dim, Plain, Warning};
 use crate::display::scope::Scope;
-use crate::display::template::{Token, Tokens};
+use crate::display::template::{Token, Tokenizer};
 use crate::display::text::Text;
 use crate::display::view::View;
 use crate::store::schema::display;
@@ -90,7 +90,7 @@ impl Pen<'_> {
     /// The segment in this format. `None` if none of the parts in it has anything to say.
     pub(super) fn draw(&self, format: &str) -> Option<Text> {
         let mut text = Text::default();
-        let mut tokens = Tokens::of(format);
+        let mut tokens = Tokenizer::of(format);
         if !self.draw_group(&mut tokens, &mut text, false) || text.is_blank() {
             return None;
         }
@@ -101,7 +101,7 @@ impl Pen<'_> {
     }
 
     /// Draws to the end of a group. Returns whether one of its parts had something to say.
-    fn draw_group(&self, tokens: &mut Tokens<'_>, out: &mut Text, is_inner: bool) -> bool {
+    fn draw_group(&self, tokens: &mut Tokenizer<'_>, out: &mut Text, is_inner: bool) -> bool {
         let mut has_said = false;
         while let Some(token) = tokens.next() {
             let mark = out.mark();

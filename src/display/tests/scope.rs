@@ -3,7 +3,9 @@
 use super::{NOW, PLAIN, REST, add_session, check, check_client, limit, show, snapshot};
 use crate::display::session_line;
 use crate::display::view::{Source, Watcher};
-use crate::store::schema::{ClientFacts, Command, Degraded, Limits, Model, SessionId, Snapshot};
+use crate::store::schema::{
+    ClientFacts, CommandOutput, Degraded, Limits, Model, SessionId, Snapshot,
+};
 use crate::time::DAY_MS;
 
 #[test]
@@ -98,7 +100,7 @@ fn a_command_that_fails_is_named_once_with_the_reason() {
         let change = |snapshot: &mut Snapshot| {
             snapshot.display.format = Some("{directory} {command.load} {cost}".to_owned());
             let error = Some("exit code 1".to_owned());
-            let command = Command { as_of_ms: NOW, output: output.to_owned(), error };
+            let command = CommandOutput { as_of_ms: NOW, output: output.to_owned(), error };
             snapshot.commands.insert("load".to_owned(), command);
             snapshot.degraded.push(Degraded {
                 source: "command:load".to_owned(),

@@ -343,8 +343,8 @@ fn facts_that_only_the_client_knows_are_read() {
         ..ClientFacts::default()
     };
     assert_eq!(facts, Some(expected));
-    let moment = |it: &str| {
-        let document = format!(r#"{{"prompt_cache":{{"expires_at":{it}}}}}"#);
+    let moment = |number: &str| {
+        let document = format!(r#"{{"prompt_cache":{{"expires_at":{number}}}}}"#);
         parse_stdin(document.as_bytes()).unwrap().prompt_cache.unwrap().expires_at_ms
     };
     assert_eq!(moment("1795440000123"), Some(1_795_440_000_123));
@@ -498,8 +498,8 @@ fn prop_assert_scalars(value: &Scan<'_>, parsed: &serde_json::Value) {
     let (real, about) = (value.clone().real().expect("is JSON"), parsed.as_f64());
     let is_near = |(a, b): (f64, f64)| (a - b).abs() <= b.abs() * 1e-14;
     assert!(real.is_some() == about.is_some() && real.zip(about).is_none_or(is_near), "{parsed}");
-    if let Some(it) = parsed.as_u64() {
-        assert_eq!(value.clone().count().expect("is JSON"), Some(it));
+    if let Some(count) = parsed.as_u64() {
+        assert_eq!(value.clone().count().expect("is JSON"), Some(count));
     }
 }
 

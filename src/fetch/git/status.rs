@@ -14,7 +14,7 @@ use crate::store::lock::FetchLock;
 use crate::store::schema::Repo;
 
 /// The bounds of one call of git. The output of a hundred thousand changed paths takes 16 MiB.
-pub const LIMITS: RunLimits = RunLimits {
+pub const GIT_LIMITS: RunLimits = RunLimits {
     deadline: Duration::from_secs(5),
     grace: Duration::from_millis(500),
     max_output: 16 << 20,

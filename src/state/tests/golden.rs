@@ -15,7 +15,7 @@ fn story() -> Sim {
             dir: None,
             env: Vec::new(),
         },
-        limits: tool::LIMITS,
+        limits: tool::TOOL_LIMITS,
         every: Duration::from_secs(60),
     };
     let mut sim = Sim::configured(
@@ -100,10 +100,10 @@ fn story() -> Sim {
     let failed =
         || tool::ToolError::Failed(exec::RunError::TimedOut { after: Duration::from_secs(35) });
     sim.fetched(Outcome::Block("/q".into(), Err(failed())));
-    let facts = schema::Command {
+    let facts = schema::CommandOutput {
         as_of_ms: sim.now.wall_ms,
         output: "0.42".to_owned(),
-        ..schema::Command::default()
+        ..schema::CommandOutput::default()
     };
     sim.fetched(Outcome::Command("load".to_owned(), Ok(facts)));
     sim.fetched(Outcome::Command("bad".to_owned(), Err(failed())));

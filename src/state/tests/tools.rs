@@ -6,7 +6,7 @@ use crate::store::schema::{Block, BlockSource};
 
 fn tool(program: &str, every_s: u64) -> Tool {
     let what = Invocation { program: program.into(), args: Vec::new(), dir: None, env: Vec::new() };
-    Tool { what, limits: tool::LIMITS, every: Duration::from_secs(every_s) }
+    Tool { what, limits: tool::TOOL_LIMITS, every: Duration::from_secs(every_s) }
 }
 
 fn with_ccusage() -> Settings {
@@ -42,7 +42,7 @@ impl Sim {
 
     fn ran(&mut self, output: &str) {
         let as_of_ms = self.now.wall_ms;
-        let facts = schema::Command { as_of_ms, output: output.to_owned(), error: None };
+        let facts = schema::CommandOutput { as_of_ms, output: output.to_owned(), error: None };
         self.fetched(Outcome::Command("load".to_owned(), Ok(facts)));
     }
 
@@ -57,7 +57,7 @@ impl Sim {
         Some((block.cost_usd, self.now.wall_ms - block.as_of_ms))
     }
 
-    fn load(&self) -> Option<schema::Command> {
+    fn load(&self) -> Option<schema::CommandOutput> {
         self.snapshot().commands.get("load").cloned()
     }
 }
@@ -317,10 +317,10 @@ fn the_last_output_outlives_a_restart() {
     let mut before = sim.snapshot();
     before
         .commands
-        .insert("load".to_owned(), schema::Command { as_of_ms: 5, ..Default::default() });
+        .insert("load".to_owned(), schema::CommandOutput { as_of_ms: 5, ..Default::default() });
     before
         .commands
-        .insert("gone".to_owned(), schema::Command { as_of_ms: 5, ..Default::default() });
+        .insert("gone".to_owned(), schema::CommandOutput { as_of_ms: 5, ..Default::default() });
     let settings = Settings { block_tool: Some(tool("ccusage", 0)), ..with_command(60) };
     let sim = Sim::configured(settings, Some(&before));
     assert_eq!(sim.block().map(|it| it.0), Some(1.0));

@@ -51,22 +51,22 @@ fn sandbox() -> (Sandbox, Transcript) {
 #[test]
 fn beside_hostile_programs_a_good_one_stays_fresh_and_no_process_survives() {
     let (sandbox, mut good) = sandbox();
-    let failed = |it: &Snapshot| {
+    let n_failed = |snapshot: &Snapshot| {
         let is_said = |name: &str| {
             let source = format!("git:{}", sandbox.path(name).display());
-            it.degraded.iter().any(|it| it.source == source)
+            snapshot.degraded.iter().any(|it| it.source == source)
         };
         HOSTILE.iter().filter(|(name, _)| is_said(name)).count()
     };
     let mut watcher = sandbox.start_watcher();
     let cap = Duration::from_secs(60);
-    sandbox.wait_longer_for(cap, "all of them fail", |it| failed(it) == HOSTILE.len());
+    sandbox.wait_longer_for(cap, "all of them fail", |it| n_failed(it) == HOSTILE.len());
     // Meanwhile the others are tried again and again.
     for n in 1..=5 {
         fs_err::write(sandbox.path(&format!("good/new{n}")), "").unwrap();
         good.reply("more");
-        sandbox.wait_for("the good one's facts", |it| {
-            repo_of(it, "good").is_some_and(|it| it.untracked == n)
+        sandbox.wait_for("the good one's facts", |snapshot| {
+            repo_of(snapshot, "good").is_some_and(|it| it.untracked == n)
         });
     }
     sandbox.wait_until("no zombie stays", || zombies_of(watcher.id()).is_empty());
@@ -130,7 +130,7 @@ fn a_git_that_is_killed_leaves_no_lock_and_disturbs_no_user() {
                 fs_err::write(repo.join(format!("f{}", n * 15 + 1)), format!("{}\n", n * 15 + 1))
                     .unwrap();
             }
-            let res = git::status::query(&runner, &lock, &tree, git::status::LIMITS, 0);
+            let res = git::status::query(&runner, &lock, &tree, git::status::GIT_LIMITS, 0);
             n_killed += usize::from(res.is_err_and(|it| it.to_string().contains("signal 9")));
         }
         is_over.store(true, Ordering::Relaxed);

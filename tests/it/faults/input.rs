@@ -73,28 +73,28 @@ fn edit() -> impl Strategy<Value = Edit> {
 }
 
 fn apply(bytes: &mut Vec<u8>, edit: Edit) {
-    let place = |at: Index| at.index(bytes.len() + 1);
+    let position = |at: Index| at.index(bytes.len() + 1);
     match edit {
-        Edit::Set(at, it) => {
-            let at = place(at).min(bytes.len().saturating_sub(1));
-            bytes.get_mut(at).into_iter().for_each(|byte| *byte = it);
+        Edit::Set(at, new) => {
+            let at = position(at).min(bytes.len().saturating_sub(1));
+            bytes.get_mut(at).into_iter().for_each(|byte| *byte = new);
         }
-        Edit::Insert(at, it) => {
-            let at = place(at);
-            bytes.splice(at..at, it);
+        Edit::Insert(at, word) => {
+            let at = position(at);
+            bytes.splice(at..at, word);
         }
         Edit::Remove(at, n) => {
-            let at = place(at);
+            let at = position(at);
             let end = (at + usize::from(n)).min(bytes.len());
             bytes.drain(at..end);
         }
         Edit::Repeat(at, n) => {
-            let at = place(at);
+            let at = position(at);
             let end = (at + usize::from(n)).min(bytes.len());
             let again = bytes[at..end].to_vec();
             bytes.splice(at..at, again);
         }
-        Edit::Cut(at) => bytes.truncate(place(at)),
+        Edit::Cut(at) => bytes.truncate(position(at)),
     }
 }
 
@@ -118,8 +118,8 @@ fn check(name: &str, target: fn(&[u8])) {
         }),
         1 => prop::collection::vec(any::<u8>(), 0..300),
     ];
-    let res = TestRunner::new(config).run(&bytes, |it| {
-        target(&it);
+    let res = TestRunner::new(config).run(&bytes, |input| {
+        target(&input);
         Ok::<_, TestCaseError>(())
     });
     if let Err(err) = res {

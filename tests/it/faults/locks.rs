@@ -193,9 +193,9 @@ fn fifty_oneshots_at_once_share_a_few_runs_of_git() {
         }
     }
     let log = sandbox.git_log();
-    let overlap = log.chunks(2).filter(|it| {
+    let overlap = log.chunks(2).filter(|run| {
         let pid = |line: &str| line.split(' ').nth(1).map(str::to_owned);
-        it.len() < 2 || !it[1].starts_with("end") || pid(&it[0]) != pid(&it[1])
+        run.len() < 2 || !run[1].starts_with("end") || pid(&run[0]) != pid(&run[1])
     });
     wrong += overlap.count();
     // Each run of git answers all processes that began before it. Starting them took so many runs.

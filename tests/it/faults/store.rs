@@ -131,7 +131,8 @@ fn check_refused((errno, message): (&str, &str), (step, fault): (&str, &str)) ->
     transcript.reply("two");
     sandbox.wait_until(&format!("{errno} at {step} is said"), || watcher.log().contains(message));
     if step == "mkdir" {
-        let is_said = |it: &Snapshot| it.degraded.iter().any(|it| it.reason.contains(message));
+        let is_said =
+            |snapshot: &Snapshot| snapshot.degraded.iter().any(|it| it.reason.contains(message));
         sandbox.wait_for("lines are not published, and it is said", is_said);
         // The snapshot is, and says the same.
         let output = sandbox.ccstatusd().args(["--oneshot"]).output().unwrap();

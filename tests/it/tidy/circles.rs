@@ -461,11 +461,9 @@ fn a_circle_may_have_several_files_and_what_leads_there_is_no_part_of_it() {
 
 #[test]
 fn circles_that_share_no_file_are_told_apart() {
-    let files = ["a", "b", "c", "d"].map(|it| {
-        (format!("{it}.rs"), {
-            let other = ["b", "a", "d", "c"][usize::from(it.as_bytes()[0] - b'a')];
-            format!("use crate::{other}::X;")
-        })
+    let files = ["a", "b", "c", "d"].map(|name| {
+        let other = ["b", "a", "d", "c"][usize::from(name.as_bytes()[0] - b'a')];
+        (format!("{name}.rs"), format!("use crate::{other}::X;"))
     });
     let mut sources = BTreeMap::from(files);
     sources.insert("lib.rs".to_owned(), "mod a; mod b; mod c; mod d;".to_owned());

@@ -7,8 +7,8 @@
 use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
 
-/// Each place in a source file where a value is called `it` and should not be: the line, and why.
-pub(super) fn misplaced(text: &str) -> Vec<(usize, &'static str)> {
+/// Each value in a source file that is called `it` and should not be: the line, and why.
+pub(super) fn called_it(text: &str) -> Vec<(usize, &'static str)> {
     let mut finder = Finder::default();
     finder.visit_file(&syn::parse_file(text).expect("the source is valid Rust"));
     finder.found
@@ -60,7 +60,7 @@ fn binds_it(pattern: &syn::Pat) -> bool {
 
 #[track_caller]
 fn check(text: &str, lines: &[usize]) {
-    let found: Vec<_> = misplaced(text).into_iter().map(|(line, _)| line).collect();
+    let found: Vec<_> = called_it(text).into_iter().map(|(line, _)| line).collect();
     assert_eq!(found, lines, "{text}");
 }
 
