@@ -1,16 +1,16 @@
 #!/usr/bin/env bash
-# Shows three status lines at work, in a sandbox that is gone afterwards.
+# Shows the status lines of three sessions that are played in a sandbox. Removes it at the end.
 #
-#   contrib/demo.sh                  until Ctrl-C
-#   contrib/demo.sh --seconds 30     ends by itself
-#   contrib/demo.sh --check          needs no terminal: checks that every line shows its own session
-#                                    and that no process is left running
+#   contrib/demo.sh                  runs until Ctrl-C
+#   contrib/demo.sh --seconds 30     runs for 30 seconds
+#   contrib/demo.sh --check          needs no terminal: checks that every line shows the facts of its
+#                                    own session, and that no process is left running
 #
-# Three make-believe sessions (demo_sessions.py) write transcripts and work in git repositories.
-# A real watcher watches them, and each line on the screen is what Claude Code would show there:
-# the output of `ccstatusd show` for that session's own document.
+# demo_sessions.py plays three Claude Code sessions: it writes their transcripts and works in git
+# repositories. A real watcher watches them. Each line on the screen is the output of `ccstatusd
+# show` for the document that Claude Code would pass to the status line of that session.
 #
-# Needs git, python3 and cargo; or instead of cargo a built binary, named by $CCSTATUSD.
+# Needs git, python3 and cargo. If $CCSTATUSD names a built program, cargo is not needed.
 
 set -euo pipefail
 
@@ -42,7 +42,7 @@ fi
 
 # --- the program ------------------------------------------------------------------------------
 
-# Before HOME changes: cargo, rustup and pyenv find themselves through it.
+# Must run before HOME changes: cargo, rustup and pyenv find their files through HOME.
 python=$(python3 -c 'import sys; print(sys.executable)')
 if [ -z "${CCSTATUSD:-}" ]; then
     (cd "$here/.." && cargo build --release)
@@ -54,7 +54,7 @@ ccstatusd=$(cd "$(dirname "$CCSTATUSD")" && pwd)/$(basename "$CCSTATUSD")
 
 # --- the sandbox ------------------------------------------------------------------------------
 
-# The path without links: on macOS /tmp is a link, and sessions are told apart by directory.
+# The path without symbolic links: on macOS /tmp is one, and a session is matched by its directory.
 box=$(cd "$(mktemp -d "${TMPDIR:-/tmp}/ccstatusd-demo.XXXXXX")" && pwd -P)
 players=()
 watcher=
@@ -67,7 +67,7 @@ start_watcher() {
 
 alive() { [ -n "$1" ] && kill -0 "$1" 2>/dev/null; }
 
-# Ends the processes that were started here, and no others. The watcher ends within 2 s of SIGTERM.
+# Ends the processes that this script started, and no others. Each must end within 2.2 s of SIGTERM.
 stop_all() {
     local pid tries
     for pid in ${players[@]+"${players[@]}"} $watcher; do
@@ -93,7 +93,7 @@ clean_up() {
     local code=$?
     trap '' INT TERM HUP
     trap - EXIT
-    # Cursor, wrapping and the screen from before, as `live` found them; the terminal may be gone.
+    # Restores wrapping, the cursor and the screen that `live` replaced. Fails if the terminal is gone.
     [ $mode = check ] || printf '\e[?7h\e[?25h\e[?1049l' || true
     stop_all
     rm -rf "$box"
@@ -103,8 +103,8 @@ trap clean_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
-# Nothing of the caller's environment may change the demonstration: no configuration, no git
-# variables, no session of Claude Code that this script was started from.
+# The caller's environment must not change what is shown: its configuration, its git variables, or
+# the Claude Code session that this script may have been started in.
 unset "${!GIT_@}" "${!XDG_@}" CLAUDE_CODE_SESSION_ID CLAUDE_PROJECT_DIR NOTIFY_SOCKET
 export HOME=$box/home CCSTATUSD_DIR=$box/state GIT_CONFIG_NOSYSTEM=1
 export CLAUDE_CONFIG_DIR=$box/root-work,$box/root-home
@@ -123,7 +123,7 @@ for nth in "${!ids[@]}"; do
     players+=($!)
 done
 
-# What Claude Code would show for session $1 in a terminal $2 columns wide.
+# The status line of session $1 in a terminal that is $2 columns wide.
 status_line() {
     COLUMNS=$2 CLAUDE_CODE_SESSION_ID=$1 "$ccstatusd" show <"$box/stdin/$1.json"
 }
@@ -132,7 +132,7 @@ status_line() {
 
 bold=$'\e[1m' dim=$'\e[2m' plain=$'\e[0m'
 
-# All of a frame is printed at once, over the one before: nothing flickers.
+# Prints a frame over the previous one, all at once so that nothing flickers.
 draw() {
     local columns frame nth line event state=running
     columns=$(stty size </dev/tty 2>/dev/null | cut -d' ' -f2 || true)
@@ -153,7 +153,7 @@ draw() {
 }
 
 live() {
-    # The alternate screen, no cursor, no wrapping.
+    # Switches to the alternate screen, hides the cursor and turns wrapping off.
     printf '\e[?1049h\e[?25l\e[?7l'
     SECONDS=0
     while [ -z "$seconds" ] || [ "$SECONDS" -lt "$seconds" ]; do
@@ -164,10 +164,10 @@ live() {
 
 # --- check ------------------------------------------------------------------------------------
 
-# The processes of the sandbox: those whose environment names it.
+# Prints the processes whose environment names the sandbox. Prints nothing where there is no /proc.
 left_running() {
     [ -d /proc/self ] || return 0
-    # The pattern comes by stdin and the environment is empty, so that grep does not find itself.
+    # The pattern is passed on stdin and the environment is empty, or grep would find itself.
     printf '%s\n' "$box" | env -i "$(command -v grep)" -lasF -f - /proc/[0-9]*/environ || true
 }
 

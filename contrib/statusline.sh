@@ -1,16 +1,17 @@
 #!/bin/sh
-# The smallest display: prints the line that the watcher keeps ready for this session.
+# Prints the line that the watcher has published for this session. A status line without
+# `ccstatusd show`.
 #
 # In Claude Code's settings.json:
 #   "statusLine": { "type": "command", "command": "sh /path/to/statusline.sh" }
 #
-# It needs a running `ccstatusd`, starts one `cat` and nothing else, and always prints something.
-# The watcher ends the line with the time at which it drew it, since `cat` cannot show its age.
+# Needs a running `ccstatusd`. Starts no program but one `cat`, and always prints something. The
+# line ends with the time at which the watcher drew it, because `cat` cannot show its age.
 
 case ${CCSTATUSD_DIR-} in
 /*) dir=$CCSTATUSD_DIR ;;
 *)
-    # A relative path is ignored: the watcher works in another directory, where it leads elsewhere.
+    # A relative path is ignored: the watcher would resolve it from another directory.
     case ${XDG_STATE_HOME-} in
     /*) dir=$XDG_STATE_HOME/ccstatusd ;;
     *) dir=${HOME-}/.local/state/ccstatusd ;;

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Makes the pictures in the README, of a screen as tmux has it. Nothing in them is drawn by hand.
+# Makes the pictures in the README from the content of a tmux screen.
 #
 #   contrib/picture/make.sh demo [FILE]     docs/demo.svg: contrib/demo.sh after 20 seconds
 #   contrib/picture/make.sh themes [FILE]   docs/themes.svg: `ccstatusd show --preview`
 #
-# Needs tmux, and what demo.sh needs.
+# Needs tmux, and everything that demo.sh needs.
 
 set -euo pipefail
 
@@ -21,7 +21,7 @@ esac
 socket=ccstatusd-picture-$$
 work=$(mktemp -d)
 stop() {
-    # On Ctrl-C the demonstration removes its sandbox and ends, and the tmux server with it.
+    # On Ctrl-C demo.sh removes its sandbox and exits. The tmux server exits with its last program.
     tmux -L "$socket" send-keys -t demo C-c 2>/dev/null || true
     for _ in $(seq 40); do
         tmux -L "$socket" has-session -t demo 2>/dev/null || break
@@ -32,14 +32,14 @@ stop() {
 }
 trap stop EXIT
 
-# Built first, so that the picture is not one of a compiler.
+# Builds before the recording starts, so that the picture does not show the compiler.
 if [ -z "${CCSTATUSD:-}" ]; then
     (cd "$here/../.." && cargo build --release)
     CCSTATUSD=$here/../../target/release/ccstatusd
 fi
 export CCSTATUSD
 
-# Full colours inside tmux, or the capture would hold the nearest of 256.
+# Without RGB, tmux would replace each colour by the nearest of 256.
 cat >"$work/tmux.conf" <<'CONF'
 set -g default-terminal "tmux-256color"
 set -as terminal-features ",*:RGB"
@@ -48,7 +48,8 @@ CONF
 unset NO_COLOR TMUX
 case $which in
     demo) screen="exec '$here/../demo.sh' --seconds 60" ;;
-    # With nothing configured, and without what is there twice then.
+    # An empty home has no configuration. Then the preview has the default theme twice: as preset and
+    # as palette `terminal`. sed removes the second one.
     themes) screen="HOME='$work' COLUMNS=$((columns - 2)) '$CCSTATUSD' show --preview |
         sed -n '/preset default/,/palette terminal/{/palette/!p}'; exec sleep 60" ;;
 esac

@@ -216,15 +216,46 @@ fn the_readme_and_the_help_agree_on_exit_codes() {
     }
 }
 
+/// The README and the pages for users in docs: their names, and their texts.
+fn pages_for_users() -> Vec<(String, String)> {
+    let docs = fs_err::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs")).unwrap();
+    let names = docs.map(|it| format!("docs/{}", it.unwrap().file_name().to_str().unwrap()));
+    let pages = names.filter(|it| it.ends_with(".md")).chain(["README.md".to_owned()]);
+    pages.map(|it| (it.clone(), read(&it))).collect()
+}
+
 #[test]
-fn the_configurations_in_the_readme_are_valid() {
-    let readme = read("README.md");
-    let blocks: Vec<_> = readme.split("```toml\n").skip(1).collect();
-    assert!(blocks.len() >= 2);
+fn the_configurations_in_the_readme_and_the_docs_are_valid() {
     let file = tempfile::NamedTempFile::new().unwrap();
-    for block in blocks {
-        let (text, _) = block.split_once("```").unwrap();
-        fs_err::write(file.path(), text).unwrap();
-        ccstatusd::config::Config::load(Some(file.path())).unwrap();
+    let mut n_blocks = 0;
+    for (page, text) in pages_for_users() {
+        for block in text.split("```toml\n").skip(1) {
+            let (text, _) = block.split_once("```").unwrap();
+            fs_err::write(file.path(), text).unwrap();
+            if let Err(err) = ccstatusd::config::Config::load(Some(file.path())) {
+                panic!("{page}: {err}");
+            }
+            n_blocks += 1;
+        }
+    }
+    assert!(n_blocks >= 2);
+}
+
+#[test]
+fn every_link_in_the_readme_and_the_docs_leads_to_a_file_and_a_heading() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let anchor = |heading: &str| heading.to_lowercase().replace(' ', "-");
+    for (page, text) in pages_for_users() {
+        let links = text.split("](").skip(1).map(|it| it.split(')').next().unwrap());
+        for link in links.filter(|it| !it.starts_with("https:")) {
+            let (path, heading) = link.split_once('#').unwrap_or((link, ""));
+            let target = root.join(&page).parent().unwrap().join(path);
+            assert!(target.is_file(), "{page} links to {path}, which is not there");
+            if !heading.is_empty() {
+                let target = fs_err::read_to_string(target).unwrap();
+                let mut headings = target.lines().filter_map(|it| it.strip_prefix("## "));
+                assert!(headings.any(|it| anchor(it) == heading), "{page} links to {link}");
+            }
+        }
     }
 }
