@@ -11,7 +11,7 @@ use crate::cli::Environment;
 use crate::engine::{Engine, Role};
 use crate::error::{Error, Exit, Result};
 use crate::ipc;
-use crate::oneshot::PATIENCE;
+use crate::oneshot::ONESHOT_TIMEOUT;
 use crate::state::event::Event;
 use crate::store::dir::StateDir;
 use crate::store::lock::{FetchLock, WatchLock};
@@ -44,11 +44,11 @@ pub fn run(env: &Environment, mut print: impl FnMut(&SessionId, &str)) -> Result
     let (mut published, mut is_reloading) = (None, false);
     loop {
         let deadline = engine.state().deadline();
-        match next(&engine, &signals, deadline) {
+        match wait_for_input(&engine, &signals, deadline) {
             Input::Event(event) => engine.handle(event)?,
             Input::Signal(SIGHUP) => {
-                if let Ok(it) = NotifyState::monotonic_usec_now() {
-                    notify(&[NotifyState::Reloading, it]);
+                if let Ok(started_at) = NotifyState::monotonic_usec_now() {
+                    notify(&[NotifyState::Reloading, started_at]);
                 }
                 is_reloading = true;
                 engine.handle(Event::Reload)?;
@@ -98,7 +98,7 @@ enum Input {
     Ended(&'static str),
 }
 
-fn next(engine: &Engine, signals: &Receiver<i32>, deadline: Option<Instant>) -> Input {
+fn wait_for_input(engine: &Engine, signals: &Receiver<i32>, deadline: Option<Instant>) -> Input {
     let timer = deadline.map_or_else(never, at);
     let no_hints = never();
     let hints = match &engine.role {
@@ -107,14 +107,14 @@ fn next(engine: &Engine, signals: &Receiver<i32>, deadline: Option<Instant>) -> 
     };
     let or_ended = |event: Option<Event>, thread| event.map_or(Input::Ended(thread), Input::Event);
     select_biased! {
-        recv(signals) -> it => it.map_or(Input::Ended("signals"), Input::Signal),
+        recv(signals) -> signal => signal.map_or(Input::Ended("signals"), Input::Signal),
         // Results before changes: finishing a fetch frees a slot that the change may need.
-        recv(engine.results) -> it => or_ended(it.ok(), "results"),
+        recv(engine.results) -> event => or_ended(event.ok(), "results"),
         // Changes before hints: what a display shows next should include them.
-        recv(engine.changes.queue) -> it => {
-            or_ended(it.ok().map(|it| Event::Changed(it.0)), "changes")
+        recv(engine.changes.queue) -> change => {
+            or_ended(change.ok().map(|it| Event::Changed(it.0)), "changes")
         }
-        recv(hints) -> it => or_ended(it.ok().map(|it| Event::Hint(Box::new(it))), "hints"),
+        recv(hints) -> facts => or_ended(facts.ok().map(|it| Event::Hint(Box::new(it))), "hints"),
         recv(timer) -> _ => Input::Event(Event::Deadline),
     }
 }
@@ -139,13 +139,13 @@ fn signals() -> Result<Receiver<i32>> {
 /// Returns with the fetch lock, or without it where that takes too long; `None` where a signal
 /// says to end.
 fn wait_for_oneshots(dir: &StateDir, signals: &Receiver<i32>) -> Option<Option<FetchLock>> {
-    let give_up_at = Now::read().mono + PATIENCE;
+    let give_up_at = Now::read().mono + ONESHOT_TIMEOUT;
     while Now::read().mono < give_up_at {
         match FetchLock::try_acquire(dir) {
-            Ok(Some(it)) => return Some(Some(it)),
+            Ok(Some(lock)) => return Some(Some(lock)),
             Ok(None) => {}
-            Err(it) => {
-                warn!("{it}");
+            Err(err) => {
+                warn!("{err}");
                 return Some(None);
             }
         }
@@ -153,13 +153,13 @@ fn wait_for_oneshots(dir: &StateDir, signals: &Receiver<i32>) -> Option<Option<F
             return None;
         }
     }
-    warn!("another process has been fetching for {PATIENCE:?}; going on beside it");
+    warn!("another process has been fetching for {ONESHOT_TIMEOUT:?}; going on beside it");
     Some(None)
 }
 
 /// Without a supervisor that listens, this does nothing.
 fn notify(states: &[NotifyState<'_>]) {
-    if let Err(it) = sd_notify::notify(states) {
-        debug!("the supervisor did not take {states:?}: {it}");
+    if let Err(err) = sd_notify::notify(states) {
+        debug!("cannot notify the supervisor of {states:?}: {err}");
     }
 }

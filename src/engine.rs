@@ -66,12 +66,12 @@ pub(crate) struct Engine {
     workers: Workers,
     publisher: Publisher,
     /// Held by the programs that run. They share one lock, and the last one releases it.
-    fetching: Weak<FetchLock>,
+    fetch_lock: Weak<FetchLock>,
     /// The lines of live sessions, as they were drawn last.
     lines: BTreeMap<SessionId, String>,
     changed_lines: Vec<(SessionId, String)>,
     log: OnceLog,
-    back: Sender<Event>,
+    events: Sender<Event>,
 }
 
 impl Engine {
@@ -80,22 +80,22 @@ impl Engine {
         let settings = load_settings(env)?;
         let zone = settings.zone.clone();
         let starting = |err| Error::new("cannot start a thread").because(err);
-        let (back, results) = unbounded();
+        let (events, results) = unbounded();
         let mode = match &role {
             Role::Watcher { .. } => {
                 Mode::Watch { identity: identity(now), cookies: dir.join(SYNC) }
             }
             Role::Once { .. } => Mode::Once,
         };
-        let listed = back.clone();
+        let listed = events.clone();
         let (watch, changes) = Watch::start(matches!(mode, Mode::Watch { .. }), move |listing| {
             listed.send(Event::Listed(listing)).ok();
         })
         .map_err(starting)?;
-        let own =
+        let own_path =
             exec::own_program().map_err(|err| Error::new("cannot find myself").because(err))?;
-        let runner = Runner::new(own, env.all.iter().cloned());
-        let fetched = back.clone();
+        let runner = Runner::new(own_path, env.all.iter().cloned());
+        let fetched = events.clone();
         let workers = Workers::start(&runner, move |outcome| {
             fetched.send(Event::Fetched(outcome)).ok();
         })
@@ -116,15 +116,15 @@ impl Engine {
             watch,
             workers,
             publisher,
-            fetching: Weak::new(),
+            fetch_lock: Weak::new(),
             lines: BTreeMap::new(),
             changed_lines: Vec::new(),
             log: OnceLog::default(),
-            back,
+            events,
         };
         engine.perform(effects, now)?;
         if let Some(kept) = checkpoint::load(&engine.dir) {
-            let looks = engine.state.foresee(&kept);
+            let looks = engine.state.looks_before_restore(&kept);
             engine.perform(looks, now)?;
             let effects = engine.state.restore(kept, now);
             engine.perform(effects, now)?;
@@ -174,7 +174,7 @@ impl Engine {
                 }
                 Effect::Leave(dir) => {
                     debug!("leaving {dir:?}");
-                    self.log.over(&root_subject(&dir));
+                    self.log.resolved(&root_subject(&dir));
                     self.watch.leave(dir);
                 }
                 Effect::Rebuild => self.watch.rebuild(),
@@ -200,27 +200,27 @@ impl Engine {
         debug!("fetching {:?}", job.source());
         match job {
             Job::Read(job) => self.workers.read(job),
-            Job::Run(job) => match self.fetch_lock() {
-                Ok(alone) => self.workers.run(job, alone),
+            Job::Run(job) => match self.acquire_fetch_lock() {
+                Ok(lock) => self.workers.run(job, lock),
                 Err(reason) => {
-                    self.back.send(Event::Busy(job.source(), reason)).ok();
+                    self.events.send(Event::Busy(job.source(), reason)).ok();
                 }
             },
         }
     }
 
     /// The lock that the running programs share, or a new one, or why there is none.
-    fn fetch_lock(&mut self) -> std::result::Result<Arc<FetchLock>, String> {
+    fn acquire_fetch_lock(&mut self) -> std::result::Result<Arc<FetchLock>, String> {
         if let Role::Once { lock } = &self.role {
             return Ok(Arc::clone(lock));
         }
-        if let Some(lock) = self.fetching.upgrade() {
+        if let Some(lock) = self.fetch_lock.upgrade() {
             return Ok(lock);
         }
         match FetchLock::try_acquire(&self.dir) {
             Ok(Some(lock)) => {
                 let lock = Arc::new(lock);
-                self.fetching = Arc::downgrade(&lock);
+                self.fetch_lock = Arc::downgrade(&lock);
                 Ok(lock)
             }
             Ok(None) => Err("another process holds fetch.lock".to_owned()),
@@ -249,7 +249,7 @@ impl Engine {
         match written.and_then(|_| self.publisher.lines(lines, latest.as_ref())) {
             Ok(changed) => {
                 self.changed_lines.extend(changed);
-                if self.log.over("store") {
+                if self.log.resolved("store") {
                     info!("publishing again");
                 }
                 Ok(Ok(()))
@@ -292,7 +292,7 @@ impl Engine {
             Ok(listening) => {
                 warn!("notify.sock was gone; listening on a new one");
                 *hints = listening;
-                self.log.over("notify.sock");
+                self.log.resolved("notify.sock");
             }
             Err(err) => self.log.warn("notify.sock", &err.to_string()),
         }
@@ -316,24 +316,24 @@ impl Engine {
 
     fn save(&mut self) {
         match checkpoint::save(&self.dir, &self.state.checkpoint()) {
-            Ok(()) => _ = self.log.over("checkpoint"),
+            Ok(()) => _ = self.log.resolved("checkpoint"),
             Err(err) => self.log.warn("checkpoint", &err.to_string()),
         }
     }
 
     /// Reads the configuration, in a thread: it may be on a disk that does not answer.
     fn configure(&mut self) {
-        let (env, back) = (self.env.clone(), self.back.clone());
+        let (env, events) = (self.env.clone(), self.events.clone());
         let run = move || {
             let settings = load_settings(&env).map(Box::new).map_err(|err| match err.source {
                 Some(source) => source.to_string(),
                 None => err.doing,
             });
-            back.send(Event::Configured(settings)).ok();
+            events.send(Event::Configured(settings)).ok();
         };
         let thread = std::thread::Builder::new().name("configuration".to_owned()).spawn(run);
         if let Err(err) = thread {
-            self.back.send(Event::Configured(Err(err.to_string()))).ok();
+            self.events.send(Event::Configured(Err(err.to_string()))).ok();
         }
     }
 

@@ -23,20 +23,20 @@ use crate::time::{Now, pause};
 /// The whole call gives up after this long, so that a script does not hang. It is more than any
 /// chain of bounded fetches takes on a machine that is not broken: two calls of a tool that takes
 /// as long as it may, since the first may have begun too early.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
+pub(crate) const ONESHOT_TIMEOUT: Duration = Duration::from_secs(90);
 /// How long we wait for another process before we say so.
-const SILENCE: Duration = Duration::from_secs(2);
+const NOTICE_AFTER: Duration = Duration::from_secs(2);
 /// How often to see whether the watcher that we wait for still lives.
-const CHECK: Duration = Duration::from_millis(500);
+const CHECK_EVERY: Duration = Duration::from_millis(500);
 /// How often to try the fetch lock.
-const RETRY: Duration = Duration::from_millis(10);
+const RETRY_EVERY: Duration = Duration::from_millis(10);
 
 /// Publishes what is true now, and returns it.
 pub fn run(env: &Environment) -> Result<Snapshot> {
     let mut began = Now::read();
     let mut has_waited = false;
-    let give_up_at = began.mono + PATIENCE;
-    let mut wait = Wait { give_up_at, say_at: Some(began.mono + SILENCE) };
+    let give_up_at = began.mono + ONESHOT_TIMEOUT;
+    let mut wait = Wait { give_up_at, say_at: Some(began.mono + NOTICE_AFTER) };
     let dir = StateDir::open(&env.checked_state_dir()?)?;
     ipc::enter(dir.path())
         .map_err(|it| Error::new("cannot work in the state directory").because(it))?;
@@ -61,16 +61,18 @@ pub fn run(env: &Environment) -> Result<Snapshot> {
             let published =
                 dir.read_snapshot().filter(|it| has_waited && since.contains(&it.published_at_ms));
             return match published {
-                Some(it) => Ok(it),
-                None => look_once(env, dir, lock, give_up_at),
+                Some(snapshot) => Ok(snapshot),
+                None => run_without_watcher(env, dir, lock, give_up_at),
             };
         }
         if wait.is_over("another process, which fetches right now") {
-            return Err(Error::new(format!("another process has been fetching for {PATIENCE:?}"))
-                .hint("see who holds fetch.lock in the state directory"));
+            return Err(Error::new(format!(
+                "another process has been fetching for {ONESHOT_TIMEOUT:?}"
+            ))
+            .hint("see who holds fetch.lock in the state directory"));
         }
         has_waited = true;
-        pause(RETRY);
+        pause(RETRY_EVERY);
     }
 }
 
@@ -85,7 +87,7 @@ impl Wait {
     fn is_over(&mut self, what: &str) -> bool {
         let now = Now::read().mono;
         if self.say_at.take_if(|it| now >= *it).is_some() {
-            warn!("waiting for {what}, {PATIENCE:?} at most");
+            warn!("waiting for {what}, {ONESHOT_TIMEOUT:?} at most");
         }
         now >= self.give_up_at
     }
@@ -96,7 +98,7 @@ fn ask_watcher(wait: &mut Wait) -> Result<bool> {
     let asking = || Error::new("cannot ask the watcher");
     let cookie = Cookie::leave().map_err(|it| asking().because(it))?;
     loop {
-        if cookie.wait(CHECK).map_err(|it| asking().because(it))? {
+        if cookie.wait(CHECK_EVERY).map_err(|it| asking().because(it))? {
             return Ok(true);
         }
         if !ipc::is_watched() {
@@ -104,13 +106,13 @@ fn ask_watcher(wait: &mut Wait) -> Result<bool> {
         }
         if wait.is_over("the watcher to answer") {
             return Err(asking()
-                .because(format!("it did not answer in {PATIENCE:?}"))
+                .because(format!("it did not answer in {ONESHOT_TIMEOUT:?}"))
                 .hint("restart ccstatusd"));
         }
     }
 }
 
-fn look_once(
+fn run_without_watcher(
     env: &Environment,
     dir: StateDir,
     lock: FetchLock,
@@ -133,7 +135,9 @@ fn look_once(
             }
         }
         if Now::read().mono >= give_up_at {
-            return Err(Error::new(format!("cannot bring everything up to date in {PATIENCE:?}")));
+            return Err(Error::new(format!(
+                "cannot bring everything up to date in {ONESHOT_TIMEOUT:?}"
+            )));
         }
         let deadline = engine.state().deadline().map_or(give_up_at, |at| at.min(give_up_at));
         event = match engine.results.recv_deadline(deadline) {

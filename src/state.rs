@@ -109,7 +109,7 @@ impl State {
         }
         if let Some(previous) = previous {
             state.recall(previous, now);
-            state.set_back(0, now);
+            state.clock_set_back(0, now);
         }
         if let Mode::Watch { cookies, .. } = &state.mode {
             let cookies = cookies.clone();
@@ -122,28 +122,28 @@ impl State {
 
     /// Takes in an event, and returns what to do about it.
     pub fn on_event(&mut self, event: Event, now: Now) -> Vec<Effect> {
-        if let Some(set_back_ms) = self.clock.event(now) {
-            self.set_back(set_back_ms, now);
+        if let Some(set_back_ms) = self.clock.event_came(now) {
+            self.clock_set_back(set_back_ms, now);
         }
         match event {
-            Event::Changed(path) => self.changed(&path, now),
-            Event::Lost => self.directories.lost(now.mono),
-            Event::Listed(listing) => self.listed(listing, now),
-            Event::Fetched(outcome) => self.fetched(outcome, now),
-            Event::Busy(source, reason) => self.busy(&source, reason, now),
-            Event::Hint(facts) => self.hinted(*facts, now),
+            Event::Changed(path) => self.path_changed(&path, now),
+            Event::Lost => self.directories.events_lost(now.mono),
+            Event::Listed(listing) => self.directory_listed(listing, now),
+            Event::Fetched(outcome) => self.fetch_ended(outcome, now),
+            Event::Busy(source, reason) => self.fetch_refused(&source, reason, now),
+            Event::Hint(facts) => self.hint_received(*facts, now),
             Event::Deadline => {}
-            Event::Reload => self.reload(now),
-            Event::Configured(read) => self.configured(read, now),
+            Event::Reload => self.reload_requested(now),
+            Event::Configured(read) => self.configuration_read(read, now),
             Event::Published { began, result } => self.publication.ended(began, result, now),
-            Event::ZoneChanged(zone) => self.change_zone(zone),
+            Event::ZoneChanged(zone) => self.zone_changed(zone),
             Event::Shutdown => return self.shut_down(now),
         }
-        self.directories.tick(now.mono);
-        self.on_time(now);
+        self.directories.note_time(now.mono);
+        self.fire_timers(now);
         self.start_fetches(now);
-        self.answer(now);
-        self.publish(now);
+        self.end_waits(now);
+        self.publish_if_due(now);
         std::mem::take(&mut self.effects)
     }
 
@@ -171,18 +171,18 @@ impl State {
             Timer::Poll => self.directories.poll_at(),
             Timer::Tick => self.clock.tick_at(),
             Timer::Rescan => self.directories.rescan_at(),
-            Timer::Configuration => self.configuration.due(),
+            Timer::Configuration => self.configuration.due_at(),
             Timer::Save => self.transcripts.save_at(),
             Timer::Fetch => self.sources.deadline(),
             Timer::Publish => match self.mode {
-                Mode::Watch { .. } => self.publication.due(),
+                Mode::Watch { .. } => self.publication.due_at(),
                 // It publishes when nothing is left to fetch, and not at any time.
                 Mode::Once => None,
             },
         }
     }
 
-    fn on_time(&mut self, now: Now) {
+    fn fire_timers(&mut self, now: Now) {
         for timer in Timer::ALL {
             if self.time_of(timer).is_none_or(|at| at > now.mono) {
                 continue;
@@ -190,7 +190,7 @@ impl State {
             match timer {
                 Timer::GiveUp => {
                     let has_changed = self.sources.give_up(now);
-                    self.publication.mark_if(has_changed);
+                    self.publication.mark_changed_if(has_changed);
                 }
                 Timer::Poll => {
                     let looks = self.directories.poll();
@@ -215,22 +215,22 @@ impl State {
             self.sources.want(&Source::Process(path), Urgency::Now, now);
         }
         self.forget_old(now);
-        let is_thorough = self.clock.is_thorough(now);
+        let is_full = self.clock.is_full_listing_due(now);
         let looks = self.directories.look_at_all(|purpose| match purpose {
             Purpose::Git { .. } | Purpose::NoRepo { .. } | Purpose::Await(_) => false,
-            Purpose::Project { .. } | Purpose::Agents { .. } | Purpose::Config => is_thorough,
+            Purpose::Project { .. } | Purpose::Agents { .. } | Purpose::Config => is_full,
             Purpose::Root
             | Purpose::Projects { .. }
             | Purpose::Processes { .. }
             | Purpose::Cookies => true,
         });
         self.effects.extend(looks);
-        for root in self.accounts.leave_ended_blocks(now) {
+        for root in self.accounts.drop_ended_blocks(now) {
             self.want_block(&root, now);
         }
         self.confirm_usage(now);
-        self.publication.mark();
-        self.clock.ticked(self.sessions.is_any_live(), now);
+        self.publication.mark_changed();
+        self.clock.tick_ended(self.sessions.is_any_live(), now);
     }
 
     fn rescan(&mut self, now: Now) {
@@ -239,13 +239,13 @@ impl State {
         }
         let effects = self.directories.rescan(now.mono);
         self.effects.extend(effects);
-        self.publication.mark();
+        self.publication.mark_changed();
     }
 
     /// The wall clock was set back, so what is known seems to come from the future: it would never
     /// look old, and what is reported from now on would look older. It stays as old as it was; where
     /// nobody knows by how much the clock was set back, it is as of now.
-    fn set_back(&mut self, by_ms: i64, now: Now) {
+    fn clock_set_back(&mut self, by_ms: i64, now: Now) {
         let times = self
             .accounts
             .times()
@@ -262,30 +262,30 @@ impl State {
         for top in self.repos.tops().cloned().collect::<Vec<_>>() {
             self.want_repo(&top, Urgency::Now, now);
         }
-        self.publication.mark();
+        self.publication.mark_changed();
     }
 
-    fn change_zone(&mut self, zone: jiff::tz::TimeZone) {
+    fn zone_changed(&mut self, zone: jiff::tz::TimeZone) {
         self.settings.zone = zone;
-        self.publication.mark();
+        self.publication.mark_changed();
     }
 
     // ---- Fetches
 
     fn start_fetches(&mut self, now: Now) {
         for source in self.sources.take_due(now) {
-            match self.job(&source, now) {
+            match self.job_for(&source, now) {
                 Some(job) => self.effects.push(Effect::Fetch(job)),
                 None => {
                     let has_changed = self.sources.skip(&source, now);
-                    self.publication.mark_if(has_changed);
+                    self.publication.mark_changed_if(has_changed);
                 }
             }
         }
     }
 
     /// What to fetch of a source that is due; `None` where it is of no interest any more.
-    fn job(&mut self, source: &Source, now: Now) -> Option<Job> {
+    fn job_for(&mut self, source: &Source, now: Now) -> Option<Job> {
         let job = match source {
             Source::Transcript(path) => {
                 let from = self.transcripts.resume_at(path);
@@ -296,7 +296,7 @@ impl State {
             Source::Repo(top) => {
                 let limits =
                     exec::RunLimits { deadline: self.settings.git_timeout, ..git::status::LIMITS };
-                Job::Run(RunJob::Repo { tree: self.repos.started(top, now)?, limits })
+                Job::Run(RunJob::Repo { tree: self.repos.git_started(top, now)?, limits })
             }
             Source::Block(root) => {
                 let tool = self.settings.block_tool.clone()?;
@@ -312,13 +312,13 @@ impl State {
         Some(job)
     }
 
-    fn fetched(&mut self, outcome: Outcome, now: Now) {
+    fn fetch_ended(&mut self, outcome: Outcome, now: Now) {
         let source = outcome.source();
         let failure = outcome.failure().filter(|_| self.is_retry_wanted(&source));
         let has_failed = failure.is_some();
         let has_more = matches!(&outcome, Outcome::Transcript(_, Ok(tail)) if tail.has_more);
         let has_changed = self.sources.done(&source, failure, now);
-        self.publication.mark_if(has_changed);
+        self.publication.mark_changed_if(has_changed);
         match outcome {
             Outcome::Transcript(path, Ok(tail)) => self.transcript_read(&path, *tail, now),
             Outcome::Transcript(path, Err(err)) => {
@@ -331,7 +331,7 @@ impl State {
             // Without it a session lives by its transcript.
             Outcome::Process(path, Err(err)) => {
                 if err.kind() == io::ErrorKind::NotFound {
-                    self.forget(&source);
+                    self.forget_source(&source);
                     self.process_read(&path, None, now);
                 }
             }
@@ -340,11 +340,11 @@ impl State {
             Outcome::Block(root, found) => self.block_answered(&root, found),
             Outcome::Command(name, found) => self.command_ended(&name, found),
         }
-        self.sources.advance(&source, has_more, |top| self.repos.is_new(top));
+        self.sources.wait_for_follow_ups(&source, has_more, |top| self.repos.is_unanswered(top));
         if has_failed {
             // A cookie that came while it ran would wait for its next try, which may be minutes
             // away.
-            self.sources.release(&source);
+            self.sources.stop_waiting_for(&source);
         }
     }
 
@@ -360,28 +360,28 @@ impl State {
         }
     }
 
-    fn busy(&mut self, source: &Source, reason: String, now: Now) {
+    fn fetch_refused(&mut self, source: &Source, reason: String, now: Now) {
         let has_changed = self.sources.postpone(source, reason, now);
-        self.publication.mark_if(has_changed);
+        self.publication.mark_changed_if(has_changed);
     }
 
-    fn forget(&mut self, source: &Source) {
+    fn forget_source(&mut self, source: &Source) {
         let has_changed = self.sources.forget(source);
-        self.publication.mark_if(has_changed);
+        self.publication.mark_changed_if(has_changed);
     }
 
     // ---- Publishing
 
     /// Answers the cookies whose time has come, with a snapshot that includes what they waited for.
-    fn answer(&mut self, now: Now) {
+    fn end_waits(&mut self, now: Now) {
         let is_looking = self.directories.is_looking();
         let passed = self.sources.take_passed(is_looking, !self.configuration.is_awaited());
-        if passed.is_scan {
+        if passed.is_scan_done {
             self.want_blocks(now);
             if let Mode::Once = self.mode {
                 self.print_latest(now);
             }
-            self.publication.release();
+            self.publication.first_scan_ended();
         }
         if !passed.cookies.is_empty() {
             self.publish_now(now);
@@ -390,7 +390,7 @@ impl State {
         self.sources.hurry_for_cookies(now);
     }
 
-    fn publish(&mut self, now: Now) {
+    fn publish_if_due(&mut self, now: Now) {
         match self.mode {
             Mode::Watch { .. } => {
                 if self.publication.is_due(now.mono) {
@@ -436,12 +436,12 @@ impl State {
 
     /// Drops a root, and all that is known only by it.
     fn drop_root(&mut self, root: &Path) {
-        self.forget(&Source::Block(root.to_owned()));
+        self.forget_source(&Source::Block(root.to_owned()));
         self.accounts.remove(root);
         let files = self.transcripts.of_root(root).map(|(path, _)| Source::Transcript(path.into()));
         let processes = self.sessions.process_files(root).cloned().map(Source::Process);
         for source in files.chain(processes).collect::<Vec<_>>() {
-            self.forget(&source);
+            self.forget_source(&source);
         }
         self.transcripts.drop_root(root);
         self.sessions.drop_root(root);
@@ -458,8 +458,8 @@ impl State {
             }
         });
         self.effects.extend(leave);
-        self.leave_repos();
-        self.leave_tools();
+        self.leave_unused_repos();
+        self.stop_unused_tools();
     }
 
     fn forget_old(&mut self, now: Now) {
@@ -495,36 +495,36 @@ impl State {
         }
     }
 
-    fn reload(&mut self, now: Now) {
+    fn reload_requested(&mut self, now: Now) {
         self.configuration.changed(now);
         let looks = self.directories.look_at_all(|_| true);
         self.effects.extend(looks);
     }
 
     fn read_configuration(&mut self, now: Now) {
-        match self.configuration.on_time(now) {
+        match self.configuration.timer_fired(now) {
             Due::Read => self.effects.push(Effect::Configure),
-            Due::Hangs { has_changed } => self.publication.mark_if(has_changed),
+            Due::Hangs { has_changed } => self.publication.mark_changed_if(has_changed),
         }
     }
 
-    fn configured(&mut self, read: Result<Box<Settings>, String>, now: Now) {
+    fn configuration_read(&mut self, read: Result<Box<Settings>, String>, now: Now) {
         match read {
             Ok(settings) => {
                 let was_invalid = self.configuration.read_valid();
                 // It is read now and then though it has not changed.
                 if was_invalid || *settings != self.settings {
-                    self.apply(*settings, now);
+                    self.settings_changed(*settings, now);
                 }
             }
             Err(reason) => {
                 let is_news = self.configuration.read_invalid(reason, now);
-                self.publication.mark_if(is_news);
+                self.publication.mark_changed_if(is_news);
             }
         }
     }
 
-    fn apply(&mut self, settings: Settings, now: Now) {
+    fn settings_changed(&mut self, settings: Settings, now: Now) {
         let before = std::mem::replace(&mut self.settings, settings);
         self.observe_configuration();
         self.replace_tools(&before, now);
@@ -543,6 +543,6 @@ impl State {
                 self.add_root(&root, now);
             }
         }
-        self.publication.mark();
+        self.publication.mark_changed();
     }
 }

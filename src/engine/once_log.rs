@@ -15,10 +15,10 @@ pub(super) struct OnceLog(BTreeMap<String, String>);
 const DEGRADED: &str = "degraded ";
 
 impl OnceLog {
-    /// Warns of a trouble, unless it was the last thing that was logged of this subject.
-    pub(super) fn warn(&mut self, subject: &str, trouble: &str) {
-        if self.is_news(subject, trouble) {
-            warn!("{}", sanitize::marked(&format!("{subject}: {trouble}")));
+    /// Warns of a problem, unless it was the last thing that was logged of this subject.
+    pub(super) fn warn(&mut self, subject: &str, problem: &str) {
+        if self.is_news(subject, problem) {
+            warn!("{}", sanitize::marked(&format!("{subject}: {problem}")));
         }
     }
 
@@ -29,15 +29,15 @@ impl OnceLog {
         }
     }
 
-    /// A trouble is over. Returns whether it was logged.
-    pub(super) fn over(&mut self, subject: &str) -> bool {
+    /// A problem is over. Returns whether it was logged.
+    pub(super) fn resolved(&mut self, subject: &str) -> bool {
         self.0.remove(subject).is_some()
     }
 
     /// Warns of sources that are degraded, and logs which no longer are.
     pub(super) fn degraded(&mut self, degraded: &[Degraded]) {
-        for it in degraded {
-            self.warn(&format!("{DEGRADED}{}", it.source), &it.reason);
+        for entry in degraded {
+            self.warn(&format!("{DEGRADED}{}", entry.source), &entry.reason);
         }
         self.0.retain(|subject, _| {
             let Some(source) = subject.strip_prefix(DEGRADED) else { return true };
@@ -68,7 +68,7 @@ mod tests {
         assert!(log.is_news("store", "disk full"));
         assert!(!log.is_news("store", "disk full"));
         assert!(log.is_news("store", "read-only"));
-        assert!(log.over("store") && !log.over("store"));
+        assert!(log.resolved("store") && !log.resolved("store"));
         assert!(log.is_news("store", "read-only"));
     }
 

@@ -46,7 +46,7 @@ pub struct Workers {
     finders: Pool<ReadJob>,
     runners: Sender<(RunJob, Arc<FetchLock>)>,
     /// Starts a thread for one call of a configured program.
-    run_alone: Box<dyn Fn(RunJob, Arc<FetchLock>) + Send>,
+    run_in_own_thread: Box<dyn Fn(RunJob, Arc<FetchLock>) + Send>,
 }
 
 impl Workers {
@@ -66,25 +66,25 @@ impl Workers {
         let readers = Pool::start("read", READERS, worker.clone())?;
         let finders = Pool::start("find", FINDERS, worker)?;
         let (answer, runner) = (fetched.clone(), runner.clone());
-        let run_one = move |job: RunJob, alone: Arc<FetchLock>| {
-            let outcome = catch(|| run(&job, &runner, &alone));
+        let run_one = move |job: RunJob, lock: Arc<FetchLock>| {
+            let outcome = catch(|| run(&job, &runner, &lock));
             // Released before the answer: who waits for the answer may want the lock.
-            drop(alone);
+            drop(lock);
             fetched(outcome.unwrap_or_else(|err| job.failed(err)));
         };
         let (runners, jobs) = unbounded::<(RunJob, Arc<FetchLock>)>();
         for _ in 0..RUNNERS {
             let (jobs, run_one) = (jobs.clone(), run_one.clone());
-            let work = move || jobs.iter().for_each(|(job, alone)| run_one(job, alone));
+            let work = move || jobs.iter().for_each(|(job, lock)| run_one(job, lock));
             spawn("run", work)?;
         }
-        let run_alone = Box::new(move |job: RunJob, alone: Arc<FetchLock>| {
+        let run_in_own_thread = Box::new(move |job: RunJob, lock: Arc<FetchLock>| {
             let (run_one, kept) = (run_one.clone(), job.clone());
-            if let Err(err) = spawn("tool", move || run_one(job, alone)) {
+            if let Err(err) = spawn("tool", move || run_one(job, lock)) {
                 answer(kept.failed(err));
             }
         });
-        Ok(Workers { readers, finders, runners, run_alone })
+        Ok(Workers { readers, finders, runners, run_in_own_thread })
     }
 
     /// Reads something. It will be answered.
@@ -97,13 +97,13 @@ impl Workers {
         }
     }
 
-    /// Runs a program. It will be answered. `alone` is the proof that no other process fetches.
-    pub fn run(&self, job: RunJob, alone: Arc<FetchLock>) {
+    /// Runs a program. It will be answered. `lock` is the proof that no other process fetches.
+    pub fn run(&self, job: RunJob, lock: Arc<FetchLock>) {
         match job {
             RunJob::Repo { .. } => {
-                self.runners.send((job, alone)).expect("runners live as long as this sender");
+                self.runners.send((job, lock)).expect("runners live as long as this sender");
             }
-            RunJob::Block { .. } | RunJob::Command { .. } => (self.run_alone)(job, alone),
+            RunJob::Block { .. } | RunJob::Command { .. } => (self.run_in_own_thread)(job, lock),
         }
     }
 }
@@ -118,7 +118,7 @@ fn read(job: &ReadJob, reader: &mut Reader) -> Outcome {
             let tail = reader.read_tail(path, from.as_deref().cloned());
             Outcome::Transcript(path.clone(), tail.map(Box::new))
         }
-        ReadJob::Process { path } => Outcome::Process(path.clone(), process::look(path)),
+        ReadJob::Process { path } => Outcome::Process(path.clone(), process::read(path)),
         ReadJob::Tree { cwd } => {
             let tree = WorkTree::discover(cwd).map(|tree| {
                 let dirs = tree.watch_dirs();
@@ -129,20 +129,20 @@ fn read(job: &ReadJob, reader: &mut Reader) -> Outcome {
     }
 }
 
-fn run(job: &RunJob, runner: &Runner, alone: &FetchLock) -> Outcome {
+fn run(job: &RunJob, runner: &Runner, lock: &FetchLock) -> Outcome {
     let now_ms = Now::read().wall_ms;
     match job {
         RunJob::Repo { tree, limits } => {
-            let status = git::status::query(runner, alone, tree, *limits, now_ms);
+            let status = git::status::query(runner, lock, tree, *limits, now_ms);
             // Where git did not answer, the disk may not either.
             let dirs = if status.is_ok() { tree.watch_dirs() } else { Vec::new() };
             Outcome::Repo(tree.top.clone(), status, dirs)
         }
         RunJob::Block { root, tool } => {
-            Outcome::Block(root.clone(), tool::block(runner, alone, tool, root, now_ms))
+            Outcome::Block(root.clone(), tool::block(runner, lock, tool, root, now_ms))
         }
         RunJob::Command { name, tool } => {
-            Outcome::Command(name.clone(), tool::command(runner, alone, tool, now_ms))
+            Outcome::Command(name.clone(), tool::command(runner, lock, tool, now_ms))
         }
     }
 }

@@ -19,23 +19,23 @@ pub struct Process {
     /// What the file says.
     pub file: SessionFile,
     /// Whether the process still runs: a crash leaves the file behind, and process ids are reused.
-    pub lives: bool,
+    pub is_alive: bool,
 }
 
 /// Reads `sessions/<pid>.json`, and looks for the process.
-pub fn look(path: &Path) -> io::Result<Process> {
+pub fn read(path: &Path) -> io::Result<Process> {
     let bytes = read_bounded(path, MAX_FILE)?;
     let file = client::parse_session_file(&bytes).ok_or_else(|| {
         io::Error::new(io::ErrorKind::InvalidData, format!("{}: no process", path.display()))
     })?;
-    let lives = lives(&file);
-    Ok(Process { file, lives })
+    let is_alive = is_alive(&file);
+    Ok(Process { file, is_alive })
 }
 
 /// Whether the process that the file names still runs. Since process ids are reused, its start time
 /// must be the one in the file, or at least lie before the file was written.
-fn lives(file: &SessionFile) -> bool {
-    let Some(started) = started(file.pid) else { return false };
+fn is_alive(file: &SessionFile) -> bool {
+    let Some(started) = start_time(file.pid) else { return false };
     let is_same = file.proc_start.as_deref() == Some(started.raw.as_str());
     let is_older_than_file = match (started.at_ms, file.started_at_ms) {
         (Some(process), Some(written)) => process <= written.saturating_add(SLACK_MS),
@@ -45,7 +45,7 @@ fn lives(file: &SessionFile) -> bool {
     is_same || is_older_than_file
 }
 
-struct Started {
+struct StartTime {
     /// In clock ticks since boot, the notation in which the client writes it too; empty where the
     /// system does not tell.
     raw: String,
@@ -84,13 +84,13 @@ fn parse_stat(stat: &[u8]) -> Option<Stat> {
 }
 
 #[cfg(target_os = "linux")]
-fn started(pid: u32) -> Option<Started> {
+fn start_time(pid: u32) -> Option<StartTime> {
     let raw = stat(pid)?.started?;
     let at_ms = boot_ms().zip(raw.parse::<i64>().ok()).map(|(boot, ticks)| {
         // USER_HZ is 100 on every architecture that Claude Code runs on.
         boot + ticks * 10
     });
-    Some(Started { raw, at_ms })
+    Some(StartTime { raw, at_ms })
 }
 
 #[cfg(target_os = "linux")]
@@ -103,11 +103,11 @@ fn boot_ms() -> Option<i64> {
 /// Whether the id is in use; without `/proc` the start time is unknown. EPERM means that the id is
 /// in use, by a process of another user.
 #[cfg(not(target_os = "linux"))]
-fn started(pid: u32) -> Option<Started> {
+fn start_time(pid: u32) -> Option<StartTime> {
     use nix::errno::Errno;
     let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).ok()?);
     match nix::sys::signal::kill(pid, None) {
-        Ok(()) | Err(Errno::EPERM) => Some(Started { raw: String::new(), at_ms: None }),
+        Ok(()) | Err(Errno::EPERM) => Some(StartTime { raw: String::new(), at_ms: None }),
         Err(_) => None,
     }
 }
@@ -128,12 +128,21 @@ mod tests {
     #[test]
     fn this_process_lives_and_one_with_a_reused_id_does_not() {
         let me = std::process::id();
-        let started = started(me).unwrap();
+        let started = start_time(me).unwrap();
         let at_ms = started.at_ms.unwrap();
-        assert!(lives(&file(me, Some(&started.raw), 0)), "the start time is the one in the file");
-        assert!(lives(&file(me, Some("Mon Nov 23 12:00:00 2026"), at_ms)), "an unknown notation");
-        assert!(!lives(&file(me, Some("1"), at_ms - 60_000)), "started after the file was written");
-        assert!(!lives(&file(u32::MAX >> 1, None, at_ms)), "no such process");
+        assert!(
+            is_alive(&file(me, Some(&started.raw), 0)),
+            "the start time is the one in the file"
+        );
+        assert!(
+            is_alive(&file(me, Some("Mon Nov 23 12:00:00 2026"), at_ms)),
+            "an unknown notation"
+        );
+        assert!(
+            !is_alive(&file(me, Some("1"), at_ms - 60_000)),
+            "started after the file was written"
+        );
+        assert!(!is_alive(&file(u32::MAX >> 1, None, at_ms)), "no such process");
     }
 
     #[cfg(target_os = "linux")]
@@ -148,7 +157,7 @@ mod tests {
 
     #[test]
     fn the_start_time_is_close_to_the_clock() {
-        let at_ms = started(std::process::id()).unwrap().at_ms.unwrap();
+        let at_ms = start_time(std::process::id()).unwrap().at_ms.unwrap();
         let now_ms = crate::time::Now::read().wall_ms;
         assert!((now_ms - 600_000..now_ms + 2_000).contains(&at_ms), "{at_ms} at {now_ms}");
     }

@@ -64,14 +64,14 @@ impl ToolError {
 /// the call: what changes during it may not be in the answer.
 pub fn block(
     runner: &Runner,
-    alone: &FetchLock,
+    lock: &FetchLock,
     tool: &Tool,
     root: &Path,
     now_ms: i64,
 ) -> Result<Option<Block>, ToolError> {
     let mut what = tool.what.clone();
     what.env.push((ccusage::ROOT_VAR.into(), root.into()));
-    let output = runner.run(alone, &what, tool.limits).map_err(ToolError::Failed)?;
+    let output = runner.run(lock, &what, tool.limits).map_err(ToolError::Failed)?;
     let block = ccusage::active_block(&output).ok_or(ToolError::Unreadable)?;
     Ok(block.map(|it| Block { as_of_ms: now_ms, ..it }))
 }
@@ -79,11 +79,11 @@ pub fn block(
 /// Runs a command whose first line is shown.
 pub fn command(
     runner: &Runner,
-    alone: &FetchLock,
+    lock: &FetchLock,
     tool: &Tool,
     now_ms: i64,
 ) -> Result<Command, ToolError> {
-    let output = runner.run(alone, &tool.what, tool.limits).map_err(ToolError::Failed)?;
+    let output = runner.run(lock, &tool.what, tool.limits).map_err(ToolError::Failed)?;
     Ok(Command { as_of_ms: now_ms, output: first_line(&output), error: None })
 }
 
@@ -102,8 +102,8 @@ fn first_line(output: &[u8]) -> String {
 fn without_escapes(line: &str) -> String {
     let mut plain = String::new();
     let mut rest = line.chars();
-    while let Some(it) = rest.next() {
-        match it {
+    while let Some(char) = rest.next() {
+        match char {
             '\u{1b}' => match rest.next() {
                 // Up to the letter that ends it.
                 Some('[') => _ = rest.find(|it| ('@'..='~').contains(it)),
@@ -114,7 +114,7 @@ fn without_escapes(line: &str) -> String {
                 }
                 _ => {}
             },
-            it => plain.push(it),
+            char => plain.push(char),
         }
     }
     plain

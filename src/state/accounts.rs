@@ -72,13 +72,13 @@ impl Accounts {
     // ---- What was used
 
     /// The ledger's number for a transcript; `None` where its account was dropped.
-    pub(super) fn file(&mut self, root: &Path, path: &Path) -> Option<FileId> {
+    pub(super) fn file_number(&mut self, root: &Path, path: &Path) -> Option<FileId> {
         Some(self.0.get_mut(root)?.ledger.file(&name_in(root, path)))
     }
 
     /// Counts what was read of a transcript. `skipped_before` is how many of its lines could not be
     /// read up to the read before.
-    pub(super) fn count(
+    pub(super) fn count_read(
         &mut self,
         root: &Path,
         file: FileId,
@@ -178,10 +178,10 @@ impl Accounts {
     }
 
     /// Drops answers whose block has ended. Returns the roots where one did.
-    pub(super) fn leave_ended_blocks(&mut self, now: Now) -> Vec<PathBuf> {
+    pub(super) fn drop_ended_blocks(&mut self, now: Now) -> Vec<PathBuf> {
         let accounts = self.0.iter_mut();
         let ended = accounts.filter_map(|(root, account)| {
-            account.block_tool.as_mut()?.leave_ended(now).then(|| root.clone())
+            account.block_tool.as_mut()?.drop_ended(now).then(|| root.clone())
         });
         ended.collect()
     }

@@ -19,7 +19,7 @@ pub(super) struct Barriers {
 #[derive(Debug)]
 struct Barrier {
     /// Directories that may hold more to fetch are still being listed.
-    is_looking: bool,
+    awaits_listings: bool,
     /// Fetches to wait for, and how many of each: two where one runs that began too early.
     fetches: BTreeMap<Source, u8>,
     kind: Kind,
@@ -37,7 +37,7 @@ enum Kind {
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Passed {
     /// Every transcript has been read.
-    pub(super) is_scan: bool,
+    pub(super) is_scan_done: bool,
     /// Cookies to answer.
     pub(super) cookies: Vec<PathBuf>,
 }
@@ -107,7 +107,7 @@ impl Barriers {
     }
 
     /// Nobody waits for this source any more; but for the fetch that runs, where one does.
-    pub(super) fn release(&mut self, source: &Source, is_running: bool) {
+    pub(super) fn stop_waiting_for(&mut self, source: &Source, is_running: bool) {
         for barrier in &mut self.waiting {
             match barrier.fetches.get_mut(source) {
                 Some(left) if is_running => *left = 1,
@@ -119,9 +119,9 @@ impl Barriers {
 
     /// No listing is awaited: from now on barriers wait for these fetches, if they have been waiting
     /// for listings until now.
-    pub(super) fn listed_all<'a>(&mut self, pending: impl Fn() -> Vec<(&'a Source, u8)>) {
-        for barrier in self.waiting.iter_mut().filter(|barrier| barrier.is_looking) {
-            barrier.is_looking = false;
+    pub(super) fn listings_ended<'a>(&mut self, pending: impl Fn() -> Vec<(&'a Source, u8)>) {
+        for barrier in self.waiting.iter_mut().filter(|barrier| barrier.awaits_listings) {
+            barrier.awaits_listings = false;
             let awaited = pending().into_iter().filter(|(source, _)| barrier.awaits(source));
             barrier.fetches = awaited.map(|(source, n)| (source.clone(), n)).collect();
         }
@@ -131,15 +131,15 @@ impl Barriers {
     pub(super) fn take_passed(&mut self, is_configured: bool) -> Passed {
         let mut passed = Passed::default();
         self.waiting.retain(|barrier| {
-            let is_done = !barrier.is_looking && barrier.fetches.is_empty();
+            let is_done = !barrier.awaits_listings && barrier.fetches.is_empty();
             match &barrier.kind {
-                Kind::Scan if is_done => passed.is_scan = true,
+                Kind::Scan if is_done => passed.is_scan_done = true,
                 Kind::Cookie(path) if is_done && is_configured => passed.cookies.push(path.clone()),
                 Kind::Scan | Kind::Cookie(_) => return true,
             }
             false
         });
-        self.is_scanned |= passed.is_scan;
+        self.is_scanned |= passed.is_scan_done;
         self.answered.extend(passed.cookies.iter().cloned());
         passed
     }
@@ -147,7 +147,7 @@ impl Barriers {
 
 impl Barrier {
     fn new(kind: Kind) -> Barrier {
-        Barrier { is_looking: true, fetches: BTreeMap::new(), kind }
+        Barrier { awaits_listings: true, fetches: BTreeMap::new(), kind }
     }
 
     /// The scan is of transcripts: a slow repository or tool does not hold it up.
@@ -193,8 +193,8 @@ mod tests {
     fn scanned() -> Barriers {
         let mut barriers = Barriers::new();
         assert_eq!(barriers.take_passed(true), Passed::default(), "directories are being listed");
-        barriers.listed_all(Vec::new);
-        assert!(barriers.take_passed(true).is_scan && barriers.is_scanned());
+        barriers.listings_ended(Vec::new);
+        assert!(barriers.take_passed(true).is_scan_done && barriers.is_scanned());
         barriers
     }
 
@@ -203,9 +203,9 @@ mod tests {
         let mut barriers = Barriers::new();
         assert!(barriers.cookie_changed(A.as_ref()));
         let (transcript, repo) = (transcript(), repo());
-        barriers.listed_all(|| vec![(&transcript, 1), (&repo, 2)]);
+        barriers.listings_ended(|| vec![(&transcript, 1), (&repo, 2)]);
         assert_eq!(barriers.fetched(&transcript), [0, 1]);
-        assert_eq!(barriers.take_passed(true), Passed { is_scan: true, cookies: Vec::new() });
+        assert_eq!(barriers.take_passed(true), Passed { is_scan_done: true, cookies: Vec::new() });
         assert_eq!(barriers.fetched(&repo), [0; 0], "that call began too early");
         assert_eq!(barriers.fetched(&repo), [0]);
         assert_eq!(barriers.take_passed(false), Passed::default(), "the configuration is read");
@@ -217,11 +217,11 @@ mod tests {
         let mut barriers = scanned();
         barriers.cookie_changed(A.as_ref());
         let transcript = transcript();
-        barriers.listed_all(|| vec![(&transcript, 1)]);
+        barriers.listings_ended(|| vec![(&transcript, 1)]);
         let waited = barriers.fetched(&transcript);
         barriers.add(&waited, &[(repo(), 1)]);
         assert_eq!(barriers.take_passed(true), Passed::default());
-        barriers.release(&repo(), false);
+        barriers.stop_waiting_for(&repo(), false);
         assert_eq!(barriers.take_passed(true).cookies, [Path::new(A)]);
     }
 
@@ -230,7 +230,7 @@ mod tests {
         let mut barriers = scanned();
         assert!(barriers.cookie_changed(A.as_ref()));
         assert!(!barriers.cookie_changed(A.as_ref()), "it waits already");
-        barriers.listed_all(Vec::new);
+        barriers.listings_ended(Vec::new);
         assert_eq!(barriers.take_passed(true).cookies, [Path::new(A)]);
         let there = BTreeSet::from([A.into()]);
         assert_eq!(barriers.cookies_listed(&there), (0, vec![A.into()]), "answered again");

@@ -65,7 +65,7 @@ impl BlockTool {
 
     /// Drops the answer if that block has ended; another one follows it, or none. Returns whether
     /// it did.
-    pub(super) fn leave_ended(&mut self, now: Now) -> bool {
+    pub(super) fn drop_ended(&mut self, now: Now) -> bool {
         self.block.take_if(|block| now.wall_ms >= block.end_ms).is_some()
     }
 
@@ -103,6 +103,6 @@ mod tests {
         assert!(tool.block(later).is_some(), "a call that failed takes nothing back");
         let ended = Now { wall_ms: now.wall_ms + 2000, ..now };
         assert_eq!(tool.block(ended), None);
-        assert!(!tool.leave_ended(later) && tool.leave_ended(ended) && !tool.leave_ended(ended));
+        assert!(!tool.drop_ended(later) && tool.drop_ended(ended) && !tool.drop_ended(ended));
     }
 }

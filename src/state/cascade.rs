@@ -34,14 +34,14 @@ impl State {
             Some((SessionKey { id, root }, process))
         });
         let (changed, has_changed) = self.sessions.process_read(path, found, now);
-        self.publication.mark_if(has_changed);
+        self.publication.mark_changed_if(has_changed);
         for key in changed {
             self.refresh_session(&key, now);
         }
     }
 
     /// A display requested a line, and sent what the client had told it.
-    pub(super) fn hinted(&mut self, facts: ClientFacts, now: Now) {
+    pub(super) fn hint_received(&mut self, facts: ClientFacts, now: Now) {
         let Some(id) = facts.session_id.as_deref().and_then(SessionId::checked) else {
             // A process left a cookie, and does not know whether there are events. The directory of
             // cookies may even have been removed, and made anew for it.
@@ -69,19 +69,19 @@ impl State {
             self.add_root(&root, now);
         }
         if let Some(path) = &transcript
-            && let Some(place @ claude::layout::FileKind::Transcript(_)) =
+            && let Some(kind @ claude::layout::FileKind::Transcript(_)) =
                 claude::layout::classify(&root, path)
         {
             // Where events do not work, the request stands for one.
-            self.want_transcript(path, &root, place, now);
+            self.want_transcript(path, &root, kind, now);
         }
         let key = SessionKey { id, root };
         let replied_ms = self.transcript_facts(&key).and_then(|facts| facts.last_reply_ms);
         let as_of_ms = replied_ms.unwrap_or(now.wall_ms).min(now.wall_ms);
         self.accounts.merge_limits(&key.root, &facts.limits, as_of_ms, now);
         self.confirm_usage(now);
-        if self.sessions.hinted(&key, facts, now) {
-            self.publication.mark();
+        if self.sessions.hint_received(&key, facts, now) {
+            self.publication.mark_changed();
         } else {
             self.publication.confirm(now.mono);
         }
@@ -102,8 +102,8 @@ impl State {
     }
 
     fn session_began(&mut self, key: &SessionKey, now: Now) {
-        self.publication.mark();
-        self.clock.start(now);
+        self.publication.mark_changed();
+        self.clock.start_ticking(now);
         self.directories.hurry_poll(now.mono);
         let transcript = self.sessions.get(key).and_then(|session| session.transcript.as_deref());
         let folder = transcript.map(claude::layout::session_folder);
@@ -117,20 +117,20 @@ impl State {
     }
 
     fn session_ended(&mut self, key: &SessionKey) {
-        self.publication.mark();
+        self.publication.mark_changed();
         let leave = self.directories.leave(|_, purpose| {
             matches!(purpose, Purpose::Agents { root, session }
                 if (root, session) == (&key.root, &key.id))
         });
         self.effects.extend(leave);
-        self.leave_repos();
-        self.leave_tools();
+        self.leave_unused_repos();
+        self.stop_unused_tools();
     }
 
     /// A `--oneshot` run prints the line of the session that was active last, alive or not.
     pub(super) fn print_latest(&mut self, now: Now) {
         let Some(key) = self.sessions.latest(now).cloned() else { return };
-        if let Some(cwd) = self.sessions.print(&key) {
+        if let Some(cwd) = self.sessions.mark_printed(&key) {
             self.sources.want(&Source::Tree(cwd), Urgency::Now, now);
         }
         self.want_tools(now);
@@ -153,11 +153,11 @@ impl State {
         now: Now,
     ) {
         let top = found.as_ref().map(|(tree, _)| tree.top.clone());
-        let has_changed = self.sessions.found_repo(cwd, top.as_deref());
-        self.publication.mark_if(has_changed);
-        self.leave_repos();
+        let has_changed = self.sessions.tree_found(cwd, top.as_deref());
+        self.publication.mark_changed_if(has_changed);
+        self.leave_unused_repos();
         let Some((tree, dirs)) = found else {
-            if self.sessions.is_cwd(cwd) {
+            if self.sessions.is_cwd_used(cwd) {
                 self.observe(cwd, Purpose::NoRepo { cwd: cwd.to_owned() });
             }
             return;
@@ -167,7 +167,7 @@ impl State {
             .leave(|_, purpose| matches!(purpose, Purpose::NoRepo { cwd: of } if of == cwd));
         self.effects.extend(leave);
         let top = tree.top.clone();
-        let is_new = self.repos.found(tree);
+        let is_new = self.repos.tree_found(tree);
         self.observe_git(&top, dirs);
         if is_new {
             let urgency = match self.mode {
@@ -198,8 +198,8 @@ impl State {
 
     /// A directory inside `.git` is gone, and perhaps the repository with it.
     pub(super) fn git_dir_missing(&mut self, top: &Path, dir: &Path, now: Now) {
-        let leave = self.directories.leave(|it, purpose| {
-            it == dir && matches!(purpose, Purpose::Git { top: of } if of == top)
+        let leave = self.directories.leave(|path, purpose| {
+            path == dir && matches!(purpose, Purpose::Git { top: of } if of == top)
         });
         self.effects.extend(leave);
         match self.repos.dir_missing(top, dir) {
@@ -211,7 +211,7 @@ impl State {
 
     /// Something changed in the working directory of a session that has no repository, or in its
     /// broken `.git`.
-    pub(super) fn init(&mut self, cwd: &Path, path: &Path, now: Now) {
+    pub(super) fn check_new_repo(&mut self, cwd: &Path, path: &Path, now: Now) {
         let is_dot_git = path == cwd.join(".git");
         if is_dot_git {
             // It is a repository when its files are there.
@@ -232,11 +232,11 @@ impl State {
     }
 
     /// Stops watching working trees in which no session lives.
-    pub(super) fn leave_repos(&mut self) {
+    pub(super) fn leave_unused_repos(&mut self) {
         let is_unused = |top: &&PathBuf| !self.sessions.is_repo_used(top);
         for top in self.repos.tops().filter(is_unused).cloned().collect::<Vec<_>>() {
             self.observe_git(&top, Vec::new());
-            self.forget(&Source::Repo(top));
+            self.forget_source(&Source::Repo(top));
         }
         let cwds = self.sessions.of_interest().filter_map(|session| session.cwd.clone());
         let cwds: BTreeSet<_> = cwds.collect();
@@ -247,7 +247,7 @@ impl State {
     }
 
     /// The session did something, and that may have changed its files.
-    pub(super) fn touch_repo(&mut self, key: &SessionKey, now: Now) {
+    pub(super) fn want_repo_of(&mut self, key: &SessionKey, now: Now) {
         let Some(session) = self.sessions.get(key).filter(|session| session.is_live) else {
             return;
         };
@@ -263,10 +263,10 @@ impl State {
     /// so git is asked again where its answer is old.
     fn refresh_repo(&mut self, key: &SessionKey, now: Now) {
         let top = self.sessions.get(key).and_then(|session| session.repo.clone());
-        match top.as_deref().and_then(|top| Some((top, self.repos.is_old(top, now)?))) {
+        match top.as_deref().and_then(|top| Some((top, self.repos.is_refresh_due(top, now)?))) {
             Some((top, true)) => self.want_repo(top, Urgency::Now, now),
             Some((_, false)) => {}
-            None => self.touch_repo(key, now),
+            None => self.want_repo_of(key, now),
         }
     }
 
@@ -284,9 +284,9 @@ impl State {
         dirs: Vec<PathBuf>,
         now: Now,
     ) {
-        self.publication.mark();
+        self.publication.mark_changed();
         let has_failed = found.is_err();
-        if !self.repos.answered(top, found, now) {
+        if !self.repos.git_answered(top, found, now) {
             return;
         }
         if has_failed {
@@ -335,7 +335,7 @@ impl State {
         for root in self.accounts.roots() {
             let source = Source::Block(root.clone());
             let is_behind = self.accounts.block_tool(root).is_some_and(|tool| tool.is_behind());
-            if is_behind && self.sources.has_given_in(&source) {
+            if is_behind && self.sources.has_stopped_retrying(&source) {
                 self.sources.want(&source, Urgency::Settled, now);
             }
         }
@@ -343,12 +343,12 @@ impl State {
 
     /// A session ended. Without any, nobody looks at what commands print, and what failed is not
     /// tried again.
-    pub(super) fn leave_tools(&mut self) {
+    pub(super) fn stop_unused_tools(&mut self) {
         if self.is_any_of_interest() {
             return;
         }
         for name in self.settings.commands.keys().cloned().collect::<Vec<_>>() {
-            self.forget(&Source::Command(name));
+            self.forget_source(&Source::Command(name));
         }
         let failing = self.sources.failing().filter(|source| source.is_tool());
         for source in failing.cloned().collect::<Vec<_>>() {
@@ -385,7 +385,7 @@ impl State {
         if let Some(tool) = self.accounts.block_tool_mut(root) {
             tool.answered(found.ok(), is_behind);
         }
-        self.publication.mark();
+        self.publication.mark_changed();
         if has_failed {
             self.tool_failed(&source);
         }
@@ -403,7 +403,7 @@ impl State {
         let again_at = started + tool.every;
         let has_failed = found.is_err();
         self.commands.ended(name, found);
-        self.publication.mark();
+        self.publication.mark_changed();
         if has_failed {
             self.tool_failed(&source);
         }
@@ -414,7 +414,7 @@ impl State {
 
     /// Nobody waits for its next try, and without a session there is none.
     fn tool_failed(&mut self, source: &Source) {
-        self.sources.release(source);
+        self.sources.stop_waiting_for(source);
         if !self.is_any_of_interest() {
             self.sources.stop_retrying(source);
         }
@@ -424,7 +424,7 @@ impl State {
     pub(super) fn replace_tools(&mut self, before: &Settings, now: Now) {
         if before.block_tool != self.settings.block_tool {
             for root in self.accounts.roots().cloned().collect::<Vec<_>>() {
-                self.forget(&Source::Block(root));
+                self.forget_source(&Source::Block(root));
             }
             self.accounts.replace_block_tool(self.settings.block_tool.is_some());
             if self.sources.is_scanned() {
@@ -434,7 +434,7 @@ impl State {
         for (name, tool) in &before.commands {
             if self.settings.commands.get(name) != Some(tool) {
                 self.commands.forget(name);
-                self.forget(&Source::Command(name.clone()));
+                self.forget_source(&Source::Command(name.clone()));
             }
         }
         if self.is_any_of_interest() {

@@ -16,7 +16,7 @@ use crate::watch::{Entry, EntryKind, Found, Listing};
 
 impl State {
     /// Something changed at this path.
-    pub(super) fn changed(&mut self, path: &Path, now: Now) {
+    pub(super) fn path_changed(&mut self, path: &Path, now: Now) {
         if self.directories.contains(path) {
             // It was removed, renamed or made anew.
             let look = self.directories.look(path);
@@ -26,18 +26,18 @@ impl State {
             match purpose {
                 Purpose::Await(missing) => {
                     if missing.starts_with(&path) {
-                        self.appeared(&missing);
+                        self.awaited_path_appeared(&missing);
                     }
                 }
-                Purpose::Root => self.root_entry(&path),
+                Purpose::Root => self.observe_in_root(&path),
                 Purpose::Projects { root } => self.observe(&path, Purpose::Project { root }),
                 Purpose::Project { root } => match claude::layout::classify(&root, &path) {
-                    Some(place) => self.want_transcript(&path, &root, place, now),
-                    None => self.session_folder(&root, &path),
+                    Some(kind) => self.want_transcript(&path, &root, kind, now),
+                    None => self.session_folder_appeared(&root, &path),
                 },
                 Purpose::Agents { root, session } => match claude::layout::classify(&root, &path) {
-                    Some(place) => self.want_transcript(&path, &root, place, now),
-                    None => self.agents_folder(&root, &session, &path),
+                    Some(kind) => self.want_transcript(&path, &root, kind, now),
+                    None => self.observe_if_subagents(&root, &session, &path),
                 },
                 Purpose::Processes { root } => self.want_process(&root, &path, now),
                 Purpose::Git { top } => {
@@ -45,7 +45,7 @@ impl State {
                         self.want_repo(&top, Urgency::Settled, now);
                     }
                 }
-                Purpose::NoRepo { cwd } => self.init(&cwd, &path, now),
+                Purpose::NoRepo { cwd } => self.check_new_repo(&cwd, &path, now),
                 Purpose::Cookies => {
                     if self.sources.cookie_changed(&path) {
                         self.cookie_came(now);
@@ -61,7 +61,7 @@ impl State {
     }
 
     /// A directory was listed.
-    pub(super) fn listed(&mut self, listing: Listing, now: Now) {
+    pub(super) fn directory_listed(&mut self, listing: Listing, now: Now) {
         let (purposes, looks) = self.directories.listed(&listing);
         self.effects.extend(looks);
         let dir = listing.dir;
@@ -75,7 +75,7 @@ impl State {
             Found::Missing { .. } if self.directories.is_looked_at(&dir) => {}
             Found::Missing { nearest } => {
                 for purpose in purposes {
-                    self.missing(purpose, &dir, &nearest, now);
+                    self.directory_missing(purpose, &dir, &nearest, now);
                 }
             }
             Found::NotADirectory => {
@@ -84,7 +84,7 @@ impl State {
                 self.effects.extend(leave);
             }
             // Its reason is in the snapshot.
-            Found::Unreadable(_) => self.publication.mark(),
+            Found::Unreadable(_) => self.publication.mark_changed(),
         }
         self.directories.schedule_poll(self.sessions.is_any_live(), now.mono);
     }
@@ -93,12 +93,12 @@ impl State {
         match purpose {
             Purpose::Await(missing) => {
                 if entries.iter().any(|entry| missing.starts_with(&entry.path)) {
-                    self.appeared(&missing);
+                    self.awaited_path_appeared(&missing);
                 }
             }
             Purpose::Root => {
                 for entry in entries {
-                    self.root_entry(&entry.path);
+                    self.observe_in_root(&entry.path);
                 }
             }
             Purpose::Projects { root } => {
@@ -112,12 +112,12 @@ impl State {
                     self.session_folder_listed(&root, &folder.path);
                 }
                 self.transcripts_listed(&root, entries, now);
-                self.want_missing(dir, entries, now);
+                self.want_unlisted(dir, entries, now);
             }
             Purpose::Agents { root, session } => {
                 self.transcripts_listed(&root, entries, now);
                 for entry in entries.iter().filter(|entry| entry.kind == EntryKind::Dir) {
-                    self.agents_folder(&root, &session, &entry.path);
+                    self.observe_if_subagents(&root, &session, &entry.path);
                 }
             }
             Purpose::Processes { root } => {
@@ -130,7 +130,7 @@ impl State {
             Purpose::Git { top } => self.want_repo(&top, Urgency::Settled, now),
             Purpose::NoRepo { cwd } => {
                 for entry in entries {
-                    self.init(&cwd, &entry.path, now);
+                    self.check_new_repo(&cwd, &entry.path, now);
                 }
             }
             Purpose::Cookies => {
@@ -146,7 +146,7 @@ impl State {
         }
     }
 
-    fn missing(&mut self, purpose: Purpose, dir: &Path, nearest: &Path, now: Now) {
+    fn directory_missing(&mut self, purpose: Purpose, dir: &Path, nearest: &Path, now: Now) {
         match purpose {
             Purpose::Root => self.observe(nearest, Purpose::Await(dir.to_owned())),
             Purpose::Config => {
@@ -154,25 +154,25 @@ impl State {
                 self.configuration.changed(now);
             }
             Purpose::Await(target) => {
-                let leave = self.directories.leave(|it, purpose| {
-                    it == dir && matches!(purpose, Purpose::Await(of) if *of == target)
+                let leave = self.directories.leave(|path, purpose| {
+                    path == dir && matches!(purpose, Purpose::Await(of) if *of == target)
                 });
                 self.effects.extend(leave);
                 self.observe(nearest, Purpose::Await(target));
             }
             Purpose::Project { .. } | Purpose::Agents { .. } => {
-                self.want_missing(dir, &[], now);
-                self.leave(dir);
+                self.want_unlisted(dir, &[], now);
+                self.leave_dir(dir);
             }
             Purpose::Processes { .. } => {
                 self.listed_for(purpose, dir, &[], now);
-                self.leave(dir);
+                self.leave_dir(dir);
             }
             Purpose::Git { top } => self.git_dir_missing(&top, dir, now),
             // They will be seen in the directory that they are in.
-            Purpose::Projects { .. } | Purpose::NoRepo { .. } => self.leave(dir),
+            Purpose::Projects { .. } | Purpose::NoRepo { .. } => self.leave_dir(dir),
             // Without its state directory the watcher ends when it publishes next.
-            Purpose::Cookies => self.publication.mark(),
+            Purpose::Cookies => self.publication.mark_changed(),
         }
     }
 
@@ -181,13 +181,13 @@ impl State {
         self.effects.extend(effect);
     }
 
-    fn leave(&mut self, dir: &Path) {
+    fn leave_dir(&mut self, dir: &Path) {
         let leave = self.directories.leave_dir(dir);
         self.effects.extend(leave);
     }
 
     /// What was missing may be there now.
-    fn appeared(&mut self, target: &Path) {
+    fn awaited_path_appeared(&mut self, target: &Path) {
         let leave = self
             .directories
             .leave(|_, purpose| matches!(purpose, Purpose::Await(of) if of == target));
@@ -206,10 +206,10 @@ impl State {
         let looks = self.directories.look_at_unwatched();
         self.effects.extend(looks);
         self.confirm_usage(now);
-        self.publication.mark();
+        self.publication.mark_changed();
     }
 
-    fn root_entry(&mut self, path: &Path) {
+    fn observe_in_root(&mut self, path: &Path) {
         let Some(root) = path.parent().map(Path::to_owned) else { return };
         match path.file_name().and_then(|name| name.to_str()) {
             Some(claude::layout::PROJECTS) => self.observe(path, Purpose::Projects { root }),
@@ -236,14 +236,14 @@ impl State {
     }
 
     /// A new folder beside the transcripts belongs to a session that starts a subagent.
-    fn session_folder(&mut self, root: &Path, path: &Path) {
+    fn session_folder_appeared(&mut self, root: &Path, path: &Path) {
         if let Some(session) = session_named_by(path) {
             self.transcripts.add_folder(path);
             self.observe(path, Purpose::Agents { root: root.to_owned(), session });
         }
     }
 
-    fn agents_folder(&mut self, root: &Path, session: &SessionId, path: &Path) {
+    fn observe_if_subagents(&mut self, root: &Path, session: &SessionId, path: &Path) {
         if claude::layout::holds_subagents(path) {
             let purpose = Purpose::Agents { root: root.to_owned(), session: session.clone() };
             self.observe(path, purpose);

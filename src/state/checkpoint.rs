@@ -23,7 +23,7 @@ use crate::watch::Stamp;
 /// See the module. A file of which it does not know is read from its beginning, so it may be taken
 /// at any moment.
 ///
-/// `T` is [`Found`], or what is written in its place: references, since thousands of files have
+/// `T` is [`Found`], or what is written in its kind: references, since thousands of files have
 /// megabytes of it.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Checkpoint<'a, T> {
@@ -74,7 +74,7 @@ impl State {
 
     /// The first looks that follow from what an earlier process kept. They take about as long as
     /// [`State::restore`].
-    pub fn foresee(&mut self, checkpoint: &Checkpoint<'_, Found>) -> Vec<Effect> {
+    pub fn looks_before_restore(&mut self, checkpoint: &Checkpoint<'_, Found>) -> Vec<Effect> {
         for saved in &checkpoint.roots {
             let root = Path::new(&*saved.path);
             if !self.accounts.contains(root) {
@@ -114,10 +114,10 @@ impl State {
 
     fn restore_file(&mut self, root: &Path, saved: SavedFile<'_, Found>, now: Now) {
         let path = Path::new(&*saved.path);
-        let Some(place) = claude::layout::classify(root, path) else { return };
-        let Some(id) = self.accounts.file(root, path) else { return };
+        let Some(kind) = claude::layout::classify(root, path) else { return };
+        let Some(id) = self.accounts.file_number(root, path) else { return };
         let (cursor, facts) = saved.found;
-        let file = File::new(root, place, id).restored(saved.stamp, cursor, facts, now);
+        let file = File::new(root, kind, id).restored(saved.stamp, cursor, facts, now);
         let is_known = || file.key().is_some_and(|key| self.sessions.get(&key).is_some());
         if file.is_old(now) && !is_known() {
             self.accounts.retire_file(root, id, 0);

@@ -64,14 +64,14 @@ impl Clock {
 
     /// An event came. Returns by how much the wall clock was set back since the one before, in
     /// milliseconds, if it was.
-    pub(super) fn event(&mut self, now: Now) -> Option<i64> {
+    pub(super) fn event_came(&mut self, now: Now) -> Option<i64> {
         let before = std::mem::replace(&mut self.last_event, now);
         let set_back_ms = -now.jumped_ms(before);
         (set_back_ms > JUMP_MS).then_some(set_back_ms)
     }
 
     /// A session lives: from now on the clock ticks.
-    pub(super) fn start(&mut self, now: Now) {
+    pub(super) fn start_ticking(&mut self, now: Now) {
         self.next_tick.get_or_insert(now.mono + TICK);
     }
 
@@ -83,13 +83,13 @@ impl Clock {
     /// A tick is due. Returns whether all directories are to be listed: every so often, and where
     /// the clock jumped. While a machine sleeps, changes on a network file system, say, are not
     /// reported.
-    pub(super) fn is_thorough(&self, now: Now) -> bool {
+    pub(super) fn is_full_listing_due(&self, now: Now) -> bool {
         let has_jumped = self.n_ticks > 0 && now.jumped_ms(self.last_tick).abs() > JUMP_MS;
         has_jumped || self.n_ticks % RECONCILE_TICKS == RECONCILE_TICKS - 1
     }
 
     /// The tick is over. Without a live session there will be no other one.
-    pub(super) fn ticked(&mut self, is_any_live: bool, now: Now) {
+    pub(super) fn tick_ended(&mut self, is_any_live: bool, now: Now) {
         self.last_tick = now;
         self.next_tick = is_any_live.then(|| now.mono + TICK);
         self.n_ticks = if is_any_live { self.n_ticks + 1 } else { 0 };
@@ -109,10 +109,10 @@ mod tests {
     fn a_clock_that_was_set_back_is_noticed_once() {
         let zero = Now::read();
         let mut clock = Clock::new(zero);
-        assert_eq!(clock.event(at(zero, 1000, 1000)), None);
-        assert_eq!(clock.event(at(zero, 2000, -8000)), Some(10_000));
-        assert_eq!(clock.event(at(zero, 3000, -7000)), None);
-        assert_eq!(clock.event(at(zero, 4000, 60_000)), None, "forward is nothing to mend");
+        assert_eq!(clock.event_came(at(zero, 1000, 1000)), None);
+        assert_eq!(clock.event_came(at(zero, 2000, -8000)), Some(10_000));
+        assert_eq!(clock.event_came(at(zero, 3000, -7000)), None);
+        assert_eq!(clock.event_came(at(zero, 4000, 60_000)), None, "forward is nothing to mend");
     }
 
     #[test]
@@ -120,17 +120,17 @@ mod tests {
         let zero = Now::read();
         let mut clock = Clock::new(zero);
         assert_eq!(clock.tick_at(), None);
-        clock.start(zero);
+        clock.start_ticking(zero);
         let mut thorough = Vec::new();
         for n in 1..=10 {
             let now = at(zero, n * 60_000, n * 60_000);
             assert_eq!(clock.tick_at(), Some(now.mono));
-            thorough.extend(clock.is_thorough(now).then_some(n));
-            clock.ticked(true, now);
+            thorough.extend(clock.is_full_listing_due(now).then_some(n));
+            clock.tick_ended(true, now);
         }
         assert_eq!(thorough, [5, 10]);
-        assert!(clock.is_thorough(at(zero, 660_000, 7_000_000)), "the machine slept");
-        clock.ticked(false, at(zero, 660_000, 660_000));
+        assert!(clock.is_full_listing_due(at(zero, 660_000, 7_000_000)), "the machine slept");
+        clock.tick_ended(false, at(zero, 660_000, 660_000));
         assert_eq!(clock.tick_at(), None);
     }
 

@@ -4,7 +4,7 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::sources::STUCK_AFTER;
+use super::sources::GIVE_UP_AFTER;
 use super::text;
 use crate::store::schema::Degraded;
 use crate::time::Now;
@@ -12,7 +12,7 @@ use crate::watch::SILENT;
 use crate::watch::debounce::{Debounce, Window};
 
 /// Some editors empty a file before they write it, and some write another and rename it.
-const SETTLES: Debounce =
+const SETTLE: Debounce =
     Debounce { quiet: Duration::from_millis(100), max_hold: Duration::from_secs(1) };
 
 /// What is known of the configuration file.
@@ -36,26 +36,26 @@ impl Configuration {
 
     /// Whether what it says now will be known soon.
     pub(super) fn is_awaited(&self) -> bool {
-        self.due().is_some()
+        self.due_at().is_some()
     }
 
-    /// When [`Configuration::on_time`] is to be called.
-    pub(super) fn due(&self) -> Option<Instant> {
+    /// When [`Configuration::timer_fired`] is to be called.
+    pub(super) fn due_at(&self) -> Option<Instant> {
         if self.is_reading {
             return self.give_up_at;
         }
-        self.changed.map(|window| window.deadline(SETTLES))
+        self.changed.map(|window| window.deadline(SETTLE))
     }
 
     /// Its time has come: it is to be read, or the thread that reads it hangs.
-    pub(super) fn on_time(&mut self, now: Now) -> Due {
+    pub(super) fn timer_fired(&mut self, now: Now) -> Due {
         if self.is_reading {
             self.give_up_at = None;
-            return Due::Hangs { has_changed: self.fails(SILENT.to_owned(), now) };
+            return Due::Hangs { has_changed: self.note_failure(SILENT.to_owned(), now) };
         }
         self.changed = None;
         self.is_reading = true;
-        self.give_up_at = Some(now.mono + STUCK_AFTER);
+        self.give_up_at = Some(now.mono + GIVE_UP_AFTER);
         Due::Read
     }
 
@@ -68,10 +68,10 @@ impl Configuration {
     /// It was read, and is invalid for this reason. Returns whether that is news.
     pub(super) fn read_invalid(&mut self, reason: String, now: Now) -> bool {
         (self.is_reading, self.give_up_at) = (false, None);
-        self.fails(reason, now)
+        self.note_failure(reason, now)
     }
 
-    fn fails(&mut self, reason: String, now: Now) -> bool {
+    fn note_failure(&mut self, reason: String, now: Now) -> bool {
         let invalid = self.invalid.get_or_insert((now.wall_ms, String::new()));
         let is_news = invalid.1 != reason;
         invalid.1 = reason;
@@ -107,11 +107,11 @@ mod tests {
         assert!(!configuration.is_awaited());
         configuration.changed(at(0));
         configuration.changed(at(50));
-        assert_eq!(configuration.due(), Some(at(150).mono));
-        assert_eq!(configuration.on_time(at(150)), Due::Read);
+        assert_eq!(configuration.due_at(), Some(at(150).mono));
+        assert_eq!(configuration.timer_fired(at(150)), Due::Read);
         configuration.changed(at(200));
-        assert_eq!(configuration.due(), Some(at(10_150).mono), "it waits for the thread");
-        assert_eq!(configuration.on_time(at(10_150)), Due::Hangs { has_changed: true });
+        assert_eq!(configuration.due_at(), Some(at(10_150).mono), "it waits for the thread");
+        assert_eq!(configuration.timer_fired(at(10_150)), Due::Hangs { has_changed: true });
         assert!(!configuration.is_awaited(), "no other thread is to hang");
         assert_eq!(configuration.degraded(None).unwrap().reason, SILENT);
         assert!(configuration.read_invalid("line 1".to_owned(), at(20_000)));

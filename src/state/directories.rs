@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::event::Effect;
-use super::sources::{STUCK_AFTER, silent};
+use super::sources::{GIVE_UP_AFTER, degraded_by_hang};
 use super::text;
 use crate::store::schema::{Degraded, SessionId};
 use crate::time::Now;
@@ -139,8 +139,8 @@ impl Directories {
         self.outstanding > 0
     }
 
-    /// Notes the time of the event that was just taken in, for [`Directories::is_stuck`].
-    pub(super) fn tick(&mut self, now: Instant) {
+    /// Notes the time of the event that was just taken in, for [`Directories::is_hung`].
+    pub(super) fn note_time(&mut self, now: Instant) {
         let since = self.looking_since.unwrap_or(now);
         self.looking_since = self.is_looking().then_some(since);
     }
@@ -183,7 +183,7 @@ impl Directories {
     }
 
     /// Events were lost: plans a rescan, at once or when the last one is long enough ago.
-    pub(super) fn lost(&mut self, now: Instant) {
+    pub(super) fn events_lost(&mut self, now: Instant) {
         let rested = self.last_rescan.map(|at| at + RESCAN_SPACING);
         self.rescan_at = Some(rested.map_or(now, |at| at.max(now)));
     }
@@ -234,9 +234,9 @@ impl Directories {
     pub(super) fn leave_dir(&mut self, dir: &Path) -> Vec<Effect> {
         let Some(directory) = self.dirs.remove(dir) else { return Vec::new() };
         let mut effects = vec![Effect::Leave(dir.to_owned())];
-        if let Some(it) = directory.identity {
-            self.forget_identity(it, dir);
-            effects.extend(self.look_at_names(it));
+        if let Some(identity) = directory.identity {
+            self.forget_identity(identity, dir);
+            effects.extend(self.look_at_names(identity));
         }
         effects
     }
@@ -263,14 +263,14 @@ impl Directories {
         let (now, purposes) = (directory.identity, directory.purposes.iter().cloned().collect());
         let mut looks = Vec::new();
         if before != now {
-            if let Some(it) = before {
-                self.forget_identity(it, &listing.dir);
-                looks = self.look_at_names(it);
+            if let Some(identity) = before {
+                self.forget_identity(identity, &listing.dir);
+                looks = self.look_at_names(identity);
                 // What was below went with it, and its watches still tell of it by the old names.
                 looks.extend(self.look_below(&listing.dir));
             }
-            if let Some(it) = now {
-                self.by_identity.entry(it).or_default().insert(listing.dir.clone());
+            if let Some(identity) = now {
+                self.by_identity.entry(identity).or_default().insert(listing.dir.clone());
             }
         }
         (purposes, looks)
@@ -324,8 +324,8 @@ impl Directories {
     /// What cannot be listed, as snapshots say it: file systems that do not answer, and directories
     /// that cannot be read.
     pub(super) fn degraded(&self, now: Now) -> impl Iterator<Item = Degraded> {
-        let is_stuck = |since: &Instant| *since + STUCK_AFTER <= now.mono;
-        let stuck = self.looking_since.filter(is_stuck);
+        let is_hung = |since: &Instant| *since + GIVE_UP_AFTER <= now.mono;
+        let hung = self.looking_since.filter(is_hung);
         let unreadable =
             self.dirs.iter().filter_map(|(dir, it)| Some((dir, it.unreadable.as_ref()?)));
         let unreadable = unreadable.map(|(dir, reason)| Degraded {
@@ -334,12 +334,14 @@ impl Directories {
             reason: reason.clone(),
             next_try_ms: None,
         });
-        stuck.map(move |since| silent("watch".to_owned(), since, now)).into_iter().chain(unreadable)
+        hung.map(move |since| degraded_by_hang("watch".to_owned(), since, now))
+            .into_iter()
+            .chain(unreadable)
     }
 
     /// Whether a listing has not come back for so long that nothing can be said to be up to date.
-    pub(super) fn is_stuck(&self, now: Now) -> bool {
-        self.looking_since.is_some_and(|since| since + STUCK_AFTER <= now.mono)
+    pub(super) fn is_hung(&self, now: Now) -> bool {
+        self.looking_since.is_some_and(|since| since + GIVE_UP_AFTER <= now.mono)
     }
 
     /// Directories without events, with the reason.

@@ -44,14 +44,14 @@ impl ObservedLimits {
     }
 
     /// Takes in what a client said, which it was told at `as_of_ms`.
-    pub(super) fn merge(&mut self, told: &schema::Limits, as_of_ms: i64, now: Now) {
-        let dated = |it: Option<Limit>| it.map(|it| Limit { as_of_ms, ..it });
-        let told = schema::Limits {
-            five_hour: dated(told.five_hour),
-            seven_day: dated(told.seven_day),
-            spend_limit: dated(told.spend_limit),
+    pub(super) fn merge(&mut self, reported: &schema::Limits, as_of_ms: i64, now: Now) {
+        let dated = |limit: Option<Limit>| limit.map(|it| Limit { as_of_ms, ..it });
+        let reported = schema::Limits {
+            five_hour: dated(reported.five_hour),
+            seven_day: dated(reported.seven_day),
+            spend_limit: dated(reported.spend_limit),
         };
-        self.recall(&told, now);
+        self.recall(&reported, now);
     }
 
     /// When each observation was made.
@@ -63,13 +63,13 @@ impl ObservedLimits {
 
     /// Takes over what an earlier process knew.
     pub(super) fn recall(&mut self, before: &schema::Limits, now: Now) {
-        for (window, told) in [
+        for (window, limit) in [
             (&mut self.five_hour, before.five_hour),
             (&mut self.seven_day, before.seven_day),
             (&mut self.spend_limit, before.spend_limit),
         ] {
-            if let Some(it) = told {
-                window.merge(it, now);
+            if let Some(limit) = limit {
+                window.merge(limit, now);
             }
         }
     }
@@ -85,19 +85,19 @@ impl ObservedLimits {
 }
 
 impl Window {
-    fn merge(&mut self, told: Limit, now: Now) {
+    fn merge(&mut self, reported: Limit, now: Now) {
         // One that resets in years is none.
-        if told.resets_at_ms - now.wall_ms >= LONGEST_MS {
+        if reported.resets_at_ms - now.wall_ms >= LONGEST_MS {
             return;
         }
         self.seen = match self.seen {
-            Some((_, known)) if known.as_of_ms > told.as_of_ms => return,
+            Some((_, known)) if known.as_of_ms > reported.as_of_ms => return,
             Some((first, known))
-                if known.resets_at_ms.abs_diff(told.resets_at_ms) < SAME_END_MS as u64 =>
+                if known.resets_at_ms.abs_diff(reported.resets_at_ms) < SAME_END_MS as u64 =>
             {
-                Some((first, told))
+                Some((first, reported))
             }
-            _ => Some((told, told)),
+            _ => Some((reported, reported)),
         };
     }
 
@@ -136,12 +136,12 @@ mod tests {
         for &(at_ms, used_percentage, resets_in_ms) in observations {
             let limit =
                 Limit { used_percentage, resets_at_ms: NOW + resets_in_ms, ..Limit::default() };
-            let told = schema::Limits {
+            let reported = schema::Limits {
                 five_hour: Some(limit),
                 seven_day: None,
                 spend_limit: Some(limit),
             };
-            limits.merge(&told, NOW + at_ms, now(at_ms));
+            limits.merge(&reported, NOW + at_ms, now(at_ms));
         }
         limits
     }
@@ -181,14 +181,14 @@ mod tests {
 
     #[test]
     fn the_newest_observation_of_a_window_counts_until_it_ends() {
-        let used = |it: &ObservedLimits, at: i64| {
-            it.report(now(at)).five_hour.map(|it| it.used_percentage)
+        let used = |limits: &ObservedLimits, at: i64| {
+            limits.report(now(at)).five_hour.map(|it| it.used_percentage)
         };
-        let told_late = limits(&[(-MINUTE_MS, 50.0, HOUR_MS), (-HOUR_MS, 20.0, HOUR_MS)]);
-        assert_eq!(used(&told_late, 0), Some(50.0));
+        let reported_late = limits(&[(-MINUTE_MS, 50.0, HOUR_MS), (-HOUR_MS, 20.0, HOUR_MS)]);
+        assert_eq!(used(&reported_late, 0), Some(50.0));
         let corrected = limits(&[(0, 30.0, HOUR_MS), (0, 40.0, HOUR_MS)]);
         assert_eq!(used(&corrected, 0), Some(40.0));
-        assert_eq!(used(&told_late, HOUR_MS), None);
+        assert_eq!(used(&reported_late, HOUR_MS), None);
         let next = limits(&[(-HOUR_MS, 90.0, MINUTE_MS), (0, 1.0, 5 * HOUR_MS)]);
         assert_eq!(used(&next, 0), Some(1.0));
         assert_eq!(next.report(now(0)).spend_limit.unwrap().full_at_ms, None, "another window");

@@ -43,12 +43,12 @@ impl Publication {
     }
 
     /// Something changed that snapshots say.
-    pub(super) fn mark(&mut self) {
+    pub(super) fn mark_changed(&mut self) {
         self.is_dirty = true;
     }
 
     /// Does the same where `has_changed`.
-    pub(super) fn mark_if(&mut self, has_changed: bool) {
+    pub(super) fn mark_changed_if(&mut self, has_changed: bool) {
         self.is_dirty |= has_changed;
     }
 
@@ -58,13 +58,13 @@ impl Publication {
     }
 
     /// All transcripts have been read: the first snapshot waits no longer.
-    pub(super) fn release(&mut self) {
+    pub(super) fn first_scan_ended(&mut self) {
         self.is_dirty = true;
         self.not_before = None;
     }
 
     /// When to publish; `None` while nothing has changed.
-    pub(super) fn due(&self) -> Option<Instant> {
+    pub(super) fn due_at(&self) -> Option<Instant> {
         let news = if self.is_dirty { self.not_before } else { None };
         let confirm = self.confirm_at.max(self.not_before.filter(|_| self.confirm_at.is_some()));
         [news, confirm].into_iter().flatten().min()
@@ -116,7 +116,7 @@ mod tests {
     fn published() -> (Publication, Now) {
         let zero = Now::read();
         let mut publication = Publication::new(zero.mono);
-        publication.release();
+        publication.first_scan_ended();
         publication.begin(zero.mono);
         publication.ended(zero, Ok(()), zero);
         (publication, zero)
@@ -125,7 +125,7 @@ mod tests {
     #[test]
     fn nothing_is_due_while_nothing_has_changed() {
         let (publication, zero) = published();
-        assert_eq!(publication.due(), None);
+        assert_eq!(publication.due_at(), None);
         assert!(!publication.is_due(zero.mono + ms(60_000)));
     }
 
@@ -134,13 +134,13 @@ mod tests {
         let (mut publication, zero) = published();
         publication.confirm(zero.mono);
         publication.confirm(zero.mono + ms(500));
-        assert_eq!(publication.due(), Some(zero.mono + ms(1000)));
-        publication.mark();
-        assert_eq!(publication.due(), Some(zero.mono + ms(50)));
+        assert_eq!(publication.due_at(), Some(zero.mono + ms(1000)));
+        publication.mark_changed();
+        assert_eq!(publication.due_at(), Some(zero.mono + ms(50)));
         assert!(!publication.is_due(zero.mono + ms(49)));
         assert!(publication.is_due(zero.mono + ms(50)));
         publication.begin(zero.mono + ms(50));
-        assert_eq!(publication.due(), None, "the news brought the confirmation along");
+        assert_eq!(publication.due_at(), None, "the news brought the confirmation along");
     }
 
     #[test]
@@ -149,8 +149,8 @@ mod tests {
         publication.begin(zero.mono);
         let ended = Now { mono: zero.mono + ms(100), ..zero };
         publication.ended(zero, Ok(()), ended);
-        publication.mark();
-        assert_eq!(publication.due(), Some(zero.mono + ms(400)));
+        publication.mark_changed();
+        assert_eq!(publication.due_at(), Some(zero.mono + ms(400)));
     }
 
     #[test]
@@ -159,12 +159,12 @@ mod tests {
         let full = || Err("no space left on device".to_owned());
         publication.ended(zero, full(), zero);
         let later = Now { mono: zero.mono + RETRY, wall_ms: zero.wall_ms + 5000 };
-        assert_eq!(publication.due(), Some(later.mono));
+        assert_eq!(publication.due_at(), Some(later.mono));
         publication.begin(later.mono);
         publication.ended(later, full(), later);
         assert_eq!(publication.degraded().unwrap().since_ms, zero.wall_ms, "since the first try");
         publication.ended(later, Ok(()), later);
         assert_eq!(publication.degraded(), None);
-        assert!(publication.due().is_some(), "that it works again is news");
+        assert!(publication.due_at().is_some(), "that it works again is news");
     }
 }

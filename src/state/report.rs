@@ -165,7 +165,7 @@ impl State {
         let all = store
             .into_iter()
             .chain(self.configuration.degraded(path.map(PathBuf::as_path)))
-            .chain(self.sources.stuck_degraded(now))
+            .chain(self.sources.hung_degraded(now))
             .chain(self.directories.degraded(now))
             .chain(self.sources.degraded(now));
         // The clock may have been set back since.
@@ -207,11 +207,11 @@ fn cost(
         return Some(Cost { as_of_ms, usd, source: CostSource::Client, unpriced: 0 });
     }
     let replied_ms = facts.and_then(|facts| facts.last_reply_ms);
-    totals.map(|it| Cost {
+    totals.map(|used| Cost {
         as_of_ms: replied_ms.unwrap_or(session.appended_ms),
-        usd: it.totals.cost_usd,
+        usd: used.totals.cost_usd,
         source: CostSource::Transcript,
-        unpriced: it.totals.unpriced,
+        unpriced: used.totals.unpriced,
     })
 }
 

@@ -40,7 +40,7 @@ struct Repo {
 
 impl Repos {
     /// A working tree was found. Returns whether it is a new one, or another than before.
-    pub(super) fn found(&mut self, tree: WorkTree) -> bool {
+    pub(super) fn tree_found(&mut self, tree: WorkTree) -> bool {
         let top = tree.top.clone();
         if self.repos.get(&top).is_some_and(|repo| repo.tree == tree) {
             return false;
@@ -85,7 +85,7 @@ impl Repos {
     }
 
     /// A call of git starts. Returns the working tree to ask about; `None` for an unknown one.
-    pub(super) fn started(&mut self, top: &Path, now: Now) -> Option<WorkTree> {
+    pub(super) fn git_started(&mut self, top: &Path, now: Now) -> Option<WorkTree> {
         let repo = self.repos.get_mut(top)?;
         repo.started = Some(now.mono);
         Some(repo.tree.clone())
@@ -93,7 +93,7 @@ impl Repos {
 
     /// A call of git ended. A failed one keeps what git said before. Returns whether the working
     /// tree is known.
-    pub(super) fn answered(
+    pub(super) fn git_answered(
         &mut self,
         top: &Path,
         found: Result<schema::Repo, git::status::GitError>,
@@ -118,13 +118,13 @@ impl Repos {
     }
 
     /// Whether git has not answered yet for this working tree.
-    pub(super) fn is_new(&self, top: &Path) -> bool {
+    pub(super) fn is_unanswered(&self, top: &Path) -> bool {
         self.repos.get(top).is_some_and(|repo| repo.took.is_zero())
     }
 
     /// A display requests a line: whether git is to be asked again. What changed in the working tree
     /// shows nowhere else. `None` for an unknown working tree.
-    pub(super) fn is_old(&self, top: &Path, now: Now) -> Option<bool> {
+    pub(super) fn is_refresh_due(&self, top: &Path, now: Now) -> Option<bool> {
         let repo = self.repos.get(top)?;
         let least = repo.refresh_after.max(repo.took * (REFRESH_SHARE - 1));
         let age_ms = now.wall_ms - repo.facts.as_of_ms;
@@ -186,9 +186,9 @@ mod tests {
         let (mut repos, now, top) = (Repos::default(), Now::read(), Path::new(TOP));
         repos.recall([(TOP.into(), facts("recalled", now))].into_iter());
         assert_eq!(repos.facts(top).unwrap().branch.as_deref(), Some("recalled"));
-        assert!(repos.found(tree("/w/.git")) && !repos.found(tree("/w/.git")));
-        repos.answered(top, Ok(facts("main", now)), now);
-        assert!(repos.found(tree("/elsewhere")));
+        assert!(repos.tree_found(tree("/w/.git")) && !repos.tree_found(tree("/w/.git")));
+        repos.git_answered(top, Ok(facts("main", now)), now);
+        assert!(repos.tree_found(tree("/elsewhere")));
         assert_eq!(repos.facts(top).unwrap().branch.as_deref(), Some("main"));
         repos.retain(&BTreeSet::new());
         assert_eq!(repos.facts(top), None);
@@ -197,26 +197,26 @@ mod tests {
     #[test]
     fn facts_grow_old_less_fast_while_they_stay_the_same_and_a_call_is_slow() {
         let (mut repos, zero, top) = (Repos::default(), Now::read(), Path::new(TOP));
-        repos.found(tree("/w/.git"));
+        repos.tree_found(tree("/w/.git"));
         let later = |ms| Now { mono: zero.mono + span(ms), wall_ms: zero.wall_ms + ms };
-        let is_old = |repos: &Repos, after_ms| repos.is_old(top, later(after_ms)).unwrap();
-        repos.answered(top, Ok(facts("main", zero)), zero);
+        let is_old = |repos: &Repos, after_ms| repos.is_refresh_due(top, later(after_ms)).unwrap();
+        repos.git_answered(top, Ok(facts("main", zero)), zero);
         assert!(!is_old(&repos, 1_999) && is_old(&repos, 2_000));
-        repos.answered(top, Ok(facts("main", zero)), zero);
+        repos.git_answered(top, Ok(facts("main", zero)), zero);
         assert!(!is_old(&repos, 3_999) && is_old(&repos, 4_000));
-        repos.started(top, zero);
-        assert!(repos.is_new(top));
-        repos.answered(top, Ok(facts("other", zero)), later(1_000));
-        assert!(!repos.is_new(top));
+        repos.git_started(top, zero);
+        assert!(repos.is_unanswered(top));
+        repos.git_answered(top, Ok(facts("other", zero)), later(1_000));
+        assert!(!repos.is_unanswered(top));
         assert!(!is_old(&repos, 98_999) && is_old(&repos, 99_000), "a hundredth of the time");
         assert!(is_old(&repos, -1), "the clock was set back");
-        assert_eq!(repos.is_old(Path::new("/unknown"), zero), None);
+        assert_eq!(repos.is_refresh_due(Path::new("/unknown"), zero), None);
     }
 
     #[test]
     fn directories_are_observed_anew_when_they_change_or_were_missing() {
         let (mut repos, top) = (Repos::default(), Path::new(TOP));
-        repos.found(tree("/w/.git"));
+        repos.tree_found(tree("/w/.git"));
         let dirs = || vec![PathBuf::from("/w/.git"), "/w/.git/refs".into()];
         assert_eq!(repos.set_dirs(top, dirs()).unwrap().len(), 2);
         assert_eq!(repos.set_dirs(top, dirs()), None);

@@ -161,7 +161,7 @@ impl Sessions {
     }
 
     /// Whether the line of any session that works in this directory is looked at.
-    pub(super) fn is_cwd(&self, dir: &Path) -> bool {
+    pub(super) fn is_cwd_used(&self, dir: &Path) -> bool {
         self.of_interest().any(|session| session.cwd.as_deref() == Some(dir))
     }
 
@@ -180,7 +180,13 @@ impl Sessions {
 
     /// A transcript of this session was appended to at `at_ms`. `is_main` says whether it is the
     /// session's own, and not that of a subagent.
-    pub(super) fn appended(&mut self, key: &SessionKey, path: &Path, is_main: bool, at_ms: i64) {
+    pub(super) fn transcript_appended(
+        &mut self,
+        key: &SessionKey,
+        path: &Path,
+        is_main: bool,
+        at_ms: i64,
+    ) {
         let session = self.sessions.entry(key.clone()).or_default();
         if is_main {
             session.transcript = Some(path.to_owned());
@@ -234,16 +240,16 @@ impl Sessions {
             None => self.processes.remove(path),
         };
         let is_same = |key: &SessionKey| {
-            found.as_ref().is_some_and(|(it, process)| it == key && process.lives)
+            found.as_ref().is_some_and(|(it, process)| it == key && process.is_alive)
         };
-        if let Some((key, _)) = before.as_ref().filter(|(key, it)| it.lives && !is_same(key)) {
+        if let Some((key, _)) = before.as_ref().filter(|(key, it)| it.is_alive && !is_same(key)) {
             // It ended, or has another session now.
             self.process_ended(key, now);
             changed.push(key.clone());
             has_changed = true;
         }
         let Some((key, process)) = found else { return (changed, has_changed) };
-        if process.lives {
+        if process.is_alive {
             let session = self.sessions.entry(key.clone()).or_default();
             if session.process.as_deref() != Some(&process.file) {
                 session.process = Some(Box::new(process.file));
@@ -263,7 +269,7 @@ impl Sessions {
     /// One process of a session ended. The session may be open in another.
     fn process_ended(&mut self, key: &SessionKey, now: Now) {
         let mut processes = self.processes.values();
-        let other = processes.find(|(it, process)| it == key && process.lives);
+        let other = processes.find(|(it, process)| it == key && process.is_alive);
         let other = other.map(|(_, process)| Box::new(process.file.clone()));
         if let Some(session) = self.sessions.get_mut(key) {
             session.process = other;
@@ -275,7 +281,7 @@ impl Sessions {
 
     /// A display requested this session's line, and sent what the client had told it. Returns
     /// whether that is news.
-    pub(super) fn hinted(&mut self, key: &SessionKey, facts: ClientFacts, now: Now) -> bool {
+    pub(super) fn hint_received(&mut self, key: &SessionKey, facts: ClientFacts, now: Now) -> bool {
         let session = self.sessions.entry(key.clone()).or_default();
         session.requested_ms = now.wall_ms;
         // A display that was given no document requests a line, and reports nothing.
@@ -292,7 +298,7 @@ impl Sessions {
 
     /// A `--oneshot` run will print this session's line. Returns where it works, unless its working
     /// tree is being looked for already.
-    pub(super) fn print(&mut self, key: &SessionKey) -> Option<PathBuf> {
+    pub(super) fn mark_printed(&mut self, key: &SessionKey) -> Option<PathBuf> {
         let session = self.sessions.get_mut(key)?;
         session.is_printed = true;
         session.cwd.clone().filter(|_| !session.is_live)
@@ -328,7 +334,7 @@ impl Sessions {
 
     /// The working tree around a directory was found, or that there is none. Returns whether that is
     /// news to any session.
-    pub(super) fn found_repo(&mut self, cwd: &Path, top: Option<&Path>) -> bool {
+    pub(super) fn tree_found(&mut self, cwd: &Path, top: Option<&Path>) -> bool {
         let mut has_changed = false;
         for session in self.sessions.values_mut().filter(|session| session.is_of_interest()) {
             if session.cwd.as_deref() == Some(cwd) && session.repo.as_deref() != top {
@@ -446,15 +452,20 @@ mod tests {
         Now { mono: zero.mono + crate::time::span(ms), wall_ms: zero.wall_ms + ms }
     }
 
-    fn process(id: &str, lives: bool) -> Option<(SessionKey, Process)> {
-        Some((key(id), Process { file: SessionFile::default(), lives }))
+    fn process(id: &str, is_alive: bool) -> Option<(SessionKey, Process)> {
+        Some((key(id), Process { file: SessionFile::default(), is_alive }))
     }
 
     #[test]
     fn a_session_begins_moves_and_ends_once() {
         let (mut sessions, zero) = (Sessions::default(), Now::read());
         let facts = |cwd: &str| TranscriptFacts { cwd: Some(cwd.into()), ..Default::default() };
-        sessions.appended(&key("a"), Path::new("/r/projects/p/a.jsonl"), true, zero.wall_ms);
+        sessions.transcript_appended(
+            &key("a"),
+            Path::new("/r/projects/p/a.jsonl"),
+            true,
+            zero.wall_ms,
+        );
         let mut refresh = |cwd, ms| sessions.refresh(&key("a"), Some(&facts(cwd)), at(zero, ms));
         assert_eq!(refresh("/w", 0), Transition::Began);
         assert_eq!(refresh("/w", 1), Transition::Same);
@@ -488,10 +499,16 @@ mod tests {
             duration_ms: Some(ms),
             ..ClientFacts::default()
         };
-        assert!(sessions.hinted(&key("a"), report(1.0, 1), zero));
-        assert!(!sessions.hinted(&key("a"), report(1.0, 2), at(zero, 1)), "only time passed");
-        assert!(!sessions.hinted(&key("a"), ClientFacts::default(), at(zero, 2)), "a request");
-        assert!(sessions.hinted(&key("a"), report(2.0, 3), at(zero, 3)));
+        assert!(sessions.hint_received(&key("a"), report(1.0, 1), zero));
+        assert!(
+            !sessions.hint_received(&key("a"), report(1.0, 2), at(zero, 1)),
+            "only time passed"
+        );
+        assert!(
+            !sessions.hint_received(&key("a"), ClientFacts::default(), at(zero, 2)),
+            "a request"
+        );
+        assert!(sessions.hint_received(&key("a"), report(2.0, 3), at(zero, 3)));
         let session = sessions.get(&key("a")).unwrap();
         assert_eq!(session.requested_ms, zero.wall_ms + 3);
     }
@@ -501,10 +518,10 @@ mod tests {
         let (mut sessions, now) = (Sessions::default(), Now::read());
         for n in 0..40 {
             let key = key(&format!("{n:02}"));
-            sessions.appended(&key, Path::new("/t"), true, now.wall_ms - HOUR - n);
+            sessions.transcript_appended(&key, Path::new("/t"), true, now.wall_ms - HOUR - n);
             sessions.refresh(&key, None, now);
         }
-        sessions.appended(&key("live"), Path::new("/t"), true, now.wall_ms);
+        sessions.transcript_appended(&key("live"), Path::new("/t"), true, now.wall_ms);
         sessions.refresh(&key("live"), None, now);
         let ids: Vec<_> = sessions.shown(now).iter().map(|(key, _)| &*key.id.0).collect();
         assert_eq!(ids.len(), 1 + MAX_ENDED);

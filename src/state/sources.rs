@@ -49,7 +49,7 @@ const GIT: Policy = Policy {
 const TOOLS: Policy = Policy { slots: 8, ..GIT };
 
 /// Reading a file or listing a directory takes microseconds. One that takes this long hangs.
-pub(super) const STUCK_AFTER: Duration = Duration::from_secs(10);
+pub(super) const GIVE_UP_AFTER: Duration = Duration::from_secs(10);
 /// When the fetch lock could not be had this often in a row, the source is degraded: these tries
 /// take two and a half seconds.
 const PATIENT_TRIES: u32 = 7;
@@ -140,7 +140,7 @@ impl Sources {
         self.plan_mut(source).done(source, failure.is_none(), now.mono);
         let has_changed = match failure {
             None => self.failing.remove(source).is_some(),
-            Some(reason) => self.fails(source, reason, now),
+            Some(reason) => self.note_failure(source, reason, now),
         };
         was_given_up || has_changed
     }
@@ -151,15 +151,15 @@ impl Sources {
     pub(super) fn postpone(&mut self, source: &Source, reason: String, now: Now) -> bool {
         let n_tries = self.plan_mut(source).postpone(source, now.mono);
         // The fetch did not begin, so one fetch is enough for those, too, who came since.
-        self.barriers.release(source, true);
+        self.barriers.stop_waiting_for(source, true);
         if n_tries < PATIENT_TRIES {
             return false;
         }
-        self.release(source);
-        self.fails(source, reason, now)
+        self.stop_waiting_for(source);
+        self.note_failure(source, reason, now)
     }
 
-    fn fails(&mut self, source: &Source, reason: String, now: Now) -> bool {
+    fn note_failure(&mut self, source: &Source, reason: String, now: Now) -> bool {
         let new = || Failing { since_ms: now.wall_ms, reason: String::new() };
         self.failing.entry(source.clone()).or_insert_with(new).reason = reason;
         true
@@ -169,7 +169,7 @@ impl Sources {
     /// Returns whether snapshots change by that.
     pub(super) fn forget(&mut self, source: &Source) -> bool {
         let is_running = self.plan_mut(source).forget(source);
-        self.barriers.release(source, is_running);
+        self.barriers.stop_waiting_for(source, is_running);
         self.failing.remove(source).is_some()
     }
 
@@ -184,7 +184,7 @@ impl Sources {
     }
 
     /// Whether a source fails, and no next try is planned.
-    pub(super) fn has_given_in(&self, source: &Source) -> bool {
+    pub(super) fn has_stopped_retrying(&self, source: &Source) -> bool {
         self.failing.contains_key(source) && self.is_idle(source)
     }
 
@@ -194,7 +194,7 @@ impl Sources {
     pub(super) fn give_up_at(&self) -> Option<Instant> {
         let running = self.reads.running();
         let hopeful = running.filter(|(source, _)| !self.given_up.contains(source));
-        hopeful.map(|(_, since)| since + STUCK_AFTER).min()
+        hopeful.map(|(_, since)| since + GIVE_UP_AFTER).min()
     }
 
     /// From now on nobody waits for reads that hang. Returns whether there is a new one.
@@ -202,8 +202,8 @@ impl Sources {
         if self.give_up_at().is_none_or(|at| at > now.mono) {
             return false;
         }
-        for source in self.stuck(now).map(|(source, _)| source.clone()).collect::<Vec<_>>() {
-            self.release(&source);
+        for source in self.hung(now).map(|(source, _)| source.clone()).collect::<Vec<_>>() {
+            self.stop_waiting_for(&source);
             self.given_up.insert(source);
         }
         true
@@ -211,8 +211,8 @@ impl Sources {
 
     /// Reads that have not come back for so long, and since when they have run. Most often the
     /// server of a network disk is gone.
-    pub(super) fn stuck(&self, now: Now) -> impl Iterator<Item = (&Source, Instant)> {
-        self.reads.running().filter(move |(_, since)| *since + STUCK_AFTER <= now.mono)
+    pub(super) fn hung(&self, now: Now) -> impl Iterator<Item = (&Source, Instant)> {
+        self.reads.running().filter(move |(_, since)| *since + GIVE_UP_AFTER <= now.mono)
     }
 
     // ---- Who waits
@@ -238,14 +238,14 @@ impl Sources {
     }
 
     /// Nobody waits for a source any more: it does not end soon, or not at all.
-    pub(super) fn release(&mut self, source: &Source) {
-        self.barriers.release(source, false);
+    pub(super) fn stop_waiting_for(&mut self, source: &Source) {
+        self.barriers.stop_waiting_for(source, false);
     }
 
     /// A fetch ended. Who waited for it also waits for what it led to: the rest of a transcript that
     /// is read in parts (`has_more`), the working tree of a session that is new in it, and the first
     /// facts of that. Not more: a transcript that is written to all the time must hold nobody up.
-    pub(super) fn advance(
+    pub(super) fn wait_for_follow_ups(
         &mut self,
         source: &Source,
         has_more: bool,
@@ -280,7 +280,7 @@ impl Sources {
         if !is_looking {
             let plans = [&self.reads, &self.git, &self.tools];
             let given_up = &self.given_up;
-            self.barriers.listed_all(|| {
+            self.barriers.listings_ended(|| {
                 let pending = plans.into_iter().flat_map(|plan| plan.pending(..));
                 pending.filter(|(source, _)| !given_up.contains(source)).collect()
             });
@@ -328,8 +328,8 @@ impl Sources {
     }
 
     /// The reads that hang, as snapshots name them.
-    pub(super) fn stuck_degraded(&self, now: Now) -> impl Iterator<Item = Degraded> {
-        self.stuck(now).map(move |(source, since)| silent(name(source), since, now))
+    pub(super) fn hung_degraded(&self, now: Now) -> impl Iterator<Item = Degraded> {
+        self.hung(now).map(move |(source, since)| degraded_by_hang(name(source), since, now))
     }
 
     #[cfg(test)]
@@ -353,7 +353,7 @@ impl Sources {
 }
 
 /// A file system that does not answer, as snapshots name it.
-pub(super) fn silent(source: String, since: Instant, now: Now) -> Degraded {
+pub(super) fn degraded_by_hang(source: String, since: Instant, now: Now) -> Degraded {
     let for_ms = i64::try_from((now.mono - since).as_millis()).unwrap_or(0);
     Degraded {
         source,
@@ -419,9 +419,9 @@ mod tests {
         let names: Vec<_> = degraded.iter().map(|it| (&*it.source, &*it.reason)).collect();
         assert_eq!(names, [("git:/w", "not installed")]);
         assert_eq!(degraded[0].since_ms, zero.wall_ms, "it has not worked since");
-        assert!(!sources.has_given_in(&repo), "a next try is planned");
+        assert!(!sources.has_stopped_retrying(&repo), "a next try is planned");
         sources.stop_retrying(&repo);
-        assert!(sources.has_given_in(&repo));
+        assert!(sources.has_stopped_retrying(&repo));
         assert!(fetch(&mut sources, None, at(zero, 600_000)));
         assert_eq!(sources.degraded(zero).count(), 0);
     }
@@ -434,15 +434,15 @@ mod tests {
         assert_eq!(sources.take_due(zero).len(), 1);
         assert_eq!(sources.take_passed(false, true), Passed::default(), "the scan waits for it");
         assert!(!sources.give_up(at(zero, 9_999)));
-        assert_eq!(sources.give_up_at(), Some(zero.mono + STUCK_AFTER));
+        assert_eq!(sources.give_up_at(), Some(zero.mono + GIVE_UP_AFTER));
         assert!(sources.give_up(at(zero, 10_000)));
         assert_eq!(sources.give_up_at(), None);
-        assert!(sources.take_passed(false, true).is_scan);
+        assert!(sources.take_passed(false, true).is_scan_done);
         assert!(sources.is_settled());
-        let degraded: Vec<_> = sources.stuck_degraded(at(zero, 20_000)).collect();
+        let degraded: Vec<_> = sources.hung_degraded(at(zero, 20_000)).collect();
         assert_eq!((&*degraded[0].source, &*degraded[0].reason), ("transcript:/net/t", SILENT));
         assert!(sources.done(&hung, None, at(zero, 30_000)), "it came back");
-        assert_eq!(sources.stuck(at(zero, 30_000)).count(), 0);
+        assert_eq!(sources.hung(at(zero, 30_000)).count(), 0);
     }
 
     #[test]

@@ -140,7 +140,7 @@ impl Sim {
         self.effects = rest;
         fetches
             .into_iter()
-            .map(|it| match it {
+            .map(|effect| match effect {
                 Effect::Fetch(job) => job.source(),
                 other => unreachable!("{other:?}"),
             })
@@ -148,7 +148,7 @@ impl Sim {
     }
 
     fn looks(&mut self) -> Vec<String> {
-        let looks = self.effects.iter().filter_map(|it| match it {
+        let looks = self.effects.iter().filter_map(|effect| match effect {
             Effect::Look(look) => Some(look.dir.to_string_lossy().into_owned()),
             _ => None,
         });
@@ -297,7 +297,7 @@ fn gone(path: &str) -> Outcome {
 fn end(sim: &mut Sim, id: &str) {
     let file = SessionFile { pid: 1, session_id: SessionId::checked(id), ..SessionFile::default() };
     let path = PathBuf::from("/r/sessions/1.json");
-    let process = Process { file, lives: true };
+    let process = Process { file, is_alive: true };
     sim.fetched(Outcome::Process(path.clone(), Ok(process)));
     sim.fetched(Outcome::Process(path, Err(io::ErrorKind::NotFound.into())));
     assert!(!sim.session(id).live);

@@ -35,7 +35,7 @@ pub(super) struct Transcripts {
 #[derive(Debug)]
 pub(super) struct File {
     pub(super) root: PathBuf,
-    place: claude::layout::FileKind,
+    kind: claude::layout::FileKind,
     pub(super) id: FileId,
     /// The state of the file that `facts` tell of.
     pub(super) stamp: Option<Stamp>,
@@ -46,7 +46,7 @@ pub(super) struct File {
 
 /// What a read of a transcript means to others.
 #[derive(Debug)]
-pub(super) struct Read {
+pub(super) struct ReadSummary {
     pub(super) root: PathBuf,
     pub(super) id: FileId,
     /// The session that the file belongs to, if it says so.
@@ -61,17 +61,17 @@ pub(super) struct Read {
 
 impl File {
     /// A transcript that nothing is known of yet.
-    pub(super) fn new(root: &Path, place: claude::layout::FileKind, id: FileId) -> File {
-        let session = match &place {
-            claude::layout::FileKind::Transcript(it) | claude::layout::FileKind::Subagent(it) => {
-                Some(it.clone())
+    pub(super) fn new(root: &Path, kind: claude::layout::FileKind, id: FileId) -> File {
+        let session = match &kind {
+            claude::layout::FileKind::Transcript(id) | claude::layout::FileKind::Subagent(id) => {
+                Some(id.clone())
             }
             claude::layout::FileKind::OldSubagent | claude::layout::FileKind::Process(_) => None,
         };
         File {
             root: root.to_owned(),
             id,
-            place,
+            kind,
             stamp: None,
             cursor: None,
             facts: TranscriptFacts::default(),
@@ -106,7 +106,7 @@ impl File {
 
     /// Whether it is the session's own, and not that of a subagent.
     pub(super) fn is_main(&self) -> bool {
-        matches!(self.place, claude::layout::FileKind::Transcript(_))
+        matches!(self.kind, claude::layout::FileKind::Transcript(_))
     }
 
     /// When it was appended to, as far as an earlier process knew.
@@ -151,7 +151,7 @@ impl Transcripts {
 
     /// Whether a listing that shows a file in this state makes it worth a read: not where it has
     /// been read already, nor where nothing in it can be in any window.
-    pub(super) fn is_news(&self, path: &Path, stamp: Stamp, now: Now) -> bool {
+    pub(super) fn is_read_due(&self, path: &Path, stamp: Stamp, now: Now) -> bool {
         match self.get(path) {
             Some(file) => file.stamp != Some(stamp),
             None => !is_old(stamp, now),
@@ -160,19 +160,19 @@ impl Transcripts {
 
     /// Takes in what was read. `None` where the read is of no use: the transcript was dropped
     /// meanwhile, or is to be read anew.
-    pub(super) fn read(
+    pub(super) fn take_in(
         &mut self,
         path: &Path,
         tail: &mut Tail,
         keep_message: bool,
         now: Now,
-    ) -> Option<Read> {
+    ) -> Option<ReadSummary> {
         let file = self.files.get_mut(path.as_os_str())?;
         if !tail.has_restarted && tail.began != file.cursor.as_ref().map_or(0, |it| it.offset) {
             return None;
         }
         let mut left_session = None;
-        if file.place == claude::layout::FileKind::OldSubagent {
+        if file.kind == claude::layout::FileKind::OldSubagent {
             let before = std::mem::replace(&mut file.session, session_of(&tail.facts));
             let left = before.filter(|id| file.session.as_ref() != Some(id));
             left_session = left.map(|id| SessionKey { id, root: file.root.clone() });
@@ -183,7 +183,7 @@ impl Transcripts {
         // look was appended to when its last line says: it may have been copied since.
         let is_first = file.cursor.is_none();
         let last_line_ms = tail.facts.last_line_ms.filter(|_| is_first).unwrap_or(i64::MAX);
-        let read = Read {
+        let read = ReadSummary {
             root: file.root.clone(),
             id: file.id,
             session: file.session.clone(),
@@ -227,7 +227,7 @@ impl Transcripts {
 
     /// Forgets what was read, since the ledgers were emptied; `number` numbers each transcript in
     /// its new ledger. Returns those that are to be read again.
-    pub(super) fn read_anew(
+    pub(super) fn forget_reads(
         &mut self,
         mut number: impl FnMut(&Path, &Path) -> Option<FileId>,
     ) -> Vec<PathBuf> {
@@ -321,8 +321,8 @@ mod tests {
         let mut transcripts = Transcripts::default();
         let mut ledger = crate::usage::ledger::Ledger::new(crate::usage::prices::Prices::builtin());
         for path in paths {
-            let place = claude::layout::classify(Path::new("/r"), Path::new(path)).unwrap();
-            let file = File::new(Path::new("/r"), place, ledger.file(path));
+            let kind = claude::layout::classify(Path::new("/r"), Path::new(path)).unwrap();
+            let file = File::new(Path::new("/r"), kind, ledger.file(path));
             transcripts.insert(Path::new(path), file);
         }
         transcripts
@@ -348,7 +348,7 @@ mod tests {
         let mut read = |began, is_restarted| {
             let mut tail = tail(began, TranscriptFacts::default());
             tail.has_restarted = is_restarted;
-            transcripts.read(path, &mut tail, true, now).is_some()
+            transcripts.take_in(path, &mut tail, true, now).is_some()
         };
         assert!(read(0, false));
         assert!(!read(0, false), "it was read from the beginning already");
@@ -364,7 +364,7 @@ mod tests {
         let (mut transcripts, now) = (known(&["/r/projects/p/agent-1.jsonl"]), Now::read());
         let mut read = |began, session: &str| {
             let facts = TranscriptFacts { session: Some(session.into()), ..Default::default() };
-            let read = transcripts.read(path, &mut tail(began, facts), true, now).unwrap();
+            let read = transcripts.take_in(path, &mut tail(began, facts), true, now).unwrap();
             (read.session.map(|it| it.0), read.left_session.map(|it| it.id.0))
         };
         assert_eq!(read(0, "a"), (Some("a".into()), None));
@@ -376,14 +376,14 @@ mod tests {
     fn what_a_listing_shows_is_read_once_and_not_if_it_is_older_than_every_window() {
         let (path, now) = (Path::new("/r/projects/p/s.jsonl"), Now::read());
         let mut transcripts = known(&[]);
-        assert!(transcripts.is_news(path, stamp(now.wall_ms), now));
-        assert!(!transcripts.is_news(path, stamp(now.wall_ms - REACH_MS - 1), now));
+        assert!(transcripts.is_read_due(path, stamp(now.wall_ms), now));
+        assert!(!transcripts.is_read_due(path, stamp(now.wall_ms - REACH_MS - 1), now));
         transcripts = known(&["/r/projects/p/s.jsonl"]);
         let mut tail = tail(0, TranscriptFacts::default());
         (tail.size, tail.mtime_ms, tail.cursor.dev, tail.cursor.ino) = (1, 5, 1, 1);
-        transcripts.read(path, &mut tail, true, now).unwrap();
-        assert!(!transcripts.is_news(path, stamp(5), now), "it was read in this state");
-        assert!(transcripts.is_news(path, stamp(6), now));
+        transcripts.take_in(path, &mut tail, true, now).unwrap();
+        assert!(!transcripts.is_read_due(path, stamp(5), now), "it was read in this state");
+        assert!(transcripts.is_read_due(path, stamp(6), now));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::State;
 use super::event::Effect;
 use super::sessions::SessionKey;
-use super::transcripts::{File, Read};
+use super::transcripts::{File, ReadSummary};
 use crate::fetch::claude;
 use crate::fetch::job::Source;
 use crate::fetch::tail::Tail;
@@ -19,17 +19,17 @@ impl State {
     pub(super) fn transcripts_listed(&mut self, root: &Path, entries: &[Entry], now: Now) {
         for entry in entries {
             let EntryKind::File(stamp) = entry.kind else { continue };
-            if !self.transcripts.is_news(&entry.path, stamp, now) {
+            if !self.transcripts.is_read_due(&entry.path, stamp, now) {
                 continue;
             }
-            if let Some(place) = claude::layout::classify(root, &entry.path) {
-                self.want_transcript(&entry.path, root, place, now);
+            if let Some(kind) = claude::layout::classify(root, &entry.path) {
+                self.want_transcript(&entry.path, root, kind, now);
             }
         }
     }
 
     /// Files that a listing lacks are read once more; that read finds that they are missing.
-    pub(super) fn want_missing(&mut self, dir: &Path, entries: &[Entry], now: Now) {
+    pub(super) fn want_unlisted(&mut self, dir: &Path, entries: &[Entry], now: Now) {
         let listed = entries.iter().map(|entry| entry.path.as_os_str()).collect();
         for path in self.transcripts.missing_from(dir, &listed) {
             self.sources.want(&Source::Transcript(path), Urgency::Settled, now);
@@ -40,15 +40,15 @@ impl State {
         &mut self,
         path: &Path,
         root: &Path,
-        place: claude::layout::FileKind,
+        kind: claude::layout::FileKind,
         now: Now,
     ) {
-        if matches!(place, claude::layout::FileKind::Process(_)) {
+        if matches!(kind, claude::layout::FileKind::Process(_)) {
             return;
         }
         if self.transcripts.get(path).is_none() {
-            let Some(id) = self.accounts.file(root, path) else { return };
-            self.transcripts.insert(path, File::new(root, place, id));
+            let Some(id) = self.accounts.file_number(root, path) else { return };
+            self.transcripts.insert(path, File::new(root, kind, id));
         }
         self.sources.want(&Source::Transcript(path.to_owned()), Urgency::Settled, now);
     }
@@ -57,14 +57,16 @@ impl State {
     pub(super) fn transcript_read(&mut self, path: &Path, mut tail: Tail, now: Now) {
         let skipped_lines = tail.facts.skipped_lines;
         let keep_message = self.settings.preview;
-        let Some(read) = self.transcripts.read(path, &mut tail, keep_message, now) else { return };
-        let Read { root, id, session, left_session, skipped_before, appended_ms } = read;
+        let Some(read) = self.transcripts.take_in(path, &mut tail, keep_message, now) else {
+            return;
+        };
+        let ReadSummary { root, id, session, left_session, skipped_before, appended_ms } = read;
         if let Some(key) = left_session {
             self.sessions.agent_left(&key, path);
         }
         tail.facts.skipped_lines = skipped_lines;
-        self.accounts.count(&root, id, session.as_ref(), &tail, skipped_before);
-        self.publication.mark();
+        self.accounts.count_read(&root, id, session.as_ref(), &tail, skipped_before);
+        self.publication.mark_changed();
         if tail.has_restarted || !tail.entries.is_empty() {
             self.want_block(&root, now);
         }
@@ -74,7 +76,7 @@ impl State {
         }
         if let Some(key) = self.join_session(path, appended_ms) {
             self.refresh_session(&key, now);
-            self.touch_repo(&key, now);
+            self.want_repo_of(&key, now);
         }
     }
 
@@ -83,7 +85,7 @@ impl State {
     pub(super) fn join_session(&mut self, path: &Path, appended_ms: i64) -> Option<SessionKey> {
         let file = self.transcripts.get(path)?;
         let key = file.key()?;
-        self.sessions.appended(&key, path, file.is_main(), appended_ms);
+        self.sessions.transcript_appended(&key, path, file.is_main(), appended_ms);
         Some(key)
     }
 
@@ -93,7 +95,7 @@ impl State {
         self.want_block(&file.root, now);
         let Some(key) = file.key() else { return };
         self.sessions.transcript_vanished(&key, path, now);
-        self.publication.mark();
+        self.publication.mark_changed();
         self.refresh_session(&key, now);
     }
 
@@ -112,7 +114,7 @@ impl State {
     }
 
     fn forget_transcript(&mut self, path: &Path) -> Option<File> {
-        self.forget(&Source::Transcript(path.to_owned()));
+        self.forget_source(&Source::Transcript(path.to_owned()));
         let file = self.transcripts.remove(path)?;
         self.accounts.retire_file(&file.root, file.id, file.facts.skipped_lines);
         Some(file)
@@ -124,7 +126,7 @@ impl State {
     pub(super) fn recount(&mut self, now: Now) {
         self.accounts.recount(&self.settings, self.sources.is_scanned(), now);
         let accounts = &mut self.accounts;
-        for path in self.transcripts.read_anew(|root, path| accounts.file(root, path)) {
+        for path in self.transcripts.forget_reads(|root, path| accounts.file_number(root, path)) {
             self.sources.want(&Source::Transcript(path), Urgency::Now, now);
         }
         self.sources.scan_again();
@@ -133,7 +135,7 @@ impl State {
     /// Drops all texts of messages where the user does not want them, also from the checkpoint.
     pub(super) fn forget_messages(&mut self) {
         if !self.settings.preview && self.transcripts.forget_messages() {
-            self.publication.mark();
+            self.publication.mark_changed();
             self.effects.push(Effect::Save);
         }
     }
@@ -141,7 +143,7 @@ impl State {
     /// What is known of usage is what the transcripts say, since nothing that changed waits to be
     /// read. It is not, where a transcript of the account cannot be read, or where anything hangs.
     pub(super) fn confirm_usage(&mut self, now: Now) {
-        if self.directories.is_stuck(now) || self.sources.stuck(now).next().is_some() {
+        if self.directories.is_hung(now) || self.sources.hung(now).next().is_some() {
             return;
         }
         let root_of = |source: &Source| match source {

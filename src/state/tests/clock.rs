@@ -6,8 +6,8 @@ use crate::state::sessions::SessionKey;
 #[test]
 fn days_begin_in_the_time_zone_that_the_machine_is_in_now() {
     let mut sim = settled();
-    let ends_ms = |it: &Sim| {
-        let usage = it.snapshot().roots[&RootKey("/r".into())].usage.clone().unwrap();
+    let ends_ms = |sim: &Sim| {
+        let usage = sim.snapshot().roots[&RootKey("/r".into())].usage.clone().unwrap();
         (usage.day_ends_ms, usage.today.cost_usd)
     };
     let there = TimeZone::fixed(jiff::tz::offset(-11));
@@ -108,9 +108,9 @@ fn a_session_whose_process_ended_while_the_clock_was_ahead_may_live_again() {
     let path = "/r/sessions/1.json";
     let file = SessionFile { session_id: Some(SessionId("s".into())), ..SessionFile::default() };
     sim.changed(path);
-    let ran = Process { file: file.clone(), lives: true };
+    let ran = Process { file: file.clone(), is_alive: true };
     sim.fetched(Outcome::Process(path.into(), Ok(ran)));
-    sim.fetched(Outcome::Process(path.into(), Ok(Process { file, lives: false })));
+    sim.fetched(Outcome::Process(path.into(), Ok(Process { file, is_alive: false })));
     assert!(!sim.session("s").live);
     set_right(&mut sim);
     sim.hint("/r", "s", ClientFacts::default());

@@ -36,10 +36,10 @@ fn reads_that_hang_hold_up_neither_others_nor_a_cookie() {
     let mut n_started = 0;
     for _ in 0..20 {
         sim.pass_ms(1000);
-        for it in sim.fetches() {
-            match it {
+        for source in sim.fetches() {
+            match source {
                 Source::Repo(_) => sim.git_answers("/w", "main"),
-                it if it == transcript("/r/projects/p/s.jsonl") => {
+                source if source == transcript("/r/projects/p/s.jsonl") => {
                     sim.reply("/r/projects/p/s.jsonl", "/w", "claude-opus-4-8");
                 }
                 _ => n_started += 1,

@@ -71,9 +71,9 @@ fn facts_stay_in_their_scope() {
     let mut sim = Sim::new(&["/r", "/q"]);
     sim.list_root("/r", &["a", "b"]);
     sim.list_root("/q", &["c"]);
-    let limit = |it| {
+    let limit = |used_percentage| {
         let five_hour =
-            Limit { used_percentage: it, resets_at_ms: 1_795_100_000_000, ..Limit::default() };
+            Limit { used_percentage, resets_at_ms: 1_795_100_000_000, ..Limit::default() };
         Limits { five_hour: Some(five_hour), ..Limits::default() }
     };
     for (root, id, used) in [("/r", "a", 10.0), ("/r", "b", 20.0), ("/q", "c", 90.0)] {

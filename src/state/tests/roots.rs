@@ -47,7 +47,7 @@ fn a_root_that_is_taken_out_of_the_configuration_is_dropped_unless_somebody_look
     sim.git_answers("/v", "main");
     let denied = || Err(io::ErrorKind::PermissionDenied.into());
     sim.fetched(Outcome::Transcript("/q/projects/p/u.jsonl".into(), denied()));
-    let roots = |it: &Sim| it.snapshot().roots.keys().map(|it| it.0.clone()).collect::<Vec<_>>();
+    let roots = |sim: &Sim| sim.snapshot().roots.keys().map(|it| it.0.clone()).collect::<Vec<_>>();
     assert_eq!((roots(&sim).len(), sim.snapshot().degraded.len()), (2, 1));
     sim.changed("/q/projects/p/t.jsonl");
     sim.changed("/q/projects/p/u.jsonl");
@@ -61,13 +61,13 @@ fn a_root_that_is_taken_out_of_the_configuration_is_dropped_unless_somebody_look
     assert_eq!((snapshot.sessions.len(), snapshot.repos.len()), (1, 1));
     assert_eq!(snapshot.degraded, []);
     for dir in ["/q", "/q/projects", "/q/projects/p", "/v/.git"] {
-        let is_left = |it: &Effect| matches!(it, Effect::Leave(it) if it == Path::new(dir));
+        let is_left = |it: &Effect| matches!(it, Effect::Leave(left) if left == Path::new(dir));
         assert!(sim.effects.iter().any(is_left), "{dir}: {:?}", sim.effects);
     }
     sim.fetches();
     // Of what was read meanwhile, and what is written from now on, nothing follows.
     let file = SessionFile { session_id: SessionId::checked("t"), ..SessionFile::default() };
-    let process = Process { file, lives: true };
+    let process = Process { file, is_alive: true };
     sim.fetched(Outcome::Process("/q/sessions/1.json".into(), Ok(process)));
     sim.fetched(Outcome::Transcript("/q/projects/p/t.jsonl".into(), denied()));
     assert_eq!((sim.snapshot().sessions.len(), sim.snapshot().degraded.len()), (1, 0));
@@ -103,8 +103,8 @@ fn new_prices_apply_to_everything_that_was_used() {
     sim.reply(path, "nowhere", "house-model");
     let usage = |sim: &Sim| {
         let roots = sim.state.snapshot(sim.now).roots;
-        let it = roots[&RootKey("/r".into())].usage.clone().unwrap();
-        (it.today.cost_usd, it.unpriced_models.len())
+        let usage = roots[&RootKey("/r".into())].usage.clone().unwrap();
+        (usage.today.cost_usd, usage.unpriced_models.len())
     };
     assert_eq!(usage(&sim), (0.0, 1));
     sim.pass_ms(1000);

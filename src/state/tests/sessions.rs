@@ -13,7 +13,7 @@ fn a_session_lives_as_long_as_its_process() {
             name: Some("deploy".to_owned()),
             ..SessionFile::default()
         };
-        Outcome::Process(path.into(), Ok(Process { file, lives }))
+        Outcome::Process(path.into(), Ok(Process { file, is_alive: lives }))
     };
     sim.fetched(process("s", true));
     assert_eq!(sim.session("s").name.as_deref(), Some("deploy"));
@@ -65,7 +65,7 @@ fn a_session_that_is_open_twice_lives_until_both_have_ended() {
     for pid in [1, 2] {
         let session_id = SessionId::checked("s");
         let file = SessionFile { pid, session_id, ..SessionFile::default() };
-        sim.fetched(Outcome::Process(path(pid), Ok(Process { file, lives: true })));
+        sim.fetched(Outcome::Process(path(pid), Ok(Process { file, is_alive: true })));
     }
     let gone = |pid| Outcome::Process(path(pid), Err(io::ErrorKind::NotFound.into()));
     sim.fetched(gone(2));

@@ -62,8 +62,8 @@ fn a_request_without_a_document_takes_no_report_back() {
 #[test]
 fn usage_grows_old_while_a_transcript_of_the_account_cannot_be_read() {
     let mut sim = settle(Sim::new(&["/q", "/r"]));
-    let as_of_ms = |it: &Sim| {
-        let roots = it.snapshot().roots;
+    let as_of_ms = |sim: &Sim| {
+        let roots = sim.snapshot().roots;
         ["/q", "/r"].map(|root| roots[&RootKey(root.into())].usage.clone().unwrap().as_of_ms)
     };
     let t = "/r/projects/p/t.jsonl";
@@ -95,11 +95,11 @@ fn a_reply_dated_in_the_future_does_not_outlive_what_the_client_says() {
 fn a_transcript_older_than_every_window_is_forgotten_and_read_anew_if_it_is_resumed() {
     let mut sim = Sim::with_sessions("/r", &["s", "idle"]);
     let [s, idle] = ["s", "idle"].map(|it| format!("/r/projects/p/{it}.jsonl"));
-    for it in [&s, &idle] {
-        sim.reply(it, "nowhere", "claude-opus-4-8");
+    for path in [&s, &idle] {
+        sim.reply(path, "nowhere", "claude-opus-4-8");
     }
     let file = SessionFile { session_id: SessionId::checked("idle"), ..SessionFile::default() };
-    let process = Process { file, lives: true };
+    let process = Process { file, is_alive: true };
     sim.fetched(Outcome::Process("/r/sessions/1.json".into(), Ok(process)));
     let known =
         |it: &State| it.transcripts.paths().into_iter().map(OsString::from).collect::<Vec<_>>();
@@ -114,7 +114,7 @@ fn a_transcript_older_than_every_window_is_forgotten_and_read_anew_if_it_is_resu
 
     sim.effects.clear();
     sim.changed(&s);
-    let job = sim.effects.iter().find_map(|it| match it {
+    let job = sim.effects.iter().find_map(|effect| match effect {
         Effect::Fetch(Job::Read(ReadJob::Transcript { from, .. })) => Some(from.is_none()),
         _ => None,
     });
