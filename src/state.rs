@@ -1,17 +1,21 @@
-//! PURE. Everything that is known, and what follows from an event.
+//! PURE. The state of the daemon, and how it reacts to events.
 //!
-//! [`State::on_event`] returns *what* to do; `engine.rs` does it. Nothing here reads a clock or a
-//! file, starts anything or waits.
+//! [`State::on_event`] takes an event and returns effects: descriptions of what to do. `engine.rs`
+//! performs them. Nothing here reads a clock or a file, starts a thread or a program, or waits.
 //!
-//! `State` connects parts that each own what they know: [`Sessions`] do not know that there are
-//! repositories, nor [`Repos`] that there are directories. What follows in one part from a change in
-//! another is decided here, and in the files below that extend `State`: `changes.rs` (what the
-//! kernel reports), `transcripts_read.rs` (what follows from what a
-//! transcript says), `cascade.rs` (a session begins,
-//! moves or ends), `report.rs` (the snapshot), `checkpoint.rs` (what a restart goes on from).
+//! `State` consists of parts that each own their data and do not know each other: [`Sessions`] does
+//! not know of repositories, and [`Repos`] does not know of directories. `State` decides what a
+//! change in one part means for the others, here and in these files:
 //!
-//! **Invariants:** a fact is kept under the key that scopes it (root, session, working tree), and
-//! the snapshot is a function of what is kept. A source that fails keeps its last good fact.
+//! - `changes.rs`: a path changed, or a directory was listed.
+//! - `transcripts_read.rs`: a transcript was read, or deleted.
+//! - `cascade.rs`: a session began, moved or ended; git or a configured program answered.
+//! - `report.rs`: the snapshot is made, or read back after a restart.
+//! - `checkpoint.rs`: what a restarted process needs in order not to read all transcripts again.
+//!
+//! **Invariants:** each fact is kept under the key that it belongs to (config root, session or
+//! working tree), and the snapshot is computed from these facts alone. When a source fails, its last
+//! good fact stays.
 
 mod accounts;
 mod barriers;
@@ -62,7 +66,7 @@ use crate::plan::Urgency;
 use crate::store::schema::Snapshot;
 use crate::time::Now;
 
-/// See the module.
+/// Everything that the daemon knows.
 #[derive(Debug)]
 pub struct State {
     mode: Mode,
@@ -77,12 +81,14 @@ pub struct State {
     commands: Commands,
     configuration: Configuration,
     publication: Publication,
+    /// What to do about the event that is being handled. Empty between events.
     effects: Vec<Effect>,
 }
 
 impl State {
-    /// The state before anything was listed, and the first looks. `previous` is the snapshot on
-    /// disk: what the client reported to an earlier process is written nowhere else.
+    /// The state at the start, and the first directories to list. `previous` is the snapshot that
+    /// an earlier process published: what Claude Code reported to that process is stored nowhere
+    /// else.
     pub fn new(
         mode: Mode,
         settings: Settings,
@@ -120,7 +126,7 @@ impl State {
         (state, effects)
     }
 
-    /// Takes in an event, and returns what to do about it.
+    /// Handles one event, and returns what to do about it.
     pub fn on_event(&mut self, event: Event, now: Now) -> Vec<Effect> {
         if let Some(set_back_ms) = self.clock.event_came(now) {
             self.clock_set_back(set_back_ms, now);
@@ -147,13 +153,13 @@ impl State {
         std::mem::take(&mut self.effects)
     }
 
-    /// When [`Event::Deadline`] is due; `None` while only an event can change anything. With no live
-    /// session and working events that is always so.
+    /// When [`Event::Deadline`] is due; `None` while no timer runs. Without a live session, and
+    /// where the kernel reports all changes, no timer runs once everything is fetched and saved.
     pub fn deadline(&self) -> Option<Instant> {
         Timer::ALL.into_iter().filter_map(|timer| self.time_of(timer)).min()
     }
 
-    /// Whether what the configuration says now will be known soon.
+    /// Whether the configuration changed or is being read, so that new settings may follow soon.
     pub fn is_configuring(&self) -> bool {
         self.configuration.is_awaited()
     }
@@ -176,7 +182,7 @@ impl State {
             Timer::Fetch => self.sources.deadline(),
             Timer::Publish => match self.mode {
                 Mode::Watch { .. } => self.publication.due_at(),
-                // It publishes when nothing is left to fetch, and not at any time.
+                // A `--oneshot` run publishes when nothing is left to fetch, at whatever time.
                 Mode::Once => None,
             },
         }
@@ -200,8 +206,8 @@ impl State {
                 Timer::Rescan => self.rescan(now),
                 Timer::Configuration => self.read_configuration(now),
                 Timer::Save => self.save(),
-                // Both follow every event: a fetch that ended may have freed a slot, and what
-                // changed may be published at once.
+                // `on_event` does both after every event: a fetch that ended may have freed a
+                // slot, and a change may be published at once.
                 Timer::Fetch | Timer::Publish => {}
             }
         }
@@ -242,9 +248,10 @@ impl State {
         self.publication.mark_changed();
     }
 
-    /// The wall clock was set back, so what is known seems to come from the future: it would never
-    /// look old, and what is reported from now on would look older. It stays as old as it was; where
-    /// nobody knows by how much the clock was set back, it is as of now.
+    /// The wall clock was set back by `by_ms`, so known times may lie in the future: such facts would
+    /// never look old, and would seem newer than those reported from now on. Moves these times back
+    /// by as much, so that each fact keeps its age, or to now where they would still lie in the
+    /// future. After a restart nobody knows by how much the clock was set back, and `by_ms` is 0.
     fn clock_set_back(&mut self, by_ms: i64, now: Now) {
         let times = self
             .accounts
@@ -284,7 +291,7 @@ impl State {
         }
     }
 
-    /// What to fetch of a source that is due; `None` where it is of no interest any more.
+    /// The job that fetches a source; `None` where the source was dropped in the meantime.
     fn job_for(&mut self, source: &Source, now: Now) -> Option<Job> {
         let job = match source {
             Source::Transcript(path) => {
@@ -327,8 +334,8 @@ impl State {
                 }
             }
             Outcome::Process(path, Ok(process)) => self.process_read(&path, Some(process), now),
-            // Any other error: it was read while it was being written, and will change once more.
-            // Without it a session lives by its transcript.
+            // Any other error means that the client was writing the file while it was read. An event
+            // or a listing follows. Until then the session's transcript shows whether it is live.
             Outcome::Process(path, Err(err)) => {
                 if err.kind() == io::ErrorKind::NotFound {
                     self.forget_source(&source);
@@ -342,24 +349,25 @@ impl State {
         }
         self.sources.wait_for_follow_ups(&source, has_more, |top| self.repos.is_unanswered(top));
         if has_failed {
-            // A cookie that came while it ran would wait for its next try, which may be minutes
+            // A cookie that came during this fetch would wait for the next try, which may be minutes
             // away.
             self.sources.stop_waiting_for(&source);
         }
     }
 
-    /// Whether a fetch that failed is to be tried again, and to be named as degraded.
+    /// Whether a failed fetch of this source is to be retried, and listed as degraded.
     fn is_retry_wanted(&self, source: &Source) -> bool {
         match source {
-            // Where no session lives any more, nobody wants a next try.
+            // Git is only asked for sessions whose line is shown.
             Source::Repo(top) => self.sessions.is_repo_used(top),
             Source::Block(_) | Source::Command(_) => self.is_answer_wanted(source),
-            // Its root may have been dropped while it was read.
+            // Its root may have been dropped during the read.
             Source::Transcript(path) => self.transcripts.get(path).is_some(),
             Source::Process(_) | Source::Tree(_) => true,
         }
     }
 
+    /// A program could not be started without the fetch lock.
     fn fetch_refused(&mut self, source: &Source, reason: String, now: Now) {
         let has_changed = self.sources.postpone(source, reason, now);
         self.publication.mark_changed_if(has_changed);
@@ -372,7 +380,8 @@ impl State {
 
     // ---- Publishing
 
-    /// Answers the cookies whose time has come, with a snapshot that includes what they waited for.
+    /// Ends the first scan when every transcript has been read. Answers the cookies whose fetches
+    /// have all ended, after a snapshot that includes what these found.
     fn end_waits(&mut self, now: Now) {
         let is_looking = self.directories.is_looking();
         let passed = self.sources.take_passed(is_looking, !self.configuration.is_awaited());
@@ -419,7 +428,7 @@ impl State {
         }
     }
 
-    /// Keeps what was read, and publishes once more: from now on nobody watches.
+    /// Saves the checkpoint, and publishes a snapshot that tells displays that no watcher runs.
     fn shut_down(&mut self, now: Now) -> Vec<Effect> {
         self.save();
         let snapshot = Snapshot { watcher: None, ..self.snapshot(now) };
@@ -434,7 +443,7 @@ impl State {
         self.observe(root, Purpose::Root);
     }
 
-    /// Drops a root, and all that is known only by it.
+    /// Drops a root with its account, transcripts and sessions.
     fn drop_root(&mut self, root: &Path) {
         self.forget_source(&Source::Block(root.to_owned()));
         self.accounts.remove(root);
@@ -452,7 +461,7 @@ impl State {
             | Purpose::Project { root: of }
             | Purpose::Agents { root: of, .. }
             | Purpose::Processes { root: of } => of == root,
-            // These may lie in it, and are of use to others.
+            // Directories for these may lie inside the root, but do not belong to it.
             Purpose::Git { .. } | Purpose::NoRepo { .. } | Purpose::Cookies | Purpose::Config => {
                 false
             }
@@ -463,7 +472,7 @@ impl State {
     }
 
     fn forget_old(&mut self, now: Now) {
-        // Roots that a client brought, and that are gone.
+        // Roots that came from a client, not from the configuration, and were deleted.
         let is_gone = |root: &&PathBuf| {
             !self.settings.roots.contains(*root) && !self.directories.is_there(root)
         };
@@ -479,7 +488,8 @@ impl State {
 
     // ---- The configuration
 
-    /// Observes where the configuration is, and where links to it lead.
+    /// Observes the directory of the configuration file, and of each file that a symbolic link to it
+    /// leads through.
     fn observe_configuration(&mut self) {
         if let Mode::Once = self.mode {
             return;
@@ -512,7 +522,7 @@ impl State {
         match read {
             Ok(settings) => {
                 let was_invalid = self.configuration.read_valid();
-                // It is read now and then though it has not changed.
+                // A reload or a listing reads the file even where it has not changed.
                 if was_invalid || *settings != self.settings {
                     self.settings_changed(*settings, now);
                 }
@@ -533,7 +543,7 @@ impl State {
             self.recount(now);
         }
         for root in before.roots {
-            // A display would bring it again.
+            // The next hint of that display would add the root again.
             if !self.settings.roots.contains(&root) && !self.sessions.has_display(&root) {
                 self.drop_root(&root);
             }

@@ -1,49 +1,53 @@
-//! PURE. Barriers: who waits until everything that was wanted before is fetched. The first scan
-//! does, and every cookie.
+//! PURE. Barriers: each waits for the fetches that were planned when it began. The first scan waits
+//! so that sums are complete, and each cookie waits so that its answer includes every earlier
+//! change.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use crate::fetch::job::Source;
 
-/// Those that wait, and the cookies that were answered.
+/// The barriers that still wait, and the cookies that were answered.
 #[derive(Debug)]
 pub(super) struct Barriers {
     waiting: Vec<Barrier>,
-    /// Cookies whose removal, which is a change too, has not been reported.
+    /// Answered cookies that are still in their directory, as far as is known. Their removal is
+    /// reported as a change, which must not count as a new cookie.
     answered: BTreeSet<PathBuf>,
-    /// Whether every transcript has been read once, so that sums are whole.
+    /// Whether every transcript has been read, so that sums are complete.
     is_scanned: bool,
 }
 
 #[derive(Debug)]
 struct Barrier {
-    /// Directories that may hold more to fetch are still being listed.
+    /// Whether directories are still being listed. Until then the fetches to wait for are not known.
     awaits_listings: bool,
-    /// Fetches to wait for, and how many of each: two where one runs that began too early.
+    /// Sources to wait for, and how many fetches of each must end: two if it changed during a
+    /// running fetch, which may have missed the change.
     fetches: BTreeMap<Source, u8>,
     kind: Kind,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Kind {
-    /// Waits until all transcripts are read.
+    /// Waits until every transcript has been read.
     Scan,
-    /// Waits until everything is fetched, for the process that left this cookie.
+    /// Waits until every source has been fetched. A `--oneshot` run left this cookie, a socket, and
+    /// waits for the answer.
     Cookie(PathBuf),
 }
 
-/// What no longer waits.
+/// What the barriers that have just ended were waiting for.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Passed {
-    /// Every transcript has been read.
+    /// Whether every transcript has been read, and was not before.
     pub(super) is_scan_done: bool,
-    /// Cookies to answer.
+    /// The cookies to answer.
     pub(super) cookies: Vec<PathBuf>,
 }
 
 impl Barriers {
-    /// Those of a process that starts: the first scan waits.
+    /// The barriers at the start of the process: only that of the first scan.
     pub(super) fn new() -> Barriers {
         Barriers {
             waiting: vec![Barrier::new(Kind::Scan)],
@@ -52,25 +56,26 @@ impl Barriers {
         }
     }
 
-    /// Everything is read anew: sums are not whole until that is done.
+    /// All transcripts are read again. Sums are not complete until then.
     pub(super) fn scan_again(&mut self) {
         self.is_scanned = false;
         self.waiting.push(Barrier::new(Kind::Scan));
     }
 
-    /// Whether every transcript has been read, so that sums are whole.
+    /// Whether every transcript has been read, so that sums are complete.
     pub(super) fn is_scanned(&self) -> bool {
         self.is_scanned
     }
 
-    /// Something changed where cookies are left. Returns whether that is a new cookie, which waits
-    /// from now on, and not the removal of one that was answered.
+    /// A path changed in the directory of cookies. If it is a new cookie, adds a barrier for it and
+    /// returns true. If it is an answered cookie, the change was its removal.
     pub(super) fn cookie_changed(&mut self, path: &Path) -> bool {
         !self.answered.remove(path) && self.add_cookie(path)
     }
 
-    /// Cookies are there. Returns the new ones, which wait from now on, and those that were answered
-    /// already: the process that left one may have been killed before it could remove it.
+    /// A listing found the cookies `there`. Adds barriers for new ones and returns how many these are,
+    /// with the cookies that were answered already. Such a cookie may be left by a process that was
+    /// killed before it could remove it, or by a new one with the same process id.
     pub(super) fn cookies_listed(&mut self, there: &BTreeSet<PathBuf>) -> (usize, Vec<PathBuf>) {
         self.answered.retain(|path| there.contains(path));
         let new = there.difference(&self.answered).cloned().collect::<Vec<_>>();
@@ -92,21 +97,22 @@ impl Barriers {
         self.waiting.iter().any(|barrier| barrier.kind != Kind::Scan)
     }
 
-    /// A fetch ended. Returns which barriers waited for it and do so no longer, for
+    /// A fetch ended. Returns the indices of the barriers that waited for it and no longer do, for
     /// [`Barriers::add`].
     pub(super) fn fetched(&mut self, source: &Source) -> Vec<usize> {
         let barriers = self.waiting.iter_mut().enumerate();
         barriers.filter_map(|(nth, barrier)| barrier.fetched(source).then_some(nth)).collect()
     }
 
-    /// Lets these barriers wait for more fetches: what the one that ended led to.
+    /// Makes these barriers wait for more fetches, which followed from the one that ended.
     pub(super) fn add(&mut self, barriers: &[usize], fetches: &[(Source, u8)]) {
         for nth in barriers {
             self.waiting[*nth].add(fetches);
         }
     }
 
-    /// Nobody waits for this source any more; but for the fetch that runs, where one does.
+    /// No barrier waits for this source any more. If a fetch of it is running, barriers still wait for
+    /// that one fetch.
     pub(super) fn stop_waiting_for(&mut self, source: &Source, is_running: bool) {
         for barrier in &mut self.waiting {
             match barrier.fetches.get_mut(source) {
@@ -117,8 +123,8 @@ impl Barriers {
         }
     }
 
-    /// No listing is awaited: from now on barriers wait for these fetches, if they have been waiting
-    /// for listings until now.
+    /// No listing is outstanding. Barriers that waited for listings now wait for the `pending`
+    /// fetches.
     pub(super) fn listings_ended<'a>(&mut self, pending: impl Fn() -> Vec<(&'a Source, u8)>) {
         for barrier in self.waiting.iter_mut().filter(|barrier| barrier.awaits_listings) {
             barrier.awaits_listings = false;
@@ -127,7 +133,8 @@ impl Barriers {
         }
     }
 
-    /// Takes out those that wait for nothing. Cookies also wait for the configuration to be read.
+    /// Removes the barriers that wait for nothing any more. A cookie also waits until the
+    /// configuration has been read.
     pub(super) fn take_passed(&mut self, is_configured: bool) -> Passed {
         let mut passed = Passed::default();
         self.waiting.retain(|barrier| {
@@ -150,7 +157,8 @@ impl Barrier {
         Barrier { awaits_listings: true, fetches: BTreeMap::new(), kind }
     }
 
-    /// The scan is of transcripts: a slow repository or tool does not hold it up.
+    /// Whether this barrier can wait for a source. The scan does not wait for programs, since a slow
+    /// repository or tool must not delay the first snapshot.
     fn awaits(&self, source: &Source) -> bool {
         self.kind != Kind::Scan || !source.is_program()
     }
@@ -163,7 +171,7 @@ impl Barrier {
         }
     }
 
-    /// A fetch ended. Returns whether this barrier waited for it, and does so no longer.
+    /// A fetch ended. Returns whether this barrier waited for it and no longer does.
     fn fetched(&mut self, source: &Source) -> bool {
         let Some(left) = self.fetches.get_mut(source) else { return false };
         *left -= 1;
@@ -189,7 +197,7 @@ mod tests {
         Source::Repo("/w".into())
     }
 
-    /// After a first scan of nothing.
+    /// Barriers after a first scan that found no transcripts.
     fn scanned() -> Barriers {
         let mut barriers = Barriers::new();
         assert_eq!(barriers.take_passed(true), Passed::default(), "directories are being listed");
@@ -206,14 +214,18 @@ mod tests {
         barriers.listings_ended(|| vec![(&transcript, 1), (&repo, 2)]);
         assert_eq!(barriers.fetched(&transcript), [0, 1]);
         assert_eq!(barriers.take_passed(true), Passed { is_scan_done: true, cookies: Vec::new() });
-        assert_eq!(barriers.fetched(&repo), [0; 0], "that call began too early");
+        assert_eq!(barriers.fetched(&repo), [0; 0], "that call began before the cookie came");
         assert_eq!(barriers.fetched(&repo), [0]);
-        assert_eq!(barriers.take_passed(false), Passed::default(), "the configuration is read");
+        assert_eq!(
+            barriers.take_passed(false),
+            Passed::default(),
+            "the configuration is being read"
+        );
         assert_eq!(barriers.take_passed(true).cookies, [Path::new(A)]);
     }
 
     #[test]
-    fn what_a_fetch_leads_to_is_waited_for_as_well() {
+    fn a_barrier_also_waits_for_fetches_that_follow_from_one_that_it_waited_for() {
         let mut barriers = scanned();
         barriers.cookie_changed(A.as_ref());
         let transcript = transcript();
@@ -235,7 +247,7 @@ mod tests {
         let there = BTreeSet::from([A.into()]);
         assert_eq!(barriers.cookies_listed(&there), (0, vec![A.into()]), "answered again");
         assert!(!barriers.cookie_changed(A.as_ref()));
-        assert!(barriers.cookie_changed(A.as_ref()), "another process has the same number");
+        assert!(barriers.cookie_changed(A.as_ref()), "another process has the same id");
         assert!(barriers.has_cookie());
     }
 }

@@ -1,4 +1,5 @@
-//! PURE. What follows from a change that the kernel reported, and from what a directory holds.
+//! PURE. What follows when the kernel reports a change at a path, and when a directory was listed.
+//! Both depend on the [`Purpose`]s for which the directory is observed.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -15,10 +16,10 @@ use crate::time::Now;
 use crate::watch::{Entry, EntryKind, Found, Listing};
 
 impl State {
-    /// Something changed at this path.
+    /// The kernel reported a change at this path.
     pub(super) fn path_changed(&mut self, path: &Path, now: Now) {
         if self.directories.contains(path) {
-            // It was removed, renamed or made anew.
+            // The directory itself was removed, renamed or created again.
             let look = self.directories.look(path);
             self.effects.push(look);
         }
@@ -71,7 +72,7 @@ impl State {
                     self.listed_for(purpose, &dir, &entries, now);
                 }
             }
-            // It may have come back since, and then the next listing shows it.
+            // The directory may exist again. A listing that was requested later will show it.
             Found::Missing { .. } if self.directories.is_looked_at(&dir) => {}
             Found::Missing { nearest } => {
                 for purpose in purposes {
@@ -83,12 +84,13 @@ impl State {
                     self.directories.leave(|it, purpose| it == dir && *purpose != Purpose::Root);
                 self.effects.extend(leave);
             }
-            // Its reason is in the snapshot.
+            // The snapshot lists the reason.
             Found::Unreadable(_) => self.publication.mark_changed(),
         }
         self.directories.schedule_poll(self.sessions.is_any_live(), now.mono);
     }
 
+    /// Handles the entries of a directory for one of the purposes for which it is observed.
     fn listed_for(&mut self, purpose: Purpose, dir: &Path, entries: &[Entry], now: Now) {
         match purpose {
             Purpose::Await(missing) => {
@@ -146,6 +148,7 @@ impl State {
         }
     }
 
+    /// An observed directory does not exist. `nearest` is the closest directory above that does.
     fn directory_missing(&mut self, purpose: Purpose, dir: &Path, nearest: &Path, now: Now) {
         match purpose {
             Purpose::Root => self.observe(nearest, Purpose::Await(dir.to_owned())),
@@ -169,24 +172,26 @@ impl State {
                 self.leave_dir(dir);
             }
             Purpose::Git { top } => self.git_dir_missing(&top, dir, now),
-            // They will be seen in the directory that they are in.
+            // The directory above is observed too, and shows it when it is created again.
             Purpose::Projects { .. } | Purpose::NoRepo { .. } => self.leave_dir(dir),
-            // Without its state directory the watcher ends when it publishes next.
+            // If the whole state directory is gone, publishing fails, and the watcher ends.
             Purpose::Cookies => self.publication.mark_changed(),
         }
     }
 
+    /// Observes a directory for one more purpose, and requests its listing.
     pub(super) fn observe(&mut self, dir: &Path, purpose: Purpose) {
         let effect = self.directories.observe(dir, purpose);
         self.effects.extend(effect);
     }
 
+    /// Stops observing a directory for any purpose.
     fn leave_dir(&mut self, dir: &Path) {
         let leave = self.directories.leave_dir(dir);
         self.effects.extend(leave);
     }
 
-    /// What was missing may be there now.
+    /// A path that was missing may exist now. Lists it instead of the directory where it was awaited.
     fn awaited_path_appeared(&mut self, target: &Path) {
         let leave = self
             .directories
@@ -196,9 +201,9 @@ impl State {
         self.effects.push(look);
     }
 
-    /// A process left a cookie: it is answered when everything is up to date.
+    /// A `--oneshot` run left a cookie. Plans the fetches that the answer must include.
     fn cookie_came(&mut self, now: Now) {
-        // Changes in working trees show nowhere, and the answer must include them.
+        // Files of working trees are not watched, and the answer must include their changes.
         let live = self.sessions.of_interest().filter(|session| session.is_live);
         for top in live.filter_map(|session| session.repo.clone()).collect::<BTreeSet<_>>() {
             self.want_repo(&top, Urgency::Now, now);
@@ -209,6 +214,7 @@ impl State {
         self.publication.mark_changed();
     }
 
+    /// Observes an entry of a config root, if it is `projects` or `sessions`.
     fn observe_in_root(&mut self, path: &Path) {
         let Some(root) = path.parent().map(Path::to_owned) else { return };
         match path.file_name().and_then(|name| name.to_str()) {
@@ -218,13 +224,15 @@ impl State {
         }
     }
 
+    /// Plans a read of a path in `sessions`, if it is a process file by its name.
     fn want_process(&mut self, root: &Path, path: &Path, now: Now) {
         if let Some(claude::layout::FileKind::Process(_)) = claude::layout::classify(root, path) {
             self.sources.want(&Source::Process(path.to_owned()), Urgency::Now, now);
         }
     }
 
-    /// A folder beside the transcripts is a session's. It is only watched while the session lives.
+    /// A listing showed a folder beside the transcripts. If its name is a session's, it holds what
+    /// that session's subagents write. It is only observed while the session is live.
     fn session_folder_listed(&mut self, root: &Path, path: &Path) {
         let Some(id) = session_named_by(path) else { return };
         self.transcripts.add_folder(path);
@@ -235,7 +243,8 @@ impl State {
         }
     }
 
-    /// A new folder beside the transcripts belongs to a session that starts a subagent.
+    /// A folder appeared beside the transcripts. Its session has just started a subagent, so it is
+    /// observed at once.
     fn session_folder_appeared(&mut self, root: &Path, path: &Path) {
         if let Some(session) = session_named_by(path) {
             self.transcripts.add_folder(path);
@@ -243,6 +252,7 @@ impl State {
         }
     }
 
+    /// Observes a folder inside a session's folder, if transcripts of subagents may be in it.
     fn observe_if_subagents(&mut self, root: &Path, session: &SessionId, path: &Path) {
         if claude::layout::holds_subagents(path) {
             let purpose = Purpose::Agents { root: root.to_owned(), session: session.clone() };

@@ -1,4 +1,4 @@
-//! PURE. Transcripts: how far each has been read, and what it says.
+//! PURE. Transcripts: how far each has been read, and the facts found in it up to there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
@@ -15,19 +15,20 @@ use crate::usage::ledger::{FileId, REACH_MS};
 use crate::watch::Stamp;
 use crate::watch::debounce::{Debounce, Window};
 
-/// When what was read is kept over a restart. A restart would have to read megabytes again at most,
-/// and a checkpoint is as large.
+/// When a checkpoint is written after reads. It is rare, since a checkpoint has megabytes, and without
+/// the newest one a restart would only read about as much again.
 const SAVES: Debounce =
     Debounce { quiet: Duration::from_secs(60), max_hold: Duration::from_secs(600) };
 
-/// All transcripts that are read.
+/// All known transcripts.
 #[derive(Debug, Default)]
 pub(super) struct Transcripts {
-    /// By path. As `OsString` it compares faster than component by component.
+    /// By path. An `OsString` compares faster than a `PathBuf`, which compares component by component.
     files: BTreeMap<OsString, File>,
-    /// The folders beside transcripts that were seen, each of one session.
+    /// The folders beside transcripts that exist. Each is named after a session and holds what its
+    /// subagents write.
     session_folders: BTreeSet<PathBuf>,
-    /// What was read since the last checkpoint.
+    /// When transcripts were read since the last checkpoint; `None` if none were.
     unsaved: Option<Window>,
 }
 
@@ -37,30 +38,31 @@ pub(super) struct File {
     pub(super) root: PathBuf,
     kind: claude::layout::FileKind,
     pub(super) id: FileId,
-    /// The state of the file that `facts` tell of.
+    /// Identity, size and time of the file at the last read; `None` if that did not reach its end.
     pub(super) stamp: Option<Stamp>,
+    /// Where the next read goes on; `None` before the first.
     pub(super) cursor: Option<Cursor>,
     pub(super) facts: TranscriptFacts,
     session: Option<SessionId>,
 }
 
-/// What a read of a transcript means to others.
+/// What a read of a transcript means for its session and account.
 #[derive(Debug)]
 pub(super) struct ReadSummary {
     pub(super) root: PathBuf,
     pub(super) id: FileId,
-    /// The session that the file belongs to, if it says so.
+    /// The session that the transcript belongs to; `None` if that is not known.
     pub(super) session: Option<SessionId>,
-    /// The session that it belonged to until now, if that is another one.
+    /// The session that it was thought to belong to until now, if that was another one.
     pub(super) left_session: Option<SessionKey>,
-    /// How many lines could not be read, up to the read before.
+    /// How many of its lines could not be parsed, before this read.
     pub(super) skipped_before: u64,
-    /// When the file was appended to.
+    /// When the file was last appended to, in Unix milliseconds.
     pub(super) appended_ms: i64,
 }
 
 impl File {
-    /// A transcript that nothing is known of yet.
+    /// A transcript that has not been read yet.
     pub(super) fn new(root: &Path, kind: claude::layout::FileKind, id: FileId) -> File {
         let session = match &kind {
             claude::layout::FileKind::Transcript(id) | claude::layout::FileKind::Subagent(id) => {
@@ -79,7 +81,7 @@ impl File {
         }
     }
 
-    /// A transcript as an earlier process knew it.
+    /// Restores what an earlier process knew of a transcript. Times in the future become `now`.
     pub(super) fn restored(
         mut self,
         stamp: Option<Stamp>,
@@ -94,22 +96,22 @@ impl File {
         self
     }
 
-    /// Whether it was last written to before every window.
+    /// Whether it was last changed too long ago for any sum.
     pub(super) fn is_old(&self, now: Now) -> bool {
         self.stamp.is_some_and(|stamp| is_old(stamp, now))
     }
 
-    /// The session that it belongs to, if it says so.
+    /// The session that it belongs to; `None` if that is not known.
     pub(super) fn key(&self) -> Option<SessionKey> {
         Some(SessionKey { id: self.session.clone()?, root: self.root.clone() })
     }
 
-    /// Whether it is the session's own, and not that of a subagent.
+    /// Whether it is a session's own transcript, not a subagent's.
     pub(super) fn is_main(&self) -> bool {
         matches!(self.kind, claude::layout::FileKind::Transcript(_))
     }
 
-    /// When it was appended to, as far as an earlier process knew.
+    /// When it was last appended to, by what an earlier process knew, in Unix milliseconds.
     pub(super) fn appended_ms(&self, now: Now) -> i64 {
         let modified_ms = self.stamp.map_or(0, |stamp| stamp.modified_ms);
         modified_ms.min(self.facts.last_line_ms.unwrap_or(i64::MAX)).min(now.wall_ms)
@@ -132,25 +134,26 @@ impl Transcripts {
         self.files.remove(path.as_os_str())
     }
 
-    /// What a transcript says.
+    /// The facts found in a transcript.
     pub(super) fn facts(&self, path: &Path) -> Option<&TranscriptFacts> {
         Some(&self.get(path)?.facts)
     }
 
-    /// Where the next read of a transcript goes on; `None` for its beginning.
+    /// Where the next read of a transcript goes on, with the facts up to there; `None` to read from
+    /// the beginning.
     pub(super) fn resume_at(&self, path: &Path) -> Option<Box<(Cursor, TranscriptFacts)>> {
         let file = self.get(path)?;
         Some(Box::new((file.cursor.clone()?, file.facts.clone())))
     }
 
-    /// The transcripts of a root.
+    /// The transcripts of a config root, with their paths.
     pub(super) fn of_root(&self, root: &Path) -> impl Iterator<Item = (&OsStr, &File)> {
         let files = self.files.iter().filter(move |(_, file)| file.root == root);
         files.map(|(path, file)| (path.as_os_str(), file))
     }
 
-    /// Whether a listing that shows a file in this state makes it worth a read: not where it has
-    /// been read already, nor where nothing in it can be in any window.
+    /// A listing showed a file with this stamp. Returns whether it must be read: not if it was read in
+    /// this state already, nor if it is unknown and too old for any sum.
     pub(super) fn is_read_due(&self, path: &Path, stamp: Stamp, now: Now) -> bool {
         match self.get(path) {
             Some(file) => file.stamp != Some(stamp),
@@ -158,8 +161,8 @@ impl Transcripts {
         }
     }
 
-    /// Takes in what was read. `None` where the read is of no use: the transcript was dropped
-    /// meanwhile, or is to be read anew.
+    /// Stores what a read found, and moves the facts out of `tail`. `None` if the read is useless: the
+    /// transcript was dropped, or its reads were forgotten, while it was being read.
     pub(super) fn take_in(
         &mut self,
         path: &Path,
@@ -179,8 +182,8 @@ impl Transcripts {
         }
         let identity = (tail.cursor.dev, tail.cursor.ino);
         let stamp = Stamp { identity, size: tail.size, modified_ms: tail.mtime_ms };
-        // A file that was known before was appended to just now. One that is there at the first
-        // look was appended to when its last line says: it may have been copied since.
+        // If the file was read before, its modification time is when it was appended to. At the
+        // first read this may be when it was copied, so an earlier time of its last line counts.
         let is_first = file.cursor.is_none();
         let last_line_ms = tail.facts.last_line_ms.filter(|_| is_first).unwrap_or(i64::MAX);
         let read = ReadSummary {
@@ -191,7 +194,8 @@ impl Transcripts {
             skipped_before: file.facts.skipped_lines,
             appended_ms: stamp.modified_ms.min(last_line_ms).min(now.wall_ms),
         };
-        // A file that was read whole is compared with listings; one read in part is wanted anyway.
+        // Listings compare the stamp of a file that was read to its end. Otherwise another read is
+        // planned anyway.
         file.stamp = (!tail.has_more).then_some(stamp);
         file.cursor = Some(tail.cursor.clone());
         file.facts = std::mem::take(&mut tail.facts).not_after(now.wall_ms);
@@ -202,9 +206,10 @@ impl Transcripts {
         Some(read)
     }
 
-    /// Transcripts below `dir` that a listing of it lacks. Folders that it lacks are forgotten.
+    /// Returns the known transcripts below `dir` that are not in `listed`. Forgets the folders of
+    /// sessions that are not.
     pub(super) fn missing_from(&mut self, dir: &Path, listed: &BTreeSet<&OsStr>) -> Vec<PathBuf> {
-        // With the slash: `a-b` stands between `a` and `a/b`.
+        // Ends with a slash: in the order of bytes, `a-b` comes between `a` and `a/b`.
         let dir = dir.join("").into_os_string();
         let is_below = |path: &OsStr| path.as_encoded_bytes().starts_with(dir.as_encoded_bytes());
         let files = self.files.range(dir.clone()..).map(|(path, _)| path.as_os_str());
@@ -219,14 +224,14 @@ impl Transcripts {
         missing
     }
 
-    /// Transcripts that were last written to before every window.
+    /// The transcripts that were last changed too long ago for any sum.
     pub(super) fn old(&self, now: Now) -> impl Iterator<Item = (PathBuf, &File)> {
         let old = self.files.iter().filter(move |(_, file)| file.is_old(now));
         old.map(|(path, file)| (PathBuf::from(path), file))
     }
 
-    /// Forgets what was read, since the ledgers were emptied; `number` numbers each transcript in
-    /// its new ledger. Returns those that are to be read again.
+    /// Forgets all reads, after the ledgers were emptied. `number` registers a root and a transcript
+    /// with the new ledger. Returns the transcripts to read again.
     pub(super) fn forget_reads(
         &mut self,
         mut number: impl FnMut(&Path, &Path) -> Option<FileId>,
@@ -248,38 +253,37 @@ impl Transcripts {
         had_one.fold(false, |any, one| any | one)
     }
 
-    /// Drops what belongs to a root.
+    /// Drops the transcripts and folders of a root.
     pub(super) fn drop_root(&mut self, root: &Path) {
         self.files.retain(|_, file| file.root != root);
         self.session_folders.retain(|folder| !folder.starts_with(root));
     }
 
-    /// Every time that transcripts state, for a clock that was set back.
+    /// Every time found in transcripts, so that it can be moved if the clock is set back.
     pub(super) fn times(&mut self) -> impl Iterator<Item = &mut i64> {
         self.files.values_mut().flat_map(|file| file.facts.times())
     }
 
     // ---- Folders of sessions
 
-    /// A folder beside a transcript was seen.
+    /// A session's folder was seen beside the transcripts.
     pub(super) fn add_folder(&mut self, folder: &Path) {
         self.session_folders.insert(folder.to_owned());
     }
 
-    /// Whether it was.
+    /// Whether this folder was seen beside the transcripts.
     pub(super) fn has_folder(&self, folder: &Path) -> bool {
         self.session_folders.contains(folder)
     }
 
     // ---- The checkpoint
 
-    /// When a checkpoint is due; `None` while nothing was read since the last one.
+    /// When the next checkpoint is due; `None` if nothing was read since the last one.
     pub(super) fn save_at(&self) -> Option<Instant> {
         self.unsaved.map(|window| window.deadline(SAVES))
     }
 
-    /// A checkpoint of what is known now is about to be written. Returns whether it says anything
-    /// new.
+    /// A checkpoint is about to be written. Returns whether anything was read since the last one.
     pub(super) fn take_unsaved(&mut self) -> bool {
         self.unsaved.take().is_some()
     }
@@ -304,7 +308,7 @@ fn is_old(stamp: Stamp, now: Now) -> bool {
     stamp.modified_ms < now.wall_ms - REACH_MS
 }
 
-/// The session that a transcript's lines name.
+/// The session named by the lines of a transcript.
 fn session_of(facts: &TranscriptFacts) -> Option<SessionId> {
     facts.session.as_deref().and_then(SessionId::checked)
 }
@@ -342,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn a_read_that_began_elsewhere_than_the_last_one_ended_is_of_no_use() {
+    fn a_read_that_did_not_begin_where_the_last_one_ended_is_ignored() {
         let path = Path::new("/r/projects/p/s.jsonl");
         let (mut transcripts, now) = (known(&["/r/projects/p/s.jsonl"]), Now::read());
         let mut read = |began, is_restarted| {
@@ -373,7 +377,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_listing_shows_is_read_once_and_not_if_it_is_older_than_every_window() {
+    fn a_listed_file_is_read_once_per_state_and_not_at_all_if_it_is_too_old() {
         let (path, now) = (Path::new("/r/projects/p/s.jsonl"), Now::read());
         let mut transcripts = known(&[]);
         assert!(transcripts.is_read_due(path, stamp(now.wall_ms), now));
@@ -387,7 +391,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_listing_lacks_is_what_was_below_that_very_folder() {
+    fn only_transcripts_below_the_listed_folder_can_be_missing_from_it() {
         let paths = ["/r/projects/a/1.jsonl", "/r/projects/a-b/2.jsonl", "/r/projects/a/3.jsonl"];
         let mut transcripts = known(&paths);
         transcripts.add_folder(Path::new("/r/projects/a/1"));

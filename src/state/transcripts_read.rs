@@ -1,4 +1,4 @@
-//! PURE. Which transcripts are read, and what follows from what they say.
+//! PURE. Which transcripts are read, and what follows from a read for sessions and accounts.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use crate::time::Now;
 use crate::watch::{Entry, EntryKind};
 
 impl State {
-    /// A listing showed these files: those that changed are read.
+    /// A listing showed these entries. Plans reads of transcripts that changed.
     pub(super) fn transcripts_listed(&mut self, root: &Path, entries: &[Entry], now: Now) {
         for entry in entries {
             let EntryKind::File(stamp) = entry.kind else { continue };
@@ -28,7 +28,8 @@ impl State {
         }
     }
 
-    /// Files that a listing lacks are read once more; that read finds that they are missing.
+    /// Plans reads of known transcripts that a listing of `dir` lacks. The read decides whether such a
+    /// file is gone: it may have come back since.
     pub(super) fn want_unlisted(&mut self, dir: &Path, entries: &[Entry], now: Now) {
         let listed = entries.iter().map(|entry| entry.path.as_os_str()).collect();
         for path in self.transcripts.missing_from(dir, &listed) {
@@ -36,6 +37,7 @@ impl State {
         }
     }
 
+    /// Plans a read of a transcript. Does nothing for a process file.
     pub(super) fn want_transcript(
         &mut self,
         path: &Path,
@@ -80,8 +82,8 @@ impl State {
         }
     }
 
-    /// The session that a transcript belongs to has a sign of life at `appended_ms`. Returns it, if
-    /// the transcript says which it is.
+    /// Tells the session of a transcript that this was appended to at `appended_ms`. Returns the
+    /// session; `None` if it is not known which one it is.
     pub(super) fn join_session(&mut self, path: &Path, appended_ms: i64) -> Option<SessionKey> {
         let file = self.transcripts.get(path)?;
         let key = file.key()?;
@@ -89,7 +91,7 @@ impl State {
         Some(key)
     }
 
-    /// A transcript was deleted. The client prunes old ones, and what they used stays counted.
+    /// A transcript was deleted, as Claude Code does with old ones. Its entries stay counted.
     pub(super) fn transcript_vanished(&mut self, path: &Path, now: Now) {
         let Some(file) = self.forget_transcript(path) else { return };
         self.want_block(&file.root, now);
@@ -99,9 +101,8 @@ impl State {
         self.refresh_session(&key, now);
     }
 
-    /// Forgets transcripts that were last written to before every window, except for sessions that
-    /// are still known. Should one be appended to after all, it is read from its beginning, as one
-    /// is that was old when we started.
+    /// Forgets transcripts that were last changed too long ago for any sum, unless their session is
+    /// still known. If one is appended to later, it is read from its beginning.
     pub(super) fn forget_old_transcripts(&mut self, now: Now) {
         let is_known =
             |file: &File| file.key().is_some_and(|key| self.sessions.get(&key).is_some());
@@ -120,9 +121,9 @@ impl State {
         Some(file)
     }
 
-    /// Reads all transcripts again, since prices are others now, or since entries were refused that
-    /// should not have been: a ledger does not keep the model of an entry. What deleted transcripts
-    /// used is not known any more.
+    /// Counts all transcripts again from their beginning, after prices changed, or after a clock that
+    /// was ahead made ledgers refuse entries. The ledgers cannot be corrected without reading: they do
+    /// not store the model of each entry. The usage of deleted transcripts is lost.
     pub(super) fn recount(&mut self, now: Now) {
         self.accounts.recount(&self.settings, self.sources.is_scanned(), now);
         let accounts = &mut self.accounts;
@@ -132,7 +133,7 @@ impl State {
         self.sources.scan_again();
     }
 
-    /// Drops all texts of messages where the user does not want them, also from the checkpoint.
+    /// Drops all texts of messages if the user disabled previews, also from the checkpoint file.
     pub(super) fn forget_messages(&mut self) {
         if !self.settings.preview && self.transcripts.forget_messages() {
             self.publication.mark_changed();
@@ -140,8 +141,8 @@ impl State {
         }
     }
 
-    /// What is known of usage is what the transcripts say, since nothing that changed waits to be
-    /// read. It is not, where a transcript of the account cannot be read, or where anything hangs.
+    /// Marks the usage of all accounts as complete as of now. Leaves out accounts with a transcript that
+    /// cannot be read, and does nothing if a read or a listing hangs.
     pub(super) fn confirm_usage(&mut self, now: Now) {
         if self.directories.is_hung(now) || self.sources.hung(now).next().is_some() {
             return;
