@@ -1,8 +1,9 @@
-//! Owns the state and performs its effects, in order. The watcher and `--oneshot` both drive it.
+//! The engine: hands events to the state, and performs the effects that it returns, in order. The
+//! watcher and a `--oneshot` run both drive it.
 //!
-//! **Invariant:** once it runs, nothing here waits, except on the state directory: locks,
-//! publishing, the checkpoint. Other files are read, directories listed and programs run in other
-//! threads, whose answers are events.
+//! **Invariant:** after the start, the engine itself only reads and writes files of the state
+//! directory. Other threads read all other files, list directories and run programs, since these may
+//! hang or take long. Their results come back as events.
 
 mod once_log;
 
@@ -37,25 +38,27 @@ use crate::watch::thread::{Changes, Watch};
 use crate::watch::{Found, Listing};
 use once_log::OnceLog;
 
-/// Who drives the engine, with the proof that nobody else does.
+/// Which process drives the engine, with the lock that proves that no other process of this kind
+/// does.
 pub(crate) enum Role {
     /// The watcher.
     Watcher {
         lock: WatchLock,
-        /// What displays send.
+        /// The hints that displays send.
         hints: Receiver<ClientFacts>,
     },
-    /// A `--oneshot` run without a watcher. All its fetches run under this one lock.
+    /// A `--oneshot` run while no watcher runs. It holds the fetch lock all the time.
     Once { lock: Arc<FetchLock> },
 }
 
-/// The state, and everything that performs its effects.
+/// The state, and the threads and files with which its effects are performed.
 pub(crate) struct Engine {
     pub(crate) role: Role,
-    /// Answers of other threads.
+    /// Events from other threads: listings, fetches and the configuration.
     pub(crate) results: Receiver<Event>,
+    /// Changes that the kernel reported.
     pub(crate) changes: Changes,
-    /// Whether the snapshot on disk says what is known, or why not; `None` before the first.
+    /// Whether the last snapshot was written to disk, or why not; `None` before the first.
     pub(crate) published: Option<std::result::Result<(), String>>,
     state: State,
     dir: StateDir,
@@ -65,17 +68,19 @@ pub(crate) struct Engine {
     watch: Watch,
     workers: Workers,
     publisher: Publisher,
-    /// Held by the programs that run. They share one lock, and the last one releases it.
+    /// The fetch lock, while programs run. They share it, and the last one to end releases it.
     fetch_lock: Weak<FetchLock>,
-    /// The lines of live sessions, as they were drawn last.
+    /// The lines of the sessions in the last snapshot, as they were last drawn.
     lines: BTreeMap<SessionId, String>,
+    /// The lines that changed since [`Engine::take_changed_lines`].
     changed_lines: Vec<(SessionId, String)>,
     log: OnceLog,
+    /// Where events of other threads are sent, for `results`.
     events: Sender<Event>,
 }
 
 impl Engine {
-    /// Starts the threads and the first looks.
+    /// Starts the threads, restores what an earlier process knew, and requests the first listings.
     pub(crate) fn start(env: &Environment, dir: StateDir, role: Role, now: Now) -> Result<Engine> {
         let settings = load_settings(env)?;
         let zone = settings.zone.clone();
@@ -92,8 +97,8 @@ impl Engine {
             listed.send(Event::Listed(listing)).ok();
         })
         .map_err(starting)?;
-        let own_path =
-            exec::own_program().map_err(|err| Error::new("cannot find myself").because(err))?;
+        let own_path = exec::own_program()
+            .map_err(|err| Error::new("cannot find the program file of ccstatusd").because(err))?;
         let runner = Runner::new(own_path, env.all.iter().cloned());
         let fetched = events.clone();
         let workers = Workers::start(&runner, move |outcome| {
@@ -132,12 +137,11 @@ impl Engine {
         Ok(engine)
     }
 
-    /// The state directory that everything is in.
+    /// The state directory, in which the snapshot, the checkpoint and the locks are.
     pub(crate) fn dir(&self) -> &StateDir {
         &self.dir
     }
 
-    /// What the state is in: its deadline, and whether it waits for the configuration.
     pub(crate) fn state(&self) -> &State {
         &self.state
     }
@@ -147,13 +151,14 @@ impl Engine {
         std::mem::take(&mut self.changed_lines)
     }
 
-    /// Takes in an event and performs what follows. Fails only where going on would be wrong.
+    /// Handles one event, and performs the effects. Fails only if another watcher may have taken the
+    /// place of this one.
     pub(crate) fn handle(&mut self, event: Event) -> Result<()> {
         let now = Now::read();
         if let Event::Listed(listing) = &event {
             self.log_root(listing);
         }
-        // Looked up every five minutes at most.
+        // Jiff caches this, and reads the system's files at most every five minutes.
         let zone = TimeZone::system();
         if zone != self.zone {
             self.zone = zone.clone();
@@ -209,7 +214,8 @@ impl Engine {
         }
     }
 
-    /// The lock that the running programs share, or a new one, or why there is none.
+    /// The fetch lock that running programs share, or a newly acquired one. The error says why it
+    /// cannot be acquired.
     fn acquire_fetch_lock(&mut self) -> std::result::Result<Arc<FetchLock>, String> {
         if let Role::Once { lock } = &self.role {
             return Ok(Arc::clone(lock));
@@ -230,8 +236,8 @@ impl Engine {
 
     // ---- Publishing
 
-    /// Publishes a snapshot, and the lines that follow from it. The inner result says whether they
-    /// are on disk; the outer one fails where another watcher may have taken this one's place.
+    /// Writes a snapshot to disk, and the lines that are drawn from it. The inner result says whether
+    /// both were written. The outer one fails if another watcher may have taken the place of this one.
     fn publish(&mut self, snapshot: Snapshot, now: Now) -> Result<std::result::Result<(), String>> {
         if let Role::Watcher { lock, .. } = &self.role
             && !lock.is_current()
@@ -255,20 +261,20 @@ impl Engine {
                 Ok(Ok(()))
             }
             Err(err) => {
-                // The old snapshot stays, and its age shows.
+                // The old snapshot stays on disk, and displays show its age.
                 self.log.warn("store", &err.to_string());
                 Ok(Err(err.to_string()))
             }
         }
     }
 
-    /// Draws the line of every live session. Lines of sessions that ended stay as they are.
+    /// Draws the line of every live session. The lines of ended sessions stay as they were drawn last.
     fn draw(&mut self, snapshot: &Snapshot, now: Now) {
         let clock = jiff::Timestamp::from_millisecond(now.wall_ms).unwrap_or_default();
         let clock = clock.to_zoned_datetime(self.zone.clone()).strftime("%H:%M").to_string();
         let style = display::lines_style(&snapshot.display);
         let home = self.home.as_deref();
-        // From the last publication on nobody draws them again.
+        // The last snapshot of a watcher that ends names no watcher.
         let watcher = match snapshot.watcher {
             Some(_) => Watcher::Alive,
             None => Watcher::Gone,
@@ -281,8 +287,8 @@ impl Engine {
         }
     }
 
-    /// Listens on a new socket where ours was removed. Meanwhile a `--oneshot` run may have taken us
-    /// for dead, and published.
+    /// Listens on a new socket if the one for hints was removed. Without it, a `--oneshot` run takes the
+    /// watcher for dead and publishes itself, so the publisher must read what is on disk.
     fn stay_reachable(&mut self) {
         let Role::Watcher { hints, .. } = &mut self.role else { return };
         if ipc::is_reachable() {
@@ -290,7 +296,7 @@ impl Engine {
         }
         match ipc::listen() {
             Ok(listening) => {
-                warn!("notify.sock was gone; listening on a new one");
+                warn!("notify.sock was removed; listening on a new one");
                 *hints = listening;
                 self.log.resolved("notify.sock");
             }
@@ -299,12 +305,12 @@ impl Engine {
         self.publisher.catch_up();
     }
 
-    /// Publishes once more that nobody watches from now on, and keeps what was read.
+    /// Saves the checkpoint, and publishes a last snapshot, which tells displays that no watcher runs.
     pub(crate) fn shut_down(&mut self) {
         if let Err(err) = self.handle(Event::Shutdown) {
             warn!("{err}");
         }
-        // With another lock file there is another watcher, whose socket it is.
+        // If the lock file was replaced, the socket may belong to another watcher.
         if let Role::Watcher { lock, .. } = &self.role
             && lock.is_current()
         {
@@ -321,7 +327,7 @@ impl Engine {
         }
     }
 
-    /// Reads the configuration, in a thread: it may be on a disk that does not answer.
+    /// Reads the configuration in a thread of its own, since it may be on a disk that does not answer.
     fn configure(&mut self) {
         let (env, events) = (self.env.clone(), self.events.clone());
         let run = move || {
@@ -337,7 +343,7 @@ impl Engine {
         }
     }
 
-    /// Logs which config roots are watched, and which are waited for.
+    /// Logs whether a config root is watched, missing or unreadable.
     fn log_root(&mut self, listing: &Listing) {
         if !self.state.is_root(&listing.dir) {
             return;
@@ -355,10 +361,12 @@ impl Engine {
     }
 }
 
+/// The subject of log messages about a config root.
 fn root_subject(root: &std::path::Path) -> String {
     format!("root:{}", root.display())
 }
 
+/// How snapshots describe this watcher.
 fn identity(now: Now) -> schema::Watcher {
     schema::Watcher {
         pid: std::process::id(),
@@ -368,7 +376,7 @@ fn identity(now: Now) -> schema::Watcher {
     }
 }
 
-/// What the user chose: reads the configuration, and finds the config roots.
+/// Reads the configuration, and finds the config roots.
 fn load_settings(env: &Environment) -> Result<Settings> {
     let path = env.config_file();
     let config = Config::load(path.as_deref())?;
@@ -386,17 +394,18 @@ fn load_settings(env: &Environment) -> Result<Settings> {
     })
 }
 
-/// The config roots by their real paths, each once: two names of one directory are one account. A
-/// missing one is taken by its name, and so is one whose file system hangs, which must not hang us.
+/// The config roots with symbolic links resolved, each once, since two paths to one directory are one
+/// account. The path stays as it is if the directory is missing, or if its file system does not
+/// answer, since resolving it would then hang this thread.
 fn roots(env: &Environment, config: &Config) -> Result<Vec<PathBuf>> {
     let mut roots = env.claude_roots()?;
     roots.extend(config.roots.iter().filter_map(|root| env.expand(root)));
     let probe =
         Probe::start(|| ()).map_err(|err| Error::new("cannot start a thread").because(err))?;
-    let real = |root: PathBuf| match probe.answers(&root) {
+    let resolved = |root: PathBuf| match probe.answers(&root) {
         true => fs_err::canonicalize(&root).unwrap_or(root),
         false => root,
     };
     let mut seen = BTreeSet::new();
-    Ok(roots.into_iter().map(real).filter(|root| seen.insert(root.clone())).collect())
+    Ok(roots.into_iter().map(resolved).filter(|root| seen.insert(root.clone())).collect())
 }
