@@ -17,7 +17,11 @@ fn a_missing_root_is_awaited_where_it_will_appear() {
     assert_eq!(sim.looks(), ["/h/.config/claude"]);
     sim.event(Event::Listed(Listing { dir: root, found: missing("/h/.config") }));
     sim.list("/h/.config", &[("claude", DIR)]);
-    assert_eq!(sim.looks().last().unwrap(), "/h/.config/claude", "it appeared while we armed");
+    assert_eq!(
+        sim.looks().last().unwrap(),
+        "/h/.config/claude",
+        "the directory appeared before its parent was watched"
+    );
 }
 
 #[test]
@@ -39,7 +43,7 @@ fn roots_that_clients_bring_are_few_and_forgotten_when_they_are_gone() {
 }
 
 #[test]
-fn a_root_that_is_taken_out_of_the_configuration_is_dropped_unless_somebody_looks() {
+fn a_root_that_is_removed_from_the_configuration_is_dropped_unless_a_display_shows_it() {
     let mut sim = settle(Sim::new(&["/r", "/q"]));
     sim.list_root("/q", &["t", "u"]);
     sim.reply("/q/projects/p/t.jsonl", "/v", "claude-opus-4-8");
@@ -65,7 +69,7 @@ fn a_root_that_is_taken_out_of_the_configuration_is_dropped_unless_somebody_look
         assert!(sim.effects.iter().any(is_left), "{dir}: {:?}", sim.effects);
     }
     sim.fetches();
-    // Of what was read meanwhile, and what is written from now on, nothing follows.
+    // Reads that were running, and later changes, have no effect.
     let file = SessionFile { session_id: SessionId::checked("t"), ..SessionFile::default() };
     let process = Process { file, is_alive: true };
     sim.fetched(Outcome::Process("/q/sessions/1.json".into(), Ok(process)));
@@ -83,7 +87,7 @@ fn a_root_that_is_taken_out_of_the_configuration_is_dropped_unless_somebody_look
 }
 
 #[test]
-fn an_unknown_root_is_adopted_from_the_client() {
+fn an_unknown_root_is_added_when_a_hint_names_it() {
     let mut sim = settled();
     sim.hint("/elsewhere", "x", ClientFacts::default());
     assert!(sim.looks().contains(&"/elsewhere".to_owned()));
@@ -114,7 +118,7 @@ fn new_prices_apply_to_everything_that_was_used() {
     let prices = Prices::builtin().with([("house-model".to_owned(), price)]);
     sim.event(Event::Configured(Ok(Box::new(Settings { prices, ..settings(&["/r"]) }))));
     assert_eq!(sim.fetches(), [Source::Transcript(path.into())]);
-    assert_eq!(usage(&sim), (0.0, 1), "what was known before shows until all is read");
+    assert_eq!(usage(&sim), (0.0, 1), "the old sums show until everything is read");
     while sim.state.directories.is_looking() {
         sim.list("/state/sync", &[]);
     }
