@@ -288,7 +288,8 @@ impl Engine {
     }
 
     /// Listens on a new socket if the one for hints was removed. Without it, a `--oneshot` run takes the
-    /// watcher for dead and publishes itself, so the publisher must read what is on disk.
+    /// watcher for dead and publishes itself. The next snapshot of this watcher must have a higher number
+    /// than that one.
     fn stay_reachable(&mut self) {
         let Role::Watcher { hints, .. } = &mut self.role else { return };
         if ipc::is_reachable() {

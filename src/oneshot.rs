@@ -59,7 +59,7 @@ pub fn run(env: &Environment) -> Result<Snapshot> {
                 continue;
             }
             // Another run's snapshot is only good enough if this process waited for that run, and if
-            // its time lies between the start of this process and now.
+            // it was published between `began` and now.
             let now_ms = Now::read().wall_ms;
             let since = began.wall_ms + 1..=now_ms;
             let published =

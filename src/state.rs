@@ -86,7 +86,7 @@ pub struct State {
 }
 
 impl State {
-    /// The state at the start, and the first directories to list. `previous` is the snapshot that
+    /// The state of a process that starts, and its first effects. `previous` is the snapshot that
     /// an earlier process published: what Claude Code reported to that process is stored nowhere
     /// else.
     pub fn new(
@@ -171,6 +171,7 @@ impl State {
 
     // ---- Time
 
+    /// When a timer is due; `None` while it does not run.
     fn time_of(&self, timer: Timer) -> Option<Instant> {
         match timer {
             Timer::GiveUp => self.sources.give_up_at(),
@@ -213,6 +214,8 @@ impl State {
         }
     }
 
+    /// Does the work of each minute in which a session is live: checks sessions and processes, forgets
+    /// what is old, and lists directories in case that the kernel did not report a change.
     fn tick(&mut self, now: Now) {
         for key in self.sessions.keys().cloned().collect::<Vec<_>>() {
             self.refresh_session(&key, now);
@@ -239,6 +242,7 @@ impl State {
         self.clock.tick_ended(self.sessions.is_any_live(), now);
     }
 
+    /// Drops every watch and looks at every directory again, after events were lost.
     fn rescan(&mut self, now: Now) {
         if let Mode::Watch { identity, .. } = &mut self.mode {
             identity.rescans += 1;

@@ -203,6 +203,7 @@ impl Accounts {
         let Some(account) = self.0.get_mut(root) else { return };
         account.limits.recall(&before.limits, now);
         account.recalled = before.usage.clone();
+        // A block that a tool computed is that tool's answer. It is dropped if none is configured.
         let block = account
             .recalled
             .as_mut()

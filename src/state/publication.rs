@@ -63,7 +63,8 @@ impl Publication {
         self.not_before = None;
     }
 
-    /// When to publish; `None` while nothing has changed.
+    /// When a timer must publish; `None` while nothing has changed, and where a change may be published
+    /// at once, see [`Publication::is_due`].
     pub(super) fn due_at(&self) -> Option<Instant> {
         let news = if self.is_dirty { self.not_before } else { None };
         let confirm = self.confirm_at.max(self.not_before.filter(|_| self.confirm_at.is_some()));

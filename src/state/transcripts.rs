@@ -38,7 +38,8 @@ pub(super) struct File {
     pub(super) root: PathBuf,
     kind: claude::layout::FileKind,
     pub(super) id: FileId,
-    /// Identity, size and time of the file at the last read; `None` if that did not reach its end.
+    /// Identity, size and time of the file at the last read; `None` before the first, and if the last
+    /// one did not reach the end of the file.
     pub(super) stamp: Option<Stamp>,
     /// Where the next read goes on; `None` before the first.
     pub(super) cursor: Option<Cursor>,
