@@ -1,4 +1,5 @@
-//! The watcher: one loop, which waits in one `select!` and hands each event to the engine.
+//! The watcher: a loop that waits for events in one `select!`, and hands each to the engine. Also its
+//! start, its signals and its messages to systemd.
 
 use std::time::{Duration, Instant};
 
@@ -11,20 +12,20 @@ use crate::cli::Environment;
 use crate::engine::{Engine, Role};
 use crate::error::{Error, Exit, Result};
 use crate::ipc;
-use crate::oneshot::PATIENCE;
+use crate::oneshot::ONESHOT_TIMEOUT;
 use crate::state::event::Event;
 use crate::store::dir::StateDir;
 use crate::store::lock::{FetchLock, WatchLock};
 use crate::store::schema::SessionId;
 use crate::time::Now;
 
-/// Runs the watcher until a signal ends it. `print` gets each line that changed.
+/// Runs the watcher until a signal ends it. Calls `print` with each status line that changed.
 pub fn run(env: &Environment, mut print: impl FnMut(&SessionId, &str)) -> Result<()> {
     let dir = StateDir::open(&env.checked_state_dir()?)?;
     let lock = WatchLock::acquire(&dir).inspect_err(|err| {
         if err.exit == Exit::AlreadyRunning {
-            // To systemd a notifying service that ends before it is ready has failed, whatever
-            // its exit code. Somebody watches, so this one is as ready as it will be.
+            // For systemd, a service of type `notify` that ends before it is ready has failed,
+            // whatever its exit code. This is no failure, since another watcher runs.
             notify(&[NotifyState::Ready, NotifyState::Status("another ccstatusd is running")]);
         }
     })?;
@@ -32,8 +33,8 @@ pub fn run(env: &Environment, mut print: impl FnMut(&SessionId, &str)) -> Result
         .map_err(|it| Error::new("cannot work in the state directory").because(it))?;
     let signals = signals()?;
     let hints = {
-        // A `--oneshot` that began without a watcher publishes, too. It holds the fetch lock, and
-        // the next one finds our socket.
+        // A `--oneshot` run that began without a watcher publishes too. It holds the fetch lock until
+        // it has. Later runs find the socket that `ipc::listen` creates, and leave a cookie.
         let Some(_no_oneshot) = wait_for_oneshots(&dir, &signals) else { return Ok(()) };
         dir.sweep();
         ipc::sweep();
@@ -44,11 +45,11 @@ pub fn run(env: &Environment, mut print: impl FnMut(&SessionId, &str)) -> Result
     let (mut published, mut is_reloading) = (None, false);
     loop {
         let deadline = engine.state().deadline();
-        match next(&engine, &signals, deadline) {
+        match wait_for_input(&engine, &signals, deadline) {
             Input::Event(event) => engine.handle(event)?,
             Input::Signal(SIGHUP) => {
-                if let Ok(it) = NotifyState::monotonic_usec_now() {
-                    notify(&[NotifyState::Reloading, it]);
+                if let Ok(started_at) = NotifyState::monotonic_usec_now() {
+                    notify(&[NotifyState::Reloading, started_at]);
                 }
                 is_reloading = true;
                 engine.handle(Event::Reload)?;
@@ -74,7 +75,8 @@ pub fn run(env: &Environment, mut print: impl FnMut(&SessionId, &str)) -> Result
         }
         if engine.published != published {
             published.clone_from(&engine.published);
-            // Also where that failed: it is tried again, and who starts anew gets no further.
+            // The watcher is ready even if publishing failed: it tries again, and systemd could not do
+            // better by restarting it.
             let status = match &published {
                 Some(Err(reason)) => format!("cannot publish: {reason}"),
                 _ => "watching".to_owned(),
@@ -89,16 +91,18 @@ pub fn run(env: &Environment, mut print: impl FnMut(&SessionId, &str)) -> Result
     }
 }
 
+/// What [`run`] waits for.
 #[expect(clippy::large_enum_variant, reason = "made and taken apart at once")]
 enum Input {
     Event(Event),
     Signal(i32),
-    /// The thread for this ended, since nothing else does away with its channel. A watcher that is
-    /// deaf looks alive, so the supervisor had better start it anew.
+    /// The channel of this name was closed, so the thread that sends to it has ended. The watcher must
+    /// end too: it would look alive but miss events. Its supervisor restarts it.
     Ended(&'static str),
 }
 
-fn next(engine: &Engine, signals: &Receiver<i32>, deadline: Option<Instant>) -> Input {
+/// Waits for the next event, signal or deadline.
+fn wait_for_input(engine: &Engine, signals: &Receiver<i32>, deadline: Option<Instant>) -> Input {
     let timer = deadline.map_or_else(never, at);
     let no_hints = never();
     let hints = match &engine.role {
@@ -107,18 +111,19 @@ fn next(engine: &Engine, signals: &Receiver<i32>, deadline: Option<Instant>) -> 
     };
     let or_ended = |event: Option<Event>, thread| event.map_or(Input::Ended(thread), Input::Event);
     select_biased! {
-        recv(signals) -> it => it.map_or(Input::Ended("signals"), Input::Signal),
-        // Results before changes: finishing a fetch frees a slot that the change may need.
-        recv(engine.results) -> it => or_ended(it.ok(), "results"),
-        // Changes before hints: what a display shows next should include them.
-        recv(engine.changes.queue) -> it => {
-            or_ended(it.ok().map(|it| Event::Changed(it.0)), "changes")
+        recv(signals) -> signal => signal.map_or(Input::Ended("signals"), Input::Signal),
+        // Results before changes: the end of a fetch frees a slot that the change may need.
+        recv(engine.results) -> event => or_ended(event.ok(), "results"),
+        // Changes before hints: the line that a display gets for its hint should include them.
+        recv(engine.changes.queue) -> change => {
+            or_ended(change.ok().map(|it| Event::Changed(it.0)), "changes")
         }
-        recv(hints) -> it => or_ended(it.ok().map(|it| Event::Hint(Box::new(it))), "hints"),
+        recv(hints) -> facts => or_ended(facts.ok().map(|it| Event::Hint(Box::new(it))), "hints"),
         recv(timer) -> _ => Input::Event(Event::Deadline),
     }
 }
 
+/// Receives the signals that end or reload the watcher, from a thread of its own.
 fn signals() -> Result<Receiver<i32>> {
     let doing = || Error::new("cannot listen for signals");
     let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP])
@@ -136,16 +141,16 @@ fn signals() -> Result<Receiver<i32>> {
     Ok(receiver)
 }
 
-/// Returns with the fetch lock, or without it where that takes too long; `None` where a signal
-/// says to end.
+/// Waits until no `--oneshot` run holds the fetch lock. Returns `Some` with the lock, or with `None` if
+/// that takes too long or fails. Returns `None` if a signal to end came first.
 fn wait_for_oneshots(dir: &StateDir, signals: &Receiver<i32>) -> Option<Option<FetchLock>> {
-    let give_up_at = Now::read().mono + PATIENCE;
+    let give_up_at = Now::read().mono + ONESHOT_TIMEOUT;
     while Now::read().mono < give_up_at {
         match FetchLock::try_acquire(dir) {
-            Ok(Some(it)) => return Some(Some(it)),
+            Ok(Some(lock)) => return Some(Some(lock)),
             Ok(None) => {}
-            Err(it) => {
-                warn!("{it}");
+            Err(err) => {
+                warn!("{err}");
                 return Some(None);
             }
         }
@@ -153,13 +158,13 @@ fn wait_for_oneshots(dir: &StateDir, signals: &Receiver<i32>) -> Option<Option<F
             return None;
         }
     }
-    warn!("another process has been fetching for {PATIENCE:?}; going on beside it");
+    warn!("another process has been fetching for {ONESHOT_TIMEOUT:?}; going on beside it");
     Some(None)
 }
 
-/// Without a supervisor that listens, this does nothing.
+/// Notifies systemd, or any supervisor that set `NOTIFY_SOCKET`. Does nothing without one.
 fn notify(states: &[NotifyState<'_>]) {
-    if let Err(it) = sd_notify::notify(states) {
-        debug!("the supervisor did not take {states:?}: {it}");
+    if let Err(err) = sd_notify::notify(states) {
+        debug!("cannot notify the supervisor of {states:?}: {err}");
     }
 }

@@ -1,8 +1,9 @@
-//! Owns the state and performs its effects, in order. The watcher and `--oneshot` both drive it.
+//! The engine: hands events to the state, and performs the effects that it returns, in order. The
+//! watcher and a `--oneshot` run both drive it.
 //!
-//! **Invariant:** once it runs, nothing here waits, except on the state directory: locks,
-//! publishing, the checkpoint. Other files are read, directories listed and programs run in other
-//! threads, whose answers are events.
+//! **Invariant:** after the start, the engine itself only reads and writes files of the state
+//! directory. Other threads read all other files, list directories and run programs, since these may
+//! hang or take long. Their results come back as events.
 
 mod once_log;
 
@@ -37,27 +38,29 @@ use crate::watch::thread::{Changes, Watch};
 use crate::watch::{Found, Listing};
 use once_log::OnceLog;
 
-/// Who drives the engine, with the proof that nobody else does.
+/// Which process drives the engine, with the lock that proves that no other process of this kind
+/// does.
 pub(crate) enum Role {
     /// The watcher.
     Watcher {
         lock: WatchLock,
-        /// What displays send.
+        /// The hints that displays send.
         hints: Receiver<ClientFacts>,
     },
-    /// A `--oneshot` run without a watcher. All its fetches run under this one lock.
+    /// A `--oneshot` run while no watcher runs. It holds the fetch lock all the time.
     Once { lock: Arc<FetchLock> },
 }
 
-/// The state, and everything that performs its effects.
+/// The state, and the threads and files with which its effects are performed.
 ///
 /// See docs/decisions/001-one-thread-owns-the-state.md.
 pub(crate) struct Engine {
     pub(crate) role: Role,
-    /// Answers of other threads.
+    /// Events from other threads: listings, fetches and the configuration.
     pub(crate) results: Receiver<Event>,
+    /// Changes that the kernel reported.
     pub(crate) changes: Changes,
-    /// Whether the snapshot on disk says what is known, or why not; `None` before the first.
+    /// Whether the last snapshot was written to disk, or why not; `None` before the first.
     pub(crate) published: Option<std::result::Result<(), String>>,
     state: State,
     dir: StateDir,
@@ -67,37 +70,39 @@ pub(crate) struct Engine {
     watch: Watch,
     workers: Workers,
     publisher: Publisher,
-    /// Held by the programs that run. They share one lock, and the last one releases it.
-    fetching: Weak<FetchLock>,
-    /// The lines of live sessions, as they were drawn last.
+    /// The fetch lock, while programs run. They share it, and the last one to end releases it.
+    fetch_lock: Weak<FetchLock>,
+    /// The lines of the sessions in the last snapshot, as they were last drawn.
     lines: BTreeMap<SessionId, String>,
+    /// The lines that changed since [`Engine::take_changed_lines`].
     changed_lines: Vec<(SessionId, String)>,
     log: OnceLog,
-    back: Sender<Event>,
+    /// Where events of other threads are sent, for `results`.
+    events: Sender<Event>,
 }
 
 impl Engine {
-    /// Starts the threads and the first looks.
+    /// Starts the threads, restores what an earlier process knew, and requests the first listings.
     pub(crate) fn start(env: &Environment, dir: StateDir, role: Role, now: Now) -> Result<Engine> {
         let settings = load_settings(env)?;
         let zone = settings.zone.clone();
         let starting = |err| Error::new("cannot start a thread").because(err);
-        let (back, results) = unbounded();
+        let (events, results) = unbounded();
         let mode = match &role {
             Role::Watcher { .. } => {
                 Mode::Watch { identity: identity(now), cookies: dir.join(SYNC) }
             }
             Role::Once { .. } => Mode::Once,
         };
-        let listed = back.clone();
+        let listed = events.clone();
         let (watch, changes) = Watch::start(matches!(mode, Mode::Watch { .. }), move |listing| {
             listed.send(Event::Listed(listing)).ok();
         })
         .map_err(starting)?;
-        let own =
-            exec::own_program().map_err(|err| Error::new("cannot find myself").because(err))?;
-        let runner = Runner::new(own, env.all.iter().cloned());
-        let fetched = back.clone();
+        let own_path = exec::own_program()
+            .map_err(|err| Error::new("cannot find the program file of ccstatusd").because(err))?;
+        let runner = Runner::new(own_path, env.all.iter().cloned());
+        let fetched = events.clone();
         let workers = Workers::start(&runner, move |outcome| {
             fetched.send(Event::Fetched(outcome)).ok();
         })
@@ -118,15 +123,15 @@ impl Engine {
             watch,
             workers,
             publisher,
-            fetching: Weak::new(),
+            fetch_lock: Weak::new(),
             lines: BTreeMap::new(),
             changed_lines: Vec::new(),
             log: OnceLog::default(),
-            back,
+            events,
         };
         engine.perform(effects, now)?;
         if let Some(kept) = checkpoint::load(&engine.dir) {
-            let looks = engine.state.foresee(&kept);
+            let looks = engine.state.looks_before_restore(&kept);
             engine.perform(looks, now)?;
             let effects = engine.state.restore(kept, now);
             engine.perform(effects, now)?;
@@ -134,12 +139,11 @@ impl Engine {
         Ok(engine)
     }
 
-    /// The state directory that everything is in.
+    /// The state directory, in which the snapshot, the checkpoint and the locks are.
     pub(crate) fn dir(&self) -> &StateDir {
         &self.dir
     }
 
-    /// What the state is in: its deadline, and whether it waits for the configuration.
     pub(crate) fn state(&self) -> &State {
         &self.state
     }
@@ -149,13 +153,14 @@ impl Engine {
         std::mem::take(&mut self.changed_lines)
     }
 
-    /// Takes in an event and performs what follows. Fails only where going on would be wrong.
+    /// Handles one event, and performs the effects. Fails only if another watcher may have taken the
+    /// place of this one.
     pub(crate) fn handle(&mut self, event: Event) -> Result<()> {
         let now = Now::read();
         if let Event::Listed(listing) = &event {
             self.log_root(listing);
         }
-        // Looked up every five minutes at most.
+        // Jiff caches this, and reads the system's files at most every five minutes.
         let zone = TimeZone::system();
         if zone != self.zone {
             self.zone = zone.clone();
@@ -176,7 +181,7 @@ impl Engine {
                 }
                 Effect::Leave(dir) => {
                     debug!("leaving {dir:?}");
-                    self.log.over(&root_subject(&dir));
+                    self.log.resolved(&root_subject(&dir));
                     self.watch.leave(dir);
                 }
                 Effect::Rebuild => self.watch.rebuild(),
@@ -203,27 +208,28 @@ impl Engine {
         debug!("fetching {:?}", job.source());
         match job {
             Job::Read(job) => self.workers.read(job),
-            Job::Run(job) => match self.fetch_lock() {
-                Ok(alone) => self.workers.run(job, alone),
+            Job::Run(job) => match self.acquire_fetch_lock() {
+                Ok(lock) => self.workers.run(job, lock),
                 Err(reason) => {
-                    self.back.send(Event::Busy(job.source(), reason)).ok();
+                    self.events.send(Event::Busy(job.source(), reason)).ok();
                 }
             },
         }
     }
 
-    /// The lock that the running programs share, or a new one, or why there is none.
-    fn fetch_lock(&mut self) -> std::result::Result<Arc<FetchLock>, String> {
+    /// The fetch lock that running programs share, or a newly acquired one. The error says why it
+    /// cannot be acquired.
+    fn acquire_fetch_lock(&mut self) -> std::result::Result<Arc<FetchLock>, String> {
         if let Role::Once { lock } = &self.role {
             return Ok(Arc::clone(lock));
         }
-        if let Some(lock) = self.fetching.upgrade() {
+        if let Some(lock) = self.fetch_lock.upgrade() {
             return Ok(lock);
         }
         match FetchLock::try_acquire(&self.dir) {
             Ok(Some(lock)) => {
                 let lock = Arc::new(lock);
-                self.fetching = Arc::downgrade(&lock);
+                self.fetch_lock = Arc::downgrade(&lock);
                 Ok(lock)
             }
             Ok(None) => Err("another process holds fetch.lock".to_owned()),
@@ -233,8 +239,8 @@ impl Engine {
 
     // ---- Publishing
 
-    /// Publishes a snapshot, and the lines that follow from it. The inner result says whether they
-    /// are on disk; the outer one fails where another watcher may have taken this one's place.
+    /// Writes a snapshot to disk, and the lines that are drawn from it. The inner result says whether
+    /// both were written. The outer one fails if another watcher may have taken the place of this one.
     fn publish(&mut self, snapshot: Snapshot, now: Now) -> Result<std::result::Result<(), String>> {
         if let Role::Watcher { lock, .. } = &self.role
             && !lock.is_current()
@@ -252,26 +258,26 @@ impl Engine {
         match written.and_then(|_| self.publisher.lines(lines, latest.as_ref())) {
             Ok(changed) => {
                 self.changed_lines.extend(changed);
-                if self.log.over("store") {
+                if self.log.resolved("store") {
                     info!("publishing again");
                 }
                 Ok(Ok(()))
             }
             Err(err) => {
-                // The old snapshot stays, and its age shows.
+                // The old snapshot stays on disk, and displays show its age.
                 self.log.warn("store", &err.to_string());
                 Ok(Err(err.to_string()))
             }
         }
     }
 
-    /// Draws the line of every live session. Lines of sessions that ended stay as they are.
+    /// Draws the line of every live session. The lines of ended sessions stay as they were drawn last.
     fn draw(&mut self, snapshot: &Snapshot, now: Now) {
         let clock = jiff::Timestamp::from_millisecond(now.wall_ms).unwrap_or_default();
         let clock = clock.to_zoned_datetime(self.zone.clone()).strftime("%H:%M").to_string();
         let style = display::lines_style(&snapshot.display);
         let home = self.home.as_deref();
-        // From the last publication on nobody draws them again.
+        // The last snapshot of a watcher that ends names no watcher.
         let watcher = match snapshot.watcher {
             Some(_) => Watcher::Alive,
             None => Watcher::Gone,
@@ -284,8 +290,9 @@ impl Engine {
         }
     }
 
-    /// Listens on a new socket where ours was removed. Meanwhile a `--oneshot` run may have taken us
-    /// for dead, and published.
+    /// Listens on a new socket if the one for hints was removed. Without it, a `--oneshot` run takes the
+    /// watcher for dead and publishes itself. The next snapshot of this watcher must have a higher number
+    /// than that one.
     fn stay_reachable(&mut self) {
         let Role::Watcher { hints, .. } = &mut self.role else { return };
         if ipc::is_reachable() {
@@ -293,21 +300,21 @@ impl Engine {
         }
         match ipc::listen() {
             Ok(listening) => {
-                warn!("notify.sock was gone; listening on a new one");
+                warn!("notify.sock was removed; listening on a new one");
                 *hints = listening;
-                self.log.over("notify.sock");
+                self.log.resolved("notify.sock");
             }
             Err(err) => self.log.warn("notify.sock", &err.to_string()),
         }
         self.publisher.catch_up();
     }
 
-    /// Publishes once more that nobody watches from now on, and keeps what was read.
+    /// Saves the checkpoint, and publishes a last snapshot, which tells displays that no watcher runs.
     pub(crate) fn shut_down(&mut self) {
         if let Err(err) = self.handle(Event::Shutdown) {
             warn!("{err}");
         }
-        // With another lock file there is another watcher, whose socket it is.
+        // If the lock file was replaced, the socket may belong to another watcher.
         if let Role::Watcher { lock, .. } = &self.role
             && lock.is_current()
         {
@@ -319,28 +326,28 @@ impl Engine {
 
     fn save(&mut self) {
         match checkpoint::save(&self.dir, &self.state.checkpoint()) {
-            Ok(()) => _ = self.log.over("checkpoint"),
+            Ok(()) => _ = self.log.resolved("checkpoint"),
             Err(err) => self.log.warn("checkpoint", &err.to_string()),
         }
     }
 
-    /// Reads the configuration, in a thread: it may be on a disk that does not answer.
+    /// Reads the configuration in a thread of its own, since it may be on a disk that does not answer.
     fn configure(&mut self) {
-        let (env, back) = (self.env.clone(), self.back.clone());
+        let (env, events) = (self.env.clone(), self.events.clone());
         let run = move || {
             let settings = load_settings(&env).map(Box::new).map_err(|err| match err.source {
                 Some(source) => source.to_string(),
                 None => err.doing,
             });
-            back.send(Event::Configured(settings)).ok();
+            events.send(Event::Configured(settings)).ok();
         };
         let thread = std::thread::Builder::new().name("configuration".to_owned()).spawn(run);
         if let Err(err) = thread {
-            self.back.send(Event::Configured(Err(err.to_string()))).ok();
+            self.events.send(Event::Configured(Err(err.to_string()))).ok();
         }
     }
 
-    /// Logs which config roots are watched, and which are waited for.
+    /// Logs whether a config root is watched, missing or unreadable.
     fn log_root(&mut self, listing: &Listing) {
         if !self.state.is_root(&listing.dir) {
             return;
@@ -358,10 +365,12 @@ impl Engine {
     }
 }
 
+/// The subject of log messages about a config root.
 fn root_subject(root: &std::path::Path) -> String {
     format!("root:{}", root.display())
 }
 
+/// How snapshots describe this watcher.
 fn identity(now: Now) -> schema::Watcher {
     schema::Watcher {
         pid: std::process::id(),
@@ -371,7 +380,7 @@ fn identity(now: Now) -> schema::Watcher {
     }
 }
 
-/// What the user chose: reads the configuration, and finds the config roots.
+/// Reads the configuration, and finds the config roots.
 fn load_settings(env: &Environment) -> Result<Settings> {
     let path = env.config_file();
     let config = Config::load(path.as_deref())?;
@@ -389,17 +398,18 @@ fn load_settings(env: &Environment) -> Result<Settings> {
     })
 }
 
-/// The config roots by their real paths, each once: two names of one directory are one account. A
-/// missing one is taken by its name, and so is one whose file system hangs, which must not hang us.
+/// The config roots with symbolic links resolved, each once, since two paths to one directory are one
+/// account. The path stays as it is if the directory is missing, or if its file system does not
+/// answer, since resolving it would then hang this thread.
 fn roots(env: &Environment, config: &Config) -> Result<Vec<PathBuf>> {
     let mut roots = env.claude_roots()?;
     roots.extend(config.roots.iter().filter_map(|root| env.expand(root)));
     let probe =
         Probe::start(|| ()).map_err(|err| Error::new("cannot start a thread").because(err))?;
-    let real = |root: PathBuf| match probe.answers(&root) {
+    let resolved = |root: PathBuf| match probe.answers(&root) {
         true => fs_err::canonicalize(&root).unwrap_or(root),
         false => root,
     };
     let mut seen = BTreeSet::new();
-    Ok(roots.into_iter().map(real).filter(|root| seen.insert(root.clone())).collect())
+    Ok(roots.into_iter().map(resolved).filter(|root| seen.insert(root.clone())).collect())
 }

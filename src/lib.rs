@@ -1,11 +1,11 @@
 //! `ccstatusd`: a status daemon for Claude Code.
 //!
-//! The map of the crate. Imports point down only.
+//! [`watch`] reports *that* something changed, [`fetch`] finds out *what* is true now, [`usage`]
+//! counts tokens and costs, [`state`] decides what to do next, [`store`] writes files that other
+//! processes read, and [`display`] draws the status line from them.
 //!
-//! - [`watch`] says *that* something changed; [`fetch`] finds out *what* is true now;
-//!   [`usage`] counts it; [`store`] keeps and publishes it; [`display`] draws it.
-//!
-//! **Invariant:** the modules marked PURE never read a clock or a file and never start a thread.
+//! **Invariants:** no two modules import each other, directly or through others. Modules whose
+//! docs begin with PURE never read a clock or a file and never start a thread.
 
 pub mod cli;
 pub mod config;

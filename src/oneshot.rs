@@ -1,8 +1,9 @@
-//! `--oneshot`: brings everything up to date once.
+//! `--oneshot`: publishes one up-to-date snapshot, and ends.
 //!
-//! Beside a living watcher it leaves a cookie and waits: the answer includes everything that
-//! happened before, and nothing is scanned twice. Without one it runs the watcher's own core until
-//! that has nothing left to do, alone among its kind.
+//! If a watcher runs, this process leaves a cookie (a socket) and waits until the watcher answers it.
+//! The watcher first publishes everything that happened before the cookie. If none runs, this process
+//! takes the fetch lock, so that only one such run works at a time. It drives the engine of the watcher
+//! until nothing is left to fetch.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -20,23 +21,24 @@ use crate::store::lock::FetchLock;
 use crate::store::schema::Snapshot;
 use crate::time::{Now, pause};
 
-/// The whole call gives up after this long, so that a script does not hang. It is more than any
-/// chain of bounded fetches takes on a machine that is not broken: two calls of a tool that takes
-/// as long as it may, since the first may have begun too early.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(90);
-/// How long we wait for another process before we say so.
-const SILENCE: Duration = Duration::from_secs(2);
-/// How often to see whether the watcher that we wait for still lives.
-const CHECK: Duration = Duration::from_millis(500);
+/// After this time a `--oneshot` run gives up, so that a script does not hang. On a machine that works,
+/// fetches take at most two calls of a tool up to its deadline: one that began before the run, and one
+/// after it.
+pub(crate) const ONESHOT_TIMEOUT: Duration = Duration::from_secs(90);
+/// How long this process waits for another one before it logs that it waits.
+const NOTICE_AFTER: Duration = Duration::from_secs(2);
+/// How often, while waiting for the watcher, to check whether it still runs.
+const CHECK_EVERY: Duration = Duration::from_millis(500);
 /// How often to try the fetch lock.
-const RETRY: Duration = Duration::from_millis(10);
+const RETRY_EVERY: Duration = Duration::from_millis(10);
 
-/// Publishes what is true now, and returns it.
+/// Makes sure that an up-to-date snapshot is published, by the watcher or by this process, and returns
+/// it.
 pub fn run(env: &Environment) -> Result<Snapshot> {
     let mut began = Now::read();
     let mut has_waited = false;
-    let give_up_at = began.mono + PATIENCE;
-    let mut wait = Wait { give_up_at, say_at: Some(began.mono + SILENCE) };
+    let give_up_at = began.mono + ONESHOT_TIMEOUT;
+    let mut wait = Wait { give_up_at, log_at: Some(began.mono + NOTICE_AFTER) };
     let dir = StateDir::open(&env.checked_state_dir()?)?;
     ipc::enter(dir.path())
         .map_err(|it| Error::new("cannot work in the state directory").because(it))?;
@@ -45,58 +47,63 @@ pub fn run(env: &Environment) -> Result<Snapshot> {
             if ask_watcher(&mut wait)? {
                 return read(&dir);
             }
-            // It has published, perhaps, but not what we asked for.
+            // The watcher ended without an answer. A snapshot that it published before may be older
+            // than the question.
             began = Now::read();
             continue;
         }
         if let Some(lock) = FetchLock::try_acquire(&dir)? {
-            // With the lock in hand: a watcher that started since listens by now, and a run that
-            // we waited for has published.
+            // A watcher that started in the meantime held the lock until it listened, so now it can be
+            // found. A run that this one waited for has published by now.
             if ipc::is_watched() {
                 continue;
             }
-            // Only of a run that we waited for is it known that it looked, and under this clock.
+            // Another run's snapshot is only good enough if this process waited for that run, and if
+            // it was published between `began` and now.
             let now_ms = Now::read().wall_ms;
             let since = began.wall_ms + 1..=now_ms;
             let published =
                 dir.read_snapshot().filter(|it| has_waited && since.contains(&it.published_at_ms));
             return match published {
-                Some(it) => Ok(it),
-                None => look_once(env, dir, lock, give_up_at),
+                Some(snapshot) => Ok(snapshot),
+                None => run_without_watcher(env, dir, lock, give_up_at),
             };
         }
         if wait.is_over("another process, which fetches right now") {
-            return Err(Error::new(format!("another process has been fetching for {PATIENCE:?}"))
-                .hint("see who holds fetch.lock in the state directory"));
+            return Err(Error::new(format!(
+                "another process has been fetching for {ONESHOT_TIMEOUT:?}"
+            ))
+            .hint("see who holds fetch.lock in the state directory"));
         }
         has_waited = true;
-        pause(RETRY);
+        pause(RETRY_EVERY);
     }
 }
 
-/// How long we wait for another process.
+/// When to stop waiting for another process, and when to log that this process waits.
 struct Wait {
     give_up_at: Instant,
-    say_at: Option<Instant>,
+    /// `None` once it was logged.
+    log_at: Option<Instant>,
 }
 
 impl Wait {
-    /// Says once what for, where it takes long.
+    /// Whether this process has waited too long. Logs once what it waits for, if that takes long.
     fn is_over(&mut self, what: &str) -> bool {
         let now = Now::read().mono;
-        if self.say_at.take_if(|it| now >= *it).is_some() {
-            warn!("waiting for {what}, {PATIENCE:?} at most");
+        if self.log_at.take_if(|it| now >= *it).is_some() {
+            warn!("waiting for {what}, {ONESHOT_TIMEOUT:?} at most");
         }
         now >= self.give_up_at
     }
 }
 
-/// Whether the watcher answered; it may end while we wait.
+/// Leaves a cookie, and waits for the answer. Returns false if the watcher ended without one.
 fn ask_watcher(wait: &mut Wait) -> Result<bool> {
     let asking = || Error::new("cannot ask the watcher");
     let cookie = Cookie::leave().map_err(|it| asking().because(it))?;
     loop {
-        if cookie.wait(CHECK).map_err(|it| asking().because(it))? {
+        if cookie.wait(CHECK_EVERY).map_err(|it| asking().because(it))? {
             return Ok(true);
         }
         if !ipc::is_watched() {
@@ -104,13 +111,14 @@ fn ask_watcher(wait: &mut Wait) -> Result<bool> {
         }
         if wait.is_over("the watcher to answer") {
             return Err(asking()
-                .because(format!("it did not answer in {PATIENCE:?}"))
+                .because(format!("it did not answer in {ONESHOT_TIMEOUT:?}"))
                 .hint("restart ccstatusd"));
         }
     }
 }
 
-fn look_once(
+/// Drives the engine until it has published one snapshot, and returns that.
+fn run_without_watcher(
     env: &Environment,
     dir: StateDir,
     lock: FetchLock,
@@ -133,7 +141,9 @@ fn look_once(
             }
         }
         if Now::read().mono >= give_up_at {
-            return Err(Error::new(format!("cannot bring everything up to date in {PATIENCE:?}")));
+            return Err(Error::new(format!(
+                "cannot bring everything up to date in {ONESHOT_TIMEOUT:?}"
+            )));
         }
         let deadline = engine.state().deadline().map_or(give_up_at, |at| at.min(give_up_at));
         event = match engine.results.recv_deadline(deadline) {

@@ -1,17 +1,21 @@
-//! PURE. Everything that is known, and what follows from an event.
+//! PURE. The state of the daemon, and how it reacts to events.
 //!
-//! [`State::on_event`] returns *what* to do; `engine.rs` does it. Nothing here reads a clock or a
-//! file, starts anything or waits.
+//! [`State::on_event`] takes an event and returns effects: descriptions of what to do. `engine.rs`
+//! performs them. Nothing here reads a clock or a file, starts a thread or a program, or waits.
 //!
-//! `State` connects parts that each own what they know: [`Sessions`] do not know that there are
-//! repositories, nor [`Repos`] that there are directories. What follows in one part from a change in
-//! another is decided here, and in the files below that extend `State`: `changes.rs` (what the
-//! kernel reports), `transcripts_read.rs` (what follows from what a
-//! transcript says), `cascade.rs` (a session begins,
-//! moves or ends), `report.rs` (the snapshot), `checkpoint.rs` (what a restart goes on from).
+//! `State` consists of parts that each own their data and do not know each other: [`Sessions`] does
+//! not know of repositories, and [`Repos`] does not know of directories. `State` decides what a
+//! change in one part means for the others, here and in these files:
 //!
-//! **Invariants:** a fact is kept under the key that scopes it (root, session, working tree), and
-//! the snapshot is a function of what is kept. A source that fails keeps its last good fact.
+//! - `changes.rs`: a path changed, or a directory was listed.
+//! - `transcripts_read.rs`: a transcript was read, or deleted.
+//! - `cascade.rs`: a session began, moved or ended; git or a configured program answered.
+//! - `report.rs`: the snapshot is made, or read back after a restart.
+//! - `checkpoint.rs`: what a restarted process needs in order not to read all transcripts again.
+//!
+//! **Invariants:** each fact is kept under the key that it belongs to (config root, session or
+//! working tree), and the snapshot is computed from these facts alone. When a source fails, its last
+//! good fact stays.
 //!
 //! See docs/decisions/001-one-thread-owns-the-state.md.
 
@@ -64,7 +68,7 @@ use crate::plan::Urgency;
 use crate::store::schema::Snapshot;
 use crate::time::Now;
 
-/// See the module.
+/// Everything that the daemon knows.
 #[derive(Debug)]
 pub struct State {
     mode: Mode,
@@ -79,12 +83,14 @@ pub struct State {
     commands: Commands,
     configuration: Configuration,
     publication: Publication,
+    /// What to do about the event that is being handled. Empty between events.
     effects: Vec<Effect>,
 }
 
 impl State {
-    /// The state before anything was listed, and the first looks. `previous` is the snapshot on
-    /// disk: what the client reported to an earlier process is written nowhere else.
+    /// The state of a process that starts, and its first effects. `previous` is the snapshot that
+    /// an earlier process published: what Claude Code reported to that process is stored nowhere
+    /// else.
     pub fn new(
         mode: Mode,
         settings: Settings,
@@ -111,7 +117,7 @@ impl State {
         }
         if let Some(previous) = previous {
             state.recall(previous, now);
-            state.set_back(0, now);
+            state.clock_set_back(0, now);
         }
         if let Mode::Watch { cookies, .. } = &state.mode {
             let cookies = cookies.clone();
@@ -122,40 +128,40 @@ impl State {
         (state, effects)
     }
 
-    /// Takes in an event, and returns what to do about it.
+    /// Handles one event, and returns what to do about it.
     pub fn on_event(&mut self, event: Event, now: Now) -> Vec<Effect> {
-        if let Some(set_back_ms) = self.clock.event(now) {
-            self.set_back(set_back_ms, now);
+        if let Some(set_back_ms) = self.clock.event_came(now) {
+            self.clock_set_back(set_back_ms, now);
         }
         match event {
-            Event::Changed(path) => self.changed(&path, now),
-            Event::Lost => self.directories.lost(now.mono),
-            Event::Listed(listing) => self.listed(listing, now),
-            Event::Fetched(outcome) => self.fetched(outcome, now),
-            Event::Busy(source, reason) => self.busy(&source, reason, now),
-            Event::Hint(facts) => self.hinted(*facts, now),
+            Event::Changed(path) => self.path_changed(&path, now),
+            Event::Lost => self.directories.events_lost(now.mono),
+            Event::Listed(listing) => self.directory_listed(listing, now),
+            Event::Fetched(outcome) => self.fetch_ended(outcome, now),
+            Event::Busy(source, reason) => self.fetch_refused(&source, reason, now),
+            Event::Hint(facts) => self.hint_received(*facts, now),
             Event::Deadline => {}
-            Event::Reload => self.reload(now),
-            Event::Configured(read) => self.configured(read, now),
+            Event::Reload => self.reload_requested(now),
+            Event::Configured(read) => self.configuration_read(read, now),
             Event::Published { began, result } => self.publication.ended(began, result, now),
-            Event::ZoneChanged(zone) => self.change_zone(zone),
+            Event::ZoneChanged(zone) => self.zone_changed(zone),
             Event::Shutdown => return self.shut_down(now),
         }
-        self.directories.tick(now.mono);
-        self.on_time(now);
+        self.directories.note_time(now.mono);
+        self.fire_timers(now);
         self.start_fetches(now);
-        self.answer(now);
-        self.publish(now);
+        self.end_waits(now);
+        self.publish_if_due(now);
         std::mem::take(&mut self.effects)
     }
 
-    /// When [`Event::Deadline`] is due; `None` while only an event can change anything. With no live
-    /// session and working events that is always so.
+    /// When [`Event::Deadline`] is due; `None` while no timer runs. Without a live session, and
+    /// where the kernel reports all changes, no timer runs once everything is fetched and saved.
     pub fn deadline(&self) -> Option<Instant> {
         Timer::ALL.into_iter().filter_map(|timer| self.time_of(timer)).min()
     }
 
-    /// Whether what the configuration says now will be known soon.
+    /// Whether the configuration changed or is being read, so that new settings may follow soon.
     pub fn is_configuring(&self) -> bool {
         self.configuration.is_awaited()
     }
@@ -167,24 +173,25 @@ impl State {
 
     // ---- Time
 
+    /// When a timer is due; `None` while it does not run.
     fn time_of(&self, timer: Timer) -> Option<Instant> {
         match timer {
             Timer::GiveUp => self.sources.give_up_at(),
             Timer::Poll => self.directories.poll_at(),
             Timer::Tick => self.clock.tick_at(),
             Timer::Rescan => self.directories.rescan_at(),
-            Timer::Configuration => self.configuration.due(),
+            Timer::Configuration => self.configuration.due_at(),
             Timer::Save => self.transcripts.save_at(),
             Timer::Fetch => self.sources.deadline(),
             Timer::Publish => match self.mode {
-                Mode::Watch { .. } => self.publication.due(),
-                // It publishes when nothing is left to fetch, and not at any time.
+                Mode::Watch { .. } => self.publication.due_at(),
+                // A `--oneshot` run publishes when nothing is left to fetch, at whatever time.
                 Mode::Once => None,
             },
         }
     }
 
-    fn on_time(&mut self, now: Now) {
+    fn fire_timers(&mut self, now: Now) {
         for timer in Timer::ALL {
             if self.time_of(timer).is_none_or(|at| at > now.mono) {
                 continue;
@@ -192,7 +199,7 @@ impl State {
             match timer {
                 Timer::GiveUp => {
                     let has_changed = self.sources.give_up(now);
-                    self.publication.mark_if(has_changed);
+                    self.publication.mark_changed_if(has_changed);
                 }
                 Timer::Poll => {
                     let looks = self.directories.poll();
@@ -202,13 +209,15 @@ impl State {
                 Timer::Rescan => self.rescan(now),
                 Timer::Configuration => self.read_configuration(now),
                 Timer::Save => self.save(),
-                // Both follow every event: a fetch that ended may have freed a slot, and what
-                // changed may be published at once.
+                // `on_event` does both after every event: a fetch that ended may have freed a
+                // slot, and a change may be published at once.
                 Timer::Fetch | Timer::Publish => {}
             }
         }
     }
 
+    /// Does the work of each minute in which a session is live: checks sessions and processes, forgets
+    /// what is old, and lists directories in case that the kernel did not report a change.
     fn tick(&mut self, now: Now) {
         for key in self.sessions.keys().cloned().collect::<Vec<_>>() {
             self.refresh_session(&key, now);
@@ -217,37 +226,39 @@ impl State {
             self.sources.want(&Source::Process(path), Urgency::Now, now);
         }
         self.forget_old(now);
-        let is_thorough = self.clock.is_thorough(now);
+        let is_full = self.clock.is_full_listing_due(now);
         let looks = self.directories.look_at_all(|purpose| match purpose {
             Purpose::Git { .. } | Purpose::NoRepo { .. } | Purpose::Await(_) => false,
-            Purpose::Project { .. } | Purpose::Agents { .. } | Purpose::Config => is_thorough,
+            Purpose::Project { .. } | Purpose::Agents { .. } | Purpose::Config => is_full,
             Purpose::Root
             | Purpose::Projects { .. }
             | Purpose::Processes { .. }
             | Purpose::Cookies => true,
         });
         self.effects.extend(looks);
-        for root in self.accounts.leave_ended_blocks(now) {
+        for root in self.accounts.drop_ended_blocks(now) {
             self.want_block(&root, now);
         }
         self.confirm_usage(now);
-        self.publication.mark();
-        self.clock.ticked(self.sessions.is_any_live(), now);
+        self.publication.mark_changed();
+        self.clock.tick_ended(self.sessions.is_any_live(), now);
     }
 
+    /// Drops every watch and looks at every directory again, after events were lost.
     fn rescan(&mut self, now: Now) {
         if let Mode::Watch { identity, .. } = &mut self.mode {
             identity.rescans += 1;
         }
         let effects = self.directories.rescan(now.mono);
         self.effects.extend(effects);
-        self.publication.mark();
+        self.publication.mark_changed();
     }
 
-    /// The wall clock was set back, so what is known seems to come from the future: it would never
-    /// look old, and what is reported from now on would look older. It stays as old as it was; where
-    /// nobody knows by how much the clock was set back, it is as of now.
-    fn set_back(&mut self, by_ms: i64, now: Now) {
+    /// The wall clock was set back by `by_ms`, so known times may lie in the future: such facts would
+    /// never look old, and would seem newer than those reported from now on. Moves these times back
+    /// by as much, so that each fact keeps its age, or to now where they would still lie in the
+    /// future. After a restart nobody knows by how much the clock was set back, and `by_ms` is 0.
+    fn clock_set_back(&mut self, by_ms: i64, now: Now) {
         let times = self
             .accounts
             .times()
@@ -264,30 +275,30 @@ impl State {
         for top in self.repos.tops().cloned().collect::<Vec<_>>() {
             self.want_repo(&top, Urgency::Now, now);
         }
-        self.publication.mark();
+        self.publication.mark_changed();
     }
 
-    fn change_zone(&mut self, zone: jiff::tz::TimeZone) {
+    fn zone_changed(&mut self, zone: jiff::tz::TimeZone) {
         self.settings.zone = zone;
-        self.publication.mark();
+        self.publication.mark_changed();
     }
 
     // ---- Fetches
 
     fn start_fetches(&mut self, now: Now) {
         for source in self.sources.take_due(now) {
-            match self.job(&source, now) {
+            match self.job_for(&source, now) {
                 Some(job) => self.effects.push(Effect::Fetch(job)),
                 None => {
                     let has_changed = self.sources.skip(&source, now);
-                    self.publication.mark_if(has_changed);
+                    self.publication.mark_changed_if(has_changed);
                 }
             }
         }
     }
 
-    /// What to fetch of a source that is due; `None` where it is of no interest any more.
-    fn job(&mut self, source: &Source, now: Now) -> Option<Job> {
+    /// The job that fetches a source; `None` where the source was dropped in the meantime.
+    fn job_for(&mut self, source: &Source, now: Now) -> Option<Job> {
         let job = match source {
             Source::Transcript(path) => {
                 let from = self.transcripts.resume_at(path);
@@ -300,7 +311,7 @@ impl State {
                     deadline: self.settings.git_timeout,
                     ..git::status::GIT_LIMITS
                 };
-                Job::Run(RunJob::Repo { tree: self.repos.started(top, now)?, limits })
+                Job::Run(RunJob::Repo { tree: self.repos.git_started(top, now)?, limits })
             }
             Source::Block(root) => {
                 let tool = self.settings.block_tool.clone()?;
@@ -316,13 +327,13 @@ impl State {
         Some(job)
     }
 
-    fn fetched(&mut self, outcome: Outcome, now: Now) {
+    fn fetch_ended(&mut self, outcome: Outcome, now: Now) {
         let source = outcome.source();
         let failure = outcome.failure().filter(|_| self.is_retry_wanted(&source));
         let has_failed = failure.is_some();
         let has_more = matches!(&outcome, Outcome::Transcript(_, Ok(tail)) if tail.has_more);
         let has_changed = self.sources.done(&source, failure, now);
-        self.publication.mark_if(has_changed);
+        self.publication.mark_changed_if(has_changed);
         match outcome {
             Outcome::Transcript(path, Ok(tail)) => self.transcript_read(&path, *tail, now),
             Outcome::Transcript(path, Err(err)) => {
@@ -331,11 +342,11 @@ impl State {
                 }
             }
             Outcome::Process(path, Ok(process)) => self.process_read(&path, Some(process), now),
-            // Any other error: it was read while it was being written, and will change once more.
-            // Without it a session lives by its transcript.
+            // Any other error means that the client was writing the file while it was read. An event
+            // or a listing follows. Until then the session's transcript shows whether it is live.
             Outcome::Process(path, Err(err)) => {
                 if err.kind() == io::ErrorKind::NotFound {
-                    self.forget(&source);
+                    self.forget_source(&source);
                     self.process_read(&path, None, now);
                 }
             }
@@ -344,48 +355,50 @@ impl State {
             Outcome::Block(root, found) => self.block_answered(&root, found),
             Outcome::Command(name, found) => self.command_ended(&name, found),
         }
-        self.sources.advance(&source, has_more, |top| self.repos.is_new(top));
+        self.sources.wait_for_follow_ups(&source, has_more, |top| self.repos.is_unanswered(top));
         if has_failed {
-            // A cookie that came while it ran would wait for its next try, which may be minutes
+            // A cookie that came during this fetch would wait for the next try, which may be minutes
             // away.
-            self.sources.release(&source);
+            self.sources.stop_waiting_for(&source);
         }
     }
 
-    /// Whether a fetch that failed is to be tried again, and to be named as degraded.
+    /// Whether a failed fetch of this source is to be retried, and listed as degraded.
     fn is_retry_wanted(&self, source: &Source) -> bool {
         match source {
-            // Where no session lives any more, nobody wants a next try.
+            // Git is only asked for sessions whose line is shown.
             Source::Repo(top) => self.sessions.is_repo_used(top),
             Source::Block(_) | Source::Command(_) => self.is_answer_wanted(source),
-            // Its root may have been dropped while it was read.
+            // Its root may have been dropped during the read.
             Source::Transcript(path) => self.transcripts.get(path).is_some(),
             Source::Process(_) | Source::Tree(_) => true,
         }
     }
 
-    fn busy(&mut self, source: &Source, reason: String, now: Now) {
+    /// A program could not be started without the fetch lock.
+    fn fetch_refused(&mut self, source: &Source, reason: String, now: Now) {
         let has_changed = self.sources.postpone(source, reason, now);
-        self.publication.mark_if(has_changed);
+        self.publication.mark_changed_if(has_changed);
     }
 
-    fn forget(&mut self, source: &Source) {
+    fn forget_source(&mut self, source: &Source) {
         let has_changed = self.sources.forget(source);
-        self.publication.mark_if(has_changed);
+        self.publication.mark_changed_if(has_changed);
     }
 
     // ---- Publishing
 
-    /// Answers the cookies whose time has come, with a snapshot that includes what they waited for.
-    fn answer(&mut self, now: Now) {
+    /// Ends the first scan when every transcript has been read. Answers the cookies whose fetches
+    /// have all ended, after a snapshot that includes what these found.
+    fn end_waits(&mut self, now: Now) {
         let is_looking = self.directories.is_looking();
         let passed = self.sources.take_passed(is_looking, !self.configuration.is_awaited());
-        if passed.is_scan {
+        if passed.is_scan_done {
             self.want_blocks(now);
             if let Mode::Once = self.mode {
                 self.print_latest(now);
             }
-            self.publication.release();
+            self.publication.first_scan_ended();
         }
         if !passed.cookies.is_empty() {
             self.publish_now(now);
@@ -394,7 +407,7 @@ impl State {
         self.sources.hurry_for_cookies(now);
     }
 
-    fn publish(&mut self, now: Now) {
+    fn publish_if_due(&mut self, now: Now) {
         match self.mode {
             Mode::Watch { .. } => {
                 if self.publication.is_due(now.mono) {
@@ -423,7 +436,7 @@ impl State {
         }
     }
 
-    /// Keeps what was read, and publishes once more: from now on nobody watches.
+    /// Saves the checkpoint, and publishes a snapshot that tells displays that no watcher runs.
     fn shut_down(&mut self, now: Now) -> Vec<Effect> {
         self.save();
         let snapshot = Snapshot { watcher: None, ..self.snapshot(now) };
@@ -438,14 +451,14 @@ impl State {
         self.observe(root, Purpose::Root);
     }
 
-    /// Drops a root, and all that is known only by it.
+    /// Drops a root with its account, transcripts and sessions.
     fn drop_root(&mut self, root: &Path) {
-        self.forget(&Source::Block(root.to_owned()));
+        self.forget_source(&Source::Block(root.to_owned()));
         self.accounts.remove(root);
         let files = self.transcripts.of_root(root).map(|(path, _)| Source::Transcript(path.into()));
         let processes = self.sessions.process_files(root).cloned().map(Source::Process);
         for source in files.chain(processes).collect::<Vec<_>>() {
-            self.forget(&source);
+            self.forget_source(&source);
         }
         self.transcripts.drop_root(root);
         self.sessions.drop_root(root);
@@ -456,18 +469,18 @@ impl State {
             | Purpose::Project { root: of }
             | Purpose::Agents { root: of, .. }
             | Purpose::Processes { root: of } => of == root,
-            // These may lie in it, and are of use to others.
+            // Directories for these may lie inside the root, but do not belong to it.
             Purpose::Git { .. } | Purpose::NoRepo { .. } | Purpose::Cookies | Purpose::Config => {
                 false
             }
         });
         self.effects.extend(leave);
-        self.leave_repos();
-        self.leave_tools();
+        self.leave_unused_repos();
+        self.stop_unused_tools();
     }
 
     fn forget_old(&mut self, now: Now) {
-        // Roots that a client brought, and that are gone.
+        // Roots that came from a client, not from the configuration, and were deleted.
         let is_gone = |root: &&PathBuf| {
             !self.settings.roots.contains(*root) && !self.directories.is_there(root)
         };
@@ -483,7 +496,8 @@ impl State {
 
     // ---- The configuration
 
-    /// Observes where the configuration is, and where links to it lead.
+    /// Observes the directory of the configuration file, and of each file that a symbolic link to it
+    /// leads through.
     fn observe_configuration(&mut self) {
         if let Mode::Once = self.mode {
             return;
@@ -499,36 +513,36 @@ impl State {
         }
     }
 
-    fn reload(&mut self, now: Now) {
+    fn reload_requested(&mut self, now: Now) {
         self.configuration.changed(now);
         let looks = self.directories.look_at_all(|_| true);
         self.effects.extend(looks);
     }
 
     fn read_configuration(&mut self, now: Now) {
-        match self.configuration.on_time(now) {
+        match self.configuration.timer_fired(now) {
             Due::Read => self.effects.push(Effect::Configure),
-            Due::Hangs { has_changed } => self.publication.mark_if(has_changed),
+            Due::Hangs { has_changed } => self.publication.mark_changed_if(has_changed),
         }
     }
 
-    fn configured(&mut self, read: Result<Box<Settings>, String>, now: Now) {
+    fn configuration_read(&mut self, read: Result<Box<Settings>, String>, now: Now) {
         match read {
             Ok(settings) => {
                 let was_invalid = self.configuration.read_valid();
-                // It is read now and then though it has not changed.
+                // A reload or a listing reads the file even where it has not changed.
                 if was_invalid || *settings != self.settings {
-                    self.apply(*settings, now);
+                    self.settings_changed(*settings, now);
                 }
             }
             Err(reason) => {
                 let is_news = self.configuration.read_invalid(reason, now);
-                self.publication.mark_if(is_news);
+                self.publication.mark_changed_if(is_news);
             }
         }
     }
 
-    fn apply(&mut self, settings: Settings, now: Now) {
+    fn settings_changed(&mut self, settings: Settings, now: Now) {
         let before = std::mem::replace(&mut self.settings, settings);
         self.observe_configuration();
         self.replace_tools(&before, now);
@@ -537,7 +551,7 @@ impl State {
             self.recount(now);
         }
         for root in before.roots {
-            // A display would bring it again.
+            // The next hint of that display would add the root again.
             if !self.settings.roots.contains(&root) && !self.sessions.has_display(&root) {
                 self.drop_root(&root);
             }
@@ -547,6 +561,6 @@ impl State {
                 self.add_root(&root, now);
             }
         }
-        self.publication.mark();
+        self.publication.mark_changed();
     }
 }

@@ -1,4 +1,5 @@
-//! A log that says each thing once, until it changes or is over.
+//! A log without repetitions: a message about a subject is logged again only after another one, or
+//! after the problem was resolved.
 
 use std::collections::BTreeMap;
 
@@ -7,37 +8,37 @@ use tracing::{info, warn};
 use crate::sanitize;
 use crate::store::schema::Degraded;
 
-/// What was logged last of each subject. It decides what is logged, and nothing else.
+/// The last message about each subject. It is used for the log only.
 #[derive(Debug, Default)]
 pub(super) struct OnceLog(BTreeMap<String, String>);
 
-/// What the subjects of degraded sources begin with.
+/// The prefix of the subjects of degraded sources.
 const DEGRADED: &str = "degraded ";
 
 impl OnceLog {
-    /// Warns of a trouble, unless it was the last thing that was logged of this subject.
-    pub(super) fn warn(&mut self, subject: &str, trouble: &str) {
-        if self.is_news(subject, trouble) {
-            warn!("{}", sanitize::marked(&format!("{subject}: {trouble}")));
+    /// Warns of a problem, unless this was the last message about the subject.
+    pub(super) fn warn(&mut self, subject: &str, problem: &str) {
+        if self.is_news(subject, problem) {
+            warn!("{}", sanitize::marked(&format!("{subject}: {problem}")));
         }
     }
 
-    /// Logs a message, unless it was the last thing that was logged of this subject.
+    /// Logs a message, unless it was the last one about the subject.
     pub(super) fn info(&mut self, subject: &str, message: &str) {
         if self.is_news(subject, message) {
             info!("{}", sanitize::marked(message));
         }
     }
 
-    /// A trouble is over. Returns whether it was logged.
-    pub(super) fn over(&mut self, subject: &str) -> bool {
+    /// A problem is resolved. Returns whether it had been logged.
+    pub(super) fn resolved(&mut self, subject: &str) -> bool {
         self.0.remove(subject).is_some()
     }
 
-    /// Warns of sources that are degraded, and logs which no longer are.
+    /// Warns of sources that are degraded, and logs which ones no longer are.
     pub(super) fn degraded(&mut self, degraded: &[Degraded]) {
-        for it in degraded {
-            self.warn(&format!("{DEGRADED}{}", it.source), &it.reason);
+        for entry in degraded {
+            self.warn(&format!("{DEGRADED}{}", entry.source), &entry.reason);
         }
         self.0.retain(|subject, _| {
             let Some(source) = subject.strip_prefix(DEGRADED) else { return true };
@@ -63,17 +64,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_thing_is_said_once_until_it_changes_or_is_over() {
+    fn a_message_is_logged_once_until_it_changes_or_the_problem_is_resolved() {
         let mut log = OnceLog::default();
         assert!(log.is_news("store", "disk full"));
         assert!(!log.is_news("store", "disk full"));
         assert!(log.is_news("store", "read-only"));
-        assert!(log.over("store") && !log.over("store"));
+        assert!(log.resolved("store") && !log.resolved("store"));
         assert!(log.is_news("store", "read-only"));
     }
 
     #[test]
-    fn a_source_that_is_degraded_again_is_said_again() {
+    fn a_source_that_is_degraded_again_is_logged_again() {
         let mut log = OnceLog::default();
         let degraded = [Degraded { source: "git:/w".to_owned(), ..Degraded::default() }];
         log.degraded(&degraded);

@@ -1,8 +1,8 @@
-//! PURE. The vocabulary of fetching: what can be fetched, what a fetch needs to know, and what it
-//! found.
+//! PURE. The types of fetching: a [`Source`] is what can be fetched, a [`Job`] is the order to fetch it
+//! once, and an [`Outcome`] is what that found.
 //!
-//! A [`Job`] and its [`Outcome`] each carry the key of their [`Source`], so an outcome cannot be
-//! taken for that of another source.
+//! A job and its outcome each contain the path or name of their source, so an outcome cannot be taken
+//! for that of another source.
 
 use std::cmp::Ordering;
 use std::ffi::OsStr;
@@ -18,26 +18,26 @@ use super::tail::{Cursor, Tail};
 use super::tool::{self, Tool};
 use crate::store::schema;
 
-/// What can be fetched. It is the key under which fetches are planned, and by which a failing one
-/// is named.
+/// What can be fetched. Fetches are planned, and failures listed, by this key.
 #[derive(Clone, Debug)]
 pub enum Source {
     /// The transcript at this path.
     Transcript(PathBuf),
-    /// A client process's `sessions/<pid>.json`.
+    /// The file `sessions/<pid>.json` that a process of Claude Code wrote.
     Process(PathBuf),
-    /// Where the working tree around this directory is.
+    /// The search for the working tree around this directory.
     Tree(PathBuf),
     /// The git state of the working tree with this top directory.
     Repo(PathBuf),
-    /// The active block of this config root, as another tool computes it.
+    /// The active five-hour block of this config root, as a configured program computes it.
     Block(PathBuf),
-    /// The output of the user's command of this name.
+    /// The output of the configured command of this name.
     Command(String),
 }
 
 impl Source {
-    /// Paths are compared as bytes: comparing them component by component took a third of a scan.
+    /// Sorts by kind, then by path or name. Compares paths as bytes, since comparing them component by
+    /// component took a third of the time of a scan.
     fn key(&self) -> (u8, &OsStr) {
         match self {
             Source::Transcript(path) => (0, path.as_os_str()),
@@ -80,8 +80,7 @@ impl PartialEq for Source {
 
 impl Eq for Source {}
 
-/// One fetch, with everything that it needs. Which of the two kinds it is decides which threads
-/// take it.
+/// The order to fetch a source once, with everything that is needed for it.
 #[derive(Clone, Debug)]
 pub enum Job {
     Read(ReadJob),
@@ -91,7 +90,8 @@ pub enum Job {
 /// A fetch that only reads files.
 #[derive(Clone, Debug)]
 pub enum ReadJob {
-    /// Read the transcript on from where the last read ended, or from its beginning.
+    /// Read the transcript from where the last read ended, with the facts up to there; from its
+    /// beginning where `from` is `None`.
     Transcript { path: PathBuf, from: Option<Box<(Cursor, TranscriptFacts)>> },
     /// Read the process file, and check whether the process runs.
     Process { path: PathBuf },
@@ -106,20 +106,22 @@ pub enum RunJob {
     Repo { tree: WorkTree, limits: RunLimits },
     /// Run the tool that computes the active block of `root`.
     Block { root: PathBuf, tool: Tool },
-    /// Run the user's command.
+    /// Run the configured command of this name.
     Command { name: String, tool: Tool },
 }
 
-/// What a fetch found, each with the key of its [`Source`].
+/// What a fetch found, with the path or name of its [`Source`].
 #[derive(Debug)]
 pub enum Outcome {
     /// What was appended to the transcript.
     Transcript(PathBuf, io::Result<Box<Tail>>),
-    /// What the process file says. One that is being rewritten may be unreadable for a moment.
+    /// What the process file says, and whether the process runs. The file may be unreadable for a
+    /// moment while the client rewrites it.
     Process(PathBuf, io::Result<Process>),
-    /// The working tree around a directory, and the directories in which its git facts change.
+    /// The working tree around a directory, and the directories inside `.git` whose changes can change
+    /// git's answer; `None` where there is no working tree.
     Tree(PathBuf, Option<(WorkTree, Vec<PathBuf>)>),
-    /// The working tree's state, and those directories again: new ones appear.
+    /// The state of the working tree, and the same directories again, since git may create new ones.
     Repo(PathBuf, Result<schema::Repo, git::status::GitError>, Vec<PathBuf>),
     /// The active block; `None` where the account has none.
     Block(PathBuf, Result<Option<schema::Block>, tool::ToolError>),
@@ -140,8 +142,7 @@ impl Job {
 }
 
 impl ReadJob {
-    /// The outcome of this job when it could not be done at all. A working tree that could not be
-    /// looked for is not there.
+    /// The outcome if the job panicked. If the search for a working tree did, there is none.
     pub fn failed(&self, err: io::Error) -> Outcome {
         match self {
             ReadJob::Transcript { path, .. } => Outcome::Transcript(path.clone(), Err(err)),
@@ -161,7 +162,7 @@ impl RunJob {
         }
     }
 
-    /// The outcome of this job when it could not be done at all.
+    /// The outcome if the job panicked, or its thread could not be started.
     pub fn failed(&self, err: io::Error) -> Outcome {
         let failure = exec::RunError::Io(err);
         match self {
@@ -192,8 +193,8 @@ impl Outcome {
         }
     }
 
-    /// Why the fetch failed, if it did. What is only missing, or unreadable for a moment, is not a
-    /// failure.
+    /// Why the fetch failed, if it did. A missing file is not a failure, nor is a process file that
+    /// cannot be read.
     pub fn failure(&self) -> Option<String> {
         match self {
             Outcome::Transcript(_, Err(err)) if !is_gone(err) => Some(err.to_string()),
@@ -213,8 +214,8 @@ impl Outcome {
     }
 }
 
-/// Whether there is no file to read, now or later: nothing has that name, or something that is not
-/// a file.
+/// Whether the error means that there is no file to read: the path does not exist, or is not a regular
+/// file.
 pub fn is_gone(err: &io::Error) -> bool {
     matches!(err.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput)
 }

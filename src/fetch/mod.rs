@@ -1,10 +1,10 @@
-//! What is true now: the threads that find out, and how each source is asked.
+//! Fetching: the threads that read files and run programs, and how each source is read.
 //!
-//! Readers read files. Finders find working trees, which may be on other file systems. Runners run
-//! git; each of these threads lives as long as the process. A program that the user configured
-//! runs rarely and may take long, so each call of one has a thread of its own, and takes none of
-//! git's. Every program runs under the fetch lock. A fetch that panics is a failed fetch: its slot
-//! is free again.
+//! Reader threads read files. A finder thread finds working trees, which may be on other file systems.
+//! Runner threads run git. All of these live as long as the process. A configured program runs rarely
+//! and may take long, so each call has a new thread, and occupies no runner. Every program runs under
+//! the fetch lock, so that only one process runs programs at a time. A fetch that panics counts as
+//! failed, and its thread goes on.
 
 pub mod ccusage;
 pub mod claude;
@@ -33,24 +33,24 @@ use git::tree::WorkTree;
 use job::{Outcome, ReadJob, RunJob};
 use tail::Reader;
 
-/// Threads that read files.
+/// How many threads read files.
 pub const READERS: usize = 2;
-/// Threads that find working trees.
+/// How many threads find working trees.
 pub const FINDERS: usize = 1;
-/// Threads that run git. A slow repository occupies one, and the other serves the rest.
+/// How many threads run git. If a slow repository occupies one, the other serves the rest.
 pub const RUNNERS: usize = 2;
 
-/// The threads. They end when this is dropped and their jobs are done.
+/// The threads that fetch. They end when this is dropped and their jobs are done.
 pub struct Workers {
     readers: Pool<ReadJob>,
     finders: Pool<ReadJob>,
     runners: Sender<(RunJob, Arc<FetchLock>)>,
     /// Starts a thread for one call of a configured program.
-    run_alone: Box<dyn Fn(RunJob, Arc<FetchLock>) + Send>,
+    run_in_own_thread: Box<dyn Fn(RunJob, Arc<FetchLock>) + Send>,
 }
 
 impl Workers {
-    /// Starts them. Every job is answered by one call of `fetched`.
+    /// Starts the threads. They answer every job with one call of `fetched`.
     pub fn start(
         runner: &Runner,
         fetched: impl Fn(Outcome) + Clone + Send + Sync + 'static,
@@ -66,28 +66,28 @@ impl Workers {
         let readers = Pool::start("read", READERS, worker.clone())?;
         let finders = Pool::start("find", FINDERS, worker)?;
         let (answer, runner) = (fetched.clone(), runner.clone());
-        let run_one = move |job: RunJob, alone: Arc<FetchLock>| {
-            let outcome = catch(|| run(&job, &runner, &alone));
-            // Released before the answer: who waits for the answer may want the lock.
-            drop(alone);
+        let run_one = move |job: RunJob, lock: Arc<FetchLock>| {
+            let outcome = catch(|| run(&job, &runner, &lock));
+            // Released before the answer: a `--oneshot` run or a watcher may wait for the lock.
+            drop(lock);
             fetched(outcome.unwrap_or_else(|err| job.failed(err)));
         };
         let (runners, jobs) = unbounded::<(RunJob, Arc<FetchLock>)>();
         for _ in 0..RUNNERS {
             let (jobs, run_one) = (jobs.clone(), run_one.clone());
-            let work = move || jobs.iter().for_each(|(job, alone)| run_one(job, alone));
+            let work = move || jobs.iter().for_each(|(job, lock)| run_one(job, lock));
             spawn("run", work)?;
         }
-        let run_alone = Box::new(move |job: RunJob, alone: Arc<FetchLock>| {
+        let run_in_own_thread = Box::new(move |job: RunJob, lock: Arc<FetchLock>| {
             let (run_one, kept) = (run_one.clone(), job.clone());
-            if let Err(err) = spawn("tool", move || run_one(job, alone)) {
+            if let Err(err) = spawn("tool", move || run_one(job, lock)) {
                 answer(kept.failed(err));
             }
         });
-        Ok(Workers { readers, finders, runners, run_alone })
+        Ok(Workers { readers, finders, runners, run_in_own_thread })
     }
 
-    /// Reads something. It will be answered.
+    /// Queues a read. A call of `fetched` will answer it.
     pub fn read(&self, job: ReadJob) {
         match &job {
             ReadJob::Transcript { path, .. } | ReadJob::Process { path } => {
@@ -97,13 +97,14 @@ impl Workers {
         }
     }
 
-    /// Runs a program. It will be answered. `alone` is the proof that no other process fetches.
-    pub fn run(&self, job: RunJob, alone: Arc<FetchLock>) {
+    /// Queues or starts a program. A call of `fetched` will answer it. `lock` proves that no other
+    /// process runs programs.
+    pub fn run(&self, job: RunJob, lock: Arc<FetchLock>) {
         match job {
             RunJob::Repo { .. } => {
-                self.runners.send((job, alone)).expect("runners live as long as this sender");
+                self.runners.send((job, lock)).expect("runners live as long as this sender");
             }
-            RunJob::Block { .. } | RunJob::Command { .. } => (self.run_alone)(job, alone),
+            RunJob::Block { .. } | RunJob::Command { .. } => (self.run_in_own_thread)(job, lock),
         }
     }
 }
@@ -118,7 +119,7 @@ fn read(job: &ReadJob, reader: &mut Reader) -> Outcome {
             let tail = reader.read_tail(path, from.as_deref().cloned());
             Outcome::Transcript(path.clone(), tail.map(Box::new))
         }
-        ReadJob::Process { path } => Outcome::Process(path.clone(), process::look(path)),
+        ReadJob::Process { path } => Outcome::Process(path.clone(), process::read(path)),
         ReadJob::Tree { cwd } => {
             let tree = WorkTree::discover(cwd).map(|tree| {
                 let dirs = tree.watch_dirs();
@@ -129,25 +130,25 @@ fn read(job: &ReadJob, reader: &mut Reader) -> Outcome {
     }
 }
 
-fn run(job: &RunJob, runner: &Runner, alone: &FetchLock) -> Outcome {
+fn run(job: &RunJob, runner: &Runner, lock: &FetchLock) -> Outcome {
     let now_ms = Now::read().wall_ms;
     match job {
         RunJob::Repo { tree, limits } => {
-            let status = git::status::query(runner, alone, tree, *limits, now_ms);
-            // Where git did not answer, the disk may not either.
+            let status = git::status::query(runner, lock, tree, *limits, now_ms);
+            // If git failed, the file system may hang, and listing directories would hang too.
             let dirs = if status.is_ok() { tree.watch_dirs() } else { Vec::new() };
             Outcome::Repo(tree.top.clone(), status, dirs)
         }
         RunJob::Block { root, tool } => {
-            Outcome::Block(root.clone(), tool::block(runner, alone, tool, root, now_ms))
+            Outcome::Block(root.clone(), tool::block(runner, lock, tool, root, now_ms))
         }
         RunJob::Command { name, tool } => {
-            Outcome::Command(name.clone(), tool::command(runner, alone, tool, now_ms))
+            Outcome::Command(name.clone(), tool::command(runner, lock, tool, now_ms))
         }
     }
 }
 
-/// Turns a panic into an error, whose text is the panic's.
+/// Turns a panic into an error with the panic's message.
 fn catch(fetch: impl FnOnce() -> Outcome) -> io::Result<Outcome> {
     catch_unwind(AssertUnwindSafe(fetch)).map_err(|panic| {
         let text = message(&*panic).unwrap_or("no message");
@@ -155,6 +156,7 @@ fn catch(fetch: impl FnOnce() -> Outcome) -> io::Result<Outcome> {
     })
 }
 
+/// The message of a panic; `None` if it is not a string.
 fn message(panic: &(dyn Any + Send)) -> Option<&str> {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     text.or_else(|| panic.downcast_ref::<&str>().copied())

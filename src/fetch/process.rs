@@ -1,4 +1,5 @@
-//! Whether a process of Claude Code still runs.
+//! Reads the file that a process of Claude Code writes about itself, and finds out whether the process
+//! still runs.
 
 use std::io;
 use std::path::Path;
@@ -7,37 +8,36 @@ use super::claude::client::{self, SessionFile};
 use crate::store::file::read_bounded;
 use crate::time::SECOND_MS;
 
-/// Bytes of a process file that are read. It has a few hundred.
+/// The most bytes that are read of a process file. It has a few hundred.
 const MAX_FILE: u64 = 64 << 10;
-/// How much later than its file's own time a process may seem to have started. It starts before it
-/// writes the file, but the two times come from clocks that differ by up to this.
+/// How much later than the time in its file a process may seem to have started. In truth it starts
+/// before it writes the file, but the two times come from clocks that may differ by this much.
 const SLACK_MS: i64 = 10 * SECOND_MS;
 
-/// A process of the client, as its file describes it.
+/// A process of Claude Code.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Process {
-    /// What the file says.
     pub file: SessionFile,
-    /// Whether the process still runs: a crash leaves the file behind, and process ids are reused.
-    pub lives: bool,
+    /// Whether the process still runs. A crash leaves the file behind, and process ids are reused.
+    pub is_alive: bool,
 }
 
-/// Reads `sessions/<pid>.json`, and looks for the process.
-pub fn look(path: &Path) -> io::Result<Process> {
+/// Reads `sessions/<pid>.json`, and checks whether the process runs.
+pub fn read(path: &Path) -> io::Result<Process> {
     let bytes = read_bounded(path, MAX_FILE)?;
     let file = client::parse_session_file(&bytes).ok_or_else(|| {
         io::Error::new(io::ErrorKind::InvalidData, format!("{}: no process", path.display()))
     })?;
-    let lives = lives(&file);
-    Ok(Process { file, lives })
+    let is_alive = is_alive(&file);
+    Ok(Process { file, is_alive })
 }
 
 /// Whether the process that the file names still runs. Since process ids are reused, its start time
 /// must be the one in the file, or at least lie before the file was written.
 ///
 /// See docs/decisions/018-a-process-file-decides-liveness.md.
-fn lives(file: &SessionFile) -> bool {
-    let Some(started) = started(file.pid) else { return false };
+fn is_alive(file: &SessionFile) -> bool {
+    let Some(started) = start_time(file.pid) else { return false };
     let is_same = file.proc_start.as_deref() == Some(started.raw.as_str());
     let is_older_than_file = match (started.at_ms, file.started_at_ms) {
         (Some(process), Some(written)) => process <= written.saturating_add(SLACK_MS),
@@ -47,14 +47,15 @@ fn lives(file: &SessionFile) -> bool {
     is_same || is_older_than_file
 }
 
-struct Started {
-    /// In clock ticks since boot, the notation in which the client writes it too; empty where the
-    /// system does not tell.
+/// When a process started.
+struct StartTime {
+    /// In clock ticks since boot, as the client writes it on Linux; empty where it is not known.
     raw: String,
+    /// In Unix milliseconds; `None` where it is not known.
     at_ms: Option<i64>,
 }
 
-/// The kernel's record of a process.
+/// What the kernel tells of a process.
 pub(super) struct Stat {
     /// Process id of the parent.
     pub(super) parent: i32,
@@ -65,14 +66,14 @@ pub(super) struct Stat {
     started: Option<String>,
 }
 
-/// The record of a living process. `None` for a zombie, and where there is no such process.
+/// Reads `/proc/<pid>/stat`. `None` for a zombie, and if there is no such process.
 #[cfg(target_os = "linux")]
 pub(super) fn stat(pid: u32) -> Option<Stat> {
     parse_stat(&fs_err::read(format!("/proc/{pid}/stat")).ok()?)
 }
 
-/// Parses `/proc/<pid>/stat`. The fields follow the process's name, which stands in parentheses and
-/// may hold any byte, parentheses included.
+/// Parses `/proc/<pid>/stat`. The name of the process stands in parentheses and may contain any byte,
+/// parentheses too. So the other fields are those after the last closing parenthesis.
 #[cfg(target_os = "linux")]
 fn parse_stat(stat: &[u8]) -> Option<Stat> {
     let after_name = stat.get(memchr::memrchr(b')', stat)? + 1..)?;
@@ -86,15 +87,16 @@ fn parse_stat(stat: &[u8]) -> Option<Stat> {
 }
 
 #[cfg(target_os = "linux")]
-fn started(pid: u32) -> Option<Started> {
+fn start_time(pid: u32) -> Option<StartTime> {
     let raw = stat(pid)?.started?;
     let at_ms = boot_ms().zip(raw.parse::<i64>().ok()).map(|(boot, ticks)| {
         // USER_HZ is 100 on every architecture that Claude Code runs on.
         boot + ticks * 10
     });
-    Some(Started { raw, at_ms })
+    Some(StartTime { raw, at_ms })
 }
 
+/// When the machine was booted, in Unix milliseconds.
 #[cfg(target_os = "linux")]
 fn boot_ms() -> Option<i64> {
     let stat = fs_err::read_to_string("/proc/stat").ok()?;
@@ -102,14 +104,14 @@ fn boot_ms() -> Option<i64> {
     Some(line.trim().parse::<i64>().ok()? * SECOND_MS)
 }
 
-/// Whether the id is in use; without `/proc` the start time is unknown. EPERM means that the id is
-/// in use, by a process of another user.
+/// Checks only whether the process id is in use, since without `/proc` the start time is unknown. EPERM
+/// means that a process of another user has the id.
 #[cfg(not(target_os = "linux"))]
-fn started(pid: u32) -> Option<Started> {
+fn start_time(pid: u32) -> Option<StartTime> {
     use nix::errno::Errno;
     let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).ok()?);
     match nix::sys::signal::kill(pid, None) {
-        Ok(()) | Err(Errno::EPERM) => Some(Started { raw: String::new(), at_ms: None }),
+        Ok(()) | Err(Errno::EPERM) => Some(StartTime { raw: String::new(), at_ms: None }),
         Err(_) => None,
     }
 }
@@ -130,17 +132,26 @@ mod tests {
     #[test]
     fn this_process_lives_and_one_with_a_reused_id_does_not() {
         let me = std::process::id();
-        let started = started(me).unwrap();
+        let started = start_time(me).unwrap();
         let at_ms = started.at_ms.unwrap();
-        assert!(lives(&file(me, Some(&started.raw), 0)), "the start time is the one in the file");
-        assert!(lives(&file(me, Some("Mon Nov 23 12:00:00 2026"), at_ms)), "an unknown notation");
-        assert!(!lives(&file(me, Some("1"), at_ms - 60_000)), "started after the file was written");
-        assert!(!lives(&file(u32::MAX >> 1, None, at_ms)), "no such process");
+        assert!(
+            is_alive(&file(me, Some(&started.raw), 0)),
+            "the start time is the one in the file"
+        );
+        assert!(
+            is_alive(&file(me, Some("Mon Nov 23 12:00:00 2026"), at_ms)),
+            "an unknown notation"
+        );
+        assert!(
+            !is_alive(&file(me, Some("1"), at_ms - 60_000)),
+            "started after the file was written"
+        );
+        assert!(!is_alive(&file(u32::MAX >> 1, None, at_ms)), "no such process");
     }
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_process_name_cannot_fake_another_parent() {
+    fn parentheses_in_a_process_name_do_not_shift_the_fields_of_stat() {
         let parse = |stat: &[u8]| parse_stat(stat).map(|it| (it.parent, it.session));
         assert_eq!(parse(b"7 (sh) S 3 5 6 0"), Some((3, 6)));
         assert_eq!(parse(b"7 (x) R 1 \xff) S 3 5 6 0"), Some((3, 6)));
@@ -150,7 +161,7 @@ mod tests {
 
     #[test]
     fn the_start_time_is_close_to_the_clock() {
-        let at_ms = started(std::process::id()).unwrap().at_ms.unwrap();
+        let at_ms = start_time(std::process::id()).unwrap().at_ms.unwrap();
         let now_ms = crate::time::Now::read().wall_ms;
         assert!((now_ms - 600_000..now_ms + 2_000).contains(&at_ms), "{at_ms} at {now_ms}");
     }

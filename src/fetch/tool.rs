@@ -1,8 +1,8 @@
-//! Programs that the user configured: another tool's account of the active block, and commands
-//! whose output is shown.
+//! Calls of configured programs: the tool that computes the active block, and commands whose output
+//! the line shows.
 //!
-//! Each is one bounded call of an argument vector; no shell reads it. What it may see of the
-//! environment is what every program may, see [`exec::PASSED_ON`].
+//! Each call runs an argument vector without a shell, with a deadline and a limit on its output. It gets
+//! only the environment variables in [`exec::PASSED_ON`].
 //!
 //! See docs/decisions/019-configured-programs.md.
 
@@ -16,39 +16,37 @@ use crate::sanitize;
 use crate::store::lock::FetchLock;
 use crate::store::schema::{Block, CommandOutput};
 
-/// The bounds of one call. A tool that says what the active block is takes a second or two on a
-/// gigabyte of transcripts, and has been seen to take 24. Commands state their own deadline.
+/// The bounds of one call. On a gigabyte of transcripts, `ccusage` takes a second or two, and was seen
+/// to take 24 seconds. Each command has its own deadline.
 pub const TOOL_LIMITS: RunLimits = RunLimits {
     deadline: Duration::from_secs(35),
     grace: Duration::from_millis(500),
     max_output: 1 << 20,
 };
 
-/// Characters of a line that are kept. More than a terminal shows.
+/// How many characters of a command's line are kept. Terminals are hardly ever wider.
 const MAX_LINE: usize = 256;
 
 /// A program that the user configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tool {
-    /// What to run.
     pub what: Invocation,
-    /// Its bounds.
     pub limits: RunLimits,
-    /// Least time between two starts.
+    /// The shortest time between two starts.
     pub every: Duration,
 }
 
-/// Why a tool said nothing.
+/// Why a call of a configured program failed.
 #[derive(Debug)]
 pub enum ToolError {
-    /// What it printed is nothing that we know.
+    /// Its output is not in the expected format.
     Unreadable,
-    /// The call did not work.
+    /// It could not be run, or did not end successfully.
     Failed(exec::RunError),
 }
 
 impl ToolError {
-    /// Why there is no newer block, and what the user can do about it.
+    /// The message for a failed call of the block tool, with what the user can do about it.
     pub fn reason_of_block(&self) -> String {
         let hint = match self {
             ToolError::Failed(exec::RunError::NotFound { .. }) => {
@@ -62,34 +60,35 @@ impl ToolError {
     }
 }
 
-/// Asks for the active block of the account whose config root this is. `now_ms` is the time before
-/// the call: what changes during it may not be in the answer.
+/// Calls the block tool for the account of a config root. `Ok(None)` means that no block is active.
+/// `now_ms` is the time before the call, and becomes the time of the answer, since that may lack what
+/// changes during the call.
 pub fn block(
     runner: &Runner,
-    alone: &FetchLock,
+    lock: &FetchLock,
     tool: &Tool,
     root: &Path,
     now_ms: i64,
 ) -> Result<Option<Block>, ToolError> {
     let mut what = tool.what.clone();
     what.env.push((ccusage::ROOT_VAR.into(), root.into()));
-    let output = runner.run(alone, &what, tool.limits).map_err(ToolError::Failed)?;
+    let output = runner.run(lock, &what, tool.limits).map_err(ToolError::Failed)?;
     let block = ccusage::active_block(&output).ok_or(ToolError::Unreadable)?;
     Ok(block.map(|it| Block { as_of_ms: now_ms, ..it }))
 }
 
-/// Runs a command whose first line is shown.
+/// Runs a command, and keeps the first line that it prints.
 pub fn command(
     runner: &Runner,
-    alone: &FetchLock,
+    lock: &FetchLock,
     tool: &Tool,
     now_ms: i64,
 ) -> Result<CommandOutput, ToolError> {
-    let output = runner.run(alone, &tool.what, tool.limits).map_err(ToolError::Failed)?;
+    let output = runner.run(lock, &tool.what, tool.limits).map_err(ToolError::Failed)?;
     Ok(CommandOutput { as_of_ms: now_ms, output: first_line(&output), error: None })
 }
 
-/// The first line that shows something, without its colours and whatever else terminals obey.
+/// The first line that is not empty after escape sequences and control characters were removed.
 fn first_line(output: &[u8]) -> String {
     let text = String::from_utf8_lossy(output);
     let clean = |line: &str| -> String {
@@ -100,23 +99,23 @@ fn first_line(output: &[u8]) -> String {
     text.lines().map(clean).find(|it| !it.is_empty()).unwrap_or_default()
 }
 
-/// Leaves out escape sequences, whole.
+/// Removes escape sequences.
 fn without_escapes(line: &str) -> String {
     let mut plain = String::new();
     let mut rest = line.chars();
-    while let Some(it) = rest.next() {
-        match it {
+    while let Some(char) = rest.next() {
+        match char {
             '\u{1b}' => match rest.next() {
-                // Up to the letter that ends it.
+                // A control sequence, up to the letter that ends it.
                 Some('[') => _ = rest.find(|it| ('@'..='~').contains(it)),
-                // A title or a link, up to its bell or its `ESC \`.
+                // A title or a link, up to the bell or `ESC \` that ends it.
                 Some(']') => {
                     let end = rest.find(|it| matches!(it, '\u{7}' | '\u{1b}'));
                     end.filter(|it| *it == '\u{1b}').and_then(|_| rest.next());
                 }
                 _ => {}
             },
-            it => plain.push(it),
+            char => plain.push(char),
         }
     }
     plain
@@ -150,14 +149,14 @@ mod tests {
     }
 
     #[test]
-    fn the_first_line_that_shows_something_is_taken() {
+    fn the_first_line_with_visible_text_is_taken() {
         check_line("", "");
         check_line("\n \r\n\x1b[0m\n  0.42 \nmore\n", "0.42");
         check_line("no newline", "no newline");
     }
 
     #[test]
-    fn what_a_terminal_would_obey_is_left_out() {
+    fn escape_sequences_and_control_characters_are_left_out() {
         check_line("\x1b[1;32mup\x1b[0m 3\td\x07", "up 3 d");
         check_line("\x1b]8;;http://x/\x1b\\link\x1b]8;;\x07 \x1b(Bx\x1b[", "link Bx");
         check_line("a\u{9b}31mb", "a 31mb");

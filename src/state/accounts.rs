@@ -1,4 +1,4 @@
-//! PURE. Accounts, one for each config root: what was used of each, and its limits.
+//! PURE. Accounts, one for each config root: the tokens and costs that it used, and its limits.
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,21 +24,21 @@ pub(super) struct Accounts(BTreeMap<PathBuf, Account>);
 struct Account {
     ledger: Ledger,
     limits: ObservedLimits,
-    /// When its usage was known to be complete.
+    /// When every change in its transcripts was last known to be counted, in Unix milliseconds.
     as_of_ms: i64,
-    /// Lines of its transcripts that could not be read.
+    /// How many lines of its transcripts could not be parsed.
     skipped_lines: u64,
-    /// What was published before, by this process or an earlier one, until every transcript has
-    /// been read.
+    /// The usage that was published last, by this process or an earlier one. It is published until
+    /// every transcript has been read.
     recalled: Option<schema::Usage>,
-    /// What another tool says of the active block, where one is configured.
+    /// The answer of the configured block tool; `None` where none is configured.
     block_tool: Option<BlockTool>,
 }
 
 impl Accounts {
-    // ---- Which there are
+    // ---- Adding and removing
 
-    /// Adds the account of a config root, unless it is there.
+    /// Adds the account of a config root, unless it is known already.
     pub(super) fn add(&mut self, root: &Path, settings: &Settings, now: Now) {
         self.0.entry(root.to_owned()).or_insert_with(|| Account {
             ledger: empty_ledger(&settings.prices, now),
@@ -50,12 +50,11 @@ impl Accounts {
         });
     }
 
-    /// Drops an account, and all that is known of it.
     pub(super) fn remove(&mut self, root: &Path) {
         self.0.remove(root);
     }
 
-    /// Whether there is one of this root.
+    /// Whether a directory is a known config root.
     pub(super) fn contains(&self, root: &Path) -> bool {
         self.0.contains_key(root)
     }
@@ -64,21 +63,20 @@ impl Accounts {
         self.0.len()
     }
 
-    /// The config roots.
     pub(super) fn roots(&self) -> impl Iterator<Item = &PathBuf> {
         self.0.keys()
     }
 
-    // ---- What was used
+    // ---- Usage
 
-    /// The ledger's number for a transcript; `None` where its account was dropped.
-    pub(super) fn file(&mut self, root: &Path, path: &Path) -> Option<FileId> {
+    /// The number by which the ledger knows a transcript; `None` for an unknown root.
+    pub(super) fn file_number(&mut self, root: &Path, path: &Path) -> Option<FileId> {
         Some(self.0.get_mut(root)?.ledger.file(&name_in(root, path)))
     }
 
-    /// Counts what was read of a transcript. `skipped_before` is how many of its lines could not be
-    /// read up to the read before.
-    pub(super) fn count(
+    /// Counts the entries that one read of a transcript found. `skipped_before` is how many of its
+    /// lines could not be parsed before this read; `tail` has the new total.
+    pub(super) fn count_read(
         &mut self,
         root: &Path,
         file: FileId,
@@ -96,16 +94,15 @@ impl Accounts {
         account.skipped_lines -= skipped_before;
     }
 
-    /// A transcript is gone. What it used stays counted.
+    /// A transcript was deleted or forgotten. Its entries stay counted.
     pub(super) fn retire_file(&mut self, root: &Path, file: FileId, skipped_lines: u64) {
         let Some(account) = self.0.get_mut(root) else { return };
         account.ledger.retire_file(file);
         account.skipped_lines -= skipped_lines;
     }
 
-    /// Empties the ledgers, since prices are others now, or since entries were refused that should
-    /// not have been. Until all transcripts have been read again, what each account used so far is
-    /// shown with its age.
+    /// Empties the ledgers, so that all transcripts can be counted again. Until then each account
+    /// publishes the usage that it had so far, with its age.
     pub(super) fn recount(&mut self, settings: &Settings, is_scanned: bool, now: Now) {
         for account in self.0.values_mut() {
             account.recalled = account.usage(settings, is_scanned, now);
@@ -114,8 +111,7 @@ impl Accounts {
         }
     }
 
-    /// What is known is what the transcripts say, since nothing that changed waits to be read: but
-    /// not in the accounts of these roots.
+    /// Usage is complete as of now, except in the accounts of the roots in `unread`.
     pub(super) fn confirm(&mut self, unread: &BTreeSet<&PathBuf>, now: Now) {
         for (_, account) in self.0.iter_mut().filter(|(root, _)| !unread.contains(root)) {
             account.as_of_ms = now.wall_ms;
@@ -125,26 +121,27 @@ impl Accounts {
         }
     }
 
-    /// Drops what is older than every window.
+    /// Forgets entries that are too old for any sum.
     pub(super) fn forget_old(&mut self, now: Now) {
         for account in self.0.values_mut() {
             account.ledger.forget_before(now.wall_ms - REACH_MS);
         }
     }
 
-    /// Whether a ledger refuses what may be in a window, since the clock was days ahead.
+    /// Whether a ledger refuses entries that belong in a sum: it took them for too old, because the
+    /// wall clock was ahead by days.
     pub(super) fn is_ahead(&self, now: Now) -> bool {
         self.0.values().any(|account| account.ledger.is_ahead(now.wall_ms))
     }
 
-    /// What a session used; `None` where it used nothing.
+    /// The usage of one session; `None` where it has none.
     pub(super) fn session(&self, root: &Path, session: &SessionId) -> Option<SessionTotals> {
         self.0.get(root)?.ledger.session(session)
     }
 
     // ---- Limits
 
-    /// Takes in what the client said of an account's limits, which it was told at `as_of_ms`.
+    /// Merges the limits that Claude Code reported. It learned them from the API at `as_of_ms`.
     pub(super) fn merge_limits(
         &mut self,
         root: &Path,
@@ -164,12 +161,11 @@ impl Accounts {
         self.0.get(root)?.block_tool.as_ref()
     }
 
-    /// The same, to change it.
     pub(super) fn block_tool_mut(&mut self, root: &Path) -> Option<&mut BlockTool> {
         self.0.get_mut(root)?.block_tool.as_mut()
     }
 
-    /// Another tool is configured, or none.
+    /// The block tool was replaced in the configuration, or added or removed.
     pub(super) fn replace_block_tool(&mut self, is_configured: bool) {
         for account in self.0.values_mut() {
             let before = account.block_tool.take();
@@ -177,18 +173,19 @@ impl Accounts {
         }
     }
 
-    /// Drops answers whose block has ended. Returns the roots where one did.
-    pub(super) fn leave_ended_blocks(&mut self, now: Now) -> Vec<PathBuf> {
+    /// Drops the block tool's answers about blocks that have ended. Returns the roots of these.
+    pub(super) fn drop_ended_blocks(&mut self, now: Now) -> Vec<PathBuf> {
         let accounts = self.0.iter_mut();
         let ended = accounts.filter_map(|(root, account)| {
-            account.block_tool.as_mut()?.leave_ended(now).then(|| root.clone())
+            account.block_tool.as_mut()?.drop_ended(now).then(|| root.clone())
         });
         ended.collect()
     }
 
-    // ---- In and out
+    // ---- Snapshot and checkpoint
 
-    /// All accounts, as snapshots say them.
+    /// All accounts for the snapshot, each with its config root. `is_scanned` says whether every
+    /// transcript has been read.
     pub(super) fn report(
         &self,
         settings: &Settings,
@@ -201,11 +198,12 @@ impl Accounts {
         })
     }
 
-    /// Takes over what an earlier process published of an account.
+    /// Restores an account from the snapshot of an earlier process.
     pub(super) fn recall(&mut self, root: &Path, before: &schema::Root, now: Now) {
         let Some(account) = self.0.get_mut(root) else { return };
         account.limits.recall(&before.limits, now);
         account.recalled = before.usage.clone();
+        // A block that a tool computed is that tool's answer. It is dropped if none is configured.
         let block = account
             .recalled
             .as_mut()
@@ -215,13 +213,14 @@ impl Accounts {
         }
     }
 
-    /// The ledgers, as the checkpoint keeps them.
+    /// The ledgers for the checkpoint, each with its config root.
     pub(super) fn ledgers(&self) -> impl Iterator<Item = (&PathBuf, &Ledger)> {
         self.0.iter().map(|(root, account)| (root, &account.ledger))
     }
 
-    /// Takes over the ledger that an earlier process kept. Returns whether it is of any use: not
-    /// where the account was dropped, nor where a clock ahead made it refuse entries.
+    /// Restores the ledger of an earlier process from its checkpoint. Returns whether it could be
+    /// used: not for an unknown root, and not if it refuses entries since the clock was ahead, see
+    /// [`Accounts::is_ahead`].
     pub(super) fn restore(
         &mut self,
         root: &Path,
@@ -238,14 +237,14 @@ impl Accounts {
         true
     }
 
-    /// Counts lines that an earlier process could not read.
+    /// Adds lines that an earlier process could not parse.
     pub(super) fn add_skipped_lines(&mut self, root: &Path, skipped_lines: u64) {
         if let Some(account) = self.0.get_mut(root) {
             account.skipped_lines += skipped_lines;
         }
     }
 
-    /// Every time that tells an age, for a clock that was set back.
+    /// Every time from which an age is computed, so that it can be moved if the clock is set back.
     pub(super) fn times(&mut self) -> impl Iterator<Item = &mut i64> {
         self.0.values_mut().flat_map(|account| {
             let usage = [&mut account.as_of_ms].into_iter();
@@ -257,7 +256,8 @@ impl Accounts {
 }
 
 impl Account {
-    /// What was used of it. Before every transcript has been read, what was known before.
+    /// The usage for the snapshot. Until every transcript has been read, this is the usage that was
+    /// published before, or `None` without one.
     fn usage(&self, settings: &Settings, is_scanned: bool, now: Now) -> Option<schema::Usage> {
         let mut usage = match is_scanned {
             true => self.counted(settings, now),
@@ -290,13 +290,13 @@ fn empty_ledger(prices: &Prices, now: Now) -> Ledger {
     ledger
 }
 
-/// The ledger's name of a transcript.
+/// The name under which the ledger stores a transcript: its path below the root.
 fn name_in<'a>(root: &Path, path: &'a Path) -> Cow<'a, str> {
     path.strip_prefix(root).unwrap_or(path).to_string_lossy()
 }
 
-/// The next local midnight; where a change of clocks skips midnight, the first moment of the next
-/// day.
+/// When the local day ends, in Unix milliseconds. This is not midnight where daylight saving time
+/// skips midnight.
 fn day_end_ms(now: Now, zone: &TimeZone) -> i64 {
     let now = Timestamp::from_millisecond(now.wall_ms).unwrap_or_default();
     let tomorrow = now.to_zoned_datetime(zone.clone()).tomorrow();

@@ -1,5 +1,6 @@
-//! PURE. Barriers: who waits until everything that was wanted before is fetched. The first scan
-//! does, and every cookie.
+//! PURE. Barriers: each waits for the fetches that were planned when it began. The first scan waits
+//! so that sums are complete, and each cookie waits so that its answer includes every earlier
+//! change.
 //!
 //! See docs/decisions/013-barriers-wait-for-what-was-wanted.md.
 
@@ -8,44 +9,47 @@ use std::path::{Path, PathBuf};
 
 use crate::fetch::job::Source;
 
-/// Those that wait, and the cookies that were answered.
+/// The barriers that still wait, and the cookies that were answered.
 #[derive(Debug)]
 pub(super) struct Barriers {
     waiting: Vec<Barrier>,
-    /// Cookies whose removal, which is a change too, has not been reported.
+    /// Answered cookies that are still in their directory, as far as is known. Their removal is
+    /// reported as a change, which must not count as a new cookie.
     answered: BTreeSet<PathBuf>,
-    /// Whether every transcript has been read once, so that sums are whole.
+    /// Whether every transcript has been read, so that sums are complete.
     is_scanned: bool,
 }
 
 #[derive(Debug)]
 struct Barrier {
-    /// Directories that may hold more to fetch are still being listed.
-    is_looking: bool,
-    /// Fetches to wait for, and how many of each: two where one runs that began too early.
+    /// Whether directories are still being listed. Until then the fetches to wait for are not known.
+    awaits_listings: bool,
+    /// Sources to wait for, and how many fetches of each must end: two if it changed during a
+    /// running fetch, which may have missed the change.
     fetches: BTreeMap<Source, u8>,
     kind: Kind,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Kind {
-    /// Waits until all transcripts are read.
+    /// Waits until every transcript has been read.
     Scan,
-    /// Waits until everything is fetched, for the process that left this cookie.
+    /// Waits until every source has been fetched. A `--oneshot` run left this cookie, a socket, and
+    /// waits for the answer.
     Cookie(PathBuf),
 }
 
-/// What no longer waits.
+/// What the barriers that have just ended were waiting for.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Passed {
-    /// Every transcript has been read.
-    pub(super) is_scan: bool,
-    /// Cookies to answer.
+    /// Whether every transcript has been read, and was not before.
+    pub(super) is_scan_done: bool,
+    /// The cookies to answer.
     pub(super) cookies: Vec<PathBuf>,
 }
 
 impl Barriers {
-    /// Those of a process that starts: the first scan waits.
+    /// The barriers at the start of the process: only that of the first scan.
     pub(super) fn new() -> Barriers {
         Barriers {
             waiting: vec![Barrier::new(Kind::Scan)],
@@ -54,25 +58,26 @@ impl Barriers {
         }
     }
 
-    /// Everything is read anew: sums are not whole until that is done.
+    /// All transcripts are read again. Sums are not complete until then.
     pub(super) fn scan_again(&mut self) {
         self.is_scanned = false;
         self.waiting.push(Barrier::new(Kind::Scan));
     }
 
-    /// Whether every transcript has been read, so that sums are whole.
+    /// Whether every transcript has been read, so that sums are complete.
     pub(super) fn is_scanned(&self) -> bool {
         self.is_scanned
     }
 
-    /// Something changed where cookies are left. Returns whether that is a new cookie, which waits
-    /// from now on, and not the removal of one that was answered.
+    /// A path changed in the directory of cookies. If it is a new cookie, adds a barrier for it and
+    /// returns true. If it is an answered cookie, the change was its removal.
     pub(super) fn cookie_changed(&mut self, path: &Path) -> bool {
         !self.answered.remove(path) && self.add_cookie(path)
     }
 
-    /// Cookies are there. Returns the new ones, which wait from now on, and those that were answered
-    /// already: the process that left one may have been killed before it could remove it.
+    /// A listing found the cookies `there`. Adds barriers for new ones and returns how many these are,
+    /// with the cookies that were answered already. Such a cookie may be left by a process that was
+    /// killed before it could remove it, or by a new one with the same process id.
     pub(super) fn cookies_listed(&mut self, there: &BTreeSet<PathBuf>) -> (usize, Vec<PathBuf>) {
         self.answered.retain(|path| there.contains(path));
         let new = there.difference(&self.answered).cloned().collect::<Vec<_>>();
@@ -94,22 +99,23 @@ impl Barriers {
         self.waiting.iter().any(|barrier| barrier.kind != Kind::Scan)
     }
 
-    /// A fetch ended. Returns which barriers waited for it and do so no longer, for
+    /// A fetch ended. Returns the indices of the barriers that waited for it and no longer do, for
     /// [`Barriers::add`].
     pub(super) fn fetched(&mut self, source: &Source) -> Vec<usize> {
         let barriers = self.waiting.iter_mut().enumerate();
         barriers.filter_map(|(nth, barrier)| barrier.fetched(source).then_some(nth)).collect()
     }
 
-    /// Lets these barriers wait for more fetches: what the one that ended led to.
+    /// Makes these barriers wait for more fetches, which followed from the one that ended.
     pub(super) fn add(&mut self, barriers: &[usize], fetches: &[(Source, u8)]) {
         for nth in barriers {
             self.waiting[*nth].add(fetches);
         }
     }
 
-    /// Nobody waits for this source any more; but for the fetch that runs, where one does.
-    pub(super) fn release(&mut self, source: &Source, is_running: bool) {
+    /// No barrier waits for this source any more. If a fetch of it is running, barriers still wait for
+    /// that one fetch.
+    pub(super) fn stop_waiting_for(&mut self, source: &Source, is_running: bool) {
         for barrier in &mut self.waiting {
             match barrier.fetches.get_mut(source) {
                 Some(left) if is_running => *left = 1,
@@ -119,29 +125,30 @@ impl Barriers {
         }
     }
 
-    /// No listing is awaited: from now on barriers wait for these fetches, if they have been waiting
-    /// for listings until now.
-    pub(super) fn listed_all<'a>(&mut self, pending: impl Fn() -> Vec<(&'a Source, u8)>) {
-        for barrier in self.waiting.iter_mut().filter(|barrier| barrier.is_looking) {
-            barrier.is_looking = false;
+    /// No listing is outstanding. Barriers that waited for listings now wait for the `pending`
+    /// fetches.
+    pub(super) fn listings_ended<'a>(&mut self, pending: impl Fn() -> Vec<(&'a Source, u8)>) {
+        for barrier in self.waiting.iter_mut().filter(|barrier| barrier.awaits_listings) {
+            barrier.awaits_listings = false;
             let awaited = pending().into_iter().filter(|(source, _)| barrier.awaits(source));
             barrier.fetches = awaited.map(|(source, n)| (source.clone(), n)).collect();
         }
     }
 
-    /// Takes out those that wait for nothing. Cookies also wait for the configuration to be read.
+    /// Removes the barriers that wait for nothing any more. A cookie also waits until the
+    /// configuration has been read.
     pub(super) fn take_passed(&mut self, is_configured: bool) -> Passed {
         let mut passed = Passed::default();
         self.waiting.retain(|barrier| {
-            let is_done = !barrier.is_looking && barrier.fetches.is_empty();
+            let is_done = !barrier.awaits_listings && barrier.fetches.is_empty();
             match &barrier.kind {
-                Kind::Scan if is_done => passed.is_scan = true,
+                Kind::Scan if is_done => passed.is_scan_done = true,
                 Kind::Cookie(path) if is_done && is_configured => passed.cookies.push(path.clone()),
                 Kind::Scan | Kind::Cookie(_) => return true,
             }
             false
         });
-        self.is_scanned |= passed.is_scan;
+        self.is_scanned |= passed.is_scan_done;
         self.answered.extend(passed.cookies.iter().cloned());
         passed
     }
@@ -149,10 +156,11 @@ impl Barriers {
 
 impl Barrier {
     fn new(kind: Kind) -> Barrier {
-        Barrier { is_looking: true, fetches: BTreeMap::new(), kind }
+        Barrier { awaits_listings: true, fetches: BTreeMap::new(), kind }
     }
 
-    /// The scan is of transcripts: a slow repository or tool does not hold it up.
+    /// Whether this barrier can wait for a source. The scan does not wait for programs, since a slow
+    /// repository or tool must not delay the first snapshot.
     fn awaits(&self, source: &Source) -> bool {
         self.kind != Kind::Scan || !source.is_program()
     }
@@ -165,7 +173,7 @@ impl Barrier {
         }
     }
 
-    /// A fetch ended. Returns whether this barrier waited for it, and does so no longer.
+    /// A fetch ended. Returns whether this barrier waited for it and no longer does.
     fn fetched(&mut self, source: &Source) -> bool {
         let Some(left) = self.fetches.get_mut(source) else { return false };
         *left -= 1;
@@ -191,12 +199,12 @@ mod tests {
         Source::Repo("/w".into())
     }
 
-    /// After a first scan of nothing.
+    /// Barriers after a first scan that found no transcripts.
     fn scanned() -> Barriers {
         let mut barriers = Barriers::new();
         assert_eq!(barriers.take_passed(true), Passed::default(), "directories are being listed");
-        barriers.listed_all(Vec::new);
-        assert!(barriers.take_passed(true).is_scan && barriers.is_scanned());
+        barriers.listings_ended(Vec::new);
+        assert!(barriers.take_passed(true).is_scan_done && barriers.is_scanned());
         barriers
     }
 
@@ -205,25 +213,29 @@ mod tests {
         let mut barriers = Barriers::new();
         assert!(barriers.cookie_changed(A.as_ref()));
         let (transcript, repo) = (transcript(), repo());
-        barriers.listed_all(|| vec![(&transcript, 1), (&repo, 2)]);
+        barriers.listings_ended(|| vec![(&transcript, 1), (&repo, 2)]);
         assert_eq!(barriers.fetched(&transcript), [0, 1]);
-        assert_eq!(barriers.take_passed(true), Passed { is_scan: true, cookies: Vec::new() });
-        assert_eq!(barriers.fetched(&repo), [0; 0], "that call began too early");
+        assert_eq!(barriers.take_passed(true), Passed { is_scan_done: true, cookies: Vec::new() });
+        assert_eq!(barriers.fetched(&repo), [0; 0], "that call began before the cookie came");
         assert_eq!(barriers.fetched(&repo), [0]);
-        assert_eq!(barriers.take_passed(false), Passed::default(), "the configuration is read");
+        assert_eq!(
+            barriers.take_passed(false),
+            Passed::default(),
+            "the configuration is being read"
+        );
         assert_eq!(barriers.take_passed(true).cookies, [Path::new(A)]);
     }
 
     #[test]
-    fn what_a_fetch_leads_to_is_waited_for_as_well() {
+    fn a_barrier_also_waits_for_fetches_that_follow_from_one_that_it_waited_for() {
         let mut barriers = scanned();
         barriers.cookie_changed(A.as_ref());
         let transcript = transcript();
-        barriers.listed_all(|| vec![(&transcript, 1)]);
+        barriers.listings_ended(|| vec![(&transcript, 1)]);
         let waited = barriers.fetched(&transcript);
         barriers.add(&waited, &[(repo(), 1)]);
         assert_eq!(barriers.take_passed(true), Passed::default());
-        barriers.release(&repo(), false);
+        barriers.stop_waiting_for(&repo(), false);
         assert_eq!(barriers.take_passed(true).cookies, [Path::new(A)]);
     }
 
@@ -232,12 +244,12 @@ mod tests {
         let mut barriers = scanned();
         assert!(barriers.cookie_changed(A.as_ref()));
         assert!(!barriers.cookie_changed(A.as_ref()), "it waits already");
-        barriers.listed_all(Vec::new);
+        barriers.listings_ended(Vec::new);
         assert_eq!(barriers.take_passed(true).cookies, [Path::new(A)]);
         let there = BTreeSet::from([A.into()]);
         assert_eq!(barriers.cookies_listed(&there), (0, vec![A.into()]), "answered again");
         assert!(!barriers.cookie_changed(A.as_ref()));
-        assert!(barriers.cookie_changed(A.as_ref()), "another process has the same number");
+        assert!(barriers.cookie_changed(A.as_ref()), "another process has the same id");
         assert!(barriers.has_cookie());
     }
 }

@@ -1,61 +1,62 @@
-//! PURE. What another tool says of an account's active block.
+//! PURE. The last answer of the configured program that computes an account's active block of five
+//! hours.
 //!
-//! **Invariant:** where another tool computes the active block, ours is never shown in its place;
-//! the tool's last answer stays, with its age.
+//! **Invariant:** where such a program is configured, the block that this process computes is never
+//! shown in its place. The program's last answer stays, with its age, when a later call fails.
 
 use crate::store::schema;
 use crate::time::Now;
 
-/// The tool's last answer for one account.
+/// The tool's last answer for one account, and whether another call is needed.
 #[derive(Debug, Default)]
 pub(super) struct BlockTool {
+    /// `None` before the first answer, and where the tool answered that no block is active.
     block: Option<schema::Block>,
-    /// Whether something was used that it may not have counted.
+    /// Whether entries were counted, or taken back, that the answer may not include.
     is_behind: bool,
-    /// Whether a call of the tool that is configured now runs.
+    /// Whether a call of the current tool is running. A call of a tool that was replaced does not
+    /// count.
     is_running: bool,
 }
 
 impl BlockTool {
-    /// A tool was configured in place of the one before, whose last answer stays until the new one
-    /// answers.
+    /// Another tool was configured. The answer of the tool before stays until the new one answers.
     pub(super) fn replaced(before: Option<BlockTool>) -> BlockTool {
         let block = before.and_then(|before| before.block);
         BlockTool { block, is_behind: true, is_running: false }
     }
 
-    /// Takes over what the tool answered to an earlier process.
+    /// Restores the tool's answer to an earlier process.
     pub(super) fn recall(&mut self, block: Option<schema::Block>) {
         (self.block, self.is_behind) = (block, true);
     }
 
-    /// The last answer, until that block ends.
+    /// The last answer; `None` once its block has ended.
     pub(super) fn block(&self, now: Now) -> Option<schema::Block> {
         self.block.clone().filter(|block| now.wall_ms < block.end_ms)
     }
 
-    /// Whether something was used that the tool may not have counted.
+    /// Whether entries were counted, or taken back, that the answer may not include.
     pub(super) fn is_behind(&self) -> bool {
         self.is_behind
     }
 
-    /// Something was used, or taken back, that the tool has not counted.
+    /// Entries were counted, or taken back, that the answer may not include.
     pub(super) fn mark_behind(&mut self) {
         self.is_behind = true;
     }
 
-    /// A call of it starts.
     pub(super) fn started(&mut self) {
         self.is_running = true;
     }
 
-    /// Whether a call of the tool that is configured now runs; its answer is of interest.
+    /// Whether a call of the current tool is running, so that its answer counts.
     pub(super) fn is_running(&self) -> bool {
         self.is_running
     }
 
-    /// A call ended; `None` where it failed. `is_behind` says whether something was used since it
-    /// began.
+    /// A call ended. `answer` is `None` if it failed, and `Some(None)` if no block is active.
+    /// `is_behind` says whether entries were counted since the call began.
     pub(super) fn answered(&mut self, answer: Option<Option<schema::Block>>, is_behind: bool) {
         self.is_running = false;
         if let Some(block) = answer {
@@ -63,20 +64,20 @@ impl BlockTool {
         }
     }
 
-    /// Drops the answer if that block has ended; another one follows it, or none. Returns whether
-    /// it did.
-    pub(super) fn leave_ended(&mut self, now: Now) -> bool {
+    /// Drops the answer if its block has ended. Returns whether it did, so that the tool must be
+    /// called again.
+    pub(super) fn drop_ended(&mut self, now: Now) -> bool {
         self.block.take_if(|block| now.wall_ms >= block.end_ms).is_some()
     }
 
-    /// Nothing was used since the tool was asked, so its answer is still true.
+    /// Everything is counted as of now. Unless entries came after the answer, it is true as of now.
     pub(super) fn confirm(&mut self, now: Now) {
         if let Some(block) = self.block.as_mut().filter(|_| !self.is_behind) {
             block.as_of_ms = now.wall_ms;
         }
     }
 
-    /// When its answer was true.
+    /// When the answer was true, so that this time can be moved if the clock is set back.
     pub(super) fn time(&mut self) -> Option<&mut i64> {
         self.block.as_mut().map(|block| &mut block.as_of_ms)
     }
@@ -98,11 +99,11 @@ mod tests {
         tool.confirm(now);
         tool.mark_behind();
         tool.confirm(later);
-        assert_eq!(tool.block(later).unwrap().as_of_ms, now.wall_ms, "something was used since");
+        assert_eq!(tool.block(later).unwrap().as_of_ms, now.wall_ms, "entries were counted since");
         tool.answered(None, true);
-        assert!(tool.block(later).is_some(), "a call that failed takes nothing back");
+        assert!(tool.block(later).is_some(), "a call that failed keeps the last answer");
         let ended = Now { wall_ms: now.wall_ms + 2000, ..now };
         assert_eq!(tool.block(ended), None);
-        assert!(!tool.leave_ended(later) && tool.leave_ended(ended) && !tool.leave_ended(ended));
+        assert!(!tool.drop_ended(later) && tool.drop_ended(ended) && !tool.drop_ended(ended));
     }
 }

@@ -1,5 +1,6 @@
-//! PURE. What follows when a session begins, moves or ends: which working trees git is asked about,
-//! which directories are observed, and which programs run.
+//! PURE. What follows when a session begins, moves or ends, and when git or a configured program
+//! answers: which working trees git is asked about, which directories are observed, and which
+//! programs run.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -17,34 +18,35 @@ use crate::plan::Urgency;
 use crate::store::schema::{self, ClientFacts, SessionId};
 use crate::time::Now;
 
-/// Roots that clients may bring, beyond those that are configured: some test suites make a new one
-/// for every test.
+/// How many config roots hints may add to those that are configured. Some test suites run Claude
+/// Code with a new root for every test.
 const MAX_CLIENT_ROOTS: usize = 16;
 
 impl State {
     // ---- Sessions
 
-    /// A process file was read; `None` where it is gone.
+    /// A process file was read; `None` if it was deleted.
     pub(super) fn process_read(&mut self, path: &Path, process: Option<Process>, now: Now) {
         let root = path.parent().and_then(Path::parent).map(Path::to_owned);
-        // It may have been dropped while this was read.
+        // The root may have been dropped during the read.
         let root = root.filter(|root| self.accounts.contains(root));
         let found = root.zip(process).and_then(|(root, process)| {
             let id = process.file.session_id.clone()?;
             Some((SessionKey { id, root }, process))
         });
         let (changed, has_changed) = self.sessions.process_read(path, found, now);
-        self.publication.mark_if(has_changed);
+        self.publication.mark_changed_if(has_changed);
         for key in changed {
             self.refresh_session(&key, now);
         }
     }
 
-    /// A display requested a line, and sent what the client had told it.
-    pub(super) fn hinted(&mut self, facts: ClientFacts, now: Now) {
+    /// A display requested a session's line, and sent what Claude Code had passed to it. Without a
+    /// session id, the hint is from a `--oneshot` run that left a cookie.
+    pub(super) fn hint_received(&mut self, facts: ClientFacts, now: Now) {
         let Some(id) = facts.session_id.as_deref().and_then(SessionId::checked) else {
-            // A process left a cookie, and does not know whether there are events. The directory of
-            // cookies may even have been removed, and made anew for it.
+            // The kernel may not report the cookie: its directory may be on a file system without
+            // events, or may have been removed and created again.
             let looks = self.directories.look_at_unwatched();
             self.effects.extend(looks);
             let looks = self.directories.look_at_all(|purpose| *purpose == Purpose::Cookies);
@@ -61,27 +63,27 @@ impl State {
             },
         };
         if !self.accounts.contains(&root) {
-            // A login service does not see CLAUDE_CONFIG_DIR. The client does, and its transcript
-            // is in that root.
+            // A watcher that runs as a login service does not see the CLAUDE_CONFIG_DIR that the
+            // client sees. The path of the client's transcript shows the root.
             if self.accounts.len() >= MAX_CLIENT_ROOTS + self.settings.roots.len() {
                 return;
             }
             self.add_root(&root, now);
         }
         if let Some(path) = &transcript
-            && let Some(place @ claude::layout::FileKind::Transcript(_)) =
+            && let Some(kind @ claude::layout::FileKind::Transcript(_)) =
                 claude::layout::classify(&root, path)
         {
-            // Where events do not work, the request stands for one.
-            self.want_transcript(path, &root, place, now);
+            // Where the kernel reports no changes, the hint shows that the transcript may have one.
+            self.want_transcript(path, &root, kind, now);
         }
         let key = SessionKey { id, root };
         let replied_ms = self.transcript_facts(&key).and_then(|facts| facts.last_reply_ms);
         let as_of_ms = replied_ms.unwrap_or(now.wall_ms).min(now.wall_ms);
         self.accounts.merge_limits(&key.root, &facts.limits, as_of_ms, now);
         self.confirm_usage(now);
-        if self.sessions.hinted(&key, facts, now) {
-            self.publication.mark();
+        if self.sessions.hint_received(&key, facts, now) {
+            self.publication.mark_changed();
         } else {
             self.publication.confirm(now.mono);
         }
@@ -89,7 +91,7 @@ impl State {
         self.refresh_repo(&key, now);
     }
 
-    /// Decides whether a session lives and where it works, and what follows from a change of that.
+    /// Decides anew whether a session is live and where it works, and acts on a change.
     pub(super) fn refresh_session(&mut self, key: &SessionKey, now: Now) {
         let transcript = self.sessions.get(key).and_then(|session| session.transcript.as_ref());
         let transcript = transcript.and_then(|path| self.transcripts.facts(path));
@@ -102,12 +104,12 @@ impl State {
     }
 
     fn session_began(&mut self, key: &SessionKey, now: Now) {
-        self.publication.mark();
-        self.clock.start(now);
+        self.publication.mark_changed();
+        self.clock.start_ticking(now);
         self.directories.hurry_poll(now.mono);
         let transcript = self.sessions.get(key).and_then(|session| session.transcript.as_deref());
         let folder = transcript.map(claude::layout::session_folder);
-        // Most have none, and each look would cost.
+        // Most sessions have no such folder, and looking for one would cost a system call each.
         if let Some(folder) = folder.filter(|folder| self.transcripts.has_folder(folder)) {
             let SessionKey { root, id: session } = key.clone();
             self.observe(&folder, Purpose::Agents { root, session });
@@ -117,20 +119,21 @@ impl State {
     }
 
     fn session_ended(&mut self, key: &SessionKey) {
-        self.publication.mark();
+        self.publication.mark_changed();
         let leave = self.directories.leave(|_, purpose| {
             matches!(purpose, Purpose::Agents { root, session }
                 if (root, session) == (&key.root, &key.id))
         });
         self.effects.extend(leave);
-        self.leave_repos();
-        self.leave_tools();
+        self.leave_unused_repos();
+        self.stop_unused_tools();
     }
 
-    /// A `--oneshot` run prints the line of the session that was active last, alive or not.
+    /// A `--oneshot` run prints the line of the session that was active last, live or not. Fetches what
+    /// that line shows.
     pub(super) fn print_latest(&mut self, now: Now) {
         let Some(key) = self.sessions.latest(now).cloned() else { return };
-        if let Some(cwd) = self.sessions.print(&key) {
+        if let Some(cwd) = self.sessions.mark_printed(&key) {
             self.sources.want(&Source::Tree(cwd), Urgency::Now, now);
         }
         self.want_tools(now);
@@ -145,7 +148,8 @@ impl State {
         }
     }
 
-    /// The working tree around a directory was looked for.
+    /// The search for the working tree around `cwd` ended. `found` also has the directories inside
+    /// `.git` to observe; `None` means that there is no working tree.
     pub(super) fn tree_found(
         &mut self,
         cwd: &Path,
@@ -153,11 +157,11 @@ impl State {
         now: Now,
     ) {
         let top = found.as_ref().map(|(tree, _)| tree.top.clone());
-        let has_changed = self.sessions.found_repo(cwd, top.as_deref());
-        self.publication.mark_if(has_changed);
-        self.leave_repos();
+        let has_changed = self.sessions.tree_found(cwd, top.as_deref());
+        self.publication.mark_changed_if(has_changed);
+        self.leave_unused_repos();
         let Some((tree, dirs)) = found else {
-            if self.sessions.is_cwd(cwd) {
+            if self.sessions.is_cwd_used(cwd) {
                 self.observe(cwd, Purpose::NoRepo { cwd: cwd.to_owned() });
             }
             return;
@@ -167,12 +171,12 @@ impl State {
             .leave(|_, purpose| matches!(purpose, Purpose::NoRepo { cwd: of } if of == cwd));
         self.effects.extend(leave);
         let top = tree.top.clone();
-        let is_new = self.repos.found(tree);
+        let is_new = self.repos.tree_found(tree);
         self.observe_git(&top, dirs);
         if is_new {
             let urgency = match self.mode {
-                // The looks at its directories that were just asked for want the same fetch, as
-                // changes before them were not reported. So it waits for them.
+                // The listings that `observe_git` just requested will want the same fetch, since
+                // changes before them were not reported. A settled fetch waits for them.
                 Mode::Watch { .. } => Urgency::Settled,
                 Mode::Once => Urgency::Now,
             };
@@ -180,9 +184,11 @@ impl State {
         }
     }
 
+    /// Observes `dirs` inside the `.git` of a working tree, and no others. Observes none where no
+    /// session uses the working tree.
     fn observe_git(&mut self, top: &Path, dirs: Vec<PathBuf>) {
         if let Mode::Once = self.mode {
-            // Their listings would only ask git twice.
+            // Each listing would only cause a second call of git.
             return;
         }
         let dirs = if self.sessions.is_repo_used(top) { dirs } else { Vec::new() };
@@ -196,10 +202,10 @@ impl State {
         }
     }
 
-    /// A directory inside `.git` is gone, and perhaps the repository with it.
+    /// A directory inside `.git` does not exist any more. The whole repository may be gone.
     pub(super) fn git_dir_missing(&mut self, top: &Path, dir: &Path, now: Now) {
-        let leave = self.directories.leave(|it, purpose| {
-            it == dir && matches!(purpose, Purpose::Git { top: of } if of == top)
+        let leave = self.directories.leave(|path, purpose| {
+            path == dir && matches!(purpose, Purpose::Git { top: of } if of == top)
         });
         self.effects.extend(leave);
         match self.repos.dir_missing(top, dir) {
@@ -209,12 +215,12 @@ impl State {
         }
     }
 
-    /// Something changed in the working directory of a session that has no repository, or in its
-    /// broken `.git`.
-    pub(super) fn init(&mut self, cwd: &Path, path: &Path, now: Now) {
+    /// Something changed in the working directory of a session without a repository, or in a `.git`
+    /// there that is not a repository. Looks for a repository if `git init` may have run.
+    pub(super) fn check_new_repo(&mut self, cwd: &Path, path: &Path, now: Now) {
         let is_dot_git = path == cwd.join(".git");
         if is_dot_git {
-            // It is a repository when its files are there.
+            // `git init` creates `.git` first, and then the files that make it a repository.
             self.observe(path, Purpose::NoRepo { cwd: cwd.to_owned() });
         }
         if is_dot_git || path.parent() != Some(cwd) {
@@ -222,7 +228,7 @@ impl State {
         }
     }
 
-    /// Looks again for the working trees of the sessions that work in this one.
+    /// Looks again for the working tree of each session that works in this one.
     fn want_trees(&mut self, top: &Path, now: Now) {
         let sessions = self.sessions.of_interest();
         let inside = sessions.filter(|session| session.repo.as_deref() == Some(top));
@@ -231,12 +237,13 @@ impl State {
         }
     }
 
-    /// Stops watching working trees in which no session lives.
-    pub(super) fn leave_repos(&mut self) {
+    /// Stops observing working trees, and directories without one, whose sessions' lines are not
+    /// shown.
+    pub(super) fn leave_unused_repos(&mut self) {
         let is_unused = |top: &&PathBuf| !self.sessions.is_repo_used(top);
         for top in self.repos.tops().filter(is_unused).cloned().collect::<Vec<_>>() {
             self.observe_git(&top, Vec::new());
-            self.forget(&Source::Repo(top));
+            self.forget_source(&Source::Repo(top));
         }
         let cwds = self.sessions.of_interest().filter_map(|session| session.cwd.clone());
         let cwds: BTreeSet<_> = cwds.collect();
@@ -246,37 +253,38 @@ impl State {
         self.effects.extend(leave);
     }
 
-    /// The session did something, and that may have changed its files.
-    pub(super) fn touch_repo(&mut self, key: &SessionKey, now: Now) {
+    /// A live session did something that may have changed files. Asks git about its working tree.
+    pub(super) fn want_repo_of(&mut self, key: &SessionKey, now: Now) {
         let Some(session) = self.sessions.get(key).filter(|session| session.is_live) else {
             return;
         };
         match (session.repo.clone(), session.cwd.clone()) {
             (Some(top), _) => self.want_repo(&top, Urgency::Settled, now),
-            // What it did may have been `git init`.
+            // The session may have run `git init`.
             (None, Some(cwd)) => self.sources.want(&Source::Tree(cwd), Urgency::Settled, now),
             (None, None) => {}
         }
     }
 
-    /// A display requested the session's line. What changed in its working tree shows nowhere else,
-    /// so git is asked again where its answer is old.
+    /// A display requested the session's line. Files of the working tree are not watched, so git is
+    /// asked again if its answer is old.
     fn refresh_repo(&mut self, key: &SessionKey, now: Now) {
         let top = self.sessions.get(key).and_then(|session| session.repo.clone());
-        match top.as_deref().and_then(|top| Some((top, self.repos.is_old(top, now)?))) {
+        match top.as_deref().and_then(|top| Some((top, self.repos.is_refresh_due(top, now)?))) {
             Some((top, true)) => self.want_repo(top, Urgency::Now, now),
             Some((_, false)) => {}
-            None => self.touch_repo(key, now),
+            None => self.want_repo_of(key, now),
         }
     }
 
+    /// Asks git about a working tree, if the line of a session there is shown.
     pub(super) fn want_repo(&mut self, top: &Path, urgency: Urgency, now: Now) {
         if self.sessions.is_repo_used(top) {
             self.sources.want(&Source::Repo(top.to_owned()), urgency, now);
         }
     }
 
-    /// A call of git ended.
+    /// A call of git ended. `dirs` are the directories inside `.git` to observe from now on.
     pub(super) fn git_answered(
         &mut self,
         top: &Path,
@@ -284,13 +292,13 @@ impl State {
         dirs: Vec<PathBuf>,
         now: Now,
     ) {
-        self.publication.mark();
+        self.publication.mark_changed();
         let has_failed = found.is_err();
-        if !self.repos.answered(top, found, now) {
+        if !self.repos.git_answered(top, found, now) {
             return;
         }
         if has_failed {
-            // Perhaps it is no repository any more, or another one.
+            // The repository may have been removed or replaced.
             self.want_trees(top, now);
         } else {
             self.observe_git(top, dirs);
@@ -299,17 +307,18 @@ impl State {
 
     // ---- Configured programs
 
-    /// Something was used, or taken back, that the block tool has not counted.
+    /// Entries of this account were counted, or taken back. Plans a call of the block tool, if one is
+    /// configured.
     pub(super) fn want_block(&mut self, root: &Path, now: Now) {
         let Some(tool) = self.accounts.block_tool_mut(root) else { return };
         tool.mark_behind();
-        // Once everything is read, every root is asked for.
+        // When the first scan ends, `want_blocks` plans a call for every root.
         if self.sources.is_scanned() {
             self.sources.want(&Source::Block(root.to_owned()), Urgency::Settled, now);
         }
     }
 
-    /// Runs the block tool for every root in which something was used.
+    /// Plans a call of the block tool for every root that has transcripts.
     pub(super) fn want_blocks(&mut self, now: Now) {
         for root in self.accounts.roots().cloned().collect::<Vec<_>>() {
             if self.transcripts.of_root(&root).next().is_some() {
@@ -318,8 +327,8 @@ impl State {
         }
     }
 
-    /// A session began: commands run again, and so do tools that failed, and were not to be tried
-    /// again without a session.
+    /// A session began. Plans the next run of each command, and calls block tools again that failed
+    /// and were not retried while no session was live.
     fn want_tools(&mut self, now: Now) {
         for (name, tool) in &self.settings.commands {
             let source = Source::Command(name.clone());
@@ -328,27 +337,27 @@ impl State {
                 Some(started) if now.mono < started + tool.every => {
                     self.sources.repeat(&source, started + tool.every);
                 }
-                // A command that runs by this name, if one does, was configured before.
+                // It was not started since it was configured. If a command of this name runs, it is
+                // the one that was configured before.
                 _ => self.sources.want(&source, Urgency::Now, now),
             }
         }
         for root in self.accounts.roots() {
             let source = Source::Block(root.clone());
             let is_behind = self.accounts.block_tool(root).is_some_and(|tool| tool.is_behind());
-            if is_behind && self.sources.has_given_in(&source) {
+            if is_behind && self.sources.has_stopped_retrying(&source) {
                 self.sources.want(&source, Urgency::Settled, now);
             }
         }
     }
 
-    /// A session ended. Without any, nobody looks at what commands print, and what failed is not
-    /// tried again.
-    pub(super) fn leave_tools(&mut self) {
+    /// Stops commands, and retries of tools that failed, if no session's line is shown.
+    pub(super) fn stop_unused_tools(&mut self) {
         if self.is_any_of_interest() {
             return;
         }
         for name in self.settings.commands.keys().cloned().collect::<Vec<_>>() {
-            self.forget(&Source::Command(name));
+            self.forget_source(&Source::Command(name));
         }
         let failing = self.sources.failing().filter(|source| source.is_tool());
         for source in failing.cloned().collect::<Vec<_>>() {
@@ -360,7 +369,8 @@ impl State {
         self.sessions.of_interest().next().is_some()
     }
 
-    /// Whether the program that runs is the one that is configured now.
+    /// Whether the answer of a running fetch counts. The answer of a program that was replaced in the
+    /// configuration since it was started does not.
     pub(super) fn is_answer_wanted(&self, source: &Source) -> bool {
         match source {
             Source::Block(root) => self.accounts.block_tool(root).is_some_and(|it| it.is_running()),
@@ -369,7 +379,7 @@ impl State {
         }
     }
 
-    /// The block tool ended.
+    /// A call of the block tool ended. `Ok(None)` means that no block is active.
     pub(super) fn block_answered(
         &mut self,
         root: &Path,
@@ -379,19 +389,19 @@ impl State {
         if !self.is_answer_wanted(&source) {
             return;
         }
-        // Another call is planned where something was used since this one began.
+        // Another call is planned if entries were counted since this one began.
         let is_behind = !self.sources.is_idle(&source);
         let has_failed = found.is_err();
         if let Some(tool) = self.accounts.block_tool_mut(root) {
             tool.answered(found.ok(), is_behind);
         }
-        self.publication.mark();
+        self.publication.mark_changed();
         if has_failed {
             self.tool_failed(&source);
         }
     }
 
-    /// A command of the user's ended.
+    /// A configured command ended.
     pub(super) fn command_ended(
         &mut self,
         name: &str,
@@ -403,7 +413,7 @@ impl State {
         let again_at = started + tool.every;
         let has_failed = found.is_err();
         self.commands.ended(name, found);
-        self.publication.mark();
+        self.publication.mark_changed();
         if has_failed {
             self.tool_failed(&source);
         }
@@ -412,19 +422,21 @@ impl State {
         }
     }
 
-    /// Nobody waits for its next try, and without a session there is none.
+    /// A configured program failed. No cookie waits for the next try, and without a session whose line
+    /// is shown there is no next try.
     fn tool_failed(&mut self, source: &Source) {
-        self.sources.release(source);
+        self.sources.stop_waiting_for(source);
         if !self.is_any_of_interest() {
             self.sources.stop_retrying(source);
         }
     }
 
-    /// Other settings apply from now on: programs that they do not name any more are forgotten.
+    /// The settings changed from `before`. Forgets programs that are no longer configured, and starts
+    /// new ones.
     pub(super) fn replace_tools(&mut self, before: &Settings, now: Now) {
         if before.block_tool != self.settings.block_tool {
             for root in self.accounts.roots().cloned().collect::<Vec<_>>() {
-                self.forget(&Source::Block(root));
+                self.forget_source(&Source::Block(root));
             }
             self.accounts.replace_block_tool(self.settings.block_tool.is_some());
             if self.sources.is_scanned() {
@@ -434,7 +446,7 @@ impl State {
         for (name, tool) in &before.commands {
             if self.settings.commands.get(name) != Some(tool) {
                 self.commands.forget(name);
-                self.forget(&Source::Command(name.clone()));
+                self.forget_source(&Source::Command(name.clone()));
             }
         }
         if self.is_any_of_interest() {

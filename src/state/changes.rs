@@ -1,4 +1,5 @@
-//! PURE. What follows from a change that the kernel reported, and from what a directory holds.
+//! PURE. What follows when the kernel reports a change at a path, and when a directory was listed.
+//! Both depend on the [`Purpose`]s for which the directory is observed.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -15,10 +16,10 @@ use crate::time::Now;
 use crate::watch::{Entry, EntryKind, Found, Listing};
 
 impl State {
-    /// Something changed at this path.
-    pub(super) fn changed(&mut self, path: &Path, now: Now) {
+    /// The kernel reported a change at this path.
+    pub(super) fn path_changed(&mut self, path: &Path, now: Now) {
         if self.directories.contains(path) {
-            // It was removed, renamed or made anew.
+            // The directory itself was removed, renamed or created again.
             let look = self.directories.look(path);
             self.effects.push(look);
         }
@@ -26,18 +27,18 @@ impl State {
             match purpose {
                 Purpose::Await(missing) => {
                     if missing.starts_with(&path) {
-                        self.appeared(&missing);
+                        self.awaited_path_appeared(&missing);
                     }
                 }
-                Purpose::Root => self.root_entry(&path),
+                Purpose::Root => self.observe_in_root(&path),
                 Purpose::Projects { root } => self.observe(&path, Purpose::Project { root }),
                 Purpose::Project { root } => match claude::layout::classify(&root, &path) {
-                    Some(place) => self.want_transcript(&path, &root, place, now),
-                    None => self.session_folder(&root, &path),
+                    Some(kind) => self.want_transcript(&path, &root, kind, now),
+                    None => self.session_folder_appeared(&root, &path),
                 },
                 Purpose::Agents { root, session } => match claude::layout::classify(&root, &path) {
-                    Some(place) => self.want_transcript(&path, &root, place, now),
-                    None => self.agents_folder(&root, &session, &path),
+                    Some(kind) => self.want_transcript(&path, &root, kind, now),
+                    None => self.observe_if_subagents(&root, &session, &path),
                 },
                 Purpose::Processes { root } => self.want_process(&root, &path, now),
                 Purpose::Git { top } => {
@@ -45,7 +46,7 @@ impl State {
                         self.want_repo(&top, Urgency::Settled, now);
                     }
                 }
-                Purpose::NoRepo { cwd } => self.init(&cwd, &path, now),
+                Purpose::NoRepo { cwd } => self.check_new_repo(&cwd, &path, now),
                 Purpose::Cookies => {
                     if self.sources.cookie_changed(&path) {
                         self.cookie_came(now);
@@ -61,7 +62,7 @@ impl State {
     }
 
     /// A directory was listed.
-    pub(super) fn listed(&mut self, listing: Listing, now: Now) {
+    pub(super) fn directory_listed(&mut self, listing: Listing, now: Now) {
         let (purposes, looks) = self.directories.listed(&listing);
         self.effects.extend(looks);
         let dir = listing.dir;
@@ -71,11 +72,11 @@ impl State {
                     self.listed_for(purpose, &dir, &entries, now);
                 }
             }
-            // It may have come back since, and then the next listing shows it.
+            // The directory may exist again. A listing that was requested later will show it.
             Found::Missing { .. } if self.directories.is_looked_at(&dir) => {}
             Found::Missing { nearest } => {
                 for purpose in purposes {
-                    self.missing(purpose, &dir, &nearest, now);
+                    self.directory_missing(purpose, &dir, &nearest, now);
                 }
             }
             Found::NotADirectory => {
@@ -83,22 +84,23 @@ impl State {
                     self.directories.leave(|it, purpose| it == dir && *purpose != Purpose::Root);
                 self.effects.extend(leave);
             }
-            // Its reason is in the snapshot.
-            Found::Unreadable(_) => self.publication.mark(),
+            // The snapshot lists the reason.
+            Found::Unreadable(_) => self.publication.mark_changed(),
         }
         self.directories.schedule_poll(self.sessions.is_any_live(), now.mono);
     }
 
+    /// Handles the entries of a directory for one of the purposes for which it is observed.
     fn listed_for(&mut self, purpose: Purpose, dir: &Path, entries: &[Entry], now: Now) {
         match purpose {
             Purpose::Await(missing) => {
                 if entries.iter().any(|entry| missing.starts_with(&entry.path)) {
-                    self.appeared(&missing);
+                    self.awaited_path_appeared(&missing);
                 }
             }
             Purpose::Root => {
                 for entry in entries {
-                    self.root_entry(&entry.path);
+                    self.observe_in_root(&entry.path);
                 }
             }
             Purpose::Projects { root } => {
@@ -112,12 +114,12 @@ impl State {
                     self.session_folder_listed(&root, &folder.path);
                 }
                 self.transcripts_listed(&root, entries, now);
-                self.want_missing(dir, entries, now);
+                self.want_unlisted(dir, entries, now);
             }
             Purpose::Agents { root, session } => {
                 self.transcripts_listed(&root, entries, now);
                 for entry in entries.iter().filter(|entry| entry.kind == EntryKind::Dir) {
-                    self.agents_folder(&root, &session, &entry.path);
+                    self.observe_if_subagents(&root, &session, &entry.path);
                 }
             }
             Purpose::Processes { root } => {
@@ -130,7 +132,7 @@ impl State {
             Purpose::Git { top } => self.want_repo(&top, Urgency::Settled, now),
             Purpose::NoRepo { cwd } => {
                 for entry in entries {
-                    self.init(&cwd, &entry.path, now);
+                    self.check_new_repo(&cwd, &entry.path, now);
                 }
             }
             Purpose::Cookies => {
@@ -146,7 +148,8 @@ impl State {
         }
     }
 
-    fn missing(&mut self, purpose: Purpose, dir: &Path, nearest: &Path, now: Now) {
+    /// An observed directory does not exist. `nearest` is the closest directory above that does.
+    fn directory_missing(&mut self, purpose: Purpose, dir: &Path, nearest: &Path, now: Now) {
         match purpose {
             Purpose::Root => self.observe(nearest, Purpose::Await(dir.to_owned())),
             Purpose::Config => {
@@ -154,40 +157,42 @@ impl State {
                 self.configuration.changed(now);
             }
             Purpose::Await(target) => {
-                let leave = self.directories.leave(|it, purpose| {
-                    it == dir && matches!(purpose, Purpose::Await(of) if *of == target)
+                let leave = self.directories.leave(|path, purpose| {
+                    path == dir && matches!(purpose, Purpose::Await(of) if *of == target)
                 });
                 self.effects.extend(leave);
                 self.observe(nearest, Purpose::Await(target));
             }
             Purpose::Project { .. } | Purpose::Agents { .. } => {
-                self.want_missing(dir, &[], now);
-                self.leave(dir);
+                self.want_unlisted(dir, &[], now);
+                self.leave_dir(dir);
             }
             Purpose::Processes { .. } => {
                 self.listed_for(purpose, dir, &[], now);
-                self.leave(dir);
+                self.leave_dir(dir);
             }
             Purpose::Git { top } => self.git_dir_missing(&top, dir, now),
-            // They will be seen in the directory that they are in.
-            Purpose::Projects { .. } | Purpose::NoRepo { .. } => self.leave(dir),
-            // Without its state directory the watcher ends when it publishes next.
-            Purpose::Cookies => self.publication.mark(),
+            // The directory above is observed too, and shows it when it is created again.
+            Purpose::Projects { .. } | Purpose::NoRepo { .. } => self.leave_dir(dir),
+            // If the whole state directory is gone, publishing fails, and the watcher ends.
+            Purpose::Cookies => self.publication.mark_changed(),
         }
     }
 
+    /// Observes a directory for one more purpose, and requests its listing.
     pub(super) fn observe(&mut self, dir: &Path, purpose: Purpose) {
         let effect = self.directories.observe(dir, purpose);
         self.effects.extend(effect);
     }
 
-    fn leave(&mut self, dir: &Path) {
+    /// Stops observing a directory for any purpose.
+    fn leave_dir(&mut self, dir: &Path) {
         let leave = self.directories.leave_dir(dir);
         self.effects.extend(leave);
     }
 
-    /// What was missing may be there now.
-    fn appeared(&mut self, target: &Path) {
+    /// A path that was missing may exist now. Lists it instead of the directory where it was awaited.
+    fn awaited_path_appeared(&mut self, target: &Path) {
         let leave = self
             .directories
             .leave(|_, purpose| matches!(purpose, Purpose::Await(of) if of == target));
@@ -196,9 +201,9 @@ impl State {
         self.effects.push(look);
     }
 
-    /// A process left a cookie: it is answered when everything is up to date.
+    /// A `--oneshot` run left a cookie. Plans the fetches that the answer must include.
     fn cookie_came(&mut self, now: Now) {
-        // Changes in working trees show nowhere, and the answer must include them.
+        // Files of working trees are not watched, and the answer must include their changes.
         let live = self.sessions.of_interest().filter(|session| session.is_live);
         for top in live.filter_map(|session| session.repo.clone()).collect::<BTreeSet<_>>() {
             self.want_repo(&top, Urgency::Now, now);
@@ -206,10 +211,11 @@ impl State {
         let looks = self.directories.look_at_unwatched();
         self.effects.extend(looks);
         self.confirm_usage(now);
-        self.publication.mark();
+        self.publication.mark_changed();
     }
 
-    fn root_entry(&mut self, path: &Path) {
+    /// Observes an entry of a config root, if it is `projects` or `sessions`.
+    fn observe_in_root(&mut self, path: &Path) {
         let Some(root) = path.parent().map(Path::to_owned) else { return };
         match path.file_name().and_then(|name| name.to_str()) {
             Some(claude::layout::PROJECTS) => self.observe(path, Purpose::Projects { root }),
@@ -218,13 +224,15 @@ impl State {
         }
     }
 
+    /// Plans a read of a path in `sessions`, if it is a process file by its name.
     fn want_process(&mut self, root: &Path, path: &Path, now: Now) {
         if let Some(claude::layout::FileKind::Process(_)) = claude::layout::classify(root, path) {
             self.sources.want(&Source::Process(path.to_owned()), Urgency::Now, now);
         }
     }
 
-    /// A folder beside the transcripts is a session's. It is only watched while the session lives.
+    /// A listing showed a folder beside the transcripts. If its name is a session's, it holds what
+    /// that session's subagents write. It is only observed while the session is live.
     fn session_folder_listed(&mut self, root: &Path, path: &Path) {
         let Some(id) = session_named_by(path) else { return };
         self.transcripts.add_folder(path);
@@ -235,15 +243,17 @@ impl State {
         }
     }
 
-    /// A new folder beside the transcripts belongs to a session that starts a subagent.
-    fn session_folder(&mut self, root: &Path, path: &Path) {
+    /// A folder appeared beside the transcripts. Its session has just started a subagent, so it is
+    /// observed at once.
+    fn session_folder_appeared(&mut self, root: &Path, path: &Path) {
         if let Some(session) = session_named_by(path) {
             self.transcripts.add_folder(path);
             self.observe(path, Purpose::Agents { root: root.to_owned(), session });
         }
     }
 
-    fn agents_folder(&mut self, root: &Path, session: &SessionId, path: &Path) {
+    /// Observes a folder inside a session's folder, if transcripts of subagents may be in it.
+    fn observe_if_subagents(&mut self, root: &Path, session: &SessionId, path: &Path) {
         if claude::layout::holds_subagents(path) {
             let purpose = Purpose::Agents { root: root.to_owned(), session: session.clone() };
             self.observe(path, purpose);

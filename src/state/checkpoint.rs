@@ -1,4 +1,5 @@
-//! PURE. What is kept over a restart: how far each transcript was read, and what was found in it.
+//! PURE. The checkpoint, from which a restarted process goes on: how far each transcript was read,
+//! and what was found in it up to there.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -20,19 +21,19 @@ use crate::usage::ledger::Ledger;
 use crate::usage::prices::Prices;
 use crate::watch::Stamp;
 
-/// See the module. A file of which it does not know is read from its beginning, so it may be taken
-/// at any moment.
+/// The content of the checkpoint file. It may be taken at any moment, even before every transcript
+/// was read: a transcript that it lacks is read from its beginning after the restart.
 ///
-/// `T` is [`Found`], or what is written in its place: references, since thousands of files have
-/// megabytes of it.
+/// `T` is [`Found`] when it is read. When it is written, `T` is a pair of references, since copies for
+/// thousands of files would take megabytes.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Checkpoint<'a, T> {
-    /// The ledger keeps costs, which are those of these prices.
+    /// A hash of the prices. The ledgers store costs, which are only valid for these prices.
     prices: u64,
     roots: Vec<SavedRoot<'a, T>>,
 }
 
-/// How far a transcript was read, and what it says up to there.
+/// How far a transcript was read, and what was found up to there.
 pub(super) type Found = (Cursor, TranscriptFacts);
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -50,7 +51,7 @@ struct SavedFile<'a, T> {
 }
 
 impl State {
-    /// What a later process can go on from.
+    /// The checkpoint of all that was read so far.
     pub fn checkpoint(&self) -> Checkpoint<'_, (&Cursor, &TranscriptFacts)> {
         let files = |root: &Path| {
             let saved = self.transcripts.of_root(root).filter_map(|(path, file)| {
@@ -72,9 +73,10 @@ impl State {
         Checkpoint { prices: fingerprint(&self.settings.prices), roots: roots.collect() }
     }
 
-    /// The first looks that follow from what an earlier process kept. They take about as long as
-    /// [`State::restore`].
-    pub fn foresee(&mut self, checkpoint: &Checkpoint<'_, Found>) -> Vec<Effect> {
+    /// The first directories to list, by the checkpoint of an earlier process: the folders of the
+    /// transcripts that it read. The watch thread lists them while [`State::restore`] runs, which
+    /// takes about as long.
+    pub fn looks_before_restore(&mut self, checkpoint: &Checkpoint<'_, Found>) -> Vec<Effect> {
         for saved in &checkpoint.roots {
             let root = Path::new(&*saved.path);
             if !self.accounts.contains(root) {
@@ -84,7 +86,8 @@ impl State {
                 let mut folders = Path::new(&*file.path).ancestors();
                 folders.find(|folder| folder.parent().and_then(Path::parent) == Some(root))
             });
-            // One of them may be gone meanwhile, and no listing of another one shows that.
+            // A folder that is gone must be listed too: the listing of `projects` does not show that
+            // it existed.
             for folder in folders.map(Path::as_os_str).collect::<BTreeSet<_>>() {
                 self.observe(Path::new(folder), Purpose::Project { root: root.to_owned() });
             }
@@ -92,7 +95,7 @@ impl State {
         std::mem::take(&mut self.effects)
     }
 
-    /// Goes on from what an earlier process kept. To be called before anything was read.
+    /// Restores what an earlier process had read. Must be called before the first event.
     pub fn restore(&mut self, checkpoint: Checkpoint<'_, Found>, now: Now) -> Vec<Effect> {
         if checkpoint.prices == fingerprint(&self.settings.prices) {
             for saved in checkpoint.roots {
@@ -114,10 +117,10 @@ impl State {
 
     fn restore_file(&mut self, root: &Path, saved: SavedFile<'_, Found>, now: Now) {
         let path = Path::new(&*saved.path);
-        let Some(place) = claude::layout::classify(root, path) else { return };
-        let Some(id) = self.accounts.file(root, path) else { return };
+        let Some(kind) = claude::layout::classify(root, path) else { return };
+        let Some(id) = self.accounts.file_number(root, path) else { return };
         let (cursor, facts) = saved.found;
-        let file = File::new(root, place, id).restored(saved.stamp, cursor, facts, now);
+        let file = File::new(root, kind, id).restored(saved.stamp, cursor, facts, now);
         let is_known = || file.key().is_some_and(|key| self.sessions.get(&key).is_some());
         if file.is_old(now) && !is_known() {
             self.accounts.retire_file(root, id, 0);
@@ -127,7 +130,7 @@ impl State {
         let appended_ms = file.appended_ms(now);
         self.transcripts.insert(path, file);
         let key = self.join_session(path, appended_ms);
-        // The others neither live nor are in snapshots.
+        // Older sessions are neither live nor in snapshots.
         if let Some(key) = key.filter(|_| is_shown_since(appended_ms, now)) {
             self.refresh_session(&key, now);
         }

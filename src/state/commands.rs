@@ -1,4 +1,5 @@
-//! PURE. The user's commands: when each was started last, and what it printed last.
+//! PURE. The commands from the configuration whose output the line shows: when each was last
+//! started, and what it last printed.
 
 use std::collections::BTreeMap;
 use std::time::Instant;
@@ -7,34 +8,33 @@ use crate::fetch::tool;
 use crate::store::schema;
 use crate::time::Now;
 
-/// The user's commands, by name.
+/// The commands, by their names in the configuration.
 #[derive(Debug, Default)]
 pub(super) struct Commands(BTreeMap<String, Command>);
 
 #[derive(Debug, Default)]
 struct Command {
     facts: schema::CommandOutput,
-    /// When the command that is configured now was started last.
+    /// When the command was last started; `None` if it was not since it was configured.
     started: Option<Instant>,
 }
 
 impl Commands {
-    /// Takes over what a command printed to an earlier process.
+    /// Restores what a command printed, from the snapshot of an earlier process.
     pub(super) fn recall(&mut self, name: &str, facts: &schema::CommandOutput) {
         self.0.insert(name.to_owned(), Command { facts: facts.clone(), started: None });
     }
 
-    /// When the command that is configured now by this name was started last.
+    /// When the command was last started; `None` if it was not since it was configured.
     pub(super) fn started_at(&self, name: &str) -> Option<Instant> {
         self.0.get(name)?.started
     }
 
-    /// A command starts.
     pub(super) fn started(&mut self, name: &str, now: Now) {
         self.0.entry(name.to_owned()).or_default().started = Some(now.mono);
     }
 
-    /// A command ended. One that failed keeps what it printed before.
+    /// A command ended. If it failed, what it printed before stays, with the error.
     pub(super) fn ended(
         &mut self,
         name: &str,
@@ -47,19 +47,19 @@ impl Commands {
         }
     }
 
-    /// Another command is configured by this name, or none.
+    /// The command was removed from the configuration, or replaced.
     pub(super) fn forget(&mut self, name: &str) {
         self.0.remove(name);
     }
 
-    /// Those that have printed something, or failed to.
+    /// The commands for the snapshot: those that have ended at least once.
     pub(super) fn report(&self) -> BTreeMap<String, schema::CommandOutput> {
         let is_known = |facts: &schema::CommandOutput| facts.as_of_ms > 0 || facts.error.is_some();
         let known = self.0.iter().filter(|(_, command)| is_known(&command.facts));
         known.map(|(name, command)| (name.clone(), command.facts.clone())).collect()
     }
 
-    /// When each of them printed what it printed.
+    /// When each output was printed, so that these times can be moved if the clock is set back.
     pub(super) fn times(&mut self) -> impl Iterator<Item = &mut i64> {
         self.0.values_mut().map(|command| &mut command.facts.as_of_ms)
     }

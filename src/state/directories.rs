@@ -1,49 +1,54 @@
-//! PURE. Which directories are observed, for what, and when they are listed again.
+//! PURE. Which directories are observed, for which purposes, and when they are listed again.
 //!
-//! **Invariant:** a directory is watched while it has a purpose, and one that was removed or
-//! replaced, or lost one of its names, is listed again.
+//! To observe a directory means to watch it (with inotify or the system's like) and to list it: once
+//! at first, and again whenever events may have been missed. A look is the request for both.
+//!
+//! **Invariant:** a directory is observed as long as it has a purpose. It is looked at again after it
+//! was removed or replaced, and after one of several paths to it is no longer observed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::event::Effect;
-use super::sources::{STUCK_AFTER, silent};
+use super::sources::{GIVE_UP_AFTER, degraded_by_hang};
 use super::text;
 use crate::store::schema::{Degraded, SessionId};
 use crate::time::Now;
 use crate::watch::{Found, Listing, Look};
 
-/// A storm of events overflows the queue again and again; once a second is enough to keep up.
+/// The shortest time between two rescans. When very many files change, the queue of events may
+/// overflow again and again.
 const RESCAN_SPACING: Duration = Duration::from_secs(1);
-/// Directories without events are listed this often while a session lives …
+/// How often directories in which the kernel reports no changes are listed while a session is live.
 const POLL_LIVE: Duration = Duration::from_secs(2);
-/// … and this often without one.
+/// The same while no session is live.
 const POLL_IDLE: Duration = Duration::from_secs(30);
 
-/// Why a directory is observed. Its scope is part of it, so a change there can only concern that
-/// scope.
+/// Why a directory is observed. It names the config root, session or working tree to which a change
+/// in the directory belongs.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Purpose {
-    /// This path is missing, and has to appear here first.
+    /// This path does not exist. It, or the next directory on the way to it, will be created here.
     Await(PathBuf),
     /// A config root.
     Root,
-    /// A root's `projects`.
+    /// A config root's `projects`: one folder of transcripts for each project.
     Projects { root: PathBuf },
-    /// A folder of transcripts.
+    /// A folder of transcripts, in `projects`.
     Project { root: PathBuf },
-    /// A live session's folder, or one below it.
+    /// The folder of a live session, or one below it, with transcripts of its subagents.
     Agents { root: PathBuf, session: SessionId },
-    /// A root's `sessions`: one file for each process of the client.
+    /// A config root's `sessions`: one file for each process of Claude Code.
     Processes { root: PathBuf },
-    /// A directory inside `.git`, of this working tree.
+    /// A directory inside the `.git` of the working tree with this top directory.
     Git { top: PathBuf },
-    /// The working directory of a live session that is in no repository, or its broken `.git`.
+    /// The working directory of a live session that is in no repository, or a `.git` there that is no
+    /// repository (yet).
     NoRepo { cwd: PathBuf },
     /// The directory in which `--oneshot` runs leave their cookies.
     Cookies,
-    /// The directory of the configuration, or one that a link to it leads through.
+    /// The directory of the configuration file, or of a file that a symbolic link to it leads through.
     Config,
 }
 
@@ -53,16 +58,17 @@ pub(super) struct Directories {
     /// When this process started, in Unix milliseconds.
     started_ms: i64,
     dirs: BTreeMap<PathBuf, Directory>,
-    /// The kernel reports a directory under one name, the one that was watched last, however many
-    /// names lead to it. When any of them is left or lost, it reports nothing any more.
+    /// The observed paths of each directory, by device and inode. Links can give one directory several
+    /// paths, but the kernel has only one watch for it and reports changes under the path that was
+    /// watched last. When any of the paths is no longer watched, the watch is gone for all of them.
     by_identity: BTreeMap<(u64, u64), BTreeSet<PathBuf>>,
-    /// Looks whose listing has not come back.
+    /// How many looks have not been answered by a listing yet.
     outstanding: usize,
-    /// When the oldest of them was asked for, as far as is known: since then there was always one.
+    /// Since when at least one look has been outstanding; `None` while none is.
     looking_since: Option<Instant>,
-    /// When the directories without events are listed next.
+    /// When the directories in which the kernel reports no changes are listed next.
     poll_at: Option<Instant>,
-    /// Events were lost: when everything is listed again for that.
+    /// When everything is listed again after events were lost.
     rescan_at: Option<Instant>,
     last_rescan: Option<Instant>,
 }
@@ -70,17 +76,19 @@ pub(super) struct Directories {
 #[derive(Debug, Default)]
 struct Directory {
     purposes: BTreeSet<Purpose>,
+    /// Device and inode, by the last listing; `None` before the first, and where it does not exist or
+    /// cannot be read.
     identity: Option<(u64, u64)>,
-    /// Why the kernel does not report changes here.
+    /// Why the kernel does not report changes here; `None` where it does.
     unarmed: Option<String>,
-    /// Why it cannot be listed.
+    /// Why it cannot be listed; `None` where it can.
     unreadable: Option<String>,
-    /// Looks whose listing has not come back.
+    /// How many looks at it have not been answered by a listing yet.
     looks: usize,
 }
 
 impl Directories {
-    /// Nothing is observed yet.
+    /// No directories.
     pub(super) fn new(now: Now) -> Directories {
         Directories {
             started_ms: now.wall_ms,
@@ -94,14 +102,14 @@ impl Directories {
         }
     }
 
-    /// Observes `dir` for one purpose more. The look that follows lists it, unless it was
-    /// observed for that already.
+    /// Observes `dir` for one more purpose. Returns the look at it; `None` if it was observed for this
+    /// purpose already.
     pub(super) fn observe(&mut self, dir: &Path, purpose: Purpose) -> Option<Effect> {
         let directory = self.dirs.entry(dir.to_owned()).or_default();
         directory.purposes.insert(purpose).then(|| self.look(dir))
     }
 
-    /// Looks at an observed directory again.
+    /// Returns a look at a directory.
     pub(super) fn look(&mut self, dir: &Path) -> Effect {
         self.outstanding += 1;
         let mut deep = false;
@@ -112,7 +120,7 @@ impl Directories {
         Effect::Look(Look { dir: dir.to_owned(), deep })
     }
 
-    /// Looks at every observed directory of which `which` says yes.
+    /// Looks at every observed directory that has a purpose for which `which` returns true.
     pub(super) fn look_at_all(&mut self, which: impl Fn(&Purpose) -> bool) -> Vec<Effect> {
         let wanted = |directory: &Directory| directory.purposes.iter().any(&which);
         let dirs: Vec<_> =
@@ -128,36 +136,35 @@ impl Directories {
         below.iter().map(|it| self.look(it)).collect()
     }
 
-    /// Looks at a directory under every name that it is observed by.
+    /// Looks at a directory under each of its observed paths.
     fn look_at_names(&mut self, identity: (u64, u64)) -> Vec<Effect> {
         let names = self.by_identity.get(&identity).cloned().unwrap_or_default();
         names.iter().map(|it| self.look(it)).collect()
     }
 
-    /// Whether any listing is still awaited.
+    /// Whether any look is outstanding.
     pub(super) fn is_looking(&self) -> bool {
         self.outstanding > 0
     }
 
-    /// Notes the time of the event that was just taken in, for [`Directories::is_stuck`].
-    pub(super) fn tick(&mut self, now: Instant) {
+    /// Notes the time of an event, after it was handled, for [`Directories::is_hung`].
+    pub(super) fn note_time(&mut self, now: Instant) {
         let since = self.looking_since.unwrap_or(now);
         self.looking_since = self.is_looking().then_some(since);
     }
 
-    /// Whether a look at an observed directory has not come back, so that what is known is old.
+    /// Whether a look at a directory is outstanding, so that a newer listing of it will come.
     pub(super) fn is_looked_at(&self, dir: &Path) -> bool {
         self.dirs.get(dir).is_some_and(|it| it.looks > 0)
     }
 
-    /// Looks at the directories without events, or which could not be read.
+    /// Looks at the directories in which the kernel reports no changes, and at unreadable ones.
     pub(super) fn look_at_unwatched(&mut self) -> Vec<Effect> {
         let dirs: Vec<_> = self.unwatched().map(Path::to_owned).collect();
         dirs.iter().map(|it| self.look(it)).collect()
     }
 
-    /// Plans the next poll, where a directory has to be polled. While a session lives it comes
-    /// sooner.
+    /// Plans the next poll, unless one is planned or no directory needs it.
     pub(super) fn schedule_poll(&mut self, is_live: bool, now: Instant) {
         if self.unwatched().next().is_none() {
             return;
@@ -166,7 +173,7 @@ impl Directories {
         self.poll_at.get_or_insert(now + wait);
     }
 
-    /// A session began: the next poll, if any, comes no later than it does while one lives.
+    /// A session began. Moves a planned poll forward, to at most [`POLL_LIVE`] from now.
     pub(super) fn hurry_poll(&mut self, now: Instant) {
         self.poll_at = self.poll_at.map(|at| at.min(now + POLL_LIVE));
     }
@@ -176,14 +183,14 @@ impl Directories {
         self.poll_at
     }
 
-    /// Looks at the directories without events. The next poll is planned when their listings come.
+    /// Looks at the directories that must be polled. The next poll is planned when listings come.
     pub(super) fn poll(&mut self) -> Vec<Effect> {
         self.poll_at = None;
         self.look_at_unwatched()
     }
 
-    /// Events were lost: plans a rescan, at once or when the last one is long enough ago.
-    pub(super) fn lost(&mut self, now: Instant) {
+    /// Events were lost. Plans a rescan: at once, or [`RESCAN_SPACING`] after the last one.
+    pub(super) fn events_lost(&mut self, now: Instant) {
         let rested = self.last_rescan.map(|at| at + RESCAN_SPACING);
         self.rescan_at = Some(rested.map_or(now, |at| at.max(now)));
     }
@@ -193,8 +200,8 @@ impl Directories {
         self.rescan_at
     }
 
-    /// Drops every watch and looks at everything: after an overflow notify no longer knows what it
-    /// watches.
+    /// Drops every watch and looks at all directories. After an overflow the `notify` crate may have
+    /// missed the creation or removal of a watched directory.
     pub(super) fn rescan(&mut self, now: Instant) -> Vec<Effect> {
         (self.rescan_at, self.last_rescan) = (None, Some(now));
         let mut effects = vec![Effect::Rebuild];
@@ -208,7 +215,8 @@ impl Directories {
         dirs.map(|it| it.0.as_path())
     }
 
-    /// Drops the purposes of which `which` says yes, and stops watching where none is left.
+    /// Drops the purposes for which `which` returns true, and stops observing directories that have
+    /// none left.
     pub(super) fn leave(&mut self, which: impl Fn(&Path, &Purpose) -> bool) -> Vec<Effect> {
         let mut effects = Vec::new();
         let mut identities = Vec::new();
@@ -230,23 +238,24 @@ impl Directories {
         effects
     }
 
-    /// Stops watching one directory.
+    /// Stops observing one directory, whatever its purposes.
     pub(super) fn leave_dir(&mut self, dir: &Path) -> Vec<Effect> {
         let Some(directory) = self.dirs.remove(dir) else { return Vec::new() };
         let mut effects = vec![Effect::Leave(dir.to_owned())];
-        if let Some(it) = directory.identity {
-            self.forget_identity(it, dir);
-            effects.extend(self.look_at_names(it));
+        if let Some(identity) = directory.identity {
+            self.forget_identity(identity, dir);
+            effects.extend(self.look_at_names(identity));
         }
         effects
     }
 
-    /// Takes in a listing. Returns what the directory is observed for, or nothing where it is not
-    /// observed any more; and looks at what is not watched any more, for what it said.
+    /// A look was answered. Returns the purposes of the directory, none if it is no longer observed.
+    /// Also returns looks at directories that lost their watch because this one changed its identity.
     pub(super) fn listed(&mut self, listing: &Listing) -> (Vec<Purpose>, Vec<Effect>) {
         self.outstanding = self.outstanding.saturating_sub(1);
         let Some(directory) = self.dirs.get_mut(&listing.dir) else {
-            // It was left before it was known which one it is.
+            // It was left before this listing told its identity. If it has another observed path, that
+            // one may have lost its watch.
             let looks = match &listing.found {
                 Found::Dir { identity, .. } => self.look_at_names(*identity),
                 _ => Vec::new(),
@@ -263,14 +272,14 @@ impl Directories {
         let (now, purposes) = (directory.identity, directory.purposes.iter().cloned().collect());
         let mut looks = Vec::new();
         if before != now {
-            if let Some(it) = before {
-                self.forget_identity(it, &listing.dir);
-                looks = self.look_at_names(it);
-                // What was below went with it, and its watches still tell of it by the old names.
+            if let Some(identity) = before {
+                self.forget_identity(identity, &listing.dir);
+                looks = self.look_at_names(identity);
+                // Directories below moved with it, and their watches still report the old paths.
                 looks.extend(self.look_below(&listing.dir));
             }
-            if let Some(it) = now {
-                self.by_identity.entry(it).or_default().insert(listing.dir.clone());
+            if let Some(identity) = now {
+                self.by_identity.entry(identity).or_default().insert(listing.dir.clone());
             }
         }
         (purposes, looks)
@@ -285,7 +294,7 @@ impl Directories {
         }
     }
 
-    /// Whether an observed directory is there, as far as the last look told.
+    /// Whether a directory is observed and existed at its last listing.
     pub(super) fn is_there(&self, dir: &Path) -> bool {
         self.dirs.get(dir).is_some_and(|it| it.identity.is_some())
     }
@@ -295,8 +304,8 @@ impl Directories {
         self.dirs.contains_key(dir)
     }
 
-    /// The names of what changed at `path`, under each name of its directory, with what that is
-    /// observed for.
+    /// Something changed at `path`. Returns this path, with each purpose of its directory. If the
+    /// directory has several observed paths, does so for each of them.
     pub(super) fn concerns(&self, path: &Path) -> Vec<(PathBuf, Purpose)> {
         let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
             return Vec::new();
@@ -321,11 +330,11 @@ impl Directories {
         concerns
     }
 
-    /// What cannot be listed, as snapshots say it: file systems that do not answer, and directories
+    /// The entries for the snapshot's `degraded` list: one if a look hangs, and one for each directory
     /// that cannot be read.
     pub(super) fn degraded(&self, now: Now) -> impl Iterator<Item = Degraded> {
-        let is_stuck = |since: &Instant| *since + STUCK_AFTER <= now.mono;
-        let stuck = self.looking_since.filter(is_stuck);
+        let is_hung = |since: &Instant| *since + GIVE_UP_AFTER <= now.mono;
+        let hung = self.looking_since.filter(is_hung);
         let unreadable =
             self.dirs.iter().filter_map(|(dir, it)| Some((dir, it.unreadable.as_ref()?)));
         let unreadable = unreadable.map(|(dir, reason)| Degraded {
@@ -334,15 +343,17 @@ impl Directories {
             reason: reason.clone(),
             next_try_ms: None,
         });
-        stuck.map(move |since| silent("watch".to_owned(), since, now)).into_iter().chain(unreadable)
+        hung.map(move |since| degraded_by_hang("watch".to_owned(), since, now))
+            .into_iter()
+            .chain(unreadable)
     }
 
-    /// Whether a listing has not come back for so long that nothing can be said to be up to date.
-    pub(super) fn is_stuck(&self, now: Now) -> bool {
-        self.looking_since.is_some_and(|since| since + STUCK_AFTER <= now.mono)
+    /// Whether looks have been outstanding for so long that changes may have been missed.
+    pub(super) fn is_hung(&self, now: Now) -> bool {
+        self.looking_since.is_some_and(|since| since + GIVE_UP_AFTER <= now.mono)
     }
 
-    /// Directories without events, with the reason.
+    /// The directories in which the kernel reports no changes, each with the reason.
     pub(super) fn unarmed(&self) -> impl Iterator<Item = (&Path, &str)> {
         self.dirs.iter().filter_map(|(dir, it)| Some((dir.as_path(), it.unarmed.as_deref()?)))
     }

@@ -1,4 +1,5 @@
-//! PURE. What can happen to [`State`](super::State), and what it can ask its caller to do.
+//! PURE. The input and the output of [`State`](super::State): events, and the effects that it asks
+//! its caller for.
 
 use std::path::PathBuf;
 
@@ -13,28 +14,30 @@ use crate::watch::{Listing, Look};
 /// What happened.
 #[derive(Debug)]
 pub enum Event {
-    /// Something changed at this path.
+    /// The kernel reported a change at this path: a file, or an entry of a watched directory.
     Changed(PathBuf),
-    /// The kernel dropped events: everything must be listed again.
+    /// Events were dropped, since a queue was full. Every directory must be listed again.
     Lost,
     /// A directory was listed.
     Listed(Listing),
     /// A fetch ended.
     Fetched(Outcome),
-    /// A fetch could not start, because the fetch lock could not be had, for this reason.
+    /// A program could not be started, for this reason: most often another process holds the fetch
+    /// lock.
     Busy(Source, String),
-    /// A display sent what the client had told it.
+    /// A display sent what Claude Code had passed to it; or, without a session id, a `--oneshot` run
+    /// sent a hint that it left a cookie.
     Hint(Box<ClientFacts>),
     /// [`State::deadline`](super::State::deadline) has come.
     Deadline,
     /// The user asked for a reload (SIGHUP): read the configuration and list every directory.
     Reload,
-    /// The configuration was read: what it says, or why it is invalid.
+    /// The configuration was read; the error says why it is invalid.
     Configured(Result<Box<Settings>, String>),
     /// Publishing ended. `began` is when it began; the error says why the snapshot on disk is
     /// still the one before.
     Published { began: Now, result: Result<(), String> },
-    /// The machine's time zone is another one now.
+    /// The machine's time zone changed to this one.
     ZoneChanged(TimeZone),
     /// The process is about to end.
     Shutdown,
@@ -43,21 +46,21 @@ pub enum Event {
 /// What to do about it, in order.
 #[derive(Debug)]
 pub enum Effect {
-    /// Watch and list a directory; an [`Event::Listed`] will follow.
+    /// Watch and list a directory. An [`Event::Listed`] follows.
     Look(Look),
     /// Stop watching a directory.
     Leave(PathBuf),
-    /// Drop every watch. Looks at all directories follow.
+    /// Drop every watch. Effects that watch and list all directories again follow.
     Rebuild,
-    /// Fetch; an [`Event::Fetched`] or an [`Event::Busy`] will follow.
+    /// Start this fetch. An [`Event::Fetched`] or an [`Event::Busy`] follows.
     Fetch(Job),
-    /// Publish this snapshot, which is not numbered and dated yet; an [`Event::Published`] will
-    /// follow.
+    /// Write this snapshot to disk. The publisher sets its number and time. An [`Event::Published`]
+    /// follows.
     Publish(Box<Snapshot>),
-    /// Read the configuration; an [`Event::Configured`] will follow.
+    /// Read the configuration. An [`Event::Configured`] follows.
     Configure,
     /// Write [`State::checkpoint`](super::State::checkpoint) to disk.
     Save,
-    /// Tell the process that left this cookie that everything before it is published.
+    /// Tell the process that left this cookie that a snapshot with all earlier changes is published.
     Acknowledge(PathBuf),
 }

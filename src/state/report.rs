@@ -1,4 +1,5 @@
-//! PURE. The snapshot: what is kept, in the shape that leaves the process.
+//! PURE. Converts the state to a snapshot, and restores what only the snapshot of an earlier process
+//! has.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,18 +15,19 @@ use crate::store::schema::{
 use crate::time::{MINUTE_MS, Now};
 use crate::usage::ledger::SessionTotals;
 
-/// Nobody reads more than a few; a thousand unreadable transcripts are one trouble.
+/// The most entries in the `degraded` list. A thousand unreadable transcripts have one cause, and
+/// users read only a few entries.
 const MAX_DEGRADED: usize = 64;
-/// On a network disk thousands of directories are polled, and each snapshot would name them.
+/// The most polled directories that a snapshot names. On a network disk there may be thousands.
 const MAX_POLLED: usize = 64;
-/// A subagent that neither ended its turn nor wrote for this long is taken for dead.
+/// A subagent whose turn is open, but that wrote nothing for this long, does not count as running.
 const AGENT_SILENCE_MS: i64 = 10 * MINUTE_MS;
-/// From here on a context or a limit deserves a look, and from here on now.
+/// The percentages of a context or a limit from which on a session's health is a warning, and from
+/// which on it is critical.
 const PERCENT: (f64, f64) = (80.0, 95.0);
 
 impl State {
-    /// What is known, in the shape that leaves the process. Its number and its time are the
-    /// publisher's.
+    /// The snapshot of the current state. The publisher sets its number and time.
     pub fn snapshot(&self, now: Now) -> Snapshot {
         let mut snapshot = Snapshot {
             version: schema::VERSION,
@@ -63,7 +65,7 @@ impl State {
         report.map(|(root, account)| (RootKey(text::of(root)), account)).collect()
     }
 
-    /// What the transcript of a session says.
+    /// The facts from the transcript of a session.
     pub(super) fn transcript_facts(&self, key: &SessionKey) -> Option<&TranscriptFacts> {
         self.facts_of(self.sessions.get(key)?)
     }
@@ -72,7 +74,7 @@ impl State {
         self.transcripts.facts(session.transcript.as_deref()?)
     }
 
-    /// What the client reported of a session, unless the transcript has gone on since.
+    /// What Claude Code reported of a session, unless its transcript has a newer reply.
     fn current_report<'a>(&self, session: &'a Session) -> Option<&'a Reported> {
         let reported = session.reported.as_deref()?;
         session.is_current(self.facts_of(session)).then_some(reported)
@@ -87,7 +89,7 @@ impl State {
     ) -> schema::Session {
         let facts = self.facts_of(session);
         let current = self.current_report(session);
-        // What nobody but the client knows stays as it was reported last, however long ago.
+        // Facts that are in no transcript stay as they were reported last, however long ago.
         let last = session.reported.as_ref().map(|reported| &reported.facts);
         let totals = self.accounts.session(&key.root, &key.id);
         let name = last
@@ -148,8 +150,8 @@ impl State {
             });
         }
         let facts = self.facts_of(session)?;
-        // Only the client knows the window; it stays what was reported last. A guess would show
-        // 200k for a session of a million.
+        // No transcript states the size of the context window, so the one that was reported last
+        // stays. The usual 200k would be wrong for sessions with a million.
         let window = session.reported.as_ref().and_then(|it| it.facts.context_window);
         let tokens = facts.context_tokens;
         let used_percentage = tokens
@@ -165,15 +167,15 @@ impl State {
         let all = store
             .into_iter()
             .chain(self.configuration.degraded(path.map(PathBuf::as_path)))
-            .chain(self.sources.stuck_degraded(now))
+            .chain(self.sources.hung_degraded(now))
             .chain(self.directories.degraded(now))
             .chain(self.sources.degraded(now));
-        // The clock may have been set back since.
+        // The clock may have been set back since a source failed.
         let all = all.map(|it| Degraded { since_ms: it.since_ms.min(now.wall_ms), ..it });
         all.take(MAX_DEGRADED).collect()
     }
 
-    /// Takes over what an earlier process published, as far as it can be known from nowhere else.
+    /// Restores what an earlier process published and cannot be found out again.
     pub(super) fn recall(&mut self, previous: &Snapshot, now: Now) {
         for (root, before) in &previous.roots {
             self.accounts.recall(Path::new(&root.0), before, now);
@@ -183,7 +185,7 @@ impl State {
                 self.commands.recall(name, facts);
             }
         }
-        // What comes from the future, since the clock was set back, has no age that could be shown.
+        // Git facts from the future are of unknown age: the clock was set back.
         let repos = previous.repos.iter().filter(|(_, facts)| facts.as_of_ms <= now.wall_ms);
         self.repos.recall(repos.map(|(top, facts)| ((&top.0).into(), facts.clone())));
         for (id, before) in &previous.sessions {
@@ -195,8 +197,8 @@ impl State {
     }
 }
 
-/// What a session cost: as the client says, where its report is current, or else as its transcripts
-/// do.
+/// What a session cost: as Claude Code reported, if the report is current, otherwise as computed from
+/// its transcripts.
 fn cost(
     session: &Session,
     current: Option<&Reported>,
@@ -207,11 +209,11 @@ fn cost(
         return Some(Cost { as_of_ms, usd, source: CostSource::Client, unpriced: 0 });
     }
     let replied_ms = facts.and_then(|facts| facts.last_reply_ms);
-    totals.map(|it| Cost {
+    totals.map(|used| Cost {
         as_of_ms: replied_ms.unwrap_or(session.appended_ms),
-        usd: it.totals.cost_usd,
+        usd: used.totals.cost_usd,
         source: CostSource::Transcript,
-        unpriced: it.totals.unpriced,
+        unpriced: used.totals.unpriced,
     })
 }
 

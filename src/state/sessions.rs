@@ -1,4 +1,4 @@
-//! PURE. Sessions: which live, where they work, and what the client reported of them.
+//! PURE. Sessions: which are live, where they work, and what Claude Code reported of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -10,21 +10,21 @@ use crate::store::schema::{self, ClientFacts, CostSource, MAX_SESSIONS, SessionI
 use crate::time::{DAY_MS, MINUTE_MS, Now};
 use crate::usage::ledger::REACH_MS;
 
-/// Without a process to look at, a session lives this long after its last sign of life.
+/// A session whose process is not known is live for this long after its last activity.
 const LINGER_MS: i64 = 30 * MINUTE_MS;
-/// What the client reported counts for this long after, though the transcript has news since: the
-/// display that will bring the client's own news is just being drawn.
+/// A report of the client counts as current until the transcript has a reply that is this much
+/// newer: the next report usually follows such a reply within moments.
 ///
 /// See docs/decisions/017-the-clients-word-for-two-minutes.md.
 const CLIENT_LEAD_MS: i64 = 2 * MINUTE_MS;
-/// Sessions are in snapshots for this long after their last sign of life.
+/// Sessions are in snapshots for this long after their last activity.
 const SHOWN_MS: i64 = DAY_MS;
-/// Ended sessions in a snapshot: some of those that the user may resume.
+/// How many sessions that are not live a snapshot has. The user may resume one of them.
 const MAX_ENDED: usize = 32;
 
-/// Names a session. It belongs to a root: two accounts may hold copies of one transcript.
+/// Identifies a session. The id alone does not: two config roots may hold copies of one transcript.
 ///
-/// Compared by ids first: paths compare slowly, and those of two roots begin alike.
+/// The id comes first, so that most comparisons need not compare paths, which is slow.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct SessionKey {
     pub(super) id: SessionId,
@@ -35,10 +35,10 @@ pub(super) struct SessionKey {
 #[derive(Debug, Default)]
 pub(super) struct Sessions {
     sessions: BTreeMap<SessionKey, Session>,
-    /// Those that snapshots show, and maybe some that they no longer do: few, out of years of
-    /// sessions.
+    /// The sessions to consider for snapshots: all that belong in one, and maybe some that no longer
+    /// do. These are few, while `sessions` has those of a month and more.
     shown: BTreeSet<SessionKey>,
-    /// Every process file, and the session that it names.
+    /// By the path of each process file: the session that it names, and its process.
     processes: BTreeMap<PathBuf, (SessionKey, Process)>,
 }
 
@@ -48,25 +48,25 @@ pub(super) struct Session {
     pub(super) transcript: Option<PathBuf>,
     /// The transcripts of its subagents.
     pub(super) agents: BTreeSet<PathBuf>,
-    /// The file of the process that it runs in.
+    /// The content of its process file; `None` while no process of this session is known to run.
     pub(super) process: Option<Box<SessionFile>>,
-    /// What the client reported last. Large, and only a few of thousands of sessions have it.
+    /// The last report of Claude Code. Boxed, since only a few of thousands of sessions have one.
     pub(super) reported: Option<Box<Reported>>,
-    /// When one of its transcripts was last appended to.
+    /// When one of its transcripts was last appended to, in Unix milliseconds.
     pub(super) appended_ms: i64,
-    /// When a display last requested its line.
+    /// When a display last requested its line, in Unix milliseconds; 0 if none did.
     pub(super) requested_ms: i64,
-    /// When its process ended: earlier signs of life do not count any more.
+    /// When its process ended, in Unix milliseconds. Only later activity makes it live again.
     ended_ms: i64,
     pub(super) is_live: bool,
-    /// A `--oneshot` run prints its line, so its repository is asked even if it does not live.
+    /// Whether a `--oneshot` run prints its line, so that git is asked even if it is not live.
     is_printed: bool,
     pub(super) cwd: Option<PathBuf>,
-    /// The top of the working tree around `cwd`.
+    /// The top directory of the working tree around `cwd`.
     pub(super) repo: Option<PathBuf>,
 }
 
-/// What the client reported, and when.
+/// What Claude Code reported of a session, and when (Unix milliseconds).
 #[derive(Debug)]
 pub(super) struct Reported {
     pub(super) facts: ClientFacts,
@@ -76,35 +76,36 @@ pub(super) struct Reported {
 /// How a session changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Transition {
-    /// It did not live, and lives now.
+    /// It was not live, and is now.
     Began,
-    /// It lived, and does no more.
+    /// It was live, and is not any more.
     Ended,
-    /// It lives, and works in another directory than before.
+    /// It is still live, and works in another directory than before.
     Moved,
     /// None of these.
     Same,
 }
 
 impl Session {
-    /// Whether its line is looked at, so that its repository is worth a call of git.
+    /// Whether its line is shown, so that its repository is worth calls of git: it is live, or a
+    /// `--oneshot` run prints it.
     pub(super) fn is_of_interest(&self) -> bool {
         self.is_live || self.is_printed
     }
 
-    /// When it last gave a sign of life.
+    /// When its transcript was last appended to, or its line requested, in Unix milliseconds.
     pub(super) fn last_activity_ms(&self) -> i64 {
         self.appended_ms.max(self.requested_ms)
     }
 
-    /// Whether what the client reported is as new as the transcript, of which these are the facts.
+    /// Whether the client's report is as new as the transcript, whose facts are given.
     pub(super) fn is_current(&self, transcript: Option<&TranscriptFacts>) -> bool {
         let replied_ms = transcript.and_then(|facts| facts.last_reply_ms).unwrap_or(i64::MIN);
         let reported = self.reported.as_ref();
         reported.is_some_and(|it| it.at_ms.saturating_add(CLIENT_LEAD_MS) >= replied_ms)
     }
 
-    /// Where it works: what the client reported, unless the transcript has gone on since.
+    /// Its working directory: as the client reported, unless the transcript is newer.
     fn cwd<'a>(&'a self, transcript: Option<&'a TranscriptFacts>) -> Option<&'a str> {
         let written = transcript.and_then(|facts| facts.cwd.as_deref());
         let reported = self.reported.as_ref().and_then(|it| it.facts.cwd.as_deref());
@@ -120,19 +121,20 @@ impl Session {
         self.is_live || now.wall_ms - self.last_activity_ms() < SHOWN_MS
     }
 
-    /// The session of the lowest rank is shown first.
+    /// The order of sessions in snapshots: the lowest rank comes first.
     fn rank(&self) -> impl Ord + use<> {
         let has_process = self.process.is_some();
         std::cmp::Reverse((self.is_live, has_process, self.last_activity_ms()))
     }
 
+    /// Whether it is live, or its last activity may still be in a sum.
     fn is_recent(&self, now: Now) -> bool {
         self.is_live || now.wall_ms - self.last_activity_ms() < REACH_MS
     }
 }
 
 impl Sessions {
-    // ---- Which there are
+    // ---- Queries
 
     pub(super) fn get(&self, key: &SessionKey) -> Option<&Session> {
         self.sessions.get(key)
@@ -142,47 +144,53 @@ impl Sessions {
         self.sessions.keys()
     }
 
-    /// The session of this id, of the first root that has one.
+    /// The session of this id. If several roots have one, the first of these.
     pub(super) fn of_id(&self, id: &SessionId) -> Option<&SessionKey> {
         self.sessions.keys().find(|key| key.id == *id)
     }
 
-    /// Whether any session lives.
     pub(super) fn is_any_live(&self) -> bool {
         self.sessions.values().any(|session| session.is_live)
     }
 
-    /// Those whose line is looked at.
+    /// The sessions whose line is shown, see [`Session::is_of_interest`].
     pub(super) fn of_interest(&self) -> impl Iterator<Item = &Session> {
         self.sessions.values().filter(|session| session.is_of_interest())
     }
 
-    /// Whether the line of any session in this working tree is looked at.
+    /// Whether the line of any session in this working tree is shown.
     pub(super) fn is_repo_used(&self, top: &Path) -> bool {
         self.of_interest().any(|session| session.repo.as_deref() == Some(top))
     }
 
-    /// Whether the line of any session that works in this directory is looked at.
-    pub(super) fn is_cwd(&self, dir: &Path) -> bool {
+    /// Whether the line of any session that works in this directory is shown.
+    pub(super) fn is_cwd_used(&self, dir: &Path) -> bool {
         self.of_interest().any(|session| session.cwd.as_deref() == Some(dir))
     }
 
-    /// Whether a live session of this root has a display, which would bring the root again.
+    /// Whether a display requested the line of a live session of this root. Its next hint would add
+    /// the root again.
     pub(super) fn has_display(&self, root: &Path) -> bool {
         let mut of_root = self.sessions.iter().filter(|(key, _)| key.root == root);
         of_root.any(|(_, session)| session.is_live && session.requested_ms > 0)
     }
 
-    /// The working trees of all sessions, live or not.
+    /// The top directories of the working trees of all sessions, live or not.
     pub(super) fn repos(&self) -> BTreeSet<PathBuf> {
         self.sessions.values().filter_map(|session| session.repo.clone()).collect()
     }
 
     // ---- Transcripts
 
-    /// A transcript of this session was appended to at `at_ms`. `is_main` says whether it is the
-    /// session's own, and not that of a subagent.
-    pub(super) fn appended(&mut self, key: &SessionKey, path: &Path, is_main: bool, at_ms: i64) {
+    /// A transcript of this session was appended to at `at_ms`. `is_main` is false for the transcript
+    /// of a subagent.
+    pub(super) fn transcript_appended(
+        &mut self,
+        key: &SessionKey,
+        path: &Path,
+        is_main: bool,
+        at_ms: i64,
+    ) {
         let session = self.sessions.entry(key.clone()).or_default();
         if is_main {
             session.transcript = Some(path.to_owned());
@@ -192,14 +200,14 @@ impl Sessions {
         session.appended_ms = session.appended_ms.max(at_ms);
     }
 
-    /// A transcript of a subagent belongs to another session now.
+    /// A transcript of a subagent turned out to belong to another session.
     pub(super) fn agent_left(&mut self, key: &SessionKey, path: &Path) {
         if let Some(session) = self.sessions.get_mut(key) {
             session.agents.remove(path);
         }
     }
 
-    /// A transcript was deleted. With the last one a session without a process ends.
+    /// A transcript was deleted. If it was the last one, a session without a process ends.
     pub(super) fn transcript_vanished(&mut self, key: &SessionKey, path: &Path, now: Now) {
         let Some(session) = self.sessions.get_mut(key) else { return };
         session.agents.remove(path);
@@ -222,8 +230,8 @@ impl Sessions {
         self.processes.keys()
     }
 
-    /// A process file was read; `None` where it is gone, or belongs to no session. Returns the
-    /// sessions to be refreshed, and whether snapshots change by that.
+    /// A process file was read. `found` is `None` if it was deleted, or belongs to no session. Returns
+    /// the sessions to refresh, and whether the snapshot changed.
     pub(super) fn process_read(
         &mut self,
         path: &Path,
@@ -236,16 +244,16 @@ impl Sessions {
             None => self.processes.remove(path),
         };
         let is_same = |key: &SessionKey| {
-            found.as_ref().is_some_and(|(it, process)| it == key && process.lives)
+            found.as_ref().is_some_and(|(it, process)| it == key && process.is_alive)
         };
-        if let Some((key, _)) = before.as_ref().filter(|(key, it)| it.lives && !is_same(key)) {
-            // It ended, or has another session now.
+        if let Some((key, _)) = before.as_ref().filter(|(key, it)| it.is_alive && !is_same(key)) {
+            // The process ended, or switched to another session.
             self.process_ended(key, now);
             changed.push(key.clone());
             has_changed = true;
         }
         let Some((key, process)) = found else { return (changed, has_changed) };
-        if process.lives {
+        if process.is_alive {
             let session = self.sessions.entry(key.clone()).or_default();
             if session.process.as_deref() != Some(&process.file) {
                 session.process = Some(Box::new(process.file));
@@ -253,7 +261,7 @@ impl Sessions {
             }
             changed.push(key);
         } else if before.is_none() {
-            // Left behind by a crash before we looked.
+            // A process that crashed before this one started left its file behind.
             self.sessions.entry(key.clone()).or_default();
             self.process_ended(&key, now);
             changed.push(key);
@@ -262,10 +270,10 @@ impl Sessions {
         (changed, has_changed)
     }
 
-    /// One process of a session ended. The session may be open in another.
+    /// One process of a session ended. The session may be open in another process.
     fn process_ended(&mut self, key: &SessionKey, now: Now) {
         let mut processes = self.processes.values();
-        let other = processes.find(|(it, process)| it == key && process.lives);
+        let other = processes.find(|(it, process)| it == key && process.is_alive);
         let other = other.map(|(_, process)| Box::new(process.file.clone()));
         if let Some(session) = self.sessions.get_mut(key) {
             session.process = other;
@@ -275,12 +283,12 @@ impl Sessions {
 
     // ---- Displays
 
-    /// A display requested this session's line, and sent what the client had told it. Returns
-    /// whether that is news.
-    pub(super) fn hinted(&mut self, key: &SessionKey, facts: ClientFacts, now: Now) -> bool {
+    /// A display requested this session's line, and sent what Claude Code had passed to it. Returns
+    /// whether this differs from the last report.
+    pub(super) fn hint_received(&mut self, key: &SessionKey, facts: ClientFacts, now: Now) -> bool {
         let session = self.sessions.entry(key.clone()).or_default();
         session.requested_ms = now.wall_ms;
-        // A display that was given no document requests a line, and reports nothing.
+        // A display that got no document on its standard input requests a line without a report.
         let is_report =
             facts.model.is_some() || facts.cost_usd.is_some() || facts.context_window.is_some();
         if !is_report {
@@ -292,17 +300,18 @@ impl Sessions {
         is_news
     }
 
-    /// A `--oneshot` run will print this session's line. Returns where it works, unless its working
-    /// tree is being looked for already.
-    pub(super) fn print(&mut self, key: &SessionKey) -> Option<PathBuf> {
+    /// A `--oneshot` run will print this session's line. Returns its working directory if the working
+    /// tree must be looked for; for a live session that has been requested already.
+    pub(super) fn mark_printed(&mut self, key: &SessionKey) -> Option<PathBuf> {
         let session = self.sessions.get_mut(key)?;
         session.is_printed = true;
         session.cwd.clone().filter(|_| !session.is_live)
     }
 
-    // ---- Life and place
+    // ---- Changes
 
-    /// Decides whether a session lives and where it works. `transcript` is what its transcript says.
+    /// Decides anew whether a session is live and where it works. `transcript` has the facts of its
+    /// own transcript.
     pub(super) fn refresh(
         &mut self,
         key: &SessionKey,
@@ -328,9 +337,9 @@ impl Sessions {
         }
     }
 
-    /// The working tree around a directory was found, or that there is none. Returns whether that is
-    /// news to any session.
-    pub(super) fn found_repo(&mut self, cwd: &Path, top: Option<&Path>) -> bool {
+    /// The search for the working tree around `cwd` ended; `top` is `None` where there is none. Returns
+    /// whether this changed any session.
+    pub(super) fn tree_found(&mut self, cwd: &Path, top: Option<&Path>) -> bool {
         let mut has_changed = false;
         for session in self.sessions.values_mut().filter(|session| session.is_of_interest()) {
             if session.cwd.as_deref() == Some(cwd) && session.repo.as_deref() != top {
@@ -343,14 +352,14 @@ impl Sessions {
 
     // ---- Snapshots
 
-    /// The session whose line stands for all.
+    /// The session whose line is shown where no session is named.
     pub(super) fn latest(&self, now: Now) -> Option<&SessionKey> {
         let shown = self.worth_showing(now);
         shown.min_by_key(|(_, session)| session.rank()).map(|(key, _)| key)
     }
 
-    /// The sessions of a snapshot: live ones first, then by their last sign of life. Where two roots
-    /// hold the same session (their `projects` may be one directory), the first of these is shown.
+    /// The sessions of a snapshot: live ones first, then by their last activity. If two roots hold the
+    /// same session (their `projects` may be one directory), only the first of these.
     pub(super) fn shown(&self, now: Now) -> Vec<(&SessionKey, &Session)> {
         let mut shown: Vec<_> = self.worth_showing(now).collect();
         shown.sort_by_key(|(_, session)| session.rank());
@@ -366,8 +375,8 @@ impl Sessions {
         known.filter(move |(_, session)| session.is_shown(now))
     }
 
-    /// Takes over what an earlier process published of a session: what the client reported is
-    /// written nowhere else.
+    /// Restores a session from the snapshot of an earlier process. What Claude Code reported is stored
+    /// nowhere else.
     pub(super) fn recall(&mut self, key: SessionKey, before: &schema::Session) {
         let id = key.id.0.clone();
         let session = self.sessions.entry(key).or_default();
@@ -397,24 +406,24 @@ impl Sessions {
 
     // ---- Forgetting
 
-    /// Forgets sessions that gave no sign of life in any window.
+    /// Forgets sessions whose last activity is too old for any sum.
     pub(super) fn forget_old(&mut self, now: Now) {
         self.sessions.retain(|_, session| session.is_recent(now));
     }
 
-    /// Forgets which ended sessions were shown, where they no longer are.
+    /// Removes sessions from `shown` that no longer belong in snapshots.
     pub(super) fn forget_hidden(&mut self, now: Now) {
         let is_shown = |key: &SessionKey| self.sessions.get(key).is_some_and(|it| it.is_shown(now));
         self.shown.retain(|key| is_shown(key));
     }
 
-    /// Drops what belongs to a root.
+    /// Drops the sessions and process files of a root.
     pub(super) fn drop_root(&mut self, root: &Path) {
         self.processes.retain(|_, (key, _)| key.root != root);
         self.sessions.retain(|key, _| key.root != root);
     }
 
-    /// Every time that is known of a session, for a clock that was set back.
+    /// Every time that is known of a session, so that it can be moved if the clock is set back.
     pub(super) fn times(&mut self) -> impl Iterator<Item = &mut i64> {
         self.sessions.values_mut().flat_map(|session| {
             let signs =
@@ -425,12 +434,12 @@ impl Sessions {
     }
 }
 
-/// Whether a session whose last sign of life was then is in snapshots.
+/// Whether a session whose last activity was at `at_ms` belongs in snapshots.
 pub(super) fn is_shown_since(at_ms: i64, now: Now) -> bool {
     now.wall_ms - at_ms < SHOWN_MS
 }
 
-/// Whether only time has passed between two reports of one client.
+/// Whether two reports of one session differ only in their durations.
 fn is_repetition(before: &ClientFacts, now: &ClientFacts) -> bool {
     let ClientFacts { duration_ms, api_duration_ms, .. } = *now;
     ClientFacts { duration_ms, api_duration_ms, ..before.clone() } == *now
@@ -448,26 +457,31 @@ mod tests {
         Now { mono: zero.mono + crate::time::span(ms), wall_ms: zero.wall_ms + ms }
     }
 
-    fn process(id: &str, lives: bool) -> Option<(SessionKey, Process)> {
-        Some((key(id), Process { file: SessionFile::default(), lives }))
+    fn process(id: &str, is_alive: bool) -> Option<(SessionKey, Process)> {
+        Some((key(id), Process { file: SessionFile::default(), is_alive }))
     }
 
     #[test]
     fn a_session_begins_moves_and_ends_once() {
         let (mut sessions, zero) = (Sessions::default(), Now::read());
         let facts = |cwd: &str| TranscriptFacts { cwd: Some(cwd.into()), ..Default::default() };
-        sessions.appended(&key("a"), Path::new("/r/projects/p/a.jsonl"), true, zero.wall_ms);
+        sessions.transcript_appended(
+            &key("a"),
+            Path::new("/r/projects/p/a.jsonl"),
+            true,
+            zero.wall_ms,
+        );
         let mut refresh = |cwd, ms| sessions.refresh(&key("a"), Some(&facts(cwd)), at(zero, ms));
         assert_eq!(refresh("/w", 0), Transition::Began);
         assert_eq!(refresh("/w", 1), Transition::Same);
         assert_eq!(refresh("/v", 2), Transition::Moved);
         assert_eq!(refresh("/v", LINGER_MS), Transition::Ended);
-        assert_eq!(refresh("/w", LINGER_MS + 1), Transition::Same, "it lives no more");
+        assert_eq!(refresh("/w", LINGER_MS + 1), Transition::Same, "it is not live any more");
         assert_eq!(sessions.refresh(&key("b"), None, zero), Transition::Same, "unknown");
     }
 
     #[test]
-    fn a_session_lives_while_any_of_its_processes_does() {
+    fn a_session_is_live_while_any_of_its_processes_runs() {
         let (mut sessions, zero) = (Sessions::default(), Now::read());
         let paths = ["/r/sessions/1.json", "/r/sessions/2.json"].map(Path::new);
         for path in paths {
@@ -490,23 +504,29 @@ mod tests {
             duration_ms: Some(ms),
             ..ClientFacts::default()
         };
-        assert!(sessions.hinted(&key("a"), report(1.0, 1), zero));
-        assert!(!sessions.hinted(&key("a"), report(1.0, 2), at(zero, 1)), "only time passed");
-        assert!(!sessions.hinted(&key("a"), ClientFacts::default(), at(zero, 2)), "a request");
-        assert!(sessions.hinted(&key("a"), report(2.0, 3), at(zero, 3)));
+        assert!(sessions.hint_received(&key("a"), report(1.0, 1), zero));
+        assert!(
+            !sessions.hint_received(&key("a"), report(1.0, 2), at(zero, 1)),
+            "only time passed"
+        );
+        assert!(
+            !sessions.hint_received(&key("a"), ClientFacts::default(), at(zero, 2)),
+            "a request"
+        );
+        assert!(sessions.hint_received(&key("a"), report(2.0, 3), at(zero, 3)));
         let session = sessions.get(&key("a")).unwrap();
         assert_eq!(session.requested_ms, zero.wall_ms + 3);
     }
 
     #[test]
-    fn live_sessions_come_first_and_few_ended_ones_follow() {
+    fn live_sessions_come_first_and_at_most_32_ended_ones_follow() {
         let (mut sessions, now) = (Sessions::default(), Now::read());
         for n in 0..40 {
             let key = key(&format!("{n:02}"));
-            sessions.appended(&key, Path::new("/t"), true, now.wall_ms - HOUR - n);
+            sessions.transcript_appended(&key, Path::new("/t"), true, now.wall_ms - HOUR - n);
             sessions.refresh(&key, None, now);
         }
-        sessions.appended(&key("live"), Path::new("/t"), true, now.wall_ms);
+        sessions.transcript_appended(&key("live"), Path::new("/t"), true, now.wall_ms);
         sessions.refresh(&key("live"), None, now);
         let ids: Vec<_> = sessions.shown(now).iter().map(|(key, _)| &*key.id.0).collect();
         assert_eq!(ids.len(), 1 + MAX_ENDED);

@@ -1,4 +1,4 @@
-//! PURE. What the user chose, and whether we watch or look once.
+//! PURE. The settings from the configuration, and the mode in which the process runs.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -11,12 +11,12 @@ use crate::fetch::tool::Tool;
 use crate::store::schema::{self, display::Display};
 use crate::usage::prices::Prices;
 
-/// Whether the process watches, or brings everything up to date once.
+/// How long the process runs.
 #[derive(Debug)]
 pub enum Mode {
-    /// The watcher: publishes at every change, until it is told to end.
+    /// The watcher: publishes after every change, until a signal ends it.
     Watch {
-        /// How snapshots name this process.
+        /// What snapshots say of this process: its id, version and start.
         identity: schema::Watcher,
         /// The directory in which `--oneshot` runs leave their cookies.
         cookies: PathBuf,
@@ -25,25 +25,26 @@ pub enum Mode {
     Once,
 }
 
-/// What the user chose.
+/// The configuration in the form that the state uses.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
-    /// The config roots.
+    /// The config roots: directories of Claude Code, such as `~/.claude`, each with its own account.
     pub roots: Vec<PathBuf>,
-    /// Decides when days begin.
+    /// Usage is summed per day of this zone.
     pub zone: TimeZone,
     /// The first day of a week.
     pub week_starts: Weekday,
     pub prices: Prices,
-    /// Whether the beginnings of messages are kept.
+    /// Whether the first characters of each session's last message are kept, and published.
     pub preview: bool,
     pub display: Display,
-    /// The configuration file, and each file that a link to it leads through.
+    /// The path of the configuration file, and each path that symbolic links lead to from there.
+    /// Empty without a configuration directory.
     pub config: Vec<PathBuf>,
-    /// How long one call of git may take.
+    /// How long one call of git may take before it is killed.
     pub git_timeout: Duration,
-    /// The tool that computes the active block; `None` where we compute it.
+    /// The program that computes the active five-hour block; `None` where this process does.
     pub block_tool: Option<Tool>,
-    /// The user's commands, by name.
+    /// Commands whose output the line shows, by name.
     pub commands: BTreeMap<String, Tool>,
 }

@@ -1,7 +1,7 @@
-//! PURE. Sources: when each is fetched, which fail, which hang, and who waits for them.
+//! PURE. Sources: when each is fetched, which fail, which hang, and which barriers wait for them.
 //!
-//! **Invariant:** a source is in the plan of its kind, so that a slow program takes no slot from
-//! reads, and a configured program none from git.
+//! **Invariant:** reads of files, calls of git and configured programs have a plan each, so that a
+//! slow program takes no slot from reads, and a configured program takes none from git.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -18,13 +18,13 @@ use crate::time::Now;
 use crate::watch::SILENT;
 use crate::watch::debounce::Debounce;
 
-/// Transcripts: on the first change at once, then at most one pass every 50 ms. Reading a tail
+/// Reads of files: at once after a change, and then at most every 50 ms. A read of what was appended
 /// takes microseconds.
 const READS: Policy = Policy {
     debounce: Debounce { quiet: Duration::ZERO, max_hold: Duration::ZERO },
     spacing: Duration::from_millis(50),
     rest: 1,
-    // Each reader finds the next file waiting when it is done with one.
+    // More than there are readers, so that a reader finds its next file waiting.
     slots: 4 * READERS,
     hangs: Some(HANG_AFTER),
     postpone: Duration::from_millis(50),
@@ -32,48 +32,51 @@ const READS: Policy = Policy {
     last_retry: Duration::from_secs(300),
 };
 
-/// Git: once a repository is quiet, a second later at most, and never more than a tenth of the time.
+/// Calls of git: when a repository is unchanged for 150 ms, or a second after the first change, and
+/// for at most a tenth of the time.
 const GIT: Policy = Policy {
     debounce: Debounce { quiet: Duration::from_millis(150), max_hold: Duration::from_secs(1) },
     spacing: Duration::ZERO,
     rest: 10,
     slots: RUNNERS,
-    // Each call is bounded, and has a thread of its own.
+    // Each call of git is killed at its deadline.
     hangs: None,
     postpone: Duration::from_millis(50),
     first_retry: Duration::from_secs(1),
     last_retry: Duration::from_secs(300),
 };
 
-/// Configured programs: as git, but one that hangs must not take the slots of all the others.
+/// Configured programs: as git, but with more slots, since one call may take long.
 const TOOLS: Policy = Policy { slots: 8, ..GIT };
 
-/// Reading a file or listing a directory takes microseconds. One that takes this long hangs.
-pub(super) const STUCK_AFTER: Duration = Duration::from_secs(10);
-/// When the fetch lock could not be had this often in a row, the source is degraded: these tries
+/// After this time nothing waits any longer for a read of a file or a listing of a directory. Either
+/// takes microseconds where the file system works.
+pub(super) const GIVE_UP_AFTER: Duration = Duration::from_secs(10);
+/// After this many failures in a row to get the fetch lock, the source counts as degraded. The tries
 /// take two and a half seconds.
 const PATIENT_TRIES: u32 = 7;
 
-/// What is to be fetched, what fails, and who waits.
+/// The plans of all fetches, the failing sources, and the barriers that wait for fetches.
 #[derive(Debug)]
 pub(super) struct Sources {
     reads: Plan<Source>,
     git: Plan<Source>,
     tools: Plan<Source>,
     failing: BTreeMap<Source, Failing>,
-    /// Reads that have not come back for so long that nobody waits for them any more.
+    /// Reads that have hung for [`GIVE_UP_AFTER`], so that nothing waits for them any more.
     given_up: BTreeSet<Source>,
     barriers: Barriers,
 }
 
 #[derive(Debug)]
 struct Failing {
+    /// When the first fetch failed since the last success, in Unix milliseconds.
     since_ms: i64,
     reason: String,
 }
 
 impl Sources {
-    /// Nothing is wanted yet, and the first scan waits.
+    /// Nothing is planned, and the first scan waits.
     pub(super) fn new() -> Sources {
         Sources {
             reads: Plan::new(READS),
@@ -107,122 +110,123 @@ impl Sources {
 
     // ---- Wanting and fetching
 
-    /// Remembers that a source changed, and is to be fetched.
+    /// Plans a fetch of a source that changed.
     pub(super) fn want(&mut self, source: &Source, urgency: Urgency, now: Now) {
         self.plan_mut(source).want(source, urgency, now.mono);
     }
 
-    /// Plans the next fetch of a source that changes without telling: see [`Plan::repeat`].
+    /// Plans the next fetch of a source whose changes are not reported: see [`Plan::repeat`].
     pub(super) fn repeat(&mut self, source: &Source, at: Instant) {
         self.plan_mut(source).repeat(source, at);
     }
 
-    /// Whether a source neither is being fetched nor will be.
+    /// Whether no fetch of a source is running or planned.
     pub(super) fn is_idle(&self, source: &Source) -> bool {
         self.plan(source).is_idle(source)
     }
 
-    /// What is due and has a slot. The caller starts it, or calls [`Sources::skip`].
+    /// The sources that are due and have a slot. The caller starts a fetch of each, or calls
+    /// [`Sources::skip`].
     pub(super) fn take_due(&mut self, now: Now) -> Vec<Source> {
         let plans = [&mut self.reads, &mut self.git, &mut self.tools];
         plans.into_iter().flat_map(|plan| plan.take_due(now.mono)).collect()
     }
 
-    /// A source that was due is of no interest any more. Returns whether snapshots change by that.
+    /// A source that was due is not needed any more. Returns whether the snapshot changed.
     pub(super) fn skip(&mut self, source: &Source, now: Now) -> bool {
         self.plan_mut(source).done(source, true, now.mono);
         self.forget(source)
     }
 
-    /// A fetch ended, and failed for this reason if any. Returns whether snapshots change by that.
+    /// A fetch ended; `failure` is the reason if it failed. Returns whether the snapshot changed.
     pub(super) fn done(&mut self, source: &Source, failure: Option<String>, now: Now) -> bool {
         let was_given_up = self.given_up.remove(source);
         self.plan_mut(source).done(source, failure.is_none(), now.mono);
         let has_changed = match failure {
             None => self.failing.remove(source).is_some(),
-            Some(reason) => self.fails(source, reason, now),
+            Some(reason) => self.note_failure(source, reason, now),
         };
         was_given_up || has_changed
     }
 
-    /// A fetch could not start, because another process holds the fetch lock. It is tried again;
-    /// after [`PATIENT_TRIES`] the source is degraded, and nobody waits for it. Returns whether
-    /// snapshots change by that.
+    /// A fetch could not start, because another process holds the fetch lock. It is tried again. After
+    /// [`PATIENT_TRIES`] the source is degraded, and no barrier waits for it. Returns whether the
+    /// snapshot changed.
     pub(super) fn postpone(&mut self, source: &Source, reason: String, now: Now) -> bool {
         let n_tries = self.plan_mut(source).postpone(source, now.mono);
-        // The fetch did not begin, so one fetch is enough for those, too, who came since.
-        self.barriers.release(source, true);
+        // The fetch did not begin, so it will see all changes so far, and barriers need only one.
+        self.barriers.stop_waiting_for(source, true);
         if n_tries < PATIENT_TRIES {
             return false;
         }
-        self.release(source);
-        self.fails(source, reason, now)
+        self.stop_waiting_for(source);
+        self.note_failure(source, reason, now)
     }
 
-    fn fails(&mut self, source: &Source, reason: String, now: Now) -> bool {
+    fn note_failure(&mut self, source: &Source, reason: String, now: Now) -> bool {
         let new = || Failing { since_ms: now.wall_ms, reason: String::new() };
         self.failing.entry(source.clone()).or_insert_with(new).reason = reason;
         true
     }
 
-    /// A source is of no interest any more. A fetch of it that runs goes on and is waited for.
-    /// Returns whether snapshots change by that.
+    /// A source is not needed any more. If a fetch of it is running, that goes on, and barriers still
+    /// wait for it. Returns whether the snapshot changed.
     pub(super) fn forget(&mut self, source: &Source) -> bool {
         let is_running = self.plan_mut(source).forget(source);
-        self.barriers.release(source, is_running);
+        self.barriers.stop_waiting_for(source, is_running);
         self.failing.remove(source).is_some()
     }
 
-    /// A failing source is not tried again by itself, and stays degraded.
+    /// Cancels the retries of a failing source. It stays degraded.
     pub(super) fn stop_retrying(&mut self, source: &Source) {
         self.plan_mut(source).forget(source);
     }
 
-    /// The sources that fail.
+    /// The sources whose last fetch failed.
     pub(super) fn failing(&self) -> impl Iterator<Item = &Source> {
         self.failing.keys()
     }
 
-    /// Whether a source fails, and no next try is planned.
-    pub(super) fn has_given_in(&self, source: &Source) -> bool {
+    /// Whether a source is failing and no retry is planned.
+    pub(super) fn has_stopped_retrying(&self, source: &Source) -> bool {
         self.failing.contains_key(source) && self.is_idle(source)
     }
 
     // ---- What hangs
 
-    /// When the next read turns out to hang.
+    /// When the next running read will count as hung.
     pub(super) fn give_up_at(&self) -> Option<Instant> {
         let running = self.reads.running();
         let hopeful = running.filter(|(source, _)| !self.given_up.contains(source));
-        hopeful.map(|(_, since)| since + STUCK_AFTER).min()
+        hopeful.map(|(_, since)| since + GIVE_UP_AFTER).min()
     }
 
-    /// From now on nobody waits for reads that hang. Returns whether there is a new one.
+    /// Stops waiting for reads that hang. Returns whether there is a new one.
     pub(super) fn give_up(&mut self, now: Now) -> bool {
         if self.give_up_at().is_none_or(|at| at > now.mono) {
             return false;
         }
-        for source in self.stuck(now).map(|(source, _)| source.clone()).collect::<Vec<_>>() {
-            self.release(&source);
+        for source in self.hung(now).map(|(source, _)| source.clone()).collect::<Vec<_>>() {
+            self.stop_waiting_for(&source);
             self.given_up.insert(source);
         }
         true
     }
 
-    /// Reads that have not come back for so long, and since when they have run. Most often the
-    /// server of a network disk is gone.
-    pub(super) fn stuck(&self, now: Now) -> impl Iterator<Item = (&Source, Instant)> {
-        self.reads.running().filter(move |(_, since)| *since + STUCK_AFTER <= now.mono)
+    /// The reads that have run for [`GIVE_UP_AFTER`], and since when. The usual cause is a network disk
+    /// whose server does not answer.
+    pub(super) fn hung(&self, now: Now) -> impl Iterator<Item = (&Source, Instant)> {
+        self.reads.running().filter(move |(_, since)| *since + GIVE_UP_AFTER <= now.mono)
     }
 
-    // ---- Who waits
+    // ---- Barriers
 
-    /// Whether all transcripts have been read, so that sums are whole.
+    /// Whether every transcript has been read, so that sums are complete.
     pub(super) fn is_scanned(&self) -> bool {
         self.barriers.is_scanned()
     }
 
-    /// All transcripts are read anew.
+    /// All transcripts are read again from their beginning.
     pub(super) fn scan_again(&mut self) {
         self.barriers.scan_again();
     }
@@ -237,15 +241,16 @@ impl Sources {
         self.barriers.cookies_listed(there)
     }
 
-    /// Nobody waits for a source any more: it does not end soon, or not at all.
-    pub(super) fn release(&mut self, source: &Source) {
-        self.barriers.release(source, false);
+    /// No barrier waits for a source any more, because its next fetch ends late or never.
+    pub(super) fn stop_waiting_for(&mut self, source: &Source) {
+        self.barriers.stop_waiting_for(source, false);
     }
 
-    /// A fetch ended. Who waited for it also waits for what it led to: the rest of a transcript that
-    /// is read in parts (`has_more`), the working tree of a session that is new in it, and the first
-    /// facts of that. Not more: a transcript that is written to all the time must hold nobody up.
-    pub(super) fn advance(
+    /// A fetch ended. Barriers that waited for it now wait for the fetches that follow from it: the rest
+    /// of a transcript that is read in parts (`has_more`), the search for the working tree of a session
+    /// that the read found, the first answer of git for that tree, and configured programs. They do not
+    /// wait for other fetches, since a transcript may be appended to all the time.
+    pub(super) fn wait_for_follow_ups(
         &mut self,
         source: &Source,
         has_more: bool,
@@ -274,13 +279,14 @@ impl Sources {
         self.barriers.add(&waited, &led_to);
     }
 
-    /// Who waits no longer. `is_looking` says whether listings are awaited, which may bring more to
-    /// fetch, and `is_configured` whether the configuration has been read.
+    /// The barriers that no longer wait for anything. `is_looking` says whether looks are outstanding,
+    /// since listings may lead to more fetches, and `is_configured` whether the configuration has been
+    /// read.
     pub(super) fn take_passed(&mut self, is_looking: bool, is_configured: bool) -> Passed {
         if !is_looking {
             let plans = [&self.reads, &self.git, &self.tools];
             let given_up = &self.given_up;
-            self.barriers.listed_all(|| {
+            self.barriers.listings_ended(|| {
                 let pending = plans.into_iter().flat_map(|plan| plan.pending(..));
                 pending.filter(|(source, _)| !given_up.contains(source)).collect()
             });
@@ -288,21 +294,21 @@ impl Sources {
         self.barriers.take_passed(is_configured)
     }
 
-    /// Where a cookie waits, configured programs neither settle nor rest first.
+    /// If a cookie waits, configured programs run at once, without their debounce and rest.
     pub(super) fn hurry_for_cookies(&mut self, now: Now) {
         if self.barriers.has_cookie() {
             self.tools.hurry(now.mono);
         }
     }
 
-    // ---- What follows
+    // ---- Time and snapshot
 
     /// When the next fetch is due.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.plans().into_iter().filter_map(Plan::deadline).min()
     }
 
-    /// Whether everything has been fetched, save next tries of what fails, and what hangs.
+    /// Whether everything has been fetched, except for retries of failing sources, and reads that hang.
     pub(super) fn is_settled(&self) -> bool {
         let none = BTreeSet::new();
         self.is_scanned()
@@ -311,7 +317,7 @@ impl Sources {
             && self.tools.is_settled(&none)
     }
 
-    /// The sources that fail, as snapshots name them.
+    /// The entries for the snapshot's `degraded` list: one for each failing source.
     pub(super) fn degraded(&self, now: Now) -> impl Iterator<Item = Degraded> {
         self.failing.iter().map(move |(source, failing)| {
             let wait = self.plan(source).next_try(source);
@@ -321,15 +327,15 @@ impl Sources {
                 source: name(source),
                 since_ms: failing.since_ms,
                 reason: failing.reason.clone(),
-                // To the second: a snapshot must not differ for less.
+                // Rounded to seconds, so that snapshots do not differ by milliseconds.
                 next_try_ms: wait_ms.map(|wait_ms| (now.wall_ms + wait_ms) / 1000 * 1000),
             }
         })
     }
 
-    /// The reads that hang, as snapshots name them.
-    pub(super) fn stuck_degraded(&self, now: Now) -> impl Iterator<Item = Degraded> {
-        self.stuck(now).map(move |(source, since)| silent(name(source), since, now))
+    /// The entries for the snapshot's `degraded` list: one for each read that hangs.
+    pub(super) fn hung_degraded(&self, now: Now) -> impl Iterator<Item = Degraded> {
+        self.hung(now).map(move |(source, since)| degraded_by_hang(name(source), since, now))
     }
 
     #[cfg(test)]
@@ -352,8 +358,8 @@ impl Sources {
     }
 }
 
-/// A file system that does not answer, as snapshots name it.
-pub(super) fn silent(source: String, since: Instant, now: Now) -> Degraded {
+/// The entry for the snapshot's `degraded` list where a file system has not answered since `since`.
+pub(super) fn degraded_by_hang(source: String, since: Instant, now: Now) -> Degraded {
     let for_ms = i64::try_from((now.mono - since).as_millis()).unwrap_or(0);
     Degraded {
         source,
@@ -363,7 +369,7 @@ pub(super) fn silent(source: String, since: Instant, now: Now) -> Degraded {
     }
 }
 
-/// What a source is called in the snapshot.
+/// The name of a source in the snapshot.
 fn name(source: &Source) -> String {
     let (kind, path) = match source {
         Source::Transcript(path) => ("transcript", path),
@@ -418,31 +424,31 @@ mod tests {
         let degraded: Vec<_> = sources.degraded(at(zero, 60_000)).collect();
         let names: Vec<_> = degraded.iter().map(|it| (&*it.source, &*it.reason)).collect();
         assert_eq!(names, [("git:/w", "not installed")]);
-        assert_eq!(degraded[0].since_ms, zero.wall_ms, "it has not worked since");
-        assert!(!sources.has_given_in(&repo), "a next try is planned");
+        assert_eq!(degraded[0].since_ms, zero.wall_ms, "since the first failure");
+        assert!(!sources.has_stopped_retrying(&repo), "a retry is planned");
         sources.stop_retrying(&repo);
-        assert!(sources.has_given_in(&repo));
+        assert!(sources.has_stopped_retrying(&repo));
         assert!(fetch(&mut sources, None, at(zero, 600_000)));
         assert_eq!(sources.degraded(zero).count(), 0);
     }
 
     #[test]
-    fn a_read_that_hangs_is_given_up_once_and_holds_nobody_up() {
+    fn a_read_that_hangs_is_given_up_once_and_then_delays_nothing() {
         let (mut sources, zero) = (Sources::new(), Now::read());
         let hung = transcript("/net/t");
         sources.want(&hung, Urgency::Now, zero);
         assert_eq!(sources.take_due(zero).len(), 1);
         assert_eq!(sources.take_passed(false, true), Passed::default(), "the scan waits for it");
         assert!(!sources.give_up(at(zero, 9_999)));
-        assert_eq!(sources.give_up_at(), Some(zero.mono + STUCK_AFTER));
+        assert_eq!(sources.give_up_at(), Some(zero.mono + GIVE_UP_AFTER));
         assert!(sources.give_up(at(zero, 10_000)));
         assert_eq!(sources.give_up_at(), None);
-        assert!(sources.take_passed(false, true).is_scan);
+        assert!(sources.take_passed(false, true).is_scan_done);
         assert!(sources.is_settled());
-        let degraded: Vec<_> = sources.stuck_degraded(at(zero, 20_000)).collect();
+        let degraded: Vec<_> = sources.hung_degraded(at(zero, 20_000)).collect();
         assert_eq!((&*degraded[0].source, &*degraded[0].reason), ("transcript:/net/t", SILENT));
-        assert!(sources.done(&hung, None, at(zero, 30_000)), "it came back");
-        assert_eq!(sources.stuck(at(zero, 30_000)).count(), 0);
+        assert!(sources.done(&hung, None, at(zero, 30_000)), "the read returned after all");
+        assert_eq!(sources.hung(at(zero, 30_000)).count(), 0);
     }
 
     #[test]

@@ -35,15 +35,18 @@ use crate::usage::ledger::REACH_MS;
 use crate::usage::prices::Prices;
 use crate::watch::{Entry as Listed, EntryKind, Found, Listing, Stamp};
 
-/// A state and its time. Effects pile up until they are taken.
+/// A watcher's state, without threads, files or a real clock: a test moves `now`, and plays the part
+/// of the engine. Effects are collected until a test takes or clears them.
 struct Sim {
     state: State,
     now: Now,
     effects: Vec<Effect>,
 }
 
+/// An entry that is a directory, for [`Sim::list`].
 const DIR: Option<EntryKind> = None;
 
+/// An entry that is a file, for [`Sim::list`].
 fn file(modified_ms: i64) -> Option<EntryKind> {
     Some(EntryKind::File(Stamp { identity: (1, 1), size: 1, modified_ms }))
 }
@@ -68,10 +71,12 @@ fn watch() -> Mode {
 }
 
 impl Sim {
+    /// A watcher with these config roots, which has not listed or read anything.
     fn new(roots: &[&str]) -> Sim {
         Sim::after(roots, None)
     }
 
+    /// The same after a restart: `previous` is the snapshot of an earlier process.
     fn after(roots: &[&str], previous: Option<&Snapshot>) -> Sim {
         Sim::configured(settings(roots), previous)
     }
@@ -84,7 +89,8 @@ impl Sim {
         sim
     }
 
-    /// A root with one project, `p`, whose transcripts these are; everything read.
+    /// A watcher with one config root, and one project `p` in it, whose transcripts were listed and
+    /// not yet read.
     fn with_sessions(root: &str, ids: &[&str]) -> Sim {
         let mut sim = Sim::new(&[root]);
         sim.list_root(root, ids);
@@ -105,6 +111,7 @@ impl Sim {
         self.effects.extend(effects);
     }
 
+    /// A listing of `dir` came back with these entries. Each directory has its own inode.
     fn list(&mut self, dir: &str, entries: &[(&str, Option<EntryKind>)]) {
         let dir = PathBuf::from(dir);
         let identity = (
@@ -122,6 +129,7 @@ impl Sim {
         self.event(Event::Listed(Listing { dir, found }));
     }
 
+    /// Lets time pass, and then fires the timers.
     fn pass_ms(&mut self, ms: i64) {
         self.now.mono += crate::time::span(ms);
         self.now.wall_ms += ms;
@@ -140,28 +148,30 @@ impl Sim {
         self.effects = rest;
         fetches
             .into_iter()
-            .map(|it| match it {
+            .map(|effect| match effect {
                 Effect::Fetch(job) => job.source(),
                 other => unreachable!("{other:?}"),
             })
             .collect()
     }
 
+    /// The directories that the collected effects look at.
     fn looks(&mut self) -> Vec<String> {
-        let looks = self.effects.iter().filter_map(|it| match it {
+        let looks = self.effects.iter().filter_map(|effect| match effect {
             Effect::Look(look) => Some(look.dir.to_string_lossy().into_owned()),
             _ => None,
         });
         looks.collect()
     }
 
+    /// How many snapshots were published since the last call.
     fn n_published(&mut self) -> usize {
         let before = self.effects.len();
         self.effects.retain(|it| !matches!(it, Effect::Publish(_)));
         before - self.effects.len()
     }
 
-    /// A transcript says that one reply was written just now, in this directory.
+    /// A read of a transcript found one reply of now, for a session that works in `cwd`.
     fn reply(&mut self, path: &str, cwd: &str, model: &str) {
         self.reply_at(path, cwd, model, self.now.wall_ms);
     }
@@ -199,6 +209,7 @@ impl Sim {
         self.fetched(Outcome::Transcript(path.into(), Ok(Box::new(tail))));
     }
 
+    /// One more reply was appended to the transcript of session `s`, and read.
     fn append(&mut self) {
         self.changed("/r/projects/p/s.jsonl");
         self.reply("/r/projects/p/s.jsonl", "/w", "claude-opus-4-8");
@@ -237,6 +248,7 @@ impl Sim {
         self.fetched(Outcome::Repo(top.into(), Err(failure), Vec::new()));
     }
 
+    /// A display requested the line of session `id`, with the client's report `facts`.
     fn hint(&mut self, root: &str, id: &str, facts: ClientFacts) {
         let facts = ClientFacts {
             session_id: Some(id.to_owned()),
@@ -264,14 +276,15 @@ fn transcript(path: &str) -> Source {
     Source::Transcript(path.into())
 }
 
-/// A live session in a repository, everything fetched.
+/// A watcher with a live session `s` in the repository `/w`. Everything is fetched.
 fn settled() -> Sim {
     let sim = settle(Sim::new(&["/r"]));
     assert!(sim.is_settled());
     sim
 }
 
-/// The same, for one that has no sessions yet. Tools have not answered.
+/// Brings a new watcher with the config root `/r` to the same state. Configured programs have not
+/// answered yet.
 fn settle(mut sim: Sim) -> Sim {
     sim.list_root("/r", &["s"]);
     sim.reply("/r/projects/p/s.jsonl", "/w", "claude-opus-4-8");
@@ -288,16 +301,16 @@ fn settle(mut sim: Sim) -> Sim {
     sim
 }
 
-/// The transcript is gone.
+/// A read found that the transcript does not exist.
 fn gone(path: &str) -> Outcome {
     Outcome::Transcript(path.into(), Err(io::ErrorKind::NotFound.into()))
 }
 
-/// The process of this session, which is said to have run, is gone.
+/// A process of this session was found to run, and then its file was deleted.
 fn end(sim: &mut Sim, id: &str) {
     let file = SessionFile { pid: 1, session_id: SessionId::checked(id), ..SessionFile::default() };
     let path = PathBuf::from("/r/sessions/1.json");
-    let process = Process { file, lives: true };
+    let process = Process { file, is_alive: true };
     sim.fetched(Outcome::Process(path.clone(), Ok(process)));
     sim.fetched(Outcome::Process(path, Err(io::ErrorKind::NotFound.into())));
     assert!(!sim.session(id).live);

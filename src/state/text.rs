@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-/// A path as text. Bytes that are not UTF-8 are escaped as in a URL: two paths must not become one
-/// key.
+/// Converts a path to text. A path that is UTF-8 stays as it is. In any other path, bytes that are
+/// not UTF-8 become `%XX`, and `%` becomes `%25`, so that no two of these become one key.
 pub(super) fn of(path: &Path) -> String {
     if let Some(text) = path.to_str() {
         return text.to_owned();

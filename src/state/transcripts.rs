@@ -1,4 +1,4 @@
-//! PURE. Transcripts: how far each has been read, and what it says.
+//! PURE. Transcripts: how far each has been read, and the facts found in it up to there.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
@@ -15,19 +15,20 @@ use crate::usage::ledger::{FileId, REACH_MS};
 use crate::watch::Stamp;
 use crate::watch::debounce::{Debounce, Window};
 
-/// When what was read is kept over a restart. A restart would have to read megabytes again at most,
-/// and a checkpoint is as large.
+/// When a checkpoint is written after reads. It is rare, since a checkpoint has megabytes, and without
+/// the newest one a restart would only read about as much again.
 const SAVES: Debounce =
     Debounce { quiet: Duration::from_secs(60), max_hold: Duration::from_secs(600) };
 
-/// All transcripts that are read.
+/// All known transcripts.
 #[derive(Debug, Default)]
 pub(super) struct Transcripts {
-    /// By path. As `OsString` it compares faster than component by component.
+    /// By path. An `OsString` compares faster than a `PathBuf`, which compares component by component.
     files: BTreeMap<OsString, File>,
-    /// The folders beside transcripts that were seen, each of one session.
+    /// The folders beside transcripts that exist. Each is named after a session and holds what its
+    /// subagents write.
     session_folders: BTreeSet<PathBuf>,
-    /// What was read since the last checkpoint.
+    /// When transcripts were read since the last checkpoint; `None` if none were.
     unsaved: Option<Window>,
 }
 
@@ -35,43 +36,45 @@ pub(super) struct Transcripts {
 #[derive(Debug)]
 pub(super) struct File {
     pub(super) root: PathBuf,
-    place: claude::layout::FileKind,
+    kind: claude::layout::FileKind,
     pub(super) id: FileId,
-    /// The state of the file that `facts` tell of.
+    /// Identity, size and time of the file at the last read; `None` before the first, and if the last
+    /// one did not reach the end of the file.
     pub(super) stamp: Option<Stamp>,
+    /// Where the next read goes on; `None` before the first.
     pub(super) cursor: Option<Cursor>,
     pub(super) facts: TranscriptFacts,
     session: Option<SessionId>,
 }
 
-/// What a read of a transcript means to others.
+/// What a read of a transcript means for its session and account.
 #[derive(Debug)]
-pub(super) struct Read {
+pub(super) struct ReadSummary {
     pub(super) root: PathBuf,
     pub(super) id: FileId,
-    /// The session that the file belongs to, if it says so.
+    /// The session that the transcript belongs to; `None` if that is not known.
     pub(super) session: Option<SessionId>,
-    /// The session that it belonged to until now, if that is another one.
+    /// The session that it was thought to belong to until now, if that was another one.
     pub(super) left_session: Option<SessionKey>,
-    /// How many lines could not be read, up to the read before.
+    /// How many of its lines could not be parsed, before this read.
     pub(super) skipped_before: u64,
-    /// When the file was appended to.
+    /// When the file was last appended to, in Unix milliseconds.
     pub(super) appended_ms: i64,
 }
 
 impl File {
-    /// A transcript that nothing is known of yet.
-    pub(super) fn new(root: &Path, place: claude::layout::FileKind, id: FileId) -> File {
-        let session = match &place {
-            claude::layout::FileKind::Transcript(it) | claude::layout::FileKind::Subagent(it) => {
-                Some(it.clone())
+    /// A transcript that has not been read yet.
+    pub(super) fn new(root: &Path, kind: claude::layout::FileKind, id: FileId) -> File {
+        let session = match &kind {
+            claude::layout::FileKind::Transcript(id) | claude::layout::FileKind::Subagent(id) => {
+                Some(id.clone())
             }
             claude::layout::FileKind::OldSubagent | claude::layout::FileKind::Process(_) => None,
         };
         File {
             root: root.to_owned(),
             id,
-            place,
+            kind,
             stamp: None,
             cursor: None,
             facts: TranscriptFacts::default(),
@@ -79,7 +82,7 @@ impl File {
         }
     }
 
-    /// A transcript as an earlier process knew it.
+    /// Restores what an earlier process knew of a transcript. Times in the future become `now`.
     pub(super) fn restored(
         mut self,
         stamp: Option<Stamp>,
@@ -94,22 +97,22 @@ impl File {
         self
     }
 
-    /// Whether it was last written to before every window.
+    /// Whether it was last changed too long ago for any sum.
     pub(super) fn is_old(&self, now: Now) -> bool {
         self.stamp.is_some_and(|stamp| is_old(stamp, now))
     }
 
-    /// The session that it belongs to, if it says so.
+    /// The session that it belongs to; `None` if that is not known.
     pub(super) fn key(&self) -> Option<SessionKey> {
         Some(SessionKey { id: self.session.clone()?, root: self.root.clone() })
     }
 
-    /// Whether it is the session's own, and not that of a subagent.
+    /// Whether it is a session's own transcript, not a subagent's.
     pub(super) fn is_main(&self) -> bool {
-        matches!(self.place, claude::layout::FileKind::Transcript(_))
+        matches!(self.kind, claude::layout::FileKind::Transcript(_))
     }
 
-    /// When it was appended to, as far as an earlier process knew.
+    /// When it was last appended to, by what an earlier process knew, in Unix milliseconds.
     pub(super) fn appended_ms(&self, now: Now) -> i64 {
         let modified_ms = self.stamp.map_or(0, |stamp| stamp.modified_ms);
         modified_ms.min(self.facts.last_line_ms.unwrap_or(i64::MAX)).min(now.wall_ms)
@@ -132,58 +135,59 @@ impl Transcripts {
         self.files.remove(path.as_os_str())
     }
 
-    /// What a transcript says.
+    /// The facts found in a transcript.
     pub(super) fn facts(&self, path: &Path) -> Option<&TranscriptFacts> {
         Some(&self.get(path)?.facts)
     }
 
-    /// Where the next read of a transcript goes on; `None` for its beginning.
+    /// Where the next read of a transcript goes on, with the facts up to there; `None` to read from
+    /// the beginning.
     pub(super) fn resume_at(&self, path: &Path) -> Option<Box<(Cursor, TranscriptFacts)>> {
         let file = self.get(path)?;
         Some(Box::new((file.cursor.clone()?, file.facts.clone())))
     }
 
-    /// The transcripts of a root.
+    /// The transcripts of a config root, with their paths.
     pub(super) fn of_root(&self, root: &Path) -> impl Iterator<Item = (&OsStr, &File)> {
         let files = self.files.iter().filter(move |(_, file)| file.root == root);
         files.map(|(path, file)| (path.as_os_str(), file))
     }
 
-    /// Whether a listing that shows a file in this state makes it worth a read: not where it has
-    /// been read already, nor where nothing in it can be in any window.
-    pub(super) fn is_news(&self, path: &Path, stamp: Stamp, now: Now) -> bool {
+    /// A listing showed a file with this stamp. Returns whether it must be read: not if it was read in
+    /// this state already, nor if it is unknown and too old for any sum.
+    pub(super) fn is_read_due(&self, path: &Path, stamp: Stamp, now: Now) -> bool {
         match self.get(path) {
             Some(file) => file.stamp != Some(stamp),
             None => !is_old(stamp, now),
         }
     }
 
-    /// Takes in what was read. `None` where the read is of no use: the transcript was dropped
-    /// meanwhile, or is to be read anew.
-    pub(super) fn read(
+    /// Stores what a read found, and moves the facts out of `tail`. `None` if the read is useless: the
+    /// transcript was dropped, or its reads were forgotten, while it was being read.
+    pub(super) fn take_in(
         &mut self,
         path: &Path,
         tail: &mut Tail,
         keep_message: bool,
         now: Now,
-    ) -> Option<Read> {
+    ) -> Option<ReadSummary> {
         let file = self.files.get_mut(path.as_os_str())?;
         if !tail.has_restarted && tail.began != file.cursor.as_ref().map_or(0, |it| it.offset) {
             return None;
         }
         let mut left_session = None;
-        if file.place == claude::layout::FileKind::OldSubagent {
+        if file.kind == claude::layout::FileKind::OldSubagent {
             let before = std::mem::replace(&mut file.session, session_of(&tail.facts));
             let left = before.filter(|id| file.session.as_ref() != Some(id));
             left_session = left.map(|id| SessionKey { id, root: file.root.clone() });
         }
         let identity = (tail.cursor.dev, tail.cursor.ino);
         let stamp = Stamp { identity, size: tail.size, modified_ms: tail.mtime_ms };
-        // A file that was known before was appended to just now. One that is there at the first
-        // look was appended to when its last line says: it may have been copied since.
+        // If the file was read before, its modification time is when it was appended to. At the
+        // first read this may be when it was copied, so an earlier time of its last line counts.
         let is_first = file.cursor.is_none();
         let last_line_ms = tail.facts.last_line_ms.filter(|_| is_first).unwrap_or(i64::MAX);
-        let read = Read {
+        let read = ReadSummary {
             root: file.root.clone(),
             id: file.id,
             session: file.session.clone(),
@@ -191,7 +195,8 @@ impl Transcripts {
             skipped_before: file.facts.skipped_lines,
             appended_ms: stamp.modified_ms.min(last_line_ms).min(now.wall_ms),
         };
-        // A file that was read whole is compared with listings; one read in part is wanted anyway.
+        // Listings compare the stamp of a file that was read to its end. Otherwise another read is
+        // planned anyway.
         file.stamp = (!tail.has_more).then_some(stamp);
         file.cursor = Some(tail.cursor.clone());
         file.facts = std::mem::take(&mut tail.facts).not_after(now.wall_ms);
@@ -202,9 +207,10 @@ impl Transcripts {
         Some(read)
     }
 
-    /// Transcripts below `dir` that a listing of it lacks. Folders that it lacks are forgotten.
+    /// Returns the known transcripts below `dir` that are not in `listed`. Forgets the folders of
+    /// sessions that are not.
     pub(super) fn missing_from(&mut self, dir: &Path, listed: &BTreeSet<&OsStr>) -> Vec<PathBuf> {
-        // With the slash: `a-b` stands between `a` and `a/b`.
+        // Ends with a slash: in the order of bytes, `a-b` comes between `a` and `a/b`.
         let dir = dir.join("").into_os_string();
         let is_below = |path: &OsStr| path.as_encoded_bytes().starts_with(dir.as_encoded_bytes());
         let files = self.files.range(dir.clone()..).map(|(path, _)| path.as_os_str());
@@ -219,15 +225,15 @@ impl Transcripts {
         missing
     }
 
-    /// Transcripts that were last written to before every window.
+    /// The transcripts that were last changed too long ago for any sum.
     pub(super) fn old(&self, now: Now) -> impl Iterator<Item = (PathBuf, &File)> {
         let old = self.files.iter().filter(move |(_, file)| file.is_old(now));
         old.map(|(path, file)| (PathBuf::from(path), file))
     }
 
-    /// Forgets what was read, since the ledgers were emptied; `number` numbers each transcript in
-    /// its new ledger. Returns those that are to be read again.
-    pub(super) fn read_anew(
+    /// Forgets all reads, after the ledgers were emptied. `number` registers a root and a transcript
+    /// with the new ledger. Returns the transcripts to read again.
+    pub(super) fn forget_reads(
         &mut self,
         mut number: impl FnMut(&Path, &Path) -> Option<FileId>,
     ) -> Vec<PathBuf> {
@@ -248,38 +254,37 @@ impl Transcripts {
         had_one.fold(false, |any, one| any | one)
     }
 
-    /// Drops what belongs to a root.
+    /// Drops the transcripts and folders of a root.
     pub(super) fn drop_root(&mut self, root: &Path) {
         self.files.retain(|_, file| file.root != root);
         self.session_folders.retain(|folder| !folder.starts_with(root));
     }
 
-    /// Every time that transcripts state, for a clock that was set back.
+    /// Every time found in transcripts, so that it can be moved if the clock is set back.
     pub(super) fn times(&mut self) -> impl Iterator<Item = &mut i64> {
         self.files.values_mut().flat_map(|file| file.facts.times())
     }
 
     // ---- Folders of sessions
 
-    /// A folder beside a transcript was seen.
+    /// A session's folder was seen beside the transcripts.
     pub(super) fn add_folder(&mut self, folder: &Path) {
         self.session_folders.insert(folder.to_owned());
     }
 
-    /// Whether it was.
+    /// Whether this folder was seen beside the transcripts.
     pub(super) fn has_folder(&self, folder: &Path) -> bool {
         self.session_folders.contains(folder)
     }
 
     // ---- The checkpoint
 
-    /// When a checkpoint is due; `None` while nothing was read since the last one.
+    /// When the next checkpoint is due; `None` if nothing was read since the last one.
     pub(super) fn save_at(&self) -> Option<Instant> {
         self.unsaved.map(|window| window.deadline(SAVES))
     }
 
-    /// A checkpoint of what is known now is about to be written. Returns whether it says anything
-    /// new.
+    /// A checkpoint is about to be written. Returns whether anything was read since the last one.
     pub(super) fn take_unsaved(&mut self) -> bool {
         self.unsaved.take().is_some()
     }
@@ -304,7 +309,7 @@ fn is_old(stamp: Stamp, now: Now) -> bool {
     stamp.modified_ms < now.wall_ms - REACH_MS
 }
 
-/// The session that a transcript's lines name.
+/// The session named by the lines of a transcript.
 fn session_of(facts: &TranscriptFacts) -> Option<SessionId> {
     facts.session.as_deref().and_then(SessionId::checked)
 }
@@ -321,8 +326,8 @@ mod tests {
         let mut transcripts = Transcripts::default();
         let mut ledger = crate::usage::ledger::Ledger::new(crate::usage::prices::Prices::builtin());
         for path in paths {
-            let place = claude::layout::classify(Path::new("/r"), Path::new(path)).unwrap();
-            let file = File::new(Path::new("/r"), place, ledger.file(path));
+            let kind = claude::layout::classify(Path::new("/r"), Path::new(path)).unwrap();
+            let file = File::new(Path::new("/r"), kind, ledger.file(path));
             transcripts.insert(Path::new(path), file);
         }
         transcripts
@@ -342,13 +347,13 @@ mod tests {
     }
 
     #[test]
-    fn a_read_that_began_elsewhere_than_the_last_one_ended_is_of_no_use() {
+    fn a_read_that_did_not_begin_where_the_last_one_ended_is_ignored() {
         let path = Path::new("/r/projects/p/s.jsonl");
         let (mut transcripts, now) = (known(&["/r/projects/p/s.jsonl"]), Now::read());
         let mut read = |began, is_restarted| {
             let mut tail = tail(began, TranscriptFacts::default());
             tail.has_restarted = is_restarted;
-            transcripts.read(path, &mut tail, true, now).is_some()
+            transcripts.take_in(path, &mut tail, true, now).is_some()
         };
         assert!(read(0, false));
         assert!(!read(0, false), "it was read from the beginning already");
@@ -364,7 +369,7 @@ mod tests {
         let (mut transcripts, now) = (known(&["/r/projects/p/agent-1.jsonl"]), Now::read());
         let mut read = |began, session: &str| {
             let facts = TranscriptFacts { session: Some(session.into()), ..Default::default() };
-            let read = transcripts.read(path, &mut tail(began, facts), true, now).unwrap();
+            let read = transcripts.take_in(path, &mut tail(began, facts), true, now).unwrap();
             (read.session.map(|it| it.0), read.left_session.map(|it| it.id.0))
         };
         assert_eq!(read(0, "a"), (Some("a".into()), None));
@@ -373,21 +378,21 @@ mod tests {
     }
 
     #[test]
-    fn what_a_listing_shows_is_read_once_and_not_if_it_is_older_than_every_window() {
+    fn a_listed_file_is_read_once_per_state_and_not_at_all_if_it_is_too_old() {
         let (path, now) = (Path::new("/r/projects/p/s.jsonl"), Now::read());
         let mut transcripts = known(&[]);
-        assert!(transcripts.is_news(path, stamp(now.wall_ms), now));
-        assert!(!transcripts.is_news(path, stamp(now.wall_ms - REACH_MS - 1), now));
+        assert!(transcripts.is_read_due(path, stamp(now.wall_ms), now));
+        assert!(!transcripts.is_read_due(path, stamp(now.wall_ms - REACH_MS - 1), now));
         transcripts = known(&["/r/projects/p/s.jsonl"]);
         let mut tail = tail(0, TranscriptFacts::default());
         (tail.size, tail.mtime_ms, tail.cursor.dev, tail.cursor.ino) = (1, 5, 1, 1);
-        transcripts.read(path, &mut tail, true, now).unwrap();
-        assert!(!transcripts.is_news(path, stamp(5), now), "it was read in this state");
-        assert!(transcripts.is_news(path, stamp(6), now));
+        transcripts.take_in(path, &mut tail, true, now).unwrap();
+        assert!(!transcripts.is_read_due(path, stamp(5), now), "it was read in this state");
+        assert!(transcripts.is_read_due(path, stamp(6), now));
     }
 
     #[test]
-    fn what_a_listing_lacks_is_what_was_below_that_very_folder() {
+    fn only_transcripts_below_the_listed_folder_can_be_missing_from_it() {
         let paths = ["/r/projects/a/1.jsonl", "/r/projects/a-b/2.jsonl", "/r/projects/a/3.jsonl"];
         let mut transcripts = known(&paths);
         transcripts.add_folder(Path::new("/r/projects/a/1"));

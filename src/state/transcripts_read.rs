@@ -1,4 +1,4 @@
-//! PURE. Which transcripts are read, and what follows from what they say.
+//! PURE. Which transcripts are read, and what follows from a read for sessions and accounts.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::State;
 use super::event::Effect;
 use super::sessions::SessionKey;
-use super::transcripts::{File, Read};
+use super::transcripts::{File, ReadSummary};
 use crate::fetch::claude;
 use crate::fetch::job::Source;
 use crate::fetch::tail::Tail;
@@ -15,40 +15,42 @@ use crate::time::Now;
 use crate::watch::{Entry, EntryKind};
 
 impl State {
-    /// A listing showed these files: those that changed are read.
+    /// A listing showed these entries. Plans reads of transcripts that changed.
     pub(super) fn transcripts_listed(&mut self, root: &Path, entries: &[Entry], now: Now) {
         for entry in entries {
             let EntryKind::File(stamp) = entry.kind else { continue };
-            if !self.transcripts.is_news(&entry.path, stamp, now) {
+            if !self.transcripts.is_read_due(&entry.path, stamp, now) {
                 continue;
             }
-            if let Some(place) = claude::layout::classify(root, &entry.path) {
-                self.want_transcript(&entry.path, root, place, now);
+            if let Some(kind) = claude::layout::classify(root, &entry.path) {
+                self.want_transcript(&entry.path, root, kind, now);
             }
         }
     }
 
-    /// Files that a listing lacks are read once more; that read finds that they are missing.
-    pub(super) fn want_missing(&mut self, dir: &Path, entries: &[Entry], now: Now) {
+    /// Plans reads of known transcripts that a listing of `dir` lacks. The read decides whether such a
+    /// file is gone: it may have come back since.
+    pub(super) fn want_unlisted(&mut self, dir: &Path, entries: &[Entry], now: Now) {
         let listed = entries.iter().map(|entry| entry.path.as_os_str()).collect();
         for path in self.transcripts.missing_from(dir, &listed) {
             self.sources.want(&Source::Transcript(path), Urgency::Settled, now);
         }
     }
 
+    /// Plans a read of a transcript. Does nothing for a process file.
     pub(super) fn want_transcript(
         &mut self,
         path: &Path,
         root: &Path,
-        place: claude::layout::FileKind,
+        kind: claude::layout::FileKind,
         now: Now,
     ) {
-        if matches!(place, claude::layout::FileKind::Process(_)) {
+        if matches!(kind, claude::layout::FileKind::Process(_)) {
             return;
         }
         if self.transcripts.get(path).is_none() {
-            let Some(id) = self.accounts.file(root, path) else { return };
-            self.transcripts.insert(path, File::new(root, place, id));
+            let Some(id) = self.accounts.file_number(root, path) else { return };
+            self.transcripts.insert(path, File::new(root, kind, id));
         }
         self.sources.want(&Source::Transcript(path.to_owned()), Urgency::Settled, now);
     }
@@ -57,14 +59,16 @@ impl State {
     pub(super) fn transcript_read(&mut self, path: &Path, mut tail: Tail, now: Now) {
         let skipped_lines = tail.facts.skipped_lines;
         let keep_message = self.settings.preview;
-        let Some(read) = self.transcripts.read(path, &mut tail, keep_message, now) else { return };
-        let Read { root, id, session, left_session, skipped_before, appended_ms } = read;
+        let Some(read) = self.transcripts.take_in(path, &mut tail, keep_message, now) else {
+            return;
+        };
+        let ReadSummary { root, id, session, left_session, skipped_before, appended_ms } = read;
         if let Some(key) = left_session {
             self.sessions.agent_left(&key, path);
         }
         tail.facts.skipped_lines = skipped_lines;
-        self.accounts.count(&root, id, session.as_ref(), &tail, skipped_before);
-        self.publication.mark();
+        self.accounts.count_read(&root, id, session.as_ref(), &tail, skipped_before);
+        self.publication.mark_changed();
         if tail.has_restarted || !tail.entries.is_empty() {
             self.want_block(&root, now);
         }
@@ -74,32 +78,31 @@ impl State {
         }
         if let Some(key) = self.join_session(path, appended_ms) {
             self.refresh_session(&key, now);
-            self.touch_repo(&key, now);
+            self.want_repo_of(&key, now);
         }
     }
 
-    /// The session that a transcript belongs to has a sign of life at `appended_ms`. Returns it, if
-    /// the transcript says which it is.
+    /// Tells the session of a transcript that this was appended to at `appended_ms`. Returns the
+    /// session; `None` if it is not known which one it is.
     pub(super) fn join_session(&mut self, path: &Path, appended_ms: i64) -> Option<SessionKey> {
         let file = self.transcripts.get(path)?;
         let key = file.key()?;
-        self.sessions.appended(&key, path, file.is_main(), appended_ms);
+        self.sessions.transcript_appended(&key, path, file.is_main(), appended_ms);
         Some(key)
     }
 
-    /// A transcript was deleted. The client prunes old ones, and what they used stays counted.
+    /// A transcript was deleted, as Claude Code does with old ones. Its entries stay counted.
     pub(super) fn transcript_vanished(&mut self, path: &Path, now: Now) {
         let Some(file) = self.forget_transcript(path) else { return };
         self.want_block(&file.root, now);
         let Some(key) = file.key() else { return };
         self.sessions.transcript_vanished(&key, path, now);
-        self.publication.mark();
+        self.publication.mark_changed();
         self.refresh_session(&key, now);
     }
 
-    /// Forgets transcripts that were last written to before every window, except for sessions that
-    /// are still known. Should one be appended to after all, it is read from its beginning, as one
-    /// is that was old when we started.
+    /// Forgets transcripts that were last changed too long ago for any sum, unless their session is
+    /// still known. If one is appended to later, it is read from its beginning.
     pub(super) fn forget_old_transcripts(&mut self, now: Now) {
         let is_known =
             |file: &File| file.key().is_some_and(|key| self.sessions.get(&key).is_some());
@@ -112,36 +115,36 @@ impl State {
     }
 
     fn forget_transcript(&mut self, path: &Path) -> Option<File> {
-        self.forget(&Source::Transcript(path.to_owned()));
+        self.forget_source(&Source::Transcript(path.to_owned()));
         let file = self.transcripts.remove(path)?;
         self.accounts.retire_file(&file.root, file.id, file.facts.skipped_lines);
         Some(file)
     }
 
-    /// Reads all transcripts again, since prices are others now, or since entries were refused that
-    /// should not have been: a ledger does not keep the model of an entry. What deleted transcripts
-    /// used is not known any more.
+    /// Counts all transcripts again from their beginning, after prices changed, or after a clock that
+    /// was ahead made ledgers refuse entries. The ledgers cannot be corrected without reading: they do
+    /// not store the model of each entry. The usage of deleted transcripts is lost.
     pub(super) fn recount(&mut self, now: Now) {
         self.accounts.recount(&self.settings, self.sources.is_scanned(), now);
         let accounts = &mut self.accounts;
-        for path in self.transcripts.read_anew(|root, path| accounts.file(root, path)) {
+        for path in self.transcripts.forget_reads(|root, path| accounts.file_number(root, path)) {
             self.sources.want(&Source::Transcript(path), Urgency::Now, now);
         }
         self.sources.scan_again();
     }
 
-    /// Drops all texts of messages where the user does not want them, also from the checkpoint.
+    /// Drops all texts of messages if the user disabled previews, also from the checkpoint file.
     pub(super) fn forget_messages(&mut self) {
         if !self.settings.preview && self.transcripts.forget_messages() {
-            self.publication.mark();
+            self.publication.mark_changed();
             self.effects.push(Effect::Save);
         }
     }
 
-    /// What is known of usage is what the transcripts say, since nothing that changed waits to be
-    /// read. It is not, where a transcript of the account cannot be read, or where anything hangs.
+    /// Marks the usage of all accounts as complete as of now. Leaves out accounts with a transcript that
+    /// cannot be read, and does nothing if a read or a listing hangs.
     pub(super) fn confirm_usage(&mut self, now: Now) {
-        if self.directories.is_stuck(now) || self.sources.stuck(now).next().is_some() {
+        if self.directories.is_hung(now) || self.sources.hung(now).next().is_some() {
             return;
         }
         let root_of = |source: &Source| match source {

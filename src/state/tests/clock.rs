@@ -6,12 +6,12 @@ use crate::state::sessions::SessionKey;
 #[test]
 fn days_begin_in_the_time_zone_that_the_machine_is_in_now() {
     let mut sim = settled();
-    let ends_ms = |it: &Sim| {
-        let usage = it.snapshot().roots[&RootKey("/r".into())].usage.clone().unwrap();
+    let ends_ms = |sim: &Sim| {
+        let usage = sim.snapshot().roots[&RootKey("/r".into())].usage.clone().unwrap();
         (usage.day_ends_ms, usage.today.cost_usd)
     };
     let there = TimeZone::fixed(jiff::tz::offset(-11));
-    // Here a new day has begun; there it will in eleven hours.
+    // In UTC a new day has begun. In the zone `there` it begins eleven hours later.
     let midnight_ms = ends_ms(&sim).0;
     let ms = midnight_ms - sim.now.wall_ms + MINUTE_MS;
     sim.now.wall_ms += ms;
@@ -30,15 +30,15 @@ fn git_facts_keep_their_age_when_the_clock_is_set_back() {
     sim.now.wall_ms -= HOUR_MS;
     sim.pass_ms(61 * SECOND_MS);
     assert_eq!(sim.now.wall_ms - as_of_ms(&sim), age_ms + 61 * SECOND_MS);
-    assert!(sim.fetches().contains(&Source::Repo("/w".into())), "and git is asked");
+    assert!(sim.fetches().contains(&Source::Repo("/w".into())), "git is asked again");
     let from_the_future = sim.snapshot();
     sim.now.wall_ms -= HOUR_MS;
     let now = sim.now;
     let (state, _) = State::new(Mode::Once, settings(&["/r"]), Some(&from_the_future), now);
-    assert!(state.snapshot(now).repos.is_empty(), "nobody knows how old they are");
+    assert!(state.snapshot(now).repos.is_empty(), "facts from the future are of unknown age");
 }
 
-/// What was dated by a clock that is two hours ahead, and is set right now.
+/// The clock was two hours ahead until now, and is corrected.
 fn set_right(sim: &mut Sim) {
     sim.now.wall_ms -= 2 * HOUR_MS;
     sim.pass_ms(1);
@@ -67,7 +67,7 @@ fn limits_that_a_clock_ahead_dated_give_way_to_newer_ones() {
 }
 
 #[test]
-fn times_from_a_clock_ahead_are_at_most_that_of_the_restart() {
+fn after_a_restart_times_from_a_clock_ahead_become_the_time_of_the_restart() {
     let mut sim = settled();
     sim.hint("/r", "s", reported_limit(80.0));
     let before = sim.snapshot();
@@ -87,14 +87,18 @@ fn a_report_from_a_clock_ahead_gives_way_to_the_transcript() {
     let mut sim = settled();
     sim.hint("/r", "s", reported_limit(80.0));
     set_right(&mut sim);
-    assert_eq!(sim.session("s").cost.unwrap().source, CostSource::Client, "it is as new as before");
+    assert_eq!(
+        sim.session("s").cost.unwrap().source,
+        CostSource::Client,
+        "the report is as new as before"
+    );
     sim.pass_ms(10 * MINUTE_MS);
     sim.append();
     assert_eq!(sim.session("s").cost.unwrap().source, CostSource::Transcript);
 }
 
 #[test]
-fn a_session_does_not_live_longer_for_a_clock_that_was_ahead() {
+fn a_clock_that_was_ahead_does_not_keep_a_session_live_for_longer() {
     let mut sim = settled();
     sim.hint("/r", "s", ClientFacts::default());
     set_right(&mut sim);
@@ -108,9 +112,9 @@ fn a_session_whose_process_ended_while_the_clock_was_ahead_may_live_again() {
     let path = "/r/sessions/1.json";
     let file = SessionFile { session_id: Some(SessionId("s".into())), ..SessionFile::default() };
     sim.changed(path);
-    let ran = Process { file: file.clone(), lives: true };
+    let ran = Process { file: file.clone(), is_alive: true };
     sim.fetched(Outcome::Process(path.into(), Ok(ran)));
-    sim.fetched(Outcome::Process(path.into(), Ok(Process { file, lives: false })));
+    sim.fetched(Outcome::Process(path.into(), Ok(Process { file, is_alive: false })));
     assert!(!sim.session("s").live);
     set_right(&mut sim);
     sim.hint("/r", "s", ClientFacts::default());
@@ -146,7 +150,7 @@ fn entries_that_a_clock_ahead_refused_as_too_old_are_counted_again() {
 
     let (mut state, _) = State::new(Mode::Once, settings(&["/r"]), None, before);
     state.restore(postcard::from_bytes(&kept).unwrap(), before);
-    assert!(state.transcripts.paths().is_empty(), "what such a one kept is read again");
+    assert!(state.transcripts.paths().is_empty(), "a checkpoint with refused entries is not used");
 }
 
 #[test]
@@ -168,7 +172,7 @@ fn times_in_a_transcript_from_a_clock_ahead_keep_their_age() {
 #[test]
 fn a_requested_line_refreshes_git_facts_that_seem_to_come_from_the_future() {
     let mut sim = settled();
-    // Too little to be noticed otherwise.
+    // Less than the jump from which on the state moves known times back.
     sim.now.wall_ms -= 4 * SECOND_MS;
     sim.hint("/r", "s", ClientFacts::default());
     sim.pass_ms(1000);
@@ -186,7 +190,7 @@ fn after_a_clock_jump_every_directory_is_listed() {
         sim.effects.clear();
         sim.now.wall_ms += jump_ms;
         sim.pass_ms(61 * SECOND_MS);
-        let is_thorough = sim.looks().iter().any(|it| it == "/r/projects/p");
-        assert_eq!(is_thorough, jump_ms != 0, "after {jump_ms} ms: {:?}", sim.looks());
+        let is_full = sim.looks().iter().any(|it| it == "/r/projects/p");
+        assert_eq!(is_full, jump_ms != 0, "after {jump_ms} ms: {:?}", sim.looks());
     }
 }

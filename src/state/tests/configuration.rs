@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// How often the configuration was to be read since the last call.
+/// How many reads of the configuration were requested since the last call.
 fn n_configured(sim: &mut Sim) -> usize {
     let before = sim.effects.len();
     sim.effects.retain(|it| !matches!(it, Effect::Configure));
@@ -10,7 +10,7 @@ fn n_configured(sim: &mut Sim) -> usize {
 }
 
 #[test]
-fn a_configuration_that_hangs_is_not_waited_for() {
+fn a_cookie_does_not_wait_for_a_configuration_whose_read_hangs() {
     let mut usual = settings(&["/r"]);
     usual.config = vec!["/c/config.toml".into()];
     let mut sim = settle(Sim::configured(usual.clone(), None));
@@ -24,7 +24,7 @@ fn a_configuration_that_hangs_is_not_waited_for() {
     assert!(!is_answered(&sim));
     for _ in 0..20 {
         let wakes_at = sim.state.deadline().unwrap();
-        assert!(wakes_at > sim.now.mono, "it does not sleep");
+        assert!(wakes_at > sim.now.mono, "the deadline lies in the future");
         let ms = (wakes_at - sim.now.mono).as_millis();
         sim.pass_ms(i64::try_from(ms).unwrap() + 1);
         if is_answered(&sim) {
@@ -36,15 +36,15 @@ fn a_configuration_that_hangs_is_not_waited_for() {
     assert_eq!(degraded[0].source, "config:/c/config.toml");
     assert_eq!(degraded[0].reason, crate::watch::SILENT);
     sim.pass_ms(MINUTE_MS);
-    assert_eq!(n_configured(&mut sim), 0, "whoever would read it would hang, too");
+    assert_eq!(n_configured(&mut sim), 0, "a second thread would hang too");
     sim.event(Event::Configured(Ok(Box::new(usual))));
     assert_eq!(sim.snapshot().degraded, []);
     sim.pass_ms(200);
-    assert_eq!(n_configured(&mut sim), 1, "it may have changed since");
+    assert_eq!(n_configured(&mut sim), 1, "the file may have changed since");
 }
 
 #[test]
-fn a_configuration_is_read_once_for_a_storm_and_a_broken_one_changes_nothing() {
+fn many_changes_cause_one_read_of_the_configuration_and_an_invalid_one_changes_no_settings() {
     let mut usual = settings(&["/r"]);
     usual.config = vec!["/c/config.toml".into(), "/dotfiles/c.toml".into()];
     let mut sim = Sim::configured(usual.clone(), None);
@@ -54,7 +54,7 @@ fn a_configuration_is_read_once_for_a_storm_and_a_broken_one_changes_nothing() {
     n_configured(&mut sim);
     sim.event(Event::Configured(Ok(Box::new(usual.clone()))));
 
-    // What else lies there is nobody's business.
+    // Changes of other files in that directory are ignored.
     sim.changed("/c/config.toml.swp");
     sim.pass_ms(1000);
     assert_eq!(n_configured(&mut sim), 0);
@@ -63,19 +63,19 @@ fn a_configuration_is_read_once_for_a_storm_and_a_broken_one_changes_nothing() {
         sim.pass_ms(30);
     }
     sim.pass_ms(200);
-    assert_eq!(n_configured(&mut sim), 1, "it is read once");
-    // While it is read it is not asked for again, and what changed meanwhile is read next.
+    assert_eq!(n_configured(&mut sim), 1, "one read for twenty changes");
+    // While a thread reads the file, no other read is requested. The next one follows after it.
     sim.changed("/c/config.toml");
     sim.pass_ms(1000);
     assert_eq!(n_configured(&mut sim), 0);
     sim.event(Event::Configured(Err("line 1".to_owned())));
     sim.pass_ms(1000);
-    assert_eq!(n_configured(&mut sim), 1, "it is read once more");
+    assert_eq!(n_configured(&mut sim), 1, "the file changed during the last read");
     let degraded = sim.snapshot().degraded;
     assert_eq!(degraded[0].source, "config:/c/config.toml");
     assert_eq!(degraded[0].reason, "line 1");
 
-    // It says what it said before it was broken.
+    // The file has its valid content again.
     sim.event(Event::Configured(Ok(Box::new(usual.clone()))));
     assert_eq!(sim.snapshot().degraded, []);
     sim.pass_ms(1000);
@@ -83,7 +83,7 @@ fn a_configuration_is_read_once_for_a_storm_and_a_broken_one_changes_nothing() {
     sim.event(Event::Configured(Ok(Box::new(usual.clone()))));
     sim.pass_ms(1000);
     assert_eq!(sim.n_published(), 0, "nothing has changed");
-    // The user may ask, too.
+    // The user can request a reload by a signal.
     sim.effects.clear();
     sim.event(Event::Reload);
     assert!(sim.state.is_configuring() && sim.looks().contains(&"/r".to_owned()));

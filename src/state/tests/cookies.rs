@@ -8,7 +8,7 @@ fn a_cookie_is_answered_when_everything_before_it_is_published() {
     sim.changed("/w/.git/HEAD");
     sim.pass_ms(200);
     assert_eq!(sim.fetches(), [Source::Repo("/w".into())]);
-    // This call began before the cookie: what changed in the working tree since may be missing.
+    // This call of git began before the cookie, so it may miss changes in the working tree.
     sim.changed("/r/projects/p/s.jsonl");
     sim.changed("/state/sync/77");
     let acknowledged = |sim: &Sim| {
@@ -25,7 +25,7 @@ fn a_cookie_is_answered_when_everything_before_it_is_published() {
     assert_eq!(acknowledged(&sim), Some(true), "{:?}", sim.effects);
     sim.effects.clear();
     sim.pass_ms(100);
-    assert!(sim.effects.is_empty(), "it was published already: {:?}", sim.effects);
+    assert!(sim.effects.is_empty(), "nothing has changed since: {:?}", sim.effects);
 }
 
 #[test]
@@ -49,7 +49,7 @@ fn the_removal_of_a_cookie_is_not_a_cookie() {
         sim.effects.retain(|it| !matches!(it, Effect::Acknowledge(_)));
         sim.effects.len() < n_before
     };
-    // Both by the same process.
+    // Two cookies of one process, so they have the same name.
     for text in ["one", "two"] {
         sim.changed("/state/sync/77");
         assert_eq!(sim.fetches(), [Source::Repo("/w".into())]);
@@ -73,10 +73,10 @@ fn a_cookie_does_not_wait_for_a_source_that_was_forgotten() {
     assert!(is_acknowledged, "{:?}", sim.state.sources);
 }
 
-/// It came while the fetch ran, so its answer is that of the next; which, as the first has failed,
-/// may be minutes away.
+/// The cookie came while a fetch ran, so it waits for the next one. Since the first one fails, the next
+/// one may be minutes away.
 #[test]
-fn a_cookie_that_came_during_a_fetch_does_not_wait_for_more_than_its_failure() {
+fn a_cookie_that_came_during_a_fetch_does_not_wait_for_a_retry_if_the_fetch_fails() {
     let is_answered = |it: &Effect| matches!(it, Effect::Acknowledge(_));
     let mut sim = settled();
     sim.changed("/w/.git/HEAD");
@@ -91,7 +91,7 @@ fn a_cookie_that_came_during_a_fetch_does_not_wait_for_more_than_its_failure() {
 }
 
 #[test]
-fn a_cookie_that_came_before_a_fetch_could_begin_waits_for_that_one() {
+fn a_cookie_that_came_while_a_fetch_was_refused_waits_for_one_fetch_only() {
     let is_answered = |it: &Effect| matches!(it, Effect::Acknowledge(_));
     let mut sim = settled();
     sim.changed("/w/.git/HEAD");
@@ -107,7 +107,7 @@ fn a_cookie_that_came_before_a_fetch_could_begin_waits_for_that_one() {
 }
 
 #[test]
-fn a_cookie_that_outlives_its_answer_is_answered_again() {
+fn a_cookie_that_is_still_listed_after_its_answer_is_answered_again() {
     let n_answers =
         |sim: &Sim| sim.effects.iter().filter(|it| matches!(it, Effect::Acknowledge(_))).count();
     let mut sim = settled();
@@ -117,5 +117,5 @@ fn a_cookie_that_outlives_its_answer_is_answered_again() {
     assert_eq!(n_answers(&sim), 1);
     sim.list("/state/sync", &[("77", Some(EntryKind::Other))]);
     assert_eq!(n_answers(&sim), 2);
-    assert!(!sim.state.sources.has_barrier(), "and git is not asked again for it");
+    assert!(!sim.state.sources.has_barrier(), "git is not asked again for this cookie");
 }

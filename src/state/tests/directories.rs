@@ -17,7 +17,7 @@ fn directories_below_one_that_was_replaced_are_looked_at_again() {
 fn a_directory_that_came_back_while_its_loss_was_reported_stays_observed() {
     let mut sim = Sim::with_sessions("/r", &["s"]);
     sim.changed("/r/projects/p");
-    // It is there again, and the first look has not said yet that it was not.
+    // The directory exists again before the first look reported that it did not.
     sim.changed("/r/projects/p");
     let gone = || {
         let found = Found::Missing { nearest: "/r/projects".into() };
@@ -49,7 +49,7 @@ fn lost_events_look_at_everything_again() {
 }
 
 #[test]
-fn one_directory_under_two_names_concerns_both() {
+fn a_change_in_a_directory_with_two_paths_counts_under_both() {
     let mut sim = Sim::new(&["/r", "/q"]);
     sim.list_root("/r", &["s"]);
     sim.list_root("/q", &["s"]);
@@ -65,7 +65,7 @@ fn one_directory_under_two_names_concerns_both() {
     sim.reply("/r/projects/p/s.jsonl", "/w", "claude-opus-4-8");
     sim.reply("/q/projects/p/s.jsonl", "/w", "claude-opus-4-8");
     sim.pass_ms(100);
-    // Two replies, two looks for a working tree.
+    // Both replies make the state look for a working tree.
     for _ in 0..2 {
         sim.fetched(Outcome::Tree("/w".into(), None));
         sim.pass_ms(100);
@@ -79,7 +79,7 @@ fn one_directory_under_two_names_concerns_both() {
 }
 
 #[test]
-fn one_directory_that_is_left_under_one_name_is_looked_at_under_the_other() {
+fn a_directory_with_two_paths_is_looked_at_under_the_second_after_the_first_was_left() {
     let mut sim = settled();
     let found = || Found::Dir { identity: (9, 9), unarmed: None, entries: Vec::new() };
     let folder = "/r/projects/p/s";
@@ -94,7 +94,7 @@ fn one_directory_that_is_left_under_one_name_is_looked_at_under_the_other() {
     let after = sim.effects.split_off(left);
     sim.effects = after;
     assert_eq!(sim.looks(), ["/r/projects/p"]);
-    // A look that was under way may have armed it after all.
+    // A look that was outstanding when the path was left may have moved the watch to that path.
     sim.effects.clear();
     sim.event(listed(folder));
     assert_eq!(sim.looks(), ["/r/projects/p"]);
@@ -123,7 +123,11 @@ fn a_polled_directory_is_named_and_listed_again() {
     }
     let watcher = sim.snapshot().watcher.unwrap();
     assert_eq!((watcher.polled.len(), watcher.polled_more), (64, 101 - 64));
-    assert_eq!(sim.state.directories.look_at_unwatched().len(), 101, "the rest is polled as well");
+    assert_eq!(
+        sim.state.directories.look_at_unwatched().len(),
+        101,
+        "directories that the snapshot does not name are polled too"
+    );
 }
 
 #[test]
@@ -133,9 +137,9 @@ fn an_unreadable_directory_is_looked_at_again_without_an_event() {
     sim.event(listed(Found::Unreadable("permission denied".to_owned())));
     sim.effects.clear();
     sim.pass_ms(2000);
-    assert_eq!(sim.looks(), ["/r/projects/p"], "its watch went with the right to read it");
+    assert_eq!(sim.looks(), ["/r/projects/p"], "no events come without a watch");
     sim.changed("/state/sync/77");
-    assert!(sim.looks().contains(&"/r/projects/p".to_owned()), "a cookie wants it, too");
+    assert!(sim.looks().contains(&"/r/projects/p".to_owned()), "a cookie causes a look too");
     sim.event(listed(Found::Dir { identity: (5, 5), unarmed: None, entries: Vec::new() }));
     assert!(!sim.snapshot().degraded.iter().any(|it| it.source.starts_with("watch:")));
 }
@@ -153,21 +157,21 @@ fn only_existing_folders_of_live_sessions_are_looked_at() {
         sim.reply(&path, "/w", "claude-opus-4-8");
     }
     assert_eq!(sim.looks(), ["/r/projects/p/b"]);
-    // One that appears later, by an event or by a listing.
+    // `a` is reported by an event, `c` by a listing. There is no session `d`.
     sim.changed("/r/projects/p/a");
     sim.list("/r/projects/p", &[("c", DIR), ("d", DIR)]);
     let looks = ["/r/projects/p/b", "/r/projects/p/a", "/r/projects/p/c"];
-    assert_eq!(sim.looks(), looks, "nobody lives in d");
+    assert_eq!(sim.looks(), looks, "no session is named d");
 }
 
 #[test]
 fn folders_of_sessions_that_are_gone_are_forgotten() {
     let mut sim = settled();
-    let folders = |it: &Sim| it.state.transcripts.n_folders();
+    let n_folders = |it: &Sim| it.state.transcripts.n_folders();
     sim.list("/r/projects/p", &[("s.jsonl", file(0)), ("a", DIR), ("b", DIR)]);
-    assert_eq!(folders(&sim), 2);
+    assert_eq!(n_folders(&sim), 2);
     sim.list("/r/projects/p", &[("s.jsonl", file(0)), ("b", DIR)]);
-    assert_eq!(folders(&sim), 1);
+    assert_eq!(n_folders(&sim), 1);
     sim.list("/r/projects/p", &[]);
-    assert_eq!(folders(&sim), 0);
+    assert_eq!(n_folders(&sim), 0);
 }

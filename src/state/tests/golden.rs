@@ -1,5 +1,5 @@
-//! The two files that outlive a version, compared byte by byte with what an earlier version made of
-//! the same events.
+//! The snapshot and the checkpoint, compared byte by byte with those that the first version wrote after
+//! the same events. Other versions read both files.
 
 use super::*;
 use crate::store::schema::{BlockSource, PullRequest};
@@ -53,7 +53,7 @@ fn story() -> Sim {
         name: Some("deploy".to_owned()),
         ..SessionFile::default()
     };
-    let process = Process { file, lives: true };
+    let process = Process { file, is_alive: true };
     sim.fetched(Outcome::Process("/r/sessions/42.json".into(), Ok(process)));
     let limit = |used_percentage, after_ms| {
         let resets_at_ms = sim.now.wall_ms + after_ms;
@@ -118,8 +118,8 @@ fn story() -> Sim {
     sim
 }
 
-/// Compares with a file of `tests/data/golden`. Where that differs, what was found is left beside
-/// the build, for whoever means the difference to look at and to copy.
+/// Compares with a file of `tests/data/golden`. If it differs, writes what was found to the directory
+/// for temporary files. If the difference is intended, copy it from there.
 #[track_caller]
 fn check(name: &str, found: &[u8]) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -144,7 +144,7 @@ fn the_checkpoint_is_byte_for_byte_that_of_the_first_version() {
     check("checkpoint-1", &postcard::to_stdvec(&sim.state.checkpoint()).unwrap());
 }
 
-/// What a restart takes over from the golden checkpoint is what it would write.
+/// A process that restores the golden checkpoint would write the same one.
 #[test]
 fn the_first_versions_checkpoint_is_read() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/golden/checkpoint-1");

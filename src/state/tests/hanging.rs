@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_read_that_hangs_is_degraded_and_lets_usage_grow_old() {
+fn a_read_that_hangs_is_degraded_and_usage_is_not_confirmed_meanwhile() {
     let mut sim = settled();
     let as_of_ms =
         |it: &Sim| it.snapshot().roots[&RootKey("/r".into())].usage.clone().unwrap().as_of_ms;
@@ -25,7 +25,7 @@ fn a_read_that_hangs_is_degraded_and_lets_usage_grow_old() {
 }
 
 #[test]
-fn reads_that_hang_hold_up_neither_others_nor_a_cookie() {
+fn reads_that_hang_delay_neither_other_reads_nor_a_cookie() {
     let mut sim = settled();
     for n in 0..40 {
         sim.changed(&format!("/r/projects/p/hangs{n}.jsonl"));
@@ -36,22 +36,22 @@ fn reads_that_hang_hold_up_neither_others_nor_a_cookie() {
     let mut n_started = 0;
     for _ in 0..20 {
         sim.pass_ms(1000);
-        for it in sim.fetches() {
-            match it {
+        for source in sim.fetches() {
+            match source {
                 Source::Repo(_) => sim.git_answers("/w", "main"),
-                it if it == transcript("/r/projects/p/s.jsonl") => {
+                source if source == transcript("/r/projects/p/s.jsonl") => {
                     sim.reply("/r/projects/p/s.jsonl", "/w", "claude-opus-4-8");
                 }
                 _ => n_started += 1,
             }
         }
-        // Whoever hangs longer than a moment keeps nobody from starting.
+        // A read that hangs frees its slot after a while, and a timer starts the next read.
         assert!(sim.state.deadline().is_some());
     }
     sim.pass_ms(11_000);
     assert_eq!(n_started, 40);
     let is_answer = |it: &Effect| matches!(it, Effect::Acknowledge(_));
-    assert!(sim.effects.iter().any(is_answer), "the cookie waits for what hangs");
+    assert!(sim.effects.iter().any(is_answer), "the cookie does not wait for reads that hang");
     assert!(sim.is_settled(), "{:?}", sim.state.sources);
     assert_eq!(sim.snapshot().degraded.len(), 40);
 }

@@ -25,7 +25,11 @@ fn a_slow_start_is_published_without_usage_or_with_the_old_one() {
     assert_eq!(sim.n_published(), 0);
     sim.pass_ms(200);
     assert_eq!(sim.n_published(), 1);
-    assert_eq!(sim.snapshot().roots[&RootKey("/r".into())].usage, None, "half a sum is no sum");
+    assert_eq!(
+        sim.snapshot().roots[&RootKey("/r".into())].usage,
+        None,
+        "incomplete sums are not published"
+    );
 
     let old = schema::Usage { as_of_ms: 5, ..schema::Usage::default() };
     let root = schema::Root { usage: Some(old.clone()), limits: Limits::default() };
@@ -35,7 +39,7 @@ fn a_slow_start_is_published_without_usage_or_with_the_old_one() {
 }
 
 #[test]
-fn a_slow_repository_does_not_hold_up_the_first_snapshot() {
+fn a_slow_repository_does_not_delay_the_first_snapshot() {
     let mut sim = Sim::with_sessions("/r", &["a"]);
     sim.reply("/r/projects/p/a.jsonl", "/w", "claude-opus-4-8");
     sim.found_tree("/w", "/w");
@@ -46,11 +50,11 @@ fn a_slow_repository_does_not_hold_up_the_first_snapshot() {
     assert!(sim.fetches().contains(&Source::Repo("/w".into())));
     assert_eq!(sim.session("a").repo.as_deref(), Some("/w"));
     let repo = &sim.snapshot().repos[&RepoKey("/w".into())];
-    assert_eq!((repo.as_of_ms, &repo.branch), (0, &None), "never known");
+    assert_eq!((repo.as_of_ms, &repo.branch), (0, &None), "git has not answered yet");
 }
 
 #[test]
-fn with_no_live_session_nothing_wakes_us() {
+fn without_a_live_session_no_timer_runs() {
     let mut sim = settled();
     assert!(sim.state.deadline().is_some(), "a live session's line is redrawn");
     for _ in 0..31 {
@@ -67,13 +71,13 @@ fn with_no_live_session_nothing_wakes_us() {
 }
 
 #[test]
-fn facts_stay_in_their_scope() {
+fn facts_of_one_root_or_session_do_not_show_in_another() {
     let mut sim = Sim::new(&["/r", "/q"]);
     sim.list_root("/r", &["a", "b"]);
     sim.list_root("/q", &["c"]);
-    let limit = |it| {
+    let limit = |used_percentage| {
         let five_hour =
-            Limit { used_percentage: it, resets_at_ms: 1_795_100_000_000, ..Limit::default() };
+            Limit { used_percentage, resets_at_ms: 1_795_100_000_000, ..Limit::default() };
         Limits { five_hour: Some(five_hour), ..Limits::default() }
     };
     for (root, id, used) in [("/r", "a", 10.0), ("/r", "b", 20.0), ("/q", "c", 90.0)] {
@@ -116,7 +120,7 @@ fn a_repeated_report_is_published_at_most_once_a_second() {
     assert!((2..=4).contains(&n_published), "{n_published} in 3 s");
     sim.pass_ms(100);
     sim.hint("/r", "s", ClientFacts { cost_usd: Some(2.0), ..ClientFacts::default() });
-    assert_eq!(sim.n_published(), 1, "news is not held back");
+    assert_eq!(sim.n_published(), 1, "a different report is published at once");
 }
 
 #[test]
@@ -174,7 +178,7 @@ fn message_texts_are_dropped_where_the_user_does_not_want_them() {
     sim.event(Event::Configured(Ok(Box::new(private))));
     assert_eq!(said(&sim), None);
     let saves = |it: &Effect| matches!(it, Effect::Save);
-    assert!(sim.effects.iter().any(saves), "the checkpoint has it still");
+    assert!(sim.effects.iter().any(saves), "the checkpoint on disk still has the text");
 }
 
 #[test]
@@ -190,5 +194,5 @@ fn the_latest_ended_sessions_are_shown() {
     let ended: Vec<_> = sessions.iter().filter(|(_, it)| !it.live).map(|(id, _)| &*id.0).collect();
     let expected: Vec<_> = (0..32).map(|n| format!("old-{n:02}")).collect();
     assert_eq!(ended, expected);
-    assert!(sessions.contains_key(&SessionId("s".into())), "it lives");
+    assert!(sessions.contains_key(&SessionId("s".into())), "the live session is shown too");
 }

@@ -88,7 +88,7 @@ fn a_fetch_waits_for_another_process_and_is_degraded_only_after_a_while() {
     }
     let is_acknowledged =
         |sim: &Sim| sim.effects.iter().any(|it| matches!(it, Effect::Acknowledge(_)));
-    assert!(is_acknowledged(&sim), "nobody waits for ever");
+    assert!(is_acknowledged(&sim), "the cookie does not wait for the lock forever");
     assert_eq!(sim.snapshot().degraded[0].reason, "another process holds fetch.lock");
     sim.git_answers("/w", "main");
     assert_eq!(sim.snapshot().degraded, []);

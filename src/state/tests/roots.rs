@@ -17,7 +17,11 @@ fn a_missing_root_is_awaited_where_it_will_appear() {
     assert_eq!(sim.looks(), ["/h/.config/claude"]);
     sim.event(Event::Listed(Listing { dir: root, found: missing("/h/.config") }));
     sim.list("/h/.config", &[("claude", DIR)]);
-    assert_eq!(sim.looks().last().unwrap(), "/h/.config/claude", "it appeared while we armed");
+    assert_eq!(
+        sim.looks().last().unwrap(),
+        "/h/.config/claude",
+        "the directory appeared before its parent was watched"
+    );
 }
 
 #[test]
@@ -39,7 +43,7 @@ fn roots_that_clients_bring_are_few_and_forgotten_when_they_are_gone() {
 }
 
 #[test]
-fn a_root_that_is_taken_out_of_the_configuration_is_dropped_unless_somebody_looks() {
+fn a_root_that_is_removed_from_the_configuration_is_dropped_unless_a_display_shows_it() {
     let mut sim = settle(Sim::new(&["/r", "/q"]));
     sim.list_root("/q", &["t", "u"]);
     sim.reply("/q/projects/p/t.jsonl", "/v", "claude-opus-4-8");
@@ -47,7 +51,7 @@ fn a_root_that_is_taken_out_of_the_configuration_is_dropped_unless_somebody_look
     sim.git_answers("/v", "main");
     let denied = || Err(io::ErrorKind::PermissionDenied.into());
     sim.fetched(Outcome::Transcript("/q/projects/p/u.jsonl".into(), denied()));
-    let roots = |it: &Sim| it.snapshot().roots.keys().map(|it| it.0.clone()).collect::<Vec<_>>();
+    let roots = |sim: &Sim| sim.snapshot().roots.keys().map(|it| it.0.clone()).collect::<Vec<_>>();
     assert_eq!((roots(&sim).len(), sim.snapshot().degraded.len()), (2, 1));
     sim.changed("/q/projects/p/t.jsonl");
     sim.changed("/q/projects/p/u.jsonl");
@@ -61,13 +65,13 @@ fn a_root_that_is_taken_out_of_the_configuration_is_dropped_unless_somebody_look
     assert_eq!((snapshot.sessions.len(), snapshot.repos.len()), (1, 1));
     assert_eq!(snapshot.degraded, []);
     for dir in ["/q", "/q/projects", "/q/projects/p", "/v/.git"] {
-        let is_left = |it: &Effect| matches!(it, Effect::Leave(it) if it == Path::new(dir));
+        let is_left = |it: &Effect| matches!(it, Effect::Leave(left) if left == Path::new(dir));
         assert!(sim.effects.iter().any(is_left), "{dir}: {:?}", sim.effects);
     }
     sim.fetches();
-    // Of what was read meanwhile, and what is written from now on, nothing follows.
+    // Reads that were running, and later changes, have no effect.
     let file = SessionFile { session_id: SessionId::checked("t"), ..SessionFile::default() };
-    let process = Process { file, lives: true };
+    let process = Process { file, is_alive: true };
     sim.fetched(Outcome::Process("/q/sessions/1.json".into(), Ok(process)));
     sim.fetched(Outcome::Transcript("/q/projects/p/t.jsonl".into(), denied()));
     assert_eq!((sim.snapshot().sessions.len(), sim.snapshot().degraded.len()), (1, 0));
@@ -83,7 +87,7 @@ fn a_root_that_is_taken_out_of_the_configuration_is_dropped_unless_somebody_look
 }
 
 #[test]
-fn an_unknown_root_is_adopted_from_the_client() {
+fn an_unknown_root_is_added_when_a_hint_names_it() {
     let mut sim = settled();
     sim.hint("/elsewhere", "x", ClientFacts::default());
     assert!(sim.looks().contains(&"/elsewhere".to_owned()));
@@ -103,8 +107,8 @@ fn new_prices_apply_to_everything_that_was_used() {
     sim.reply(path, "nowhere", "house-model");
     let usage = |sim: &Sim| {
         let roots = sim.state.snapshot(sim.now).roots;
-        let it = roots[&RootKey("/r".into())].usage.clone().unwrap();
-        (it.today.cost_usd, it.unpriced_models.len())
+        let usage = roots[&RootKey("/r".into())].usage.clone().unwrap();
+        (usage.today.cost_usd, usage.unpriced_models.len())
     };
     assert_eq!(usage(&sim), (0.0, 1));
     sim.pass_ms(1000);
@@ -114,7 +118,7 @@ fn new_prices_apply_to_everything_that_was_used() {
     let prices = Prices::builtin().with([("house-model".to_owned(), price)]);
     sim.event(Event::Configured(Ok(Box::new(Settings { prices, ..settings(&["/r"]) }))));
     assert_eq!(sim.fetches(), [Source::Transcript(path.into())]);
-    assert_eq!(usage(&sim), (0.0, 1), "what was known before shows until all is read");
+    assert_eq!(usage(&sim), (0.0, 1), "the old sums show until everything is read");
     while sim.state.directories.is_looking() {
         sim.list("/state/sync", &[]);
     }

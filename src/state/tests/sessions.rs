@@ -1,4 +1,4 @@
-//! Which sessions live, and what is known of them.
+//! Which sessions are live, and what is known of them.
 
 use super::*;
 
@@ -6,36 +6,40 @@ use super::*;
 fn a_session_lives_as_long_as_its_process() {
     let mut sim = settled();
     let path = "/r/sessions/42.json";
-    let process = |id: &str, lives| {
+    let process = |id: &str, is_alive| {
         let file = SessionFile {
             pid: 42,
             session_id: SessionId::checked(id),
             name: Some("deploy".to_owned()),
             ..SessionFile::default()
         };
-        Outcome::Process(path.into(), Ok(Process { file, lives }))
+        Outcome::Process(path.into(), Ok(Process { file, is_alive }))
     };
     sim.fetched(process("s", true));
     assert_eq!(sim.session("s").name.as_deref(), Some("deploy"));
     sim.now.wall_ms += HOUR_MS;
     sim.pass_ms(MINUTE_MS);
-    assert!(sim.session("s").live, "idle for an hour");
+    assert!(sim.session("s").live, "its process runs, though it was idle for an hour");
     sim.fetched(process("s", false));
-    assert!(!sim.session("s").live, "it crashed");
+    assert!(!sim.session("s").live, "its process crashed");
     sim.pass_ms(1);
     sim.hint("/r", "s", ClientFacts::default());
-    assert!(sim.session("s").live, "somebody looks at it again");
+    assert!(sim.session("s").live, "a display requested its line again");
     sim.fetched(process("s", true));
     sim.fetched(process("other", true));
     assert!(!sim.session("s").live, "after /clear the process has another session");
     assert!(sim.session("other").live);
     sim.pass_ms(1);
     sim.hint("/r", "s", ClientFacts::default());
-    assert_eq!(sim.snapshot().latest, SessionId::checked("other"), "the other may be over");
+    assert_eq!(
+        sim.snapshot().latest,
+        SessionId::checked("other"),
+        "a session with a process comes first"
+    );
 }
 
 #[test]
-fn a_session_without_a_process_lives_half_an_hour_after_its_last_sign() {
+fn a_session_without_a_process_is_live_for_half_an_hour_after_its_last_activity() {
     let mut sim = settled();
     sim.pass_ms(29 * MINUTE_MS);
     assert!(sim.session("s").live);
@@ -65,7 +69,7 @@ fn a_session_that_is_open_twice_lives_until_both_have_ended() {
     for pid in [1, 2] {
         let session_id = SessionId::checked("s");
         let file = SessionFile { pid, session_id, ..SessionFile::default() };
-        sim.fetched(Outcome::Process(path(pid), Ok(Process { file, lives: true })));
+        sim.fetched(Outcome::Process(path(pid), Ok(Process { file, is_alive: true })));
     }
     let gone = |pid| Outcome::Process(path(pid), Err(io::ErrorKind::NotFound.into()));
     sim.fetched(gone(2));

@@ -31,8 +31,8 @@ fn timed_out() -> tool::ToolError {
 }
 
 impl Sim {
-    /// The tool answers what was true when it was asked, this long ago.
-    fn said(&mut self, cost_usd: f64, ago_ms: i64) {
+    /// The block tool answers. It was called `ago_ms` ago.
+    fn block_answers(&mut self, cost_usd: f64, ago_ms: i64) {
         let as_of_ms = self.now.wall_ms - ago_ms;
         let end_ms = 1_795_000_000_000 + 2 * HOUR_MS;
         let source = BlockSource::Ccusage;
@@ -40,33 +40,36 @@ impl Sim {
         self.fetched(Outcome::Block("/r".into(), Ok(Some(block))));
     }
 
-    fn ran(&mut self, output: &str) {
+    /// The command ends, and has printed `output`.
+    fn command_prints(&mut self, output: &str) {
         let as_of_ms = self.now.wall_ms;
         let facts = schema::CommandOutput { as_of_ms, output: output.to_owned(), error: None };
         self.fetched(Outcome::Command("load".to_owned(), Ok(facts)));
     }
 
-    fn account(&self) -> schema::Usage {
+    /// The usage in the snapshot.
+    fn account_usage(&self) -> schema::Usage {
         self.snapshot().roots[&RootKey("/r".into())].usage.clone().unwrap()
     }
 
-    /// Cost and age of the block, where there is one.
+    /// Cost in dollars and age in milliseconds of the block tool's block; `None` without one.
     fn block(&self) -> Option<(f64, i64)> {
-        let block = self.account().block?;
+        let block = self.account_usage().block?;
         assert_eq!(block.source, BlockSource::Ccusage);
         Some((block.cost_usd, self.now.wall_ms - block.as_of_ms))
     }
 
+    /// The command in the snapshot.
     fn load(&self) -> Option<schema::CommandOutput> {
         self.snapshot().commands.get("load").cloned()
     }
 }
 
-/// A live session in a repository, whose block the tool has said is one dollar.
+/// As [`settled`], with a block tool, which has answered a block of one dollar.
 fn settled_with_ccusage() -> Sim {
     let mut sim = settle(Sim::configured(with_ccusage(), None));
-    sim.said(1.0, 0);
-    // Its rest is over.
+    sim.block_answers(1.0, 0);
+    // By now the tool may be called again.
     sim.pass_ms(30 * SECOND_MS);
     assert!(sim.is_settled());
     sim.effects.clear();
@@ -82,40 +85,44 @@ fn outputs_keep_their_age_when_the_clock_is_set_back() {
     assert_eq!(sim.block(), Some((1.0, age_ms + 1)));
 
     let mut sim = settle(Sim::configured(with_command(60), None));
-    sim.ran("0.42");
+    sim.command_prints("0.42");
     sim.now.wall_ms -= HOUR_MS;
     sim.pass_ms(1);
     assert_eq!(sim.load().unwrap().as_of_ms, sim.now.wall_ms - 1);
 }
 
 #[test]
-fn our_own_block_names_its_source_and_is_as_old_as_the_rest_of_usage() {
+fn the_block_from_transcripts_names_its_source_and_is_as_old_as_the_rest_of_usage() {
     let sim = settled();
-    let account = sim.account();
+    let account = sim.account_usage();
     let block = account.block.unwrap();
     assert_eq!((block.source, block.as_of_ms), (BlockSource::Transcripts, account.as_of_ms));
 }
 
 #[test]
-fn the_block_of_the_tool_replaces_ours_and_ours_never_replaces_it() {
+fn the_block_from_transcripts_is_never_shown_where_a_tool_is_configured() {
     let mut sim = Sim::configured(with_ccusage(), None);
     sim.list_root("/r", &["s"]);
     sim.reply("/r/projects/p/s.jsonl", "/w", "claude-opus-4-8");
     sim.fetched(Outcome::Tree("/w".into(), None));
-    assert_eq!(sim.n_published(), 1, "nobody waits for it");
-    assert_eq!(sim.account().block, None);
-    assert_eq!(sim.account().today.cost_usd, 5.0, "the rest is ours");
+    assert_eq!(sim.n_published(), 1, "the first snapshot does not wait for the tool");
+    assert_eq!(sim.account_usage().block, None);
+    assert_eq!(
+        sim.account_usage().today.cost_usd,
+        5.0,
+        "all other sums are computed from transcripts"
+    );
     sim.pass_ms(150);
     assert!(sim.fetches().contains(&usage()));
     sim.now.wall_ms += 24_000;
-    sim.said(7.0, 24_000);
+    sim.block_answers(7.0, 24_000);
     assert_eq!(sim.block(), Some((7.0, 24_000)));
-    sim.said(9.0, 0);
-    assert_eq!(sim.block(), Some((7.0, 24_000)), "nobody had asked");
+    sim.block_answers(9.0, 0);
+    assert_eq!(sim.block(), Some((7.0, 24_000)), "an answer without a call is ignored");
 }
 
 #[test]
-fn a_tool_that_takes_24_s_delays_nothing_else() {
+fn a_tool_that_takes_24_s_does_not_delay_anything_else() {
     let mut sim = settled_with_ccusage();
     sim.append();
     sim.pass_ms(200);
@@ -127,27 +134,30 @@ fn a_tool_that_takes_24_s_delays_nothing_else() {
         sim.n_published();
         sim.append();
         assert_eq!(sim.n_published(), 1, "after {second} s");
-        assert_eq!(sim.account().today.cost_usd, 5.0 * f64::from(second + 3));
+        assert_eq!(sim.account_usage().today.cost_usd, 5.0 * f64::from(second + 3));
         sim.changed("/w/.git/HEAD");
         sim.pass_ms(150);
         sim.n_published();
         let fetches = sim.fetches();
         assert!(fetches.contains(&Source::Repo("/w".into())), "after {second} s: {fetches:?}");
-        assert!(!fetches.contains(&usage()), "it runs already");
+        assert!(!fetches.contains(&usage()), "the tool runs already");
         sim.git_answers("/w", &format!("branch-{second}"));
         assert_eq!(sim.n_published(), 1, "after {second} s");
         assert_eq!(sim.block().unwrap().0, 1.0);
         sim.pass_ms(650);
     }
     assert!(sim.block().unwrap().1 >= 24_000, "{:?}", sim.block());
-    sim.said(2.0, 24_000);
+    sim.block_answers(2.0, 24_000);
     assert_eq!(sim.block(), Some((2.0, 24_000)));
     let mut waited_ms = 0;
     while !sim.fetches().contains(&usage()) {
         sim.pass_ms(1000);
         waited_ms += 1000;
     }
-    assert!((215_000..=217_000).contains(&waited_ms), "it rests, and is asked: {waited_ms} ms");
+    assert!(
+        (215_000..=217_000).contains(&waited_ms),
+        "nine times as long as the call took: {waited_ms} ms"
+    );
 }
 
 #[test]
@@ -159,7 +169,7 @@ fn many_appends_ask_the_tool_a_few_times() {
         sim.pass_ms(10);
         if sim.fetches().contains(&usage()) {
             n_calls += 1;
-            sim.said(2.0, 0);
+            sim.block_answers(2.0, 0);
         }
     }
     assert!((1..=2).contains(&n_calls), "{n_calls} calls in 2 s");
@@ -181,7 +191,7 @@ fn lines_without_usage_do_not_run_the_tool() {
     }
 }
 
-/// What was said stays true until something is used.
+/// The tool's answer stays true until entries are counted.
 #[test]
 fn the_block_of_the_tool_ages_only_while_it_has_not_counted_something() {
     let mut sim = settled_with_ccusage();
@@ -197,9 +207,9 @@ fn the_block_of_the_tool_ages_only_while_it_has_not_counted_something() {
     assert_eq!(sim.block(), Some((1.0, 3 * MINUTE_MS)));
     sim.pass_ms(1000);
     sim.append();
-    sim.said(2.0, 500);
+    sim.block_answers(2.0, 500);
     sim.hint("/r", "s", ClientFacts::default());
-    assert_eq!(sim.block(), Some((2.0, 500)), "something was used while it ran");
+    assert_eq!(sim.block(), Some((2.0, 500)), "an entry was counted while the tool ran");
 }
 
 #[test]
@@ -219,7 +229,11 @@ fn a_tool_that_fails_is_one_degraded_entry_and_runs_less_and_less_often() {
                       set source = \"transcripts\" in [usage]";
         assert_eq!(degraded[0].reason, reason);
         assert!(degraded[0].next_try_ms.is_some());
-        assert_eq!(sim.account().block, None, "not silently our own");
+        assert_eq!(
+            sim.account_usage().block,
+            None,
+            "the block from transcripts must not replace it"
+        );
         let mut waited_s = 0;
         while !sim.fetches().contains(&usage()) {
             sim.append();
@@ -228,9 +242,9 @@ fn a_tool_that_fails_is_one_degraded_entry_and_runs_less_and_less_often() {
         }
         waits.push(waited_s);
     }
-    // The first call took a second of this test's, and rests nine.
+    // The first call took a second of the test's clock, so a pause of nine seconds follows.
     assert_eq!(waits, [9, 2, 4, 8]);
-    sim.said(3.0, 0);
+    sim.block_answers(3.0, 0);
     assert_eq!(sim.block(), Some((3.0, 0)));
     assert_eq!(sim.snapshot().degraded, []);
 
@@ -238,7 +252,7 @@ fn a_tool_that_fails_is_one_degraded_entry_and_runs_less_and_less_often() {
     sim.pass_ms(SECOND_MS);
     assert!(sim.fetches().contains(&usage()));
     sim.fetched(Outcome::Block("/r".into(), Err(timed_out())));
-    assert_eq!(sim.block(), Some((3.0, SECOND_MS)), "its last word stays, with its age");
+    assert_eq!(sim.block(), Some((3.0, SECOND_MS)), "the last answer stays, with its age");
     assert_eq!(sim.snapshot().degraded[0].reason, "timed out after 35 s");
 }
 
@@ -264,13 +278,13 @@ fn after_a_block_ended_the_tool_runs_once_and_the_block_is_not_shown() {
 }
 
 #[test]
-fn without_a_live_session_no_tool_wakes_us() {
+fn without_a_live_session_no_timer_of_a_tool_runs() {
     let mut sim = settle(Sim::configured(
         Settings { block_tool: Some(tool("ccusage", 0)), ..with_command(60) },
         None,
     ));
     sim.fetched(Outcome::Block("/r".into(), Err(timed_out())));
-    sim.ran("1");
+    sim.command_prints("1");
     assert!(sim.state.sources.tools_deadline().is_some());
     end(&mut sim, "s");
     assert_eq!(sim.state.sources.tools_deadline(), None);
@@ -327,21 +341,21 @@ fn the_last_output_outlives_a_restart() {
     assert_eq!(sim.snapshot().commands.keys().collect::<Vec<_>>(), ["load"]);
 
     let sim = Sim::after(&["/r"], Some(&before));
-    assert_eq!(sim.account().block, None, "nobody asks it any more");
+    assert_eq!(sim.account_usage().block, None, "the tool is no longer configured");
     let ours = settled().snapshot();
     let sim = Sim::configured(with_ccusage(), Some(&ours));
-    assert_eq!(sim.account().block, None, "it is asked from now on");
-    assert_eq!(sim.account().today.cost_usd, 5.0);
+    assert_eq!(sim.account_usage().block, None, "the tool is configured and has not answered");
+    assert_eq!(sim.account_usage().today.cost_usd, 5.0);
 }
 
 #[test]
-fn a_command_runs_while_a_session_lives_and_keeps_its_distance() {
+fn a_command_runs_once_per_interval_while_a_session_is_live() {
     let mut sim = Sim::configured(with_command(60), None);
     sim.pass_ms(10 * MINUTE_MS);
-    assert_eq!(sim.fetches(), [], "no session lives");
+    assert_eq!(sim.fetches(), [], "no session is live");
     let mut sim = settle(Sim::configured(with_command(60), None));
     assert_eq!(sim.load(), None);
-    sim.ran("1");
+    sim.command_prints("1");
     assert_eq!(sim.load().unwrap().output, "1");
     let mut started_at = Vec::new();
     for second in 0..240 {
@@ -352,11 +366,11 @@ fn a_command_runs_while_a_session_lives_and_keeps_its_distance() {
             if started_at.len() == 2 {
                 sim.fetched(Outcome::Command("load".to_owned(), Err(timed_out())));
                 let load = sim.load().unwrap();
-                assert_eq!(load.output, "1", "what it printed last stays");
+                assert_eq!(load.output, "1", "the last output stays");
                 assert_eq!(load.error.as_deref(), Some("timed out after 35 s"));
                 assert_eq!(sim.snapshot().degraded[0].source, "command:load");
             } else {
-                sim.ran("1");
+                sim.command_prints("1");
                 assert_eq!(sim.load().unwrap().error, None);
             }
         }
@@ -369,9 +383,9 @@ fn a_command_runs_while_a_session_lives_and_keeps_its_distance() {
 }
 
 #[test]
-fn a_session_that_comes_and_goes_does_not_hurry_a_command() {
+fn a_session_that_begins_and_ends_does_not_run_a_command_early() {
     let mut sim = settle(Sim::configured(with_command(60), None));
-    sim.ran("1");
+    sim.command_prints("1");
     let mut n_runs = 0;
     for _ in 0..50 {
         end(&mut sim, "s");
@@ -387,18 +401,18 @@ fn a_session_that_comes_and_goes_does_not_hurry_a_command() {
 fn a_cookie_waits_for_uncounted_usage_and_not_for_the_next_run_of_a_command() {
     let settings = Settings { block_tool: Some(tool("ccusage", 0)), ..with_command(60) };
     let mut sim = settle(Sim::configured(settings, None));
-    sim.said(1.0, 0);
-    sim.ran("1");
+    sim.block_answers(1.0, 0);
+    sim.command_prints("1");
     sim.append();
     sim.pass_ms(30 * SECOND_MS);
     assert!(sim.fetches().contains(&usage()));
     sim.pass_ms(24_000);
-    sim.said(2.0, 24_000);
+    sim.block_answers(2.0, 24_000);
     sim.git_answers("/w", "main");
     sim.pass_ms(1000);
     sim.effects.clear();
 
-    // It is at rest, and a reply is on the way.
+    // The tool may not be called again yet, and a reply is about to be read.
     sim.changed("/r/projects/p/s.jsonl");
     sim.changed("/state/sync/77");
     sim.reply("/r/projects/p/s.jsonl", "/w", "claude-opus-4-8");
@@ -410,7 +424,7 @@ fn a_cookie_waits_for_uncounted_usage_and_not_for_the_next_run_of_a_command() {
     let is_acknowledged =
         |sim: &Sim| sim.effects.iter().any(|it| matches!(it, Effect::Acknowledge(_)));
     assert!(!is_acknowledged(&sim));
-    sim.said(3.0, 1);
+    sim.block_answers(3.0, 1);
     assert!(is_acknowledged(&sim), "{:?}", sim.state.sources);
 
     sim.effects.clear();
@@ -418,34 +432,34 @@ fn a_cookie_waits_for_uncounted_usage_and_not_for_the_next_run_of_a_command() {
     sim.append();
     sim.pass_ms(200);
     assert!(sim.fetches().contains(&usage()));
-    // The call that runs began too early, so one more is to be waited for.
+    // The running call began before the cookie, so the cookie waits for one more.
     sim.append();
     sim.changed("/state/sync/78");
     sim.git_answers("/w", "main");
     sim.git_answers("/w", "main");
     assert!(!is_acknowledged(&sim));
     sim.fetched(Outcome::Block("/r".into(), Err(timed_out())));
-    assert!(is_acknowledged(&sim), "a failing tool keeps nobody: {:?}", sim.state.sources);
+    assert!(is_acknowledged(&sim), "the cookie does not wait for a retry: {:?}", sim.state.sources);
 }
 
 #[test]
 fn after_a_reload_the_output_of_replaced_tools_is_ignored() {
     let mut sim = settled();
     sim.event(Event::Configured(Ok(Box::new(with_ccusage()))));
-    assert_eq!(sim.account().block, None);
+    assert_eq!(sim.account_usage().block, None);
     sim.pass_ms(150);
     assert!(sim.fetches().contains(&usage()));
 
     let both = Settings { block_tool: Some(tool("other", 0)), ..with_command(60) };
     sim.event(Event::Configured(Ok(Box::new(both.clone()))));
     assert!(sim.fetches().contains(&command()));
-    sim.said(1.0, 0);
-    assert_eq!(sim.account().block, None, "that was the one before");
+    sim.block_answers(1.0, 0);
+    assert_eq!(sim.account_usage().block, None, "that was the answer of the replaced tool");
     sim.pass_ms(10 * SECOND_MS);
     assert!(sim.fetches().contains(&usage()));
-    sim.said(2.0, 0);
+    sim.block_answers(2.0, 0);
     assert_eq!(sim.block(), Some((2.0, 0)));
-    sim.ran("1");
+    sim.command_prints("1");
 
     let changed = Settings { commands: with_command(30).commands, ..both.clone() };
     sim.event(Event::Configured(Ok(Box::new(changed))));
@@ -455,15 +469,15 @@ fn after_a_reload_the_output_of_replaced_tools_is_ignored() {
 
     let again = Settings { commands: with_command(20).commands, ..both };
     sim.event(Event::Configured(Ok(Box::new(again))));
-    sim.ran("of the command before");
+    sim.command_prints("of the command before");
     assert_eq!(sim.load(), None);
     sim.pass_ms(SECOND_MS);
     assert!(sim.fetches().contains(&command()), "{:?}", sim.effects);
 
     sim.event(Event::Configured(Ok(Box::new(settings(&["/r"])))));
-    sim.ran("of a command that is gone");
+    sim.command_prints("of a command that is gone");
     assert_eq!(sim.load(), None);
-    assert_eq!(sim.account().block.unwrap().source, BlockSource::Transcripts);
+    assert_eq!(sim.account_usage().block.unwrap().source, BlockSource::Transcripts);
     assert_eq!(sim.state.sources.tools_deadline(), None);
 }
 
@@ -477,7 +491,7 @@ fn a_tool_waits_for_the_fetch_lock_as_git_does() {
     assert_eq!(sim.snapshot().degraded, []);
     sim.pass_ms(50);
     assert!(sim.fetches().contains(&usage()));
-    sim.said(2.0, 0);
+    sim.block_answers(2.0, 0);
     assert_eq!(sim.block(), Some((2.0, 0)));
 }
 
@@ -494,7 +508,7 @@ fn a_oneshot_run_runs_each_tool_once() {
     sim.list("/r/projects/p/s", &[]);
     sim.pass_ms(SECOND_MS);
     assert!(sim.fetches().contains(&command()));
-    sim.ran("1");
+    sim.command_prints("1");
     sim.pass_ms(10 * SECOND_MS);
     sim.reply("/r/projects/p/t.jsonl", "/w", "claude-opus-4-8");
     sim.fetched(Outcome::Tree("/w".into(), None));
@@ -505,10 +519,10 @@ fn a_oneshot_run_runs_each_tool_once() {
         sim.pass_ms(SECOND_MS);
     }
     let fetches: Vec<_> = sim.fetches().into_iter().filter(Source::is_tool).collect();
-    assert_eq!(fetches, [usage()], "the command has said what it says");
+    assert_eq!(fetches, [usage()], "the command is not run again");
     assert!(!sim.is_settled());
     sim.fetched(Outcome::Block("/r".into(), Err(timed_out())));
-    assert!(sim.is_settled(), "it has nothing left to do");
+    assert!(sim.is_settled(), "a failed call is not retried");
     assert_eq!(sim.snapshot().degraded.len(), 1);
 }
 
@@ -525,7 +539,7 @@ fn a_block_of_one_root_does_not_show_in_another() {
     sim.fetched(Outcome::Tree("/w".into(), None));
     sim.pass_ms(200);
     assert_eq!(sim.fetches().iter().filter(|it| it.is_tool()).count(), 2);
-    sim.said(4.0, 0);
+    sim.block_answers(4.0, 0);
     assert_eq!(sim.block(), Some((4.0, 0)));
     let other = sim.snapshot().roots[&RootKey("/q".into())].usage.clone().unwrap();
     assert_eq!(other.block, None);

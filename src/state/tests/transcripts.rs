@@ -1,4 +1,4 @@
-//! Which transcripts are read, and what follows from what they say.
+//! Which transcripts are read, and what follows from a read.
 
 use super::*;
 
@@ -24,9 +24,13 @@ fn usage_of_a_deleted_transcript_stays_counted() {
 }
 
 #[test]
-fn the_clients_context_and_cost_count_until_the_transcript_is_ahead() {
+fn the_clients_context_and_cost_are_shown_until_the_transcript_is_newer() {
     let mut sim = settled();
-    assert_eq!(sim.session("s").context.unwrap().used_percentage, None, "the window is unknown");
+    assert_eq!(
+        sim.session("s").context.unwrap().used_percentage,
+        None,
+        "no report has told the size of the window"
+    );
     let facts = ClientFacts {
         cost_usd: Some(1.5),
         context_tokens: Some(27_000),
@@ -50,20 +54,20 @@ fn the_clients_context_and_cost_count_until_the_transcript_is_ahead() {
 }
 
 #[test]
-fn a_request_without_a_document_takes_no_report_back() {
+fn a_hint_without_a_report_keeps_the_last_report() {
     let mut sim = settled();
     sim.hint("/r", "s", ClientFacts { cost_usd: Some(1.5), ..ClientFacts::default() });
     sim.pass_ms(1000);
     sim.hint("/r", "s", ClientFacts::default());
     assert_eq!(sim.session("s").cost.unwrap().usd, 1.5);
-    assert_eq!(sim.session("s").last_activity_ms, sim.now.wall_ms, "it asked");
+    assert_eq!(sim.session("s").last_activity_ms, sim.now.wall_ms, "a hint is activity");
 }
 
 #[test]
-fn usage_grows_old_while_a_transcript_of_the_account_cannot_be_read() {
+fn usage_is_not_confirmed_while_a_transcript_of_the_account_cannot_be_read() {
     let mut sim = settle(Sim::new(&["/q", "/r"]));
-    let as_of_ms = |it: &Sim| {
-        let roots = it.snapshot().roots;
+    let as_of_ms = |sim: &Sim| {
+        let roots = sim.snapshot().roots;
         ["/q", "/r"].map(|root| roots[&RootKey(root.into())].usage.clone().unwrap().as_of_ms)
     };
     let t = "/r/projects/p/t.jsonl";
@@ -82,7 +86,7 @@ fn usage_grows_old_while_a_transcript_of_the_account_cannot_be_read() {
 }
 
 #[test]
-fn a_reply_dated_in_the_future_does_not_outlive_what_the_client_says() {
+fn a_reply_dated_in_the_future_is_not_newer_than_the_clients_report() {
     let mut sim = settled();
     sim.changed("/r/projects/p/s.jsonl");
     let in_a_year = sim.now.wall_ms + 365 * 24 * HOUR_MS;
@@ -92,14 +96,14 @@ fn a_reply_dated_in_the_future_does_not_outlive_what_the_client_says() {
 }
 
 #[test]
-fn a_transcript_older_than_every_window_is_forgotten_and_read_anew_if_it_is_resumed() {
+fn a_transcript_too_old_for_any_sum_is_forgotten_and_read_again_if_it_is_resumed() {
     let mut sim = Sim::with_sessions("/r", &["s", "idle"]);
     let [s, idle] = ["s", "idle"].map(|it| format!("/r/projects/p/{it}.jsonl"));
-    for it in [&s, &idle] {
-        sim.reply(it, "nowhere", "claude-opus-4-8");
+    for path in [&s, &idle] {
+        sim.reply(path, "nowhere", "claude-opus-4-8");
     }
     let file = SessionFile { session_id: SessionId::checked("idle"), ..SessionFile::default() };
-    let process = Process { file, lives: true };
+    let process = Process { file, is_alive: true };
     sim.fetched(Outcome::Process("/r/sessions/1.json".into(), Ok(process)));
     let known =
         |it: &State| it.transcripts.paths().into_iter().map(OsString::from).collect::<Vec<_>>();
@@ -107,18 +111,18 @@ fn a_transcript_older_than_every_window_is_forgotten_and_read_anew_if_it_is_resu
     let before = postcard::to_stdvec(&sim.state.checkpoint()).unwrap();
 
     sim.pass_ms(REACH_MS + MINUTE_MS);
-    assert_eq!(known(&sim.state), [&*idle], "its process lives");
+    assert_eq!(known(&sim.state), [&*idle], "the session of the other one has a process");
     let (mut later, _) = State::new(Mode::Once, settings(&["/r"]), Some(&sim.snapshot()), sim.now);
     later.restore(postcard::from_bytes(&before).unwrap(), sim.now);
-    assert_eq!(known(&later), [&*idle], "nor does a restart bring it back");
+    assert_eq!(known(&later), [&*idle], "a restart does not restore it either");
 
     sim.effects.clear();
     sim.changed(&s);
-    let job = sim.effects.iter().find_map(|it| match it {
+    let job = sim.effects.iter().find_map(|effect| match effect {
         Effect::Fetch(Job::Read(ReadJob::Transcript { from, .. })) => Some(from.is_none()),
         _ => None,
     });
-    assert_eq!(job, Some(true), "from its beginning");
+    assert_eq!(job, Some(true), "it is read from its beginning");
     sim.reply(&s, "nowhere", "claude-opus-4-8");
     assert_eq!(sim.session("s").tokens.input, 1_000_000);
 }
