@@ -10,7 +10,7 @@
 //!
 //! **Invariant:** [`Runner::run`] returns within `deadline + grace` and a quarter of a second.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io::{self, PipeReader, Read};
 use std::net::Shutdown;
@@ -52,6 +52,9 @@ pub const PASSED_ON: [&str; 16] = [
     "XDG_DATA_HOME",
     "XDG_STATE_HOME",
 ];
+
+/// The `PATH` of programs if the watcher's own has no absolute part.
+const USUAL_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
 /// How much longer than `deadline + grace` the caller waits for the guard. The guard itself gives
 /// SIGKILL a little less time than this.
@@ -135,7 +138,11 @@ impl Runner {
         inherited: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Runner {
         let is_passed_on = |name: &OsString| PASSED_ON.iter().any(|passed_on| name == passed_on);
-        let env = inherited.into_iter().filter(|(name, _)| is_passed_on(name)).collect();
+        let mut env: Vec<_> =
+            inherited.into_iter().filter(|(name, _)| is_passed_on(name)).collect();
+        let position = env.iter().position(|(name, _)| name == "PATH");
+        let path = position.map(|nth| env.remove(nth).1).unwrap_or_default();
+        env.push(("PATH".into(), absolute_parts(&path)));
         Runner { guard, env }
     }
 
@@ -216,6 +223,17 @@ impl Runner {
             stdout: Stream::new(stdout, limits.max_output),
             stderr: Stream::new(stderr, KEPT_STDERR),
         })
+    }
+}
+
+/// The absolute directories of a `PATH`, or the usual ones if it has none. A relative or empty part
+/// would mean the directory that a program runs in: in a working tree, `git` would then be whatever
+/// the repository calls so.
+fn absolute_parts(path: &OsStr) -> OsString {
+    let parts: Vec<_> = std::env::split_paths(path).filter(|it| it.is_absolute()).collect();
+    match std::env::join_paths(&parts) {
+        Ok(path) if !parts.is_empty() => path,
+        _ => USUAL_PATH.into(),
     }
 }
 
@@ -407,6 +425,25 @@ mod tests {
         let inherited = inherited.map(|it| (OsString::from(it), OsString::from("x")));
         let names: Vec<_> =
             Runner::new("/x".into(), inherited).env.into_iter().map(|it| it.0).collect();
-        assert_eq!(names, ["PATH", "HOME"]);
+        assert_eq!(names, ["HOME", "PATH"]);
+    }
+
+    #[test]
+    fn only_absolute_parts_of_the_path_are_searched() {
+        #[track_caller]
+        fn check(path: &str, expected: &str) {
+            assert_eq!(absolute_parts(OsStr::new(path)), expected, "{path:?}");
+        }
+        check("/usr/bin:/bin", "/usr/bin:/bin");
+        for relative in
+            [":/usr/bin", ".:/usr/bin", "bin:/usr/bin", "/usr/bin:", "../x:/usr/bin:~/y"]
+        {
+            check(relative, "/usr/bin");
+        }
+        for none in ["", ".", "bin:", "::"] {
+            check(none, USUAL_PATH);
+        }
+        let runner = Runner::new("/x".into(), [("HOME".into(), "/h".into())]);
+        assert!(runner.env.contains(&("PATH".into(), USUAL_PATH.into())), "without a PATH");
     }
 }

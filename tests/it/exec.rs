@@ -236,6 +236,33 @@ fn a_program_sees_only_the_environment_it_needs() {
 }
 
 #[test]
+fn a_program_in_the_directory_it_runs_in_is_not_found() {
+    let tmp = tempfile::tempdir().unwrap();
+    let dir = tmp.path().join("tree");
+    fs_err::create_dir_all(dir.join("bin")).unwrap();
+    for name in ["id", "bin/id"] {
+        crate::sandbox::write_script(&dir.join(name), "echo the tree's own");
+    }
+    let what = |program: &str| Invocation {
+        program: program.into(),
+        args: vec!["-u".into()],
+        dir: Some(dir.clone()),
+        env: Vec::new(),
+    };
+    let uid = format!("{}\n", nix::unistd::getuid());
+    for path in [".:/usr/bin:/bin", ":/usr/bin:/bin", "bin:/usr/bin:/bin", "/usr/bin:/bin:", ""] {
+        let runner = Runner::new(GUARD.into(), [("PATH".into(), path.into())]);
+        let output = runner.run(&lock(tmp.path()), &what("id"), LONG).unwrap();
+        assert_eq!(String::from_utf8(output).unwrap(), uid, "PATH={path}");
+        // Nor by what the program starts itself.
+        let mut nested = what("sh");
+        nested.args = vec!["-c".into(), "id -u".into()];
+        let output = runner.run(&lock(tmp.path()), &nested, LONG).unwrap();
+        assert_eq!(String::from_utf8(output).unwrap(), uid, "nested, PATH={path}");
+    }
+}
+
+#[test]
 fn a_program_has_no_input_no_terminal_and_no_descriptor_of_ours() {
     check("cat", LONG, Ok(""));
     check("readlink /proc/self/fd/0", LONG, Ok("/dev/null\n"));
