@@ -32,7 +32,7 @@ pub fn run(env: &Environment, mut print: impl FnMut(&SessionId, &str)) -> Result
     ipc::enter(dir.path())
         .map_err(|it| Error::new("cannot work in the state directory").because(it))?;
     let signals = signals()?;
-    let hints = {
+    let listener = {
         // A `--oneshot` run that began without a watcher publishes too. It holds the fetch lock until
         // it has. Later runs find the socket that `ipc::listen` creates, and leave a cookie.
         let Some(_no_oneshot) = wait_for_oneshots(&dir, &signals) else { return Ok(()) };
@@ -40,7 +40,7 @@ pub fn run(env: &Environment, mut print: impl FnMut(&SessionId, &str)) -> Result
         ipc::sweep();
         ipc::listen().map_err(|it| Error::new("cannot listen on notify.sock").because(it))?
     };
-    let mut engine = Engine::start(env, dir, Role::Watcher { lock, hints }, Now::read())?;
+    let mut engine = Engine::start(env, dir, Role::Watcher { lock, listener }, Now::read())?;
     info!(pid = std::process::id(), dir = %engine.dir().path().display(), "watching");
     let (mut published, mut is_reloading) = (None, false);
     loop {
@@ -106,7 +106,7 @@ fn wait_for_input(engine: &Engine, signals: &Receiver<i32>, deadline: Option<Ins
     let timer = deadline.map_or_else(never, at);
     let no_hints = never();
     let hints = match &engine.role {
-        Role::Watcher { hints, .. } => hints,
+        Role::Watcher { listener, .. } => &listener.hints,
         Role::Once { .. } => &no_hints,
     };
     let or_ended = |event: Option<Event>, thread| event.map_or(Input::Ended(thread), Input::Event);

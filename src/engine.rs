@@ -23,7 +23,7 @@ use crate::error::{Error, Result};
 use crate::fetch::Workers;
 use crate::fetch::exec::{self, Runner};
 use crate::fetch::job::Job;
-use crate::ipc;
+use crate::ipc::{self, Listener};
 use crate::pool::probe::Probe;
 use crate::state::State;
 use crate::state::event::{Effect, Event};
@@ -32,7 +32,7 @@ use crate::store::checkpoint;
 use crate::store::dir::{SOCKET, SYNC, StateDir};
 use crate::store::lock::{FetchLock, WatchLock};
 use crate::store::publisher::Publisher;
-use crate::store::schema::{self, ClientFacts, SessionId, Snapshot};
+use crate::store::schema::{self, SessionId, Snapshot};
 use crate::time::Now;
 use crate::watch::thread::{Changes, Watch};
 use crate::watch::{Found, Listing};
@@ -44,8 +44,8 @@ pub(crate) enum Role {
     /// The watcher.
     Watcher {
         lock: WatchLock,
-        /// The hints that displays send.
-        hints: Receiver<ClientFacts>,
+        /// Receives the hints that displays send.
+        listener: Listener,
     },
     /// A `--oneshot` run while no watcher runs. It holds the fetch lock all the time.
     Once { lock: Arc<FetchLock> },
@@ -294,14 +294,14 @@ impl Engine {
     /// watcher for dead and publishes itself. The next snapshot of this watcher must have a higher number
     /// than that one.
     fn stay_reachable(&mut self) {
-        let Role::Watcher { hints, .. } = &mut self.role else { return };
+        let Role::Watcher { listener, .. } = &mut self.role else { return };
         if ipc::is_reachable() {
             return;
         }
         match ipc::listen() {
             Ok(listening) => {
                 warn!("notify.sock was removed; listening on a new one");
-                *hints = listening;
+                *listener = listening;
                 self.log.resolved("notify.sock");
             }
             Err(err) => self.log.warn("notify.sock", &err.to_string()),

@@ -10,9 +10,12 @@
 //! See docs/decisions/011-hints-are-datagrams.md.
 
 use std::io;
+use std::net::Shutdown;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, bounded};
@@ -38,11 +41,28 @@ pub fn enter(dir: &Path) -> io::Result<()> {
     std::env::set_current_dir(dir)
 }
 
-/// Binds the watcher's socket, and starts a thread that receives hints on it. The channel is
-/// disconnected once the thread has ended because it cannot receive any more.
+/// The watcher's end of the socket: a thread receives hints until this is dropped.
+#[derive(Debug)]
+pub struct Listener {
+    /// The hints. It is disconnected once the thread cannot receive any more.
+    pub hints: Receiver<ClientFacts>,
+    socket: UnixDatagram,
+    is_closed: Arc<AtomicBool>,
+}
+
+/// Ends the thread, which would otherwise wait for ever on a socket that nobody can reach: each
+/// removal of the socket's file would leave a thread and two descriptors.
+impl Drop for Listener {
+    fn drop(&mut self) {
+        self.is_closed.store(true, Ordering::Release);
+        self.socket.shutdown(Shutdown::Both).ok();
+    }
+}
+
+/// Binds the watcher's socket, and starts a thread that receives hints on it.
 ///
 /// Only the holder of the watch lock may call this: no other process uses the existing socket then.
-pub fn listen() -> io::Result<Receiver<ClientFacts>> {
+pub fn listen() -> io::Result<Listener> {
     match fs_err::remove_file(SOCKET) {
         Err(err) if err.kind() != io::ErrorKind::NotFound => return Err(err),
         Ok(()) | Err(_) => {}
@@ -51,11 +71,16 @@ pub fn listen() -> io::Result<Receiver<ClientFacts>> {
     // The umask may allow more, and everything in the state directory is for its owner alone.
     fs_err::set_permissions(SOCKET, PermissionsExt::from_mode(0o600))?;
     let (sender, hints) = bounded(MAX_WAITING_HINTS);
+    let is_closed = Arc::new(AtomicBool::new(false));
+    let listener =
+        Listener { hints, socket: socket.try_clone()?, is_closed: Arc::clone(&is_closed) };
     let probe = Probe::start(|| ())?;
     let run = move || {
         let mut buffer = vec![0; MAX_HINT_BYTES];
         loop {
             let n_bytes = match socket.recv(&mut buffer) {
+                // A socket that was shut down receives nothing; so does any that is sent nothing.
+                Ok(0) if is_closed.load(Ordering::Acquire) => return,
                 Ok(n_bytes) => n_bytes,
                 Err(err) => return error!("cannot listen on notify.sock any more: {err}"),
             };
@@ -75,7 +100,7 @@ pub fn listen() -> io::Result<Receiver<ClientFacts>> {
         }
     };
     std::thread::Builder::new().name("hints".to_owned()).spawn(run)?;
-    Ok(hints)
+    Ok(listener)
 }
 
 /// Resolves the links in the part of the path that exists, since the client may reach a config root

@@ -3,6 +3,8 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use ccstatusd::cli::{Cli, Environment, Subcommand};
 use ccstatusd::config::{self, Config};
@@ -74,6 +76,7 @@ fn run(cli: &Cli, env: &Environment) -> Result<Exit> {
             print(&price_list::describe(&config, model.as_deref())?)
         }
         None if cli.oneshot => {
+            survive_the_file_size_limit();
             let mut log = log::start(None, env.text("CCSTATUSD_LOG").unwrap_or("warn"))?;
             let res = oneshot::run(env);
             log.flush().ok();
@@ -82,6 +85,7 @@ fn run(cli: &Cli, env: &Environment) -> Result<Exit> {
             Ok(if snapshot.degraded.is_empty() { Exit::Success } else { Exit::Degraded })
         }
         None => {
+            survive_the_file_size_limit();
             let level = env.text("CCSTATUSD_LOG").unwrap_or("info");
             let mut log = log::start(cli.log_file.as_deref(), level)?;
             let res = watch(cli.print, env);
@@ -89,6 +93,13 @@ fn run(cli: &Cli, env: &Environment) -> Result<Exit> {
             res.map(|()| Exit::Success)
         }
     }
+}
+
+/// Lets a write beyond the limit on the size of files (`ulimit -f`) fail like any other write, where
+/// the signal for it would end the process.
+fn survive_the_file_size_limit() {
+    let is_received = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register(signal_hook::consts::SIGXFSZ, is_received).ok();
 }
 
 fn watch(print: bool, env: &Environment) -> Result<()> {

@@ -178,6 +178,26 @@ fn a_watcher_whose_socket_was_removed_binds_a_new_one() {
     assert!(sandbox.oneshot().watcher.is_some(), "it is reached again");
 }
 
+/// Each listener has threads of its own, and each must end with its socket.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_socket_that_is_removed_again_and_again_leaves_no_threads_and_no_descriptors() {
+    let (sandbox, mut transcript) = Sandbox::with_session();
+    let watcher = sandbox.start_watcher();
+    let count =
+        |what: &str| fs_err::read_dir(format!("/proc/{}/{what}", watcher.id())).unwrap().count();
+    let before = (count("task"), count("fd"));
+    for n in 0..20 {
+        fs_err::remove_file(sandbox.state.join("notify.sock")).unwrap();
+        transcript.reply(&format!("{n}"));
+        sandbox.wait_until("a new socket", || sandbox.state.join("notify.sock").exists());
+    }
+    sandbox.wait_until("the threads and descriptors of before", || {
+        let now = (count("task"), count("fd"));
+        now.0 <= before.0 && now.1 <= before.1
+    });
+}
+
 #[test]
 fn a_watcher_that_lost_its_lock_does_not_remove_the_socket_of_the_next() {
     let sandbox = Sandbox::with_root();

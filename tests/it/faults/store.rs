@@ -11,7 +11,7 @@ use ccstatusd::time::pause;
 use nix::sys::signal::Signal;
 
 use super::{inject, report, times, unshared};
-use crate::sandbox::{Sandbox, n_replies, text};
+use crate::sandbox::{Sandbox, n_replies, skip, text};
 
 /// Two readers read it all the time. Each snapshot is whole, and none is older than the last.
 #[test]
@@ -62,6 +62,32 @@ fn a_watcher_that_is_killed_anywhere_leaves_a_whole_snapshot() {
     assert!(n_reads.into_inner() > n_kills, "the readers hardly read");
     let fault = "SIGKILL of the watcher at random points, readers validate";
     report(fault, n_kills, lost.into_inner(), wrong.into_inner(), 0);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_limit_on_the_size_of_files_fails_writes_and_ends_nothing() {
+    let sandbox = Sandbox::with_root();
+    let mut transcript = sandbox.session("s1", &sandbox.home);
+    transcript.reply("one");
+    let watcher = sandbox.start_watcher();
+    let limit = |bytes: &str| {
+        let mut prlimit = sandbox.command("prlimit");
+        let pid = watcher.id().to_string();
+        prlimit.args(["--pid", &pid, &format!("--fsize={bytes}:")]).status()
+    };
+    if !limit("0").is_ok_and(|status| status.success()) {
+        return skip("prlimit is missing: no limit on the size of files is tried");
+    }
+    transcript.reply("two");
+    // The snapshot on disk stays the one before, so a cookie is answered with the failure.
+    let output = sandbox.ccstatusd().arg("--oneshot").output().unwrap();
+    assert!(text(&output).contains("cannot publish"), "{output:?}");
+    assert!(limit("unlimited").unwrap().success());
+    transcript.reply("three");
+    let snapshot = sandbox
+        .wait_for("what the limit held back", |snapshot| n_replies(snapshot, &sandbox.root()) == 3);
+    assert_eq!(snapshot.watcher.map(|it| it.pid), Some(watcher.id()), "it went on");
 }
 
 fn temporaries(dir: &Path) -> Vec<PathBuf> {
