@@ -12,12 +12,14 @@ use crate::cli::Environment;
 use crate::engine::{Engine, Role};
 use crate::error::{Error, Exit, Result};
 use crate::ipc;
-use crate::oneshot::ONESHOT_TIMEOUT;
 use crate::state::event::Event;
 use crate::store::dir::StateDir;
 use crate::store::lock::{FetchLock, WatchLock};
 use crate::store::schema::SessionId;
 use crate::time::Now;
+
+/// How long a watcher that starts waits for a `--oneshot` run, which may hang or be stopped.
+const ONESHOTS_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// Runs the watcher until a signal ends it. Calls `print` with each status line that changed.
 pub fn run(env: &Environment, mut print: impl FnMut(&SessionId, &str)) -> Result<()> {
@@ -142,9 +144,11 @@ fn signals() -> Result<Receiver<i32>> {
 }
 
 /// Waits until no `--oneshot` run holds the fetch lock. Returns `Some` with the lock, or with `None` if
-/// that takes too long or fails. Returns `None` if a signal to end came first.
+/// that takes too long or fails: a run that finds a watcher when it is done does not publish. Returns
+/// `None` if a signal to end came first.
 fn wait_for_oneshots(dir: &StateDir, signals: &Receiver<i32>) -> Option<Option<FetchLock>> {
-    let give_up_at = Now::read().mono + ONESHOT_TIMEOUT;
+    let give_up_at = Now::read().mono + ONESHOTS_TIMEOUT;
+    let mut is_logged = false;
     while Now::read().mono < give_up_at {
         match FetchLock::try_acquire(dir) {
             Ok(Some(lock)) => return Some(Some(lock)),
@@ -154,11 +158,18 @@ fn wait_for_oneshots(dir: &StateDir, signals: &Receiver<i32>) -> Option<Option<F
                 return Some(None);
             }
         }
+        if !std::mem::replace(&mut is_logged, true) {
+            let holder = FetchLock::holder(dir).map_or(String::new(), |pid| format!(" {pid}"));
+            info!(
+                "process{holder} fetches right now; waiting for it, {ONESHOTS_TIMEOUT:?} at most"
+            );
+            notify(&[NotifyState::Status("waiting for another process, which fetches")]);
+        }
         if signals.recv_timeout(Duration::from_millis(20)).is_ok_and(|it| it != SIGHUP) {
             return None;
         }
     }
-    warn!("another process has been fetching for {ONESHOT_TIMEOUT:?}; going on beside it");
+    warn!("another process has been fetching for {ONESHOTS_TIMEOUT:?}; going on beside it");
     Some(None)
 }
 

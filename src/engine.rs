@@ -248,6 +248,13 @@ impl Engine {
             return Err(Error::new("watch.lock is not the file that this watcher locked any more")
                 .hint("the state directory was removed or replaced; start ccstatusd again"));
         }
+        if let Role::Once { .. } = &self.role
+            && ipc::is_watched()
+        {
+            let reason = "a watcher has started, which publishes from now on".to_owned();
+            self.published = Some(Err(reason.clone()));
+            return Ok(Err(reason));
+        }
         self.stay_reachable();
         self.draw(&snapshot, now);
         self.log.degraded(&snapshot.degraded);

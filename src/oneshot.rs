@@ -14,19 +14,22 @@ use tracing::warn;
 use crate::cli::Environment;
 use crate::engine::{Engine, Role};
 use crate::error::{Error, Result};
+use crate::fetch::process;
 use crate::ipc::{self, Cookie};
 use crate::state::event::Event;
 use crate::store::dir::StateDir;
-use crate::store::lock::FetchLock;
+use crate::store::lock::{FetchLock, WatchLock};
 use crate::store::schema::Snapshot;
 use crate::time::{Now, pause};
 
 /// After this time a `--oneshot` run gives up, so that a script does not hang. On a machine that works,
 /// fetches take at most two calls of a tool up to its deadline: one that began before the run, and one
 /// after it.
-pub(crate) const ONESHOT_TIMEOUT: Duration = Duration::from_secs(90);
+const ONESHOT_TIMEOUT: Duration = Duration::from_secs(90);
+/// A process that is stopped, by Ctrl-Z say, is waited for this long.
+const STOPPED_TIMEOUT: Duration = Duration::from_secs(8);
 /// How long this process waits for another one before it logs that it waits.
-const NOTICE_AFTER: Duration = Duration::from_secs(2);
+const NOTICE_AFTER: Duration = Duration::from_millis(1500);
 /// How often, while waiting for the watcher, to check whether it still runs.
 const CHECK_EVERY: Duration = Duration::from_millis(500);
 /// How often to try the fetch lock.
@@ -35,71 +38,97 @@ const RETRY_EVERY: Duration = Duration::from_millis(10);
 /// Makes sure that an up-to-date snapshot is published, by the watcher or by this process, and returns
 /// it.
 pub fn run(env: &Environment) -> Result<Snapshot> {
-    let mut began = Now::read();
-    let mut has_waited = false;
+    let began = Now::read();
     let give_up_at = began.mono + ONESHOT_TIMEOUT;
-    let mut wait = Wait { give_up_at, log_at: Some(began.mono + NOTICE_AFTER) };
+    let mut wait = Wait { began: began.mono, log_at: Some(began.mono + NOTICE_AFTER) };
+    // The snapshot that was there when this process began to wait for other runs, and the time.
+    let mut waiting_since: Option<(u64, Now)> = None;
     let dir = StateDir::open(&env.checked_state_dir()?)?;
     ipc::enter(dir.path())
         .map_err(|it| Error::new("cannot work in the state directory").because(it))?;
     loop {
         if ipc::is_watched() {
-            if ask_watcher(&mut wait)? {
+            if ask_watcher(&dir, &mut wait)? {
                 return read(&dir);
             }
             // The watcher ended without an answer. A snapshot that it published before may be older
             // than the question.
-            began = Now::read();
+            waiting_since = None;
             continue;
         }
-        if let Some(lock) = FetchLock::try_acquire(&dir)? {
-            // A watcher that started in the meantime held the lock until it listened, so now it can be
-            // found. A run that this one waited for has published by now.
-            if ipc::is_watched() {
-                continue;
-            }
-            // Another run's snapshot is only good enough if this process waited for that run, and if
-            // it was published between `began` and now.
-            let now_ms = Now::read().wall_ms;
-            let since = began.wall_ms + 1..=now_ms;
-            let published =
-                dir.read_snapshot().filter(|it| has_waited && since.contains(&it.published_at_ms));
-            return match published {
-                Some(snapshot) => Ok(snapshot),
-                None => run_without_watcher(env, dir, lock, give_up_at),
-            };
+        let Some(lock) = FetchLock::try_acquire(&dir)? else {
+            let number = || dir.read_snapshot().map_or(0, |snapshot| snapshot.seq);
+            waiting_since.get_or_insert_with(|| (number(), Now::read()));
+            wait.check("another process, which fetches right now", FetchLock::holder(&dir))?;
+            pause(RETRY_EVERY);
+            continue;
+        };
+        // A watcher that started in the meantime held the lock until it listened, so now it can be
+        // found. Runs that this one waited for have published by now.
+        if ipc::is_watched() {
+            continue;
         }
-        if wait.is_over("another process, which fetches right now") {
-            return Err(Error::new(format!(
-                "another process has been fetching for {ONESHOT_TIMEOUT:?}"
-            ))
-            .hint("see who holds fetch.lock in the state directory"));
+        if let Some(snapshot) = waiting_since.and_then(|since| shared(&dir, since)) {
+            return Ok(snapshot);
         }
-        has_waited = true;
-        pause(RETRY_EVERY);
+        if let Some(snapshot) = run_without_watcher(env, dir.clone(), lock, give_up_at)? {
+            return Ok(snapshot);
+        }
+        // A watcher has started meanwhile, and answers from now on.
+        waiting_since = None;
     }
 }
 
-/// When to stop waiting for another process, and when to log that this process waits.
+/// The snapshot of another run, if that run began after this process started to wait. Runs follow each
+/// other, so it did if it is not the first that has published since: the first may have read a file
+/// before a change that this process was to include. `None` too if the clock was set back since, which
+/// makes the times mean nothing.
+fn shared(dir: &StateDir, (number, since): (u64, Now)) -> Option<Snapshot> {
+    let times = since.wall_ms + 1..=Now::read().wall_ms;
+    let is_fresh = |snapshot: &Snapshot| {
+        snapshot.seq >= number + 2 && times.contains(&snapshot.published_at_ms)
+    };
+    dir.read_snapshot().filter(is_fresh)
+}
+
+/// How long this process has waited for another one.
 struct Wait {
-    give_up_at: Instant,
-    /// `None` once it was logged.
+    began: Instant,
+    /// When to log that it waits; `None` once it was logged.
     log_at: Option<Instant>,
 }
 
 impl Wait {
-    /// Whether this process has waited too long. Logs once what it waits for, if that takes long.
-    fn is_over(&mut self, what: &str) -> bool {
+    /// Fails if this process has waited too long for another one, whose id is `holder` if that is
+    /// known. It has too long sooner if that process is stopped. Logs once what it waits for, if that
+    /// takes long.
+    fn check(&mut self, what: &str, holder: Option<u32>) -> Result<()> {
         let now = Now::read().mono;
-        if self.log_at.take_if(|it| now >= *it).is_some() {
-            warn!("waiting for {what}, {ONESHOT_TIMEOUT:?} at most");
+        if self.log_at.is_none_or(|at| now < at) && now < self.began + STOPPED_TIMEOUT {
+            return Ok(());
         }
-        now >= self.give_up_at
+        let stopped = holder.filter(|pid| process::is_stopped(*pid));
+        if self.log_at.take_if(|at| now >= *at).is_some() {
+            match stopped {
+                Some(pid) => warn!("waiting for {what}: process {pid} is stopped"),
+                None => warn!("waiting for {what}, {ONESHOT_TIMEOUT:?} at most"),
+            }
+        }
+        let waiting = || Error::new(format!("cannot wait any longer for {what}"));
+        match stopped {
+            Some(pid) if now >= self.began + STOPPED_TIMEOUT => Err(waiting()
+                .because(format!("process {pid} is stopped"))
+                .hint(format!("continue it with `kill -CONT {pid}`, or end it"))),
+            _ if now >= self.began + ONESHOT_TIMEOUT => Err(waiting()
+                .because(format!("it took {ONESHOT_TIMEOUT:?}"))
+                .hint("restart it; watch.lock and fetch.lock in the state directory name it")),
+            _ => Ok(()),
+        }
     }
 }
 
 /// Leaves a cookie, and waits for the answer. Returns false if the watcher ended without one.
-fn ask_watcher(wait: &mut Wait) -> Result<bool> {
+fn ask_watcher(dir: &StateDir, wait: &mut Wait) -> Result<bool> {
     let asking = || Error::new("cannot ask the watcher");
     let cookie = Cookie::leave().map_err(|it| asking().because(it))?;
     loop {
@@ -109,21 +138,18 @@ fn ask_watcher(wait: &mut Wait) -> Result<bool> {
         if !ipc::is_watched() {
             return Ok(false);
         }
-        if wait.is_over("the watcher to answer") {
-            return Err(asking()
-                .because(format!("it did not answer in {ONESHOT_TIMEOUT:?}"))
-                .hint("restart ccstatusd"));
-        }
+        wait.check("the watcher to answer", WatchLock::holder(dir))?;
     }
 }
 
-/// Drives the engine until it has published one snapshot, and returns that.
+/// Drives the engine until it has published one snapshot, and returns that. `None` if a watcher has
+/// started meanwhile, which publishes from now on.
 fn run_without_watcher(
     env: &Environment,
     dir: StateDir,
     lock: FetchLock,
     give_up_at: Instant,
-) -> Result<Snapshot> {
+) -> Result<Option<Snapshot>> {
     dir.sweep();
     ipc::sweep();
     let role = Role::Once { lock: Arc::new(lock) };
@@ -133,7 +159,8 @@ fn run_without_watcher(
         engine.handle(event)?;
         match engine.published {
             None => {}
-            Some(Ok(())) => return read(engine.dir()),
+            Some(Ok(())) => return read(engine.dir()).map(Some),
+            Some(Err(_)) if ipc::is_watched() => return Ok(None),
             Some(Err(reason)) => {
                 return Err(Error::new("cannot publish the snapshot")
                     .because(reason)

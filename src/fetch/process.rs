@@ -116,6 +116,13 @@ fn start_time(pid: u32) -> Option<StartTime> {
     }
 }
 
+/// Whether a process is stopped, by Ctrl-Z or SIGSTOP. False where there is no `/proc`.
+pub fn is_stopped(pid: u32) -> bool {
+    let stat = fs_err::read(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let after_name = memchr::memrchr(b')', &stat).and_then(|end| stat.get(end + 2));
+    matches!(after_name, Some(b'T' | b't'))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

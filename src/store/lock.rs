@@ -22,6 +22,9 @@ use super::dir::StateDir;
 use super::file::read_bounded;
 use crate::error::{Error, Exit, Result};
 
+const WATCH: &str = "watch.lock";
+const FETCH: &str = "fetch.lock";
+
 /// Proof that this process is the only watcher.
 #[derive(Debug)]
 #[must_use = "the lock is released as soon as this value is dropped"]
@@ -50,13 +53,18 @@ impl Drop for FetchLock {
 impl WatchLock {
     /// Takes the lock. The error names the process that holds it.
     pub fn acquire(dir: &StateDir) -> Result<WatchLock> {
-        let path = dir.join("watch.lock");
+        let path = dir.join(WATCH);
         match acquire(&path)? {
             Some(file) => Ok(WatchLock { file }),
-            None => Err(Error::new(format!("another ccstatusd is running{}", holder(&path)))
+            None => Err(Error::new(format!("another ccstatusd is running{}", named(&path)))
                 .hint("`ccstatusd show` and `ccstatusd --oneshot` work beside it; do not start a second one")
                 .exit(Exit::AlreadyRunning)),
         }
+    }
+
+    /// The id of the process that holds the lock, for messages.
+    pub fn holder(dir: &StateDir) -> Option<u32> {
+        holder(&dir.join(WATCH))
     }
 
     /// Whether the path still names the locked file. If not, another watcher may hold the lock on a
@@ -69,7 +77,12 @@ impl WatchLock {
 impl FetchLock {
     /// Takes the lock; `None` where another process holds it.
     pub fn try_acquire(dir: &StateDir) -> Result<Option<FetchLock>> {
-        Ok(acquire(&dir.join("fetch.lock"))?.map(|file| FetchLock { file }))
+        Ok(acquire(&dir.join(FETCH))?.map(|file| FetchLock { file }))
+    }
+
+    /// The id of the process that holds the lock, for messages.
+    pub fn holder(dir: &StateDir) -> Option<u32> {
+        holder(&dir.join(FETCH))
     }
 }
 
@@ -124,11 +137,15 @@ fn write_holder(file: &mut fs_err::File) -> io::Result<()> {
     writeln!(file, "{}", std::process::id())
 }
 
+/// The id of the process that holds the lock, as far as its file tells.
+fn holder(path: &Path) -> Option<u32> {
+    let text = read_bounded(path, 64).ok()?;
+    str::from_utf8(&text).ok()?.trim().parse().ok()
+}
+
 /// The end of a message, which names the process that holds the lock; empty where it is unknown.
-fn holder(path: &Path) -> String {
-    let text = read_bounded(path, 64).unwrap_or_default();
-    let pid = str::from_utf8(&text).ok().and_then(|it| it.trim().parse::<u32>().ok());
-    pid.map_or_else(String::new, |it| format!(" (process {it})"))
+fn named(path: &Path) -> String {
+    holder(path).map_or_else(String::new, |pid| format!(" (process {pid})"))
 }
 
 #[cfg(test)]

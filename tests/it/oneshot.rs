@@ -142,6 +142,52 @@ fn with_a_stopped_watcher_it_logs_once_that_it_waits() {
     assert_eq!(logged().lines().count(), 1, "{}", logged());
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn with_a_watcher_that_stays_stopped_it_fails_and_names_the_process() {
+    let sandbox = sandbox();
+    let watcher = sandbox.start_watcher();
+    watcher.signal(Signal::SIGSTOP);
+    let output = sandbox.try_oneshot_within(Duration::from_secs(20));
+    watcher.signal(Signal::SIGCONT);
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+    let what_to_do = format!("kill -CONT {}", watcher.id());
+    assert!(text(&output).contains(&what_to_do), "{}", text(&output));
+}
+
+#[test]
+fn a_watcher_that_starts_beside_a_stopped_one_does_not_wait_for_it() {
+    let sandbox = sandbox();
+    sandbox.slow_git("1");
+    let stopped = sandbox.start_oneshot();
+    sandbox.wait_until("a slow git", || sandbox.n_git_calls() == 1);
+    send_signal(stopped.id(), Signal::SIGSTOP);
+    let watcher = sandbox.start_watcher();
+    assert!(watcher.log().contains(&format!("process {} fetches", stopped.id())));
+    send_signal(stopped.id(), Signal::SIGCONT);
+    // It finds the watcher, and leaves publishing to it.
+    for snapshot in finish(vec![stopped]) {
+        assert_eq!(snapshot.watcher.map(|it| it.pid), Some(watcher.id()));
+    }
+    let published = sandbox.snapshot().unwrap();
+    assert_eq!(published.watcher.map(|it| it.pid), Some(watcher.id()));
+}
+
+/// The first run reads the transcript before the change, so its snapshot does not do for the second.
+#[test]
+fn one_that_waits_for_another_includes_changes_right_before_it() {
+    let sandbox = sandbox();
+    let mut transcript = sandbox.session("s2", &sandbox.path("p"));
+    transcript.reply("one");
+    sandbox.slow_git("1");
+    let first = sandbox.start_oneshot();
+    sandbox.wait_until("a slow git", || sandbox.n_git_calls() == 1);
+    transcript.reply("two");
+    let snapshot = sandbox.oneshot();
+    assert_eq!(session(&snapshot, "s2").tokens.output, 2 * 42);
+    finish(vec![first]);
+}
+
 #[test]
 fn with_a_watcher_each_one_runs_git_once() {
     let sandbox = sandbox();
