@@ -26,7 +26,7 @@ use crate::fetch::job::Job;
 use crate::ipc::{self, Listener};
 use crate::pool::probe::Probe;
 use crate::state::State;
-use crate::state::event::{Effect, Event};
+use crate::state::event::{Effect, Event, ReadFailure};
 use crate::state::settings::{Mode, Settings};
 use crate::store::checkpoint;
 use crate::store::dir::{SOCKET, SYNC, StateDir};
@@ -342,15 +342,13 @@ impl Engine {
     fn configure(&mut self) {
         let (env, events) = (self.env.clone(), self.events.clone());
         let run = move || {
-            let settings = load_settings(&env).map(Box::new).map_err(|err| match err.source {
-                Some(source) => source.to_string(),
-                None => err.doing,
-            });
+            let settings = load_settings(&env).map(Box::new).map_err(|err| read_failure(&err));
             events.send(Event::Configured(settings)).ok();
         };
         let thread = std::thread::Builder::new().name("configuration".to_owned()).spawn(run);
         if let Err(err) = thread {
-            self.events.send(Event::Configured(Err(err.to_string()))).ok();
+            let failure = ReadFailure { reason: err.to_string(), is_transient: true };
+            self.events.send(Event::Configured(Err(failure))).ok();
         }
     }
 
@@ -373,6 +371,22 @@ impl Engine {
 }
 
 /// The subject of log messages about a config root.
+/// What the state is told of a configuration that could not be read. An error of the system is taken
+/// for a passing one, unless its kind says that it stays until somebody changes something.
+fn read_failure(err: &Error) -> ReadFailure {
+    use std::io::ErrorKind::{
+        InvalidData, InvalidInput, IsADirectory, NotADirectory, NotFound, PermissionDenied,
+    };
+    let lasting =
+        [InvalidData, InvalidInput, IsADirectory, NotADirectory, NotFound, PermissionDenied];
+    let source = err.source.as_ref();
+    let io_error = source.and_then(|it| it.downcast_ref::<std::io::Error>());
+    ReadFailure {
+        reason: source.map_or_else(|| err.doing.clone(), ToString::to_string),
+        is_transient: io_error.is_some_and(|it| !lasting.contains(&it.kind())),
+    }
+}
+
 fn root_subject(root: &std::path::Path) -> String {
     format!("root:{}", root.display())
 }

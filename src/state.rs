@@ -53,7 +53,7 @@ use clock::{Clock, Timer};
 use commands::Commands;
 use configuration::{Configuration, Due};
 use directories::{Directories, Purpose};
-use event::{Effect, Event};
+use event::{Effect, Event, ReadFailure};
 use publication::Publication;
 use repos::Repos;
 use sessions::Sessions;
@@ -526,7 +526,7 @@ impl State {
         }
     }
 
-    fn configuration_read(&mut self, read: Result<Box<Settings>, String>, now: Now) {
+    fn configuration_read(&mut self, read: Result<Box<Settings>, ReadFailure>, now: Now) {
         match read {
             Ok(settings) => {
                 let was_invalid = self.configuration.read_valid();
@@ -535,8 +535,8 @@ impl State {
                     self.settings_changed(*settings, now);
                 }
             }
-            Err(reason) => {
-                let is_news = self.configuration.read_invalid(reason, now);
+            Err(failure) => {
+                let is_news = self.configuration.read_failed(failure, now);
                 self.publication.mark_changed_if(is_news);
             }
         }

@@ -4,7 +4,8 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::sources::GIVE_UP_AFTER;
+use super::event::ReadFailure;
+use super::sources::{GIVE_UP_AFTER, whole_seconds};
 use super::text;
 use crate::store::schema::Degraded;
 use crate::time::Now;
@@ -15,6 +16,11 @@ use crate::watch::debounce::{Debounce, Window};
 /// it, others write a new file and rename it.
 const SETTLE: Debounce =
     Debounce { quiet: Duration::from_millis(100), max_hold: Duration::from_secs(1) };
+
+/// A read that failed for want of descriptors, threads or memory is tried again after this time …
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+/// … which doubles up to this with each further one.
+const LAST_RETRY: Duration = Duration::from_secs(300);
 
 /// Whether the configuration file changed, is being read, or is invalid.
 #[derive(Debug, Default)]
@@ -27,6 +33,10 @@ pub(super) struct Configuration {
     give_up_at: Option<Instant>,
     /// Since when (Unix milliseconds) and why the file cannot be used.
     invalid: Option<(i64, String)>,
+    /// When a read that failed for want of something is tried again.
+    retry_at: Option<Instant>,
+    /// How many reads in a row have failed so.
+    n_retries: u32,
 }
 
 impl Configuration {
@@ -37,7 +47,7 @@ impl Configuration {
 
     /// Whether the file changed or is being read, by a thread that does not hang.
     pub(super) fn is_awaited(&self) -> bool {
-        self.due_at().is_some()
+        if self.is_reading { self.give_up_at.is_some() } else { self.changed.is_some() }
     }
 
     /// When [`Configuration::timer_fired`] is to be called.
@@ -45,7 +55,8 @@ impl Configuration {
         if self.is_reading {
             return self.give_up_at;
         }
-        self.changed.map(|window| window.deadline(SETTLE))
+        let settled_at = self.changed.map(|window| window.deadline(SETTLE));
+        settled_at.into_iter().chain(self.retry_at).min()
     }
 
     /// [`Configuration::due_at`] has come. Returns what to do.
@@ -54,7 +65,7 @@ impl Configuration {
             self.give_up_at = None;
             return Due::Hangs { has_changed: self.note_failure(SILENT.to_owned(), now) };
         }
-        self.changed = None;
+        (self.changed, self.retry_at) = (None, None);
         self.is_reading = true;
         self.give_up_at = Some(now.mono + GIVE_UP_AFTER);
         Due::Read
@@ -62,14 +73,21 @@ impl Configuration {
 
     /// The file was read and is valid. Returns whether it was invalid before.
     pub(super) fn read_valid(&mut self) -> bool {
-        (self.is_reading, self.give_up_at) = (false, None);
+        (self.is_reading, self.give_up_at, self.n_retries) = (false, None, 0);
         self.invalid.take().is_some()
     }
 
-    /// The file was read and is invalid, for this reason. Returns whether the reason is new.
-    pub(super) fn read_invalid(&mut self, reason: String, now: Now) -> bool {
+    /// The file could not be read, or is invalid. Returns whether the reason is new.
+    pub(super) fn read_failed(&mut self, failure: ReadFailure, now: Now) -> bool {
         (self.is_reading, self.give_up_at) = (false, None);
-        self.note_failure(reason, now)
+        if failure.is_transient {
+            let wait = FIRST_RETRY * 2_u32.saturating_pow(self.n_retries.min(16));
+            self.n_retries = self.n_retries.saturating_add(1);
+            self.retry_at = Some(now.mono + wait.min(LAST_RETRY));
+        } else {
+            self.n_retries = 0;
+        }
+        self.note_failure(failure.reason, now)
     }
 
     fn note_failure(&mut self, reason: String, now: Now) -> bool {
@@ -81,10 +99,11 @@ impl Configuration {
 
     /// The entry for the snapshot's `degraded` list while the file cannot be used. `path` is where the
     /// file is.
-    pub(super) fn degraded(&self, path: Option<&Path>) -> Option<Degraded> {
+    pub(super) fn degraded(&self, path: Option<&Path>, now: Now) -> Option<Degraded> {
         let (since_ms, reason) = self.invalid.clone()?;
         let source = format!("config:{}", path.map(text::of).unwrap_or_default());
-        Some(Degraded { source, since_ms, reason, next_try_ms: None })
+        let next_try_ms = self.retry_at.map(|at| whole_seconds(now, at));
+        Some(Degraded { source, since_ms, reason, next_try_ms })
     }
 }
 
@@ -116,11 +135,38 @@ mod tests {
         assert_eq!(configuration.due_at(), Some(at(10_150).mono), "the timer is the thread's");
         assert_eq!(configuration.timer_fired(at(10_150)), Due::Hangs { has_changed: true });
         assert!(!configuration.is_awaited(), "no second thread is started");
-        assert_eq!(configuration.degraded(None).unwrap().reason, SILENT);
-        assert!(configuration.read_invalid("line 1".to_owned(), at(20_000)));
-        assert!(!configuration.read_invalid("line 1".to_owned(), at(20_001)));
-        assert_eq!(configuration.degraded(None).unwrap().since_ms, at(10_150).wall_ms);
+        assert_eq!(configuration.degraded(None, zero).unwrap().reason, SILENT);
+        assert!(configuration.read_failed(invalid("line 1"), at(20_000)));
+        assert!(!configuration.read_failed(invalid("line 1"), at(20_001)));
+        assert_eq!(configuration.degraded(None, zero).unwrap().since_ms, at(10_150).wall_ms);
         assert!(configuration.is_awaited(), "the file changed since");
         assert!(configuration.read_valid() && !configuration.read_valid());
+    }
+
+    fn invalid(reason: &str) -> ReadFailure {
+        ReadFailure { reason: reason.to_owned(), is_transient: false }
+    }
+
+    #[test]
+    fn a_read_that_failed_for_want_of_something_is_tried_again_less_and_less_often() {
+        let (mut configuration, zero) = (Configuration::default(), Now::read());
+        let mut now = zero;
+        let mut waits = Vec::new();
+        configuration.changed(now);
+        now.mono += Duration::from_millis(100);
+        for _ in 0..10 {
+            assert_eq!(configuration.timer_fired(now), Due::Read);
+            let failure = ReadFailure { is_transient: true, ..invalid("too many open files") };
+            configuration.read_failed(failure, now);
+            assert!(!configuration.is_awaited(), "no cookie waits for the next try");
+            assert!(configuration.degraded(None, now).unwrap().next_try_ms.is_some());
+            let due_at = configuration.due_at().unwrap();
+            waits.push((due_at - now.mono).as_secs());
+            now.mono = due_at;
+        }
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 256, 300]);
+        assert_eq!(configuration.timer_fired(now), Due::Read);
+        assert!(configuration.read_valid());
+        assert_eq!(configuration.due_at(), None);
     }
 }

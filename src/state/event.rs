@@ -11,6 +11,14 @@ use crate::store::schema::{ClientFacts, Snapshot};
 use crate::time::Now;
 use crate::watch::{Listing, Look};
 
+/// Why the configuration could not be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ReadFailure {
+    pub reason: String,
+    /// Whether the reason may pass by itself: the process lacked descriptors, threads or memory, say.
+    pub is_transient: bool,
+}
+
 /// What happened.
 #[derive(Debug)]
 pub enum Event {
@@ -33,7 +41,7 @@ pub enum Event {
     /// The user asked for a reload (SIGHUP): read the configuration and list every directory.
     Reload,
     /// The configuration was read; the error says why it is invalid.
-    Configured(Result<Box<Settings>, String>),
+    Configured(Result<Box<Settings>, ReadFailure>),
     /// Publishing ended. `began` is when it began; the error says why the snapshot on disk is
     /// still the one before.
     Published { began: Now, result: Result<(), String> },

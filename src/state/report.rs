@@ -166,7 +166,7 @@ impl State {
         let path = self.settings.config.first();
         let all = store
             .into_iter()
-            .chain(self.configuration.degraded(path.map(PathBuf::as_path)))
+            .chain(self.configuration.degraded(path.map(PathBuf::as_path), now))
             .chain(self.sources.hung_degraded(now))
             .chain(self.directories.degraded(now))
             .chain(self.sources.degraded(now));

@@ -320,15 +320,12 @@ impl Sources {
     /// The entries for the snapshot's `degraded` list: one for each failing source.
     pub(super) fn degraded(&self, now: Now) -> impl Iterator<Item = Degraded> {
         self.failing.iter().map(move |(source, failing)| {
-            let wait = self.plan(source).next_try(source);
-            let wait = wait.map(|at| at.saturating_duration_since(now.mono));
-            let wait_ms = wait.and_then(|wait| i64::try_from(wait.as_millis()).ok());
+            let next_try = self.plan(source).next_try(source);
             Degraded {
                 source: name(source),
                 since_ms: failing.since_ms,
                 reason: failing.reason.clone(),
-                // Rounded to seconds, so that snapshots do not differ by milliseconds.
-                next_try_ms: wait_ms.map(|wait_ms| (now.wall_ms + wait_ms) / 1000 * 1000),
+                next_try_ms: next_try.map(|at| whole_seconds(now, at)),
             }
         })
     }
@@ -380,6 +377,14 @@ fn name(source: &Source) -> String {
         Source::Command(name) => return format!("command:{name}"),
     };
     format!("{kind}:{}", text::of(path))
+}
+
+/// When a time on the monotonic clock comes, in Unix milliseconds. Rounded to seconds, so that
+/// snapshots do not differ by milliseconds.
+pub(super) fn whole_seconds(now: Now, at: Instant) -> i64 {
+    let wait = at.saturating_duration_since(now.mono);
+    let wait_ms = i64::try_from(wait.as_millis()).unwrap_or(i64::MAX);
+    now.wall_ms.saturating_add(wait_ms) / 1000 * 1000
 }
 
 #[cfg(test)]

@@ -66,6 +66,10 @@ fn settings(roots: &[&str]) -> Settings {
     }
 }
 
+fn invalid(reason: &str) -> ReadFailure {
+    ReadFailure { reason: reason.to_owned(), is_transient: false }
+}
+
 fn watch() -> Mode {
     Mode::Watch { identity: schema::Watcher::default(), cookies: "/state/sync".into() }
 }

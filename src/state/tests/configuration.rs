@@ -68,7 +68,7 @@ fn many_changes_cause_one_read_of_the_configuration_and_an_invalid_one_changes_n
     sim.changed("/c/config.toml");
     sim.pass_ms(1000);
     assert_eq!(n_configured(&mut sim), 0);
-    sim.event(Event::Configured(Err("line 1".to_owned())));
+    sim.event(Event::Configured(Err(invalid("line 1"))));
     sim.pass_ms(1000);
     assert_eq!(n_configured(&mut sim), 1, "the file changed during the last read");
     let degraded = sim.snapshot().degraded;

@@ -110,7 +110,7 @@ fn story() -> Sim {
     sim.changed("/r/projects/p/b.jsonl");
     let denied = io::Error::new(io::ErrorKind::PermissionDenied, "permission denied");
     sim.fetched(Outcome::Transcript("/r/projects/p/b.jsonl".into(), Err(denied)));
-    sim.event(Event::Configured(Err("line 3, column 1: unknown key".to_owned())));
+    sim.event(Event::Configured(Err(invalid("line 3, column 1: unknown key"))));
     sim.pass_ms(1000);
     sim.event(Event::Lost);
     sim.pass_ms(1000);
