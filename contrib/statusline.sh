@@ -27,7 +27,9 @@ case ${CLAUDE_CODE_SESSION_ID-} in
 esac
 
 line=$dir/lines/$CLAUDE_CODE_SESSION_ID
-if [ -f "$line" ] && [ -r "$line" ] && [ -s "$line" ]; then
+# Another user's directory is not read. POSIX lacks -O, and every shell has it.
+# shellcheck disable=SC3067
+if [ -O "$dir" ] && [ -O "$line" ] && [ -f "$line" ] && [ -r "$line" ] && [ -s "$line" ]; then
     exec cat "$line"
 fi
 printf 'no data yet: start ccstatusd'

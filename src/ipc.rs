@@ -11,7 +11,7 @@
 
 use std::io;
 use std::net::Shutdown;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -36,9 +36,18 @@ const MAX_WAITING_HINTS: usize = 64;
 /// Longer hints are cut off, and then invalid. A hint has a few short fields.
 const MAX_HINT_BYTES: usize = 64 << 10;
 
-/// Makes the state directory the working directory. All functions below need this.
+/// Makes the state directory the working directory. All functions below need this. Fails if another
+/// user owns the directory or may write to it: a display must neither draw what that user wrote nor
+/// send it anything.
 pub fn enter(dir: &Path) -> io::Result<()> {
-    std::env::set_current_dir(dir)
+    std::env::set_current_dir(dir)?;
+    // What was entered is looked at, so nobody can put another directory in its place in between.
+    let meta = fs_err::metadata(".")?;
+    if meta.uid() == nix::unistd::geteuid().as_raw() && meta.mode() & 0o022 == 0 {
+        return Ok(());
+    }
+    let message = format!("{} belongs to another user, or others may write to it", dir.display());
+    Err(io::Error::new(io::ErrorKind::PermissionDenied, message))
 }
 
 /// The watcher's end of the socket: a thread receives hints until this is dropped.

@@ -17,8 +17,6 @@ pub const LINES: &str = "lines";
 /// The folder in which `--oneshot` creates a cookie, to learn when the watcher has seen all
 /// changes.
 pub const SYNC: &str = "sync";
-/// The file in [`LINES`] with the line of the session in `Snapshot::latest`.
-pub const LATEST: &str = "latest";
 
 /// A state directory that belongs to the user and that no other user can access.
 #[derive(Clone, Debug)]
@@ -74,7 +72,7 @@ pub(super) fn make_private(path: &Path) -> Result<bool> {
     let doing = || format!("cannot use the state directory {}", path.display());
     let parent = path.parent().unwrap_or(Path::new("/"));
     let hint = "set CCSTATUSD_DIR to a path that you can write";
-    fs_err::create_dir_all(parent).map_err(|it| Error::new(doing()).because(it).hint(hint))?;
+    make_parents(parent, doing)?;
     let is_new = match std::fs::DirBuilder::new().mode(0o700).create(path) {
         Ok(()) => true,
         Err(err) if err.kind() == io::ErrorKind::AlreadyExists => false,
@@ -102,6 +100,27 @@ pub(super) fn make_private(path: &Path) -> Result<bool> {
     Ok(is_new)
 }
 
+/// Creates the directories that are missing, for the user alone. Fails below a directory of another
+/// user's, who could put something else in their place: so does a program that root started with the
+/// `HOME` of a user.
+fn make_parents(path: &Path, doing: impl Fn() -> String) -> Result<()> {
+    let existing = path.ancestors().find_map(|dir| Some((dir, fs_err::metadata(dir).ok()?)));
+    let Some((existing, meta)) = existing.filter(|(existing, _)| *existing != path) else {
+        return Ok(());
+    };
+    let is_trusted = [0, nix::unistd::geteuid().as_raw()].contains(&meta.uid());
+    if !is_trusted {
+        let owner = format!("{} belongs to user {}", existing.display(), meta.uid());
+        return Err(Error::new(format!("{}: {owner}", doing()))
+            .hint("run it as that user, or set HOME or CCSTATUSD_DIR (`sudo -H` sets HOME)"));
+    }
+    let made = std::fs::DirBuilder::new().mode(0o700).recursive(true).create(path);
+    made.map_err(|err| {
+        let hint = "set CCSTATUSD_DIR to a path that you can write";
+        Error::new(doing()).because(err).hint(hint)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,6 +134,16 @@ mod tests {
         fs_err::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
         let err = StateDir::open(&path).unwrap_err().to_string();
         assert!(err.contains("mode 755") && err.contains("chmod 700"), "{err}");
+    }
+
+    #[test]
+    fn parents_that_are_made_are_private() {
+        let tmp = tempfile::tempdir().unwrap();
+        StateDir::open(&tmp.path().join("a/b/state")).unwrap();
+        for name in ["a", "a/b", "a/b/state"] {
+            let mode = fs_err::metadata(tmp.path().join(name)).unwrap().mode();
+            assert_eq!(mode & 0o777, 0o700, "{name}");
+        }
     }
 
     #[test]

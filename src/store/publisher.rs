@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
-use super::dir::{LATEST, LINES, SNAPSHOT, StateDir, make_private};
-use super::schema::{SessionId, Snapshot};
+use super::dir::{LINES, SNAPSHOT, StateDir, make_private};
+use super::schema::{LATEST, SessionId, Snapshot};
 use super::{atomic, snapshot};
 
 /// The first sequence number that is not used. Readers that parse numbers as doubles cannot

@@ -38,13 +38,17 @@ pub struct RepoKey(pub String);
 #[serde(transparent)]
 pub struct SessionId(pub String);
 
+/// The file in `lines` with the line of the session that was active last.
+pub const LATEST: &str = "latest";
+
 impl SessionId {
-    /// Accepts ids that are safe as file names: 1 to 128 ASCII letters, digits, `-` and `_`. Code
-    /// that makes a path of an id must take a `SessionId` that was made here.
+    /// Accepts ids that are safe as file names: 1 to 128 ASCII letters, digits, `-` and `_`, but not
+    /// `latest`, which is a file of ours beside those of sessions. Code that makes a path of an id
+    /// must take a `SessionId` that was made here.
     pub fn checked(id: &str) -> Option<SessionId> {
         let is_in_range = (1..=128).contains(&id.len());
         let is_plain = id.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'-' || it == b'_');
-        (is_in_range && is_plain).then(|| SessionId(id.to_owned()))
+        (is_in_range && is_plain && id != LATEST).then(|| SessionId(id.to_owned()))
     }
 }
 
@@ -674,8 +678,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_id_that_could_name_a_file_elsewhere_is_refused() {
-        for id in ["", "..", "a/b", ".hidden", "a\0b", &"x".repeat(129)] {
+    fn an_id_that_could_name_a_file_elsewhere_or_of_ours_is_refused() {
+        for id in ["", "..", "latest", "a/b", ".hidden", "a\0b", &"x".repeat(129)] {
             assert_eq!(SessionId::checked(id), None, "{id:?}");
         }
         assert!(SessionId::checked("2cf1aa4e-0d8e-4b62-9d1f-5b1f2f7f0c11").is_some());

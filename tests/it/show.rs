@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -35,6 +36,8 @@ impl ClientSandbox {
         let home = tempfile::tempdir().unwrap();
         let dir = home.path().join(dir);
         fs_err::create_dir_all(dir.join("lines")).unwrap();
+        // Whatever the umask is.
+        fs_err::set_permissions(&dir, PermissionsExt::from_mode(0o700)).unwrap();
         let vars = [
             ("HOME", home.path().display().to_string()),
             ("CCSTATUSD_DIR", dir.display().to_string()),
@@ -308,6 +311,23 @@ fn show_does_not_wait_for_a_watcher_that_does_not_read() {
     // More datagrams than the socket's queue in the kernel holds.
     for _ in 0..40 {
         sandbox.check(DOCUMENT, &format!("{FROM_DOCUMENT} · no data yet"));
+    }
+}
+
+/// Anybody could have written what is in it, and could receive what is sent there.
+#[test]
+fn a_state_directory_that_others_may_write_to_is_neither_drawn_nor_sent_anything() {
+    let sandbox = ClientSandbox::new();
+    sandbox.publish(br#"{"version":1,"display":{"format":"SPOOFED {model}"}}"#);
+    let socket = UnixDatagram::bind(sandbox.dir.join("notify.sock")).unwrap();
+    socket.set_nonblocking(true).unwrap();
+    let allow = |mode| fs_err::set_permissions(&sandbox.dir, PermissionsExt::from_mode(mode));
+    for (mode, is_used) in [(0o722, false), (0o770, false), (0o700, true)] {
+        allow(mode).unwrap();
+        let line = sandbox.show(DOCUMENT.as_bytes());
+        assert_eq!(line.contains("SPOOFED"), is_used, "mode {mode:o}: {line}");
+        let received = socket.recv(&mut [0; 64]).is_ok();
+        assert_eq!(received, is_used, "mode {mode:o}: a hint was sent");
     }
 }
 
