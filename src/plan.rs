@@ -24,11 +24,13 @@ pub struct Policy {
     /// Fetches of one source take at most 1/`rest` of the time. With 10, a source rests for nine times
     /// as long as its fetch took.
     pub rest: u32,
-    /// How many fetches run at the same time.
+    /// How many fetches that are not slow run at the same time.
     pub slots: usize,
-    /// A fetch that runs for longer than this hangs. It no longer takes a slot, so that others need
-    /// not wait for it.
-    pub hangs: Option<Duration>,
+    /// A fetch that runs for longer than this no longer takes a slot, so that a slow source delays no
+    /// other one. `None`: each takes a slot until it ends.
+    pub slow_after: Option<Duration>,
+    /// How many fetches run at once, slow ones included.
+    pub most: usize,
     /// The wait after a fetch could not start. It doubles each time, up to a second.
     pub postpone: Duration,
     /// The wait after a first failure. It doubles with each further one, up to `last_retry`.
@@ -165,7 +167,8 @@ impl<K: Ord + Clone> Plan<K> {
     pub fn take_due(&mut self, now: Instant) -> Vec<K> {
         self.tidy(now);
         let mut taken = Vec::new();
-        let mut n_free = self.policy.slots.saturating_sub(self.n_busy(now));
+        let n_slots = self.policy.slots.saturating_sub(self.n_busy(now));
+        let mut n_free = n_slots.min(self.policy.most.saturating_sub(self.running.len()));
         while n_free > 0 {
             let Some((due, _)) = self.queue.first() else { break };
             if *due > now {
@@ -286,24 +289,28 @@ impl<K: Ord + Clone> Plan<K> {
         })
     }
 
-    /// How many slots are taken: by fetches that run and do not hang.
+    /// How many slots are taken: by fetches that run and are not slow.
     fn n_busy(&self, now: Instant) -> usize {
-        let hangs = |since: Instant| self.policy.hangs.is_some_and(|it| since + it <= now);
-        self.running.values().filter(|since| !hangs(**since)).count()
+        let is_slow = |since: Instant| self.policy.slow_after.is_some_and(|it| since + it <= now);
+        self.running.values().filter(|since| !is_slow(**since)).count()
     }
 
     /// When [`Plan::take_due`] may next return something. While all slots are taken, that is when a
-    /// fetch will count as hanging; `None` if only the end of a fetch can free a slot.
+    /// fetch will count as slow; `None` if only the end of a fetch can free a slot.
     pub fn deadline(&self) -> Option<Instant> {
         let (due, _) = self.queue.first()?;
+        if self.running.len() >= self.policy.most {
+            // The end of a fetch is an event, and no time is known for it.
+            return None;
+        }
         if self.running.len() < self.policy.slots {
             return Some(*due);
         }
         let mut began: Vec<_> = self.running.values().copied().collect();
         began.sort_unstable_by_key(|it| std::cmp::Reverse(*it));
-        // Once this one hangs, fewer fetches than slots do not, so a slot is free.
+        // Once this one is slow, fewer fetches than slots are not, so a slot is free.
         let last = *began.get(self.policy.slots.checked_sub(1)?)?;
-        Some((*due).max(last + self.policy.hangs?))
+        Some((*due).max(last + self.policy.slow_after?))
     }
 
     /// The running fetches, and when each was started.
@@ -354,7 +361,8 @@ mod tests {
         spacing: ms(0),
         rest: 10,
         slots: 2,
-        hangs: None,
+        slow_after: None,
+        most: 16,
         postpone: ms(50),
         first_retry: ms(1000),
         last_retry: ms(300_000),
@@ -540,19 +548,33 @@ mod tests {
     }
 
     #[test]
-    fn a_fetch_that_hangs_loses_its_slot_after_a_while() {
+    fn slow_fetches_are_at_most_so_many() {
         let mut sim = Sim::new();
-        sim.plan.policy.hangs = Some(ms(60_000));
+        (sim.plan.policy.slow_after, sim.plan.policy.most) = (Some(ms(100)), 5);
+        for key in ["a", "b", "c", "d", "e", "f"] {
+            sim.want(key, 0);
+        }
+        let taken: Vec<_> = [150, 200, 250, 350, 450].map(|at_ms| sim.take(at_ms)).into();
+        assert_eq!(taken, [vec!["a", "b"], vec![], vec!["c", "d"], vec!["e"], vec![]]);
+        assert_eq!(sim.deadline_ms(), None, "one of the five has to end");
+        sim.done("c", true, 500);
+        assert_eq!(sim.take(500), ["f"]);
+    }
+
+    #[test]
+    fn a_slow_fetch_loses_its_slot_after_a_while() {
+        let mut sim = Sim::new();
+        sim.plan.policy.slow_after = Some(ms(60_000));
         for key in ["a", "b", "c", "d", "e"] {
             sim.want(key, 0);
         }
         assert_eq!(sim.take(150), ["a", "b"]);
         sim.done("a", true, 1000);
         assert_eq!(sim.take(1000), ["c"]);
-        assert_eq!(sim.deadline_ms(), Some(60_150), "b hangs then");
+        assert_eq!(sim.deadline_ms(), Some(60_150), "b is slow then");
         assert_eq!(sim.take(60_149), [""; 0]);
         assert_eq!(sim.take(60_150), ["d"]);
-        assert_eq!(sim.deadline_ms(), Some(61_000), "c hangs then");
+        assert_eq!(sim.deadline_ms(), Some(61_000), "c is slow then");
         sim.done("b", true, 60_200);
         assert_eq!(sim.take(60_200), [""; 0], "a late result does not free a slot twice");
         assert_eq!(sim.take(61_000), ["e"]);

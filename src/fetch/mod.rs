@@ -1,10 +1,10 @@
 //! Fetching: the threads that read files and run programs, and how each source is read.
 //!
 //! Reader threads read files. A finder thread finds working trees, which may be on other file systems.
-//! Runner threads run git. All of these live as long as the process. A configured program runs rarely
-//! and may take long, so each call has a new thread, and occupies no runner. Every program runs under
-//! the fetch lock, so that only one process runs programs at a time. A fetch that panics counts as
-//! failed, and its thread goes on.
+//! Both live as long as the process. Each call of a program, git or one that the user configured, has a
+//! thread of its own, so that a slow one delays no other; the plans bound how many run. Every program
+//! runs under the fetch lock, so that only one process runs programs at a time. A fetch that panics
+//! counts as failed.
 
 pub mod ccusage;
 pub mod claude;
@@ -22,8 +22,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
 
-use crossbeam_channel::{Sender, unbounded};
-
 use crate::pool::Pool;
 use crate::store::lock::FetchLock;
 use crate::time::Now;
@@ -37,15 +35,12 @@ use tail::Reader;
 pub const READERS: usize = 2;
 /// How many threads find working trees.
 pub const FINDERS: usize = 1;
-/// How many threads run git. If a slow repository occupies one, the other serves the rest.
-pub const RUNNERS: usize = 2;
 
 /// The threads that fetch. They end when this is dropped and their jobs are done.
 pub struct Workers {
     readers: Pool<ReadJob>,
     finders: Pool<ReadJob>,
-    runners: Sender<(RunJob, Arc<FetchLock>)>,
-    /// Starts a thread for one call of a configured program.
+    /// Starts a thread for one call of a program.
     run_in_own_thread: Box<dyn Fn(RunJob, Arc<FetchLock>) + Send>,
 }
 
@@ -72,19 +67,14 @@ impl Workers {
             drop(lock);
             fetched(outcome.unwrap_or_else(|err| job.failed(err)));
         };
-        let (runners, jobs) = unbounded::<(RunJob, Arc<FetchLock>)>();
-        for _ in 0..RUNNERS {
-            let (jobs, run_one) = (jobs.clone(), run_one.clone());
-            let work = move || jobs.iter().for_each(|(job, lock)| run_one(job, lock));
-            spawn("run", work)?;
-        }
         let run_in_own_thread = Box::new(move |job: RunJob, lock: Arc<FetchLock>| {
             let (run_one, kept) = (run_one.clone(), job.clone());
-            if let Err(err) = spawn("tool", move || run_one(job, lock)) {
+            let thread = thread::Builder::new().name("run".to_owned());
+            if let Err(err) = thread.spawn(move || run_one(job, lock)) {
                 answer(kept.failed(err));
             }
         });
-        Ok(Workers { readers, finders, runners, run_in_own_thread })
+        Ok(Workers { readers, finders, run_in_own_thread })
     }
 
     /// Queues a read. A call of `fetched` will answer it.
@@ -97,20 +87,11 @@ impl Workers {
         }
     }
 
-    /// Queues or starts a program. A call of `fetched` will answer it. `lock` proves that no other
-    /// process runs programs.
+    /// Starts a program. A call of `fetched` will answer it. `lock` proves that no other process runs
+    /// programs.
     pub fn run(&self, job: RunJob, lock: Arc<FetchLock>) {
-        match job {
-            RunJob::Repo { .. } => {
-                self.runners.send((job, lock)).expect("runners live as long as this sender");
-            }
-            RunJob::Block { .. } | RunJob::Command { .. } => (self.run_in_own_thread)(job, lock),
-        }
+        (self.run_in_own_thread)(job, lock);
     }
-}
-
-fn spawn(name: &str, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
-    thread::Builder::new().name(name.to_owned()).spawn(work).map(drop)
 }
 
 fn read(job: &ReadJob, reader: &mut Reader) -> Outcome {

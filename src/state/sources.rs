@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use super::barriers::{Barriers, Passed};
 use super::text;
+use crate::fetch::READERS;
 use crate::fetch::job::Source;
-use crate::fetch::{READERS, RUNNERS};
 use crate::plan::{Plan, Policy, Urgency};
 use crate::pool::HANG_AFTER;
 use crate::store::schema::Degraded;
@@ -26,7 +26,9 @@ const READS: Policy = Policy {
     rest: 1,
     // More than there are readers, so that a reader finds its next file waiting.
     slots: 4 * READERS,
-    hangs: Some(HANG_AFTER),
+    slow_after: Some(HANG_AFTER),
+    // The pool bounds its threads.
+    most: usize::MAX,
     postpone: Duration::from_millis(50),
     first_retry: Duration::from_secs(1),
     last_retry: Duration::from_secs(300),
@@ -38,16 +40,19 @@ const GIT: Policy = Policy {
     debounce: Debounce { quiet: Duration::from_millis(150), max_hold: Duration::from_secs(1) },
     spacing: Duration::ZERO,
     rest: 10,
-    slots: RUNNERS,
-    // Each call of git is killed at its deadline.
-    hangs: None,
+    slots: 4,
+    // A call takes some milliseconds. Eight repositories whose calls all take until their deadline
+    // delay the ninth by two of these.
+    slow_after: Some(Duration::from_millis(150)),
+    // Each is a guard and a git, which mostly wait.
+    most: 32,
     postpone: Duration::from_millis(50),
     first_retry: Duration::from_secs(1),
     last_retry: Duration::from_secs(300),
 };
 
 /// Configured programs: as git, but with more slots, since one call may take long.
-const TOOLS: Policy = Policy { slots: 8, ..GIT };
+const TOOLS: Policy = Policy { slots: 8, slow_after: None, most: 8, ..GIT };
 
 /// After this time nothing waits any longer for a read of a file or a listing of a directory. Either
 /// takes microseconds where the file system works.
@@ -410,7 +415,7 @@ mod tests {
         let due = sources.take_due(zero);
         let n_of = |which: fn(&Source) -> bool| due.iter().filter(|it| which(it)).count();
         assert_eq!(n_of(|it| matches!(it, Source::Transcript(_))), 4 * READERS);
-        assert_eq!(n_of(|it| matches!(it, Source::Repo(_))), RUNNERS);
+        assert_eq!(n_of(|it| matches!(it, Source::Repo(_))), 4);
         assert_eq!(n_of(|it| matches!(it, Source::Command(_))), 8);
         assert_eq!(sources.take_due(zero), []);
     }

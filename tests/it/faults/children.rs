@@ -90,6 +90,26 @@ fn beside_hostile_programs_a_good_one_stays_fresh_and_no_process_survives() {
     report("13 hostile sources at once, watcher killed in the middle", n_kills, 0, 0, 0);
 }
 
+/// Each of the others takes until its deadline, five seconds, and is tried again. One after the other,
+/// or two at a time, they would keep the last one waiting for twenty.
+#[test]
+fn repositories_that_hang_do_not_keep_another_one_waiting() {
+    let sandbox = Sandbox::with_root();
+    sandbox.patch_git("case $PWD in */hangs*) exec sleep 60 ;; esac\n");
+    for n in 0..8 {
+        let repo = sandbox.repo(&format!("hangs{n}"));
+        sandbox.session(&format!("h{n}"), &repo).reply("one");
+    }
+    let repo = sandbox.repo("good");
+    sandbox.session("good", &repo).reply("one");
+    let _watcher = sandbox.start_watcher();
+    let snapshot = sandbox.wait_for("the facts of the good one", |snapshot| {
+        repo_of(snapshot, "good").is_some_and(|repo| repo.branch.is_some())
+    });
+    let n_failed = snapshot.repos.values().filter(|repo| repo.error.is_some()).count();
+    assert_eq!(n_failed, 0, "it waited for a deadline of another one");
+}
+
 /// A killed git leaves no `index.lock`, and none is there when the user's own git wants one.
 #[test]
 #[expect(clippy::disallowed_methods, reason = "the user at work")]
