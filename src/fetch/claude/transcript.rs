@@ -6,7 +6,7 @@ use memchr::memmem::Finder;
 
 use super::line::{Content, Line, LineMessage};
 use super::preview::{has_visible, preview};
-use super::scan::Text;
+use super::scan::{Text, trim};
 use crate::store::schema::Message;
 use crate::usage::entry::{Entry, Id};
 
@@ -107,10 +107,10 @@ impl Fold {
     /// An unreadable line is counted and is no error: the client may have died while it wrote the
     /// line.
     pub fn add_line(&mut self, offset: u64, line: &[u8]) {
-        let line = line.trim_ascii();
-        if line.is_empty() {
+        if line.trim_ascii().is_empty() {
             return;
         }
+        let line = trim(line);
         if is_tool_result(line) {
             let looks_whole = line.starts_with(b"{") && line.ends_with(b"}");
             self.facts.skipped_lines += u64::from(!looks_whole);
@@ -170,8 +170,8 @@ impl Fold {
                 facts.context_as_of_ms = line.at_ms;
             }
             "system" if line.subtype == "turn_duration" => facts.is_turn_open = false,
-            "custom-title" => facts.custom_title = line.custom_title.map(Text::into_owned),
-            "ai-title" => facts.ai_title = line.ai_title.map(Text::into_owned),
+            "custom-title" => facts.custom_title = title(line.custom_title),
+            "ai-title" => facts.ai_title = title(line.ai_title),
             _ => {}
         }
     }
@@ -287,6 +287,11 @@ impl Fold {
 /// The text of a field; `None` where it is empty or missing.
 fn name<'a>(field: &'a Option<Text<'_>>) -> Option<&'a str> {
     field.as_deref().filter(|it| !it.is_empty())
+}
+
+/// A title; `None` where nothing in it is visible.
+fn title(title: Option<Text<'_>>) -> Option<String> {
+    title.filter(|it| has_visible(it)).map(Text::into_owned)
 }
 
 /// `name` as a shared string: `last` if it is equal, else a new one, which `last` becomes.
