@@ -302,6 +302,61 @@ fn a_name_in_which_nothing_is_visible_is_missing() {
     assert_eq!(unnamed.model.and_then(|it| it.display_name).as_deref(), Some("Opus 4.8"));
 }
 
+/// A line of each kind in which the client keeps something for itself, as 2.1.332 writes it.
+const BOOKKEEPING: [&str; 20] = [
+    r#"{"type":"agent-name","agentName":"n","sessionId":"s-1"}"#,
+    r#"{"type":"api-request","sessionId":"s-1","timestamp":"2026-11-25T15:26:08.665Z",
+        "params":{"model":"claude-opus-5-5"},"tail":["H"],"cacheControl":[{"path":["system",0]}]}"#,
+    r#"{"type":"api-request-blob","sessionId":"s-1","timestamp":"2026-11-25T15:26:08.665Z",
+        "message":{"role":"user","content":"hello there"}}"#,
+    r#"{"type":"api-request-blob","sessionId":"s-1","timestamp":"2026-11-25T15:26:08.665Z",
+        "message":{"role":"assistant","id":"msg_9","model":"claude-haiku-4-5",
+        "content":[{"type":"text","text":"Hello"}],
+        "usage":{"input_tokens":1,"output_tokens":2}}}"#,
+    r#"{"sessionId":"s-1","timestamp":"2026-11-25T15:26:08.665Z","message":{"role":"user",
+        "content":"hello there","usage":{"input_tokens":1,"output_tokens":2}},
+        "type":"api-request-blob"}"#,
+    r#"{"type":"api-request-shape","sessionId":"s-1","timestamp":"2026-11-25T15:26:08.665Z",
+        "shape":{"system":[{"type":"text","text":"You are"}],"tools":[{"name":"Agent",
+        "input_schema":{"properties":{"usage":{"type":"string"}}}}]}}"#,
+    r#"{"type":"atis-latch","atis":"","sessionId":"s-1"}"#,
+    r#"{"type":"cost-state","sessionId":"s-1","totalCostUSD":0.04,"totalDuration":21505,
+        "modelUsage":{"claude-opus-5-5":{"inputTokens":36,"costUSD":0.04}}}"#,
+    r#"{"type":"file-history-delta","messageId":"m","backup":{"version":1},
+        "timestamp":"2026-11-25T15:30:38.466Z"}"#,
+    r#"{"type":"file-history-snapshot","messageId":"m","snapshot":{"trackedFileBackups":{},
+        "timestamp":"2026-11-25T15:26:08.327Z"},"isSnapshotUpdate":false}"#,
+    r#"{"type":"fork-context-ref","agentId":"a","parentSessionId":"s-0","contextLength":4}"#,
+    r#"{"type":"last-prompt","lastPrompt":"hello there","leafUuid":"u","sessionId":"s-1"}"#,
+    r#"{"type":"mode","mode":"normal","sessionId":"s-1"}"#,
+    r#"{"type":"permission-mode","permissionMode":"auto","sessionId":"s-1"}"#,
+    r#"{"type":"queue-operation","operation":"enqueue","sessionId":"s-1","content":"hi"}"#,
+    r#"{"type":"relocated","sessionId":"s-1","relocatedCwd":"/home/u/other"}"#,
+    r#"{"type":"summary","summary":"Fixes","leafUuid":"u"}"#,
+    r#"{"type":"tools-used","tools":["Bash"],"sessionId":"s-1"}"#,
+    r#"{"type":"worktree-state","worktreeSession":{"worktreePath":"/w/p/.claude/worktrees/wt1",
+        "originalBranch":"main","sessionId":"s-1"},"sessionId":"s-1"}"#,
+    r#"{"type":"of-next-month","message":{"role":"user","content":"no prompt"}}"#,
+];
+
+#[test]
+fn a_line_that_the_client_keeps_for_itself_changes_nothing() {
+    let asked = prompt("\"x\"");
+    let (expected, entries) = fold(&[&asked, REPLY]);
+    for kind in BOOKKEEPING {
+        // In a transcript it has no newlines.
+        let line = kind.replace("\n        ", "");
+        let (mut facts, found) = fold(&[&line, &asked, &line, REPLY, &line]);
+        // This one is parsed, since its kind does not come first.
+        if line.starts_with(r#"{"sessionId""#) {
+            facts.last_line_ms = expected.last_line_ms;
+        }
+        assert_eq!((facts, found), (expected.clone(), entries.clone()), "{line}");
+    }
+    let torn = r#"{"type":"api-request-blob","sessionId":"s"#;
+    assert_eq!(fold(&[torn]).0.skipped_lines, 1);
+}
+
 #[track_caller]
 fn check_preview(text: &str, expected: &str) {
     assert_eq!(preview(text), expected);
