@@ -4,6 +4,7 @@
 //! that would leave no room for the description is left out of all rows.
 
 use super::look::Look;
+use super::model_name::readable;
 use super::numbers::{elapsed, tokens};
 use super::paint::Paint;
 use super::text::Text;
@@ -139,10 +140,8 @@ fn cell(column: Column, task: &Task, now_ms: i64, look: &Look<'_>) -> Text {
             }
         }
         Model => {
-            let model = task.model.as_deref().unwrap_or_default();
-            let model = model.strip_prefix("claude-").unwrap_or(model);
-            let model = model.split('[').next().unwrap_or_default();
-            out.put_cut(Paint::Plain, model, AGENT_NAME_COLUMNS, look.preset.ellipsis);
+            let model = readable(task.model.as_deref().unwrap_or_default());
+            out.put_cut(Paint::Plain, &model, AGENT_NAME_COLUMNS, look.preset.ellipsis);
             if let Some(effort) = &task.effort {
                 out.put_cut(Paint::Dim, &format!(" {effort}"), 10, look.preset.ellipsis);
             }
