@@ -1,8 +1,8 @@
 //! PURE. How numbers, times and amounts are written.
 //!
 //! **Invariant:** numbers that change while they are displayed keep their width as far as
-//! possible: shares take two columns, minutes and hours after a larger unit have two digits, and
-//! money has cents.
+//! possible: minutes and hours after a larger unit have two digits, and money has cents. They are
+//! not filled up with blanks, which would look like a gap.
 
 use crate::time::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS};
 
@@ -49,9 +49,9 @@ pub(super) fn money(usd: f64) -> String {
     }
 }
 
-/// A share in whole percent, at least two digits wide. More than 999 % is not shown in full.
+/// A share in whole percent. More than 999 % is not shown in full.
 pub(super) fn percent(share: f64) -> String {
-    if share < 999.5 { format!("{share:>2.0}%") } else { ">999%".to_owned() }
+    if share < 999.5 { format!("{share:.0}%") } else { ">999%".to_owned() }
 }
 
 pub(super) fn tokens(count: u64) -> String {
@@ -80,7 +80,7 @@ mod tests {
             [0.0, 9.994, 99.994, 99.996, 1234.5].map(money),
             ["$0.00", "$9.99", "$99.99", "$100", "$1234"]
         );
-        assert_eq!([0.0, 9.4, 99.6, 1e300].map(percent), [" 0%", " 9%", "100%", ">999%"]);
+        assert_eq!([0.0, 9.4, 99.6, 1e300].map(percent), ["0%", "9%", "100%", ">999%"]);
         assert_eq!(money(1e300), "$1.0e300");
         let counts = [999, 1000, 212_345, 1_000_000, 1_099_999, 1_250_000, 20_000_000];
         assert_eq!(counts.map(tokens), ["999", "1k", "212k", "1M", "1M", "1.2M", "20M"]);

@@ -53,8 +53,9 @@ pub struct Style {
     pub depth: Depth,
 }
 
-/// Columns of the terminal that the client uses itself.
-const RESERVED_COLUMNS: usize = 3;
+/// Columns of the terminal that the client uses itself: it cuts a line that takes more than the
+/// rest.
+const RESERVED_COLUMNS: usize = 4;
 
 impl Style {
     /// How many columns a line may take: at least one.

@@ -17,7 +17,7 @@ const HANGS_AFTER: Duration = Duration::from_secs(2);
 
 const DOCUMENT: &str = r#"{"session_id":"one","cwd":"/w/p","model":{"id":"m","display_name":"M"},
     "context_window":{"used_percentage":3},"cost":{"total_cost_usd":0.5},"rate_limits":null}"#;
-const FROM_DOCUMENT: &str = "/w/p · M · ctx  3% · $0.50";
+const FROM_DOCUMENT: &str = "/w/p · M · ctx 3% · $0.50";
 
 /// A state directory and the environment of a client that uses it.
 struct ClientSandbox {
@@ -192,7 +192,7 @@ fn the_environment_names_the_session_where_the_input_does_not() {
     sandbox.check(r#"{"session_id":"../one"}"#, line);
     sandbox.check(r#"{"session_id":"two"}"#, "data 0s old, no watcher");
     sandbox.set("COLUMNS", "40");
-    sandbox.check("", "/w/p · main · data 0s old, no watcher");
+    sandbox.check("", "p · main · data 0s old, no watcher");
 }
 
 #[test]
@@ -285,7 +285,7 @@ fn the_watcher_receives_the_facts_also_under_a_long_path() {
     fs_err::rename(&short, sandbox.dir.join("notify.sock")).unwrap();
     socket.set_read_timeout(Some(HANGS_AFTER)).unwrap();
 
-    sandbox.check(DOCUMENT, "/w/p · main · M · ctx  3% · $0.50");
+    sandbox.check(DOCUMENT, "/w/p · main · M · ctx 3% · $0.50");
     let mut bytes = vec![0; 64 << 10];
     let n_bytes = socket.recv(&mut bytes).unwrap();
     let facts: ClientFacts = serde_json::from_slice(&bytes[..n_bytes]).unwrap();

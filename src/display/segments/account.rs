@@ -259,7 +259,7 @@ fn limit(
         "pace" => {
             let ahead = used - clock?;
             let symbol = pen.symbol(if ahead >= 0.0 { "ahead" } else { "behind" });
-            out.write(Dim, format_args!("{symbol}{:>2.0}%", ahead.abs()));
+            out.write(Dim, format_args!("{symbol}{:.0}%", ahead.abs()));
         }
         "full" => {
             let same = kept.filter(|it| (it.resets_at_ms - limit.resets_at_ms).abs() < MINUTE_MS);

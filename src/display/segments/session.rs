@@ -282,7 +282,7 @@ fn cache(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
     match part {
         "hit" => {
             let hit = hit()?;
-            pen.put_graded(out, 100.0 - hit, &format!("{hit:>2.0}%"));
+            pen.put_graded(out, 100.0 - hit, &format!("{hit:.0}%"));
             Some(())
         }
         "bar" => {

@@ -84,7 +84,7 @@ fn of_two_reports_of_a_limit_the_newer_is_shown() {
     for (used, left_ms, expected) in [
         (35.0, 2 * HOUR_MS, "35% ↻2h00m"),
         (33.0, 2 * HOUR_MS, "34% ↻2h00m"),
-        (1.0, 5 * HOUR_MS, " 1% ↻5h00m"),
+        (1.0, 5 * HOUR_MS, "1% ↻5h00m"),
         (99.0, HOUR_MS, "34% ↻2h00m"),
     ] {
         let expected = format!("{BEFORE_USAGE} · {rest} · 5h {expected}");

@@ -83,7 +83,7 @@ proptest! {
         let drawn = show(source, Watcher::Gone, &ClientFacts::default(), &style);
         let coloured = Style { depth: Depth::True, ..style };
         let coloured = show(source, Watcher::Gone, &ClientFacts::default(), &coloured);
-        let usable = columns.saturating_sub(3 + 2 * padding).max(1);
+        let usable = columns.saturating_sub(4 + 2 * padding).max(1);
         for line in drawn.split('\n') {
             check_shape(line, usable);
         }
@@ -134,6 +134,6 @@ proptest! {
         let coloured = Style { depth: Depth::True, ..style };
         let coloured = show(Source::Snapshot(&snapshot), watcher, &client, &coloured);
         prop_assert_eq!(&without_colour(&coloured), &drawn);
-        check_shape(&drawn, columns.saturating_sub(3).max(1));
+        check_shape(&drawn, columns.saturating_sub(4).max(1));
     }
 }

@@ -41,9 +41,9 @@ fn a_dead_watcher_is_mentioned_at_every_width() {
     let line = format!("~/w/p · main · model-one · {REST} · data 3h old, no watcher");
     assert_eq!(drawn(None), line);
     assert_eq!(drawn(Some(40)), "p · main · data 3h old, no watcher");
-    assert_eq!(drawn(Some(21)), "data 3h old, no w…");
-    assert_eq!(drawn(Some(20)), "data 3h old, no…");
-    assert_eq!(drawn(Some(10)), "data 3…");
+    assert_eq!(drawn(Some(22)), "data 3h old, no w…");
+    assert_eq!(drawn(Some(21)), "data 3h old, no…");
+    assert_eq!(drawn(Some(11)), "data 3…");
 }
 
 #[test]
@@ -77,10 +77,10 @@ fn segments_of_lower_priority_give_way_first() {
         drawn(80),
         "~/w/p · main · model-one · ctx 42% · $1.00 · block $10.00 · 5h 34% ↻2h00m"
     );
-    assert_eq!(drawn(61), "~/w/p · main · model-one · ctx 42% · $1.00 · 5h 34% ↻2h00m");
+    assert_eq!(drawn(62), "~/w/p · main · model-one · ctx 42% · $1.00 · 5h 34% ↻2h00m");
     assert_eq!(drawn(40), "~/w/p · main · model-one · ctx 42%");
     assert_eq!(drawn(20), "main · ctx 42%");
-    assert_eq!(drawn(5), "m…");
+    assert_eq!(drawn(6), "m…");
     assert_eq!(drawn(0), "…");
 }
 
@@ -115,7 +115,7 @@ fn no_line_is_wider_than_the_terminal_in_any_script() {
             let style = Style { columns: Some(columns), depth: Depth::None };
             let source = Source::Snapshot(&snapshot);
             let drawn = show(source, Watcher::Alive, &ClientFacts::default(), &style);
-            check_shape(&drawn, columns - 5);
+            check_shape(&drawn, columns - 6);
         }
     }
 }

@@ -22,8 +22,8 @@ fn facts_from_the_client_take_precedence() {
         limits: Limits { seven_day: Some(limit(7.0, DAY_MS)), ..Limits::default() },
         ..ClientFacts::default()
     };
-    let expected = "~/w/p/src · main · Opus 4.8 · ctx  3% of 1M · $0.12 · block $10.00 2h13m left · \
-                    today $30.00 · 5h 34% ↻2h00m · 7d  7% ↻1d00h";
+    let expected = "~/w/p/src · main · Opus 4.8 · ctx 3% of 1M · $0.12 · block $10.00 2h13m left · \
+                    today $30.00 · 5h 34% ↻2h00m · 7d 7% ↻1d00h";
     check_client(&client, expected);
 }
 
