@@ -159,7 +159,8 @@ fn draw(snapshot: &Snapshot, client: &ClientFacts) {
                 drawn_at: None,
                 clock: Some((12, 34, 56)),
             };
-            let drawn = display::line(&view, &Style { columns, depth: Depth::None });
+            let drawn =
+                display::line(&view, &Style { columns, depth: Depth::None, has_links: false });
             assert!(!drawn.is_empty());
             for line in without_colour(&drawn).lines() {
                 check_harmless(line);

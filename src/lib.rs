@@ -24,6 +24,7 @@ pub mod sanitize;
 pub mod show;
 pub mod state;
 pub mod store;
+pub mod terminal;
 pub mod time;
 pub mod usage;
 pub mod watch;

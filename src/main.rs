@@ -11,7 +11,7 @@ use ccstatusd::fetch::guard;
 use ccstatusd::store::schema::display::Depth;
 use ccstatusd::store::schema::{ClientFacts, SessionId, Snapshot};
 use ccstatusd::time::Now;
-use ccstatusd::{daemon, display, log, oneshot, price_list, sanitize, show};
+use ccstatusd::{daemon, display, log, oneshot, price_list, sanitize, show, terminal};
 
 /// musl's own allocator maps and unmaps single pages, which takes a sixth of the time of `show` and
 /// a third of that of a cold scan.
@@ -38,7 +38,7 @@ fn run(cli: &Cli, env: &Environment) -> Result<Exit> {
     match &cli.subcommand {
         Some(Subcommand::Show { preview: true }) => {
             let config = Config::load(env.config_file().as_deref())?;
-            let style = show::style(env);
+            let style = terminal::style(env);
             let now_ms = Now::read().wall_ms;
             print(&display::preview::preview(&config.display, now_ms, &style))
         }
@@ -95,7 +95,7 @@ fn watch(print: bool, env: &Environment) -> Result<()> {
     if !print {
         return daemon::run(env, |_, _| {});
     }
-    let is_coloured = show::style(env).depth > Depth::None && io::stdout().is_terminal();
+    let is_coloured = terminal::style(env).depth > Depth::None && io::stdout().is_terminal();
     let mut writer = log::BackgroundWriter::start(io::stdout())
         .map_err(|err| Error::new("cannot start the thread for --print").because(err))?;
     daemon::run(env, |id, line| {
@@ -128,7 +128,7 @@ fn oneshot_output(snapshot: &Snapshot, json: bool, env: &Environment) -> Result<
         drawn_at: None,
         clock: show::clock(&snapshot.display, Now::read()),
     };
-    let mut style = show::style(env);
+    let mut style = terminal::style(env);
     if !io::stdout().is_terminal() {
         style.depth = Depth::None;
     }

@@ -15,15 +15,16 @@ use nix::poll::{PollFd, PollFlags, PollTimeout};
 
 use crate::cli::Environment;
 use crate::display;
-use crate::display::view::{Source, Style, View, Watcher};
+use crate::display::view::{Source, View, Watcher};
 use crate::fetch::claude;
 use crate::ipc;
 use crate::store::dir::SNAPSHOT;
-use crate::store::schema::display::{Depth, Display};
+use crate::store::schema::display::Display;
 use crate::store::schema::{ClientFacts, SessionId, Task};
 use crate::store::snapshot::{self, Unusable};
 use crate::time::{self, Now};
 
+use crate::terminal;
 /// The limit for reading all of standard input. The client writes at once, but may never close it.
 const STDIN_MS: i64 = 50;
 /// In bytes. The client's document has about 2 KiB.
@@ -74,7 +75,7 @@ fn draw(stdin: impl AsFd + IsTerminal, env: &Environment, now: impl Fn() -> Now)
         drawn_at: None,
         clock: snapshot.as_ref().ok().and_then(|it| clock(&it.display, now())),
     };
-    display::line(&view, &style(env))
+    display::line(&view, &terminal::style(env))
 }
 
 /// The local hour, minute and second. `None` if the format does not show them, since loading
@@ -103,9 +104,10 @@ pub fn subagents(
         let dir = env.state_dir().ok().filter(|it| ipc::enter(it).is_ok());
         let snapshot = dir.and_then(|_| snapshot::read_part(Path::new(SNAPSHOT), None, None).ok());
         let display = snapshot.map(|it| it.display).unwrap_or_default();
-        let Style { columns: terminal, depth } = style(env);
-        let columns = columns.or(terminal);
-        let rows = display::subagents::rows(&tasks, columns, now().wall_ms, &display, depth);
+        let terminal = terminal::style(env);
+        let columns = columns.or(terminal.columns);
+        let rows =
+            display::subagents::rows(&tasks, columns, now().wall_ms, &display, terminal.depth);
         let line = |(task, content): (&Task, String)| {
             serde_json::json!({"id": task.id, "content": content}).to_string() + "\n"
         };
@@ -165,30 +167,4 @@ fn hint(client: &ClientFacts, session: &SessionId) -> Option<Vec<u8>> {
     let facts = ClientFacts { session_id: only_session.session_id.clone(), ..client.clone() };
     let hint = serde_json::to_vec(&facts.clipped()).ok().filter(|it| it.len() <= MAX_HINT);
     hint.or_else(|| serde_json::to_vec(&only_session).ok())
-}
-
-/// What the terminal can show, by the environment: standard output is a pipe to the client.
-pub fn style(env: &Environment) -> Style {
-    let columns = env.text("COLUMNS").and_then(|it| it.parse().ok()).filter(|&it| it > 0);
-    Style { columns, depth: depth(env) }
-}
-
-/// How many colours the line may use: as the user forbids or forces, else as the terminal supports.
-fn depth(env: &Environment) -> Depth {
-    let term = env.text("TERM").unwrap_or_default();
-    let supported = match env.text("COLORTERM") {
-        Some("truecolor" | "24bit") => Depth::True,
-        _ if term.contains("256color") => Depth::Indexed,
-        _ if term == "dumb" => Depth::None,
-        _ => Depth::Ansi,
-    };
-    match env.text("FORCE_COLOR") {
-        _ if env.get("NO_COLOR").is_some() => Depth::None,
-        Some("0" | "false") => Depth::None,
-        Some("2") => Depth::Indexed,
-        Some("3") => Depth::True,
-        Some(_) => supported.max(Depth::Ansi),
-        None if term == "dumb" => Depth::None,
-        None => supported,
-    }
 }

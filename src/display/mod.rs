@@ -42,7 +42,7 @@ pub fn line(view: &View<'_>, style: &Style) -> String {
     let scope = Scope::of(view);
     let display = view.display();
     let usable = style.usable(&display.theme);
-    let look = Look::of(&display.theme, style.depth, usable);
+    let look = Look::of(&display.theme, style, usable);
     let format = display.format.as_deref().unwrap_or(segments::FORMAT);
     let mut lines: Vec<_> = format
         .lines()
@@ -111,7 +111,7 @@ const LINE_COLUMNS: u16 = 120;
 /// The terminal that lines for `cat` are drawn for.
 pub fn lines_style(display: &Display) -> Style {
     let columns = Some(display.theme.columns.unwrap_or(LINE_COLUMNS).into());
-    Style { columns, depth: Depth::Ansi }
+    Style { columns, depth: Depth::Ansi, has_links: false }
 }
 
 /// Whether the line shows the local time. Only then the time zone must be loaded.

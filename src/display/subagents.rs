@@ -8,6 +8,7 @@ use super::model_name::readable;
 use super::numbers::{elapsed, tokens};
 use super::paint::Paint;
 use super::text::Text;
+use super::view::Style;
 use crate::store::schema::Task;
 use crate::store::schema::display::{Depth, Display};
 
@@ -48,7 +49,8 @@ pub fn rows(
     display: &Display,
     depth: Depth,
 ) -> Vec<String> {
-    let look = Look::of(&display.theme, depth, None);
+    let style = Style { columns, depth, has_links: false };
+    let look = Look::of(&display.theme, &style, None);
     let usable = columns.unwrap_or(usize::MAX).max(1);
     let cells: Vec<_> = tasks
         .iter()

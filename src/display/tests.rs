@@ -20,7 +20,7 @@ mod scope;
 mod states;
 
 const NOW: i64 = 1_795_440_000_000;
-const PLAIN: Style = Style { columns: None, depth: Depth::None };
+const PLAIN: Style = Style { columns: None, depth: Depth::None, has_links: false };
 
 /// What a healthy session shows after directory, branch and model.
 const REST: &str = "ctx 42% · $1.00 · block $10.00 2h13m left · today $30.00 · 5h 34% ↻2h00m";

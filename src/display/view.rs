@@ -51,6 +51,8 @@ pub struct Style {
     /// The width of the terminal. `None`: unlimited.
     pub columns: Option<usize>,
     pub depth: Depth,
+    /// Whether it shows links.
+    pub has_links: bool,
 }
 
 /// Columns of the terminal that the client uses itself: it cuts a line that takes more than the

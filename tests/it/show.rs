@@ -217,6 +217,8 @@ fn colours_are_limited_by_the_terminal_and_by_the_user() {
     check(&[("TERM", "xterm")], ansi);
     check(&[("TERM", "xterm-256color")], indexed);
     check(&[("TERM", "xterm-256color"), ("COLORTERM", "truecolor")], rgb);
+    check(&[("TERM", "xterm-kitty")], rgb);
+    check(&[("TERM", "tmux-256color"), ("TERM_PROGRAM", "ghostty")], indexed);
     check(&[("TERM", "dumb")], "");
     check(&[("TERM", "dumb"), ("FORCE_COLOR", "1")], ansi);
     check(&[("FORCE_COLOR", "true")], ansi);
@@ -231,11 +233,12 @@ fn colours_are_limited_by_the_terminal_and_by_the_user() {
 fn only_web_addresses_become_links() {
     let mut sandbox = ClientSandbox::new();
     sandbox.env.remove("NO_COLOR");
-    let shown = |url: &str| {
+    sandbox.set("TERM", "xterm-kitty");
+    let shown = |sandbox: &ClientSandbox, url: &str| {
         let document = serde_json::json!({"pr": {"number": 7, "url": url}});
         sandbox.show(document.to_string().as_bytes())
     };
-    let linked = shown("https://forge.example/p/7");
+    let linked = shown(&sandbox, "https://forge.example/p/7");
     assert!(linked.starts_with("\x1b]8;;https://forge.example/p/7\x1b\\#7"), "{linked:?}");
     for url in [
         "file:///etc/passwd",
@@ -246,9 +249,14 @@ fn only_web_addresses_become_links() {
         &format!("https://x/{}", "y".repeat(2000)),
         "",
     ] {
-        let shown = shown(url);
+        let shown = shown(&sandbox, url);
         assert!(shown.starts_with("#7") && !shown.contains("]8;"), "{url:?}: {shown:?}");
     }
+    // A terminal that shows no links may show what stands between the sequences.
+    sandbox.set("TERM", "xterm-256color");
+    assert!(shown(&sandbox, "https://forge.example/p/7").starts_with("#7"));
+    sandbox.set("FORCE_HYPERLINK", "1");
+    assert_eq!(shown(&sandbox, "https://forge.example/p/7"), linked);
 }
 
 #[test]

@@ -79,7 +79,7 @@ proptest! {
         let padding = usize::from(display.theme.padding);
         snapshot.display = display;
         let source = Source::Snapshot(&snapshot);
-        let style = Style { columns: Some(columns), depth: Depth::None };
+        let style = Style { columns: Some(columns), depth: Depth::None, has_links: false };
         let drawn = show(source, Watcher::Gone, &ClientFacts::default(), &style);
         let coloured = Style { depth: Depth::True, ..style };
         let coloured = show(source, Watcher::Gone, &ClientFacts::default(), &coloured);
@@ -128,7 +128,7 @@ proptest! {
             limits: Limits { seven_day: Some(used), five_hour: Some(used), spend_limit: None },
             ..ClientFacts::default()
         };
-        let style = Style { columns: Some(columns), depth: Depth::None };
+        let style = Style { columns: Some(columns), depth: Depth::None, has_links: false };
         let watcher = if gone { Watcher::Gone } else { Watcher::Alive };
         let drawn = show(Source::Snapshot(&snapshot), watcher, &client, &style);
         let coloured = Style { depth: Depth::True, ..style };

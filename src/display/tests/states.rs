@@ -110,12 +110,12 @@ fn check(name: &str, about: &str, document: &str, source: Source<'_>, watcher: W
     };
     let mut text = format!("{about}\n\n");
     for columns in [80, 120, 200] {
-        let style = Style { columns: Some(columns), depth: Depth::None };
+        let style = Style { columns: Some(columns), depth: Depth::None, has_links: false };
         text += &format!("{columns:>4} | {}\n", show(source, watcher, &client, &style));
     }
     if let Source::Snapshot(snapshot) = source {
         let session = SessionId("one".to_owned());
-        let style = Style { columns: Some(120), depth: Depth::None };
+        let style = Style { columns: Some(120), depth: Depth::None, has_links: false };
         let drawn = session_line(snapshot, watcher, &session, NOW, "14:32", Some("/h"), &style);
         text += &format!(" cat | {drawn}\n");
     }
@@ -362,7 +362,7 @@ fn every_width() {
     let document = DOCUMENT.replace("/h/work/shop", directory).replace("Opus 4.8", "模型 4.8");
     let client = parse_stdin(document.as_bytes()).unwrap();
     for columns in (20..=240).step_by(10) {
-        let style = Style { columns: Some(columns), depth: Depth::None };
+        let style = Style { columns: Some(columns), depth: Depth::None, has_links: false };
         text += &format!(
             "{columns:>4} | {}\n",
             show(Source::Snapshot(&snapshot), Watcher::Alive, &client, &style)
