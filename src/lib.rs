@@ -14,6 +14,7 @@ pub mod display;
 mod engine;
 pub mod error;
 pub mod fetch;
+pub mod home;
 pub mod ipc;
 pub mod log;
 pub mod oneshot;

@@ -8,6 +8,7 @@ use ccstatusd::cli::{Cli, Environment, Subcommand};
 use ccstatusd::config::{self, Config};
 use ccstatusd::error::{Error, Exit, Result};
 use ccstatusd::fetch::guard;
+use ccstatusd::home::Home;
 use ccstatusd::store::schema::display::Depth;
 use ccstatusd::store::schema::{ClientFacts, SessionId, Snapshot};
 use ccstatusd::time::Now;
@@ -118,13 +119,15 @@ fn oneshot_output(snapshot: &Snapshot, json: bool, env: &Environment) -> Result<
     if session.is_none() {
         return Ok("no Claude Code session was active in the last day\n".to_owned());
     }
+    let cwd = session.and_then(|it| snapshot.sessions.get(it)?.cwd.as_deref());
+    let home = Home::find(env);
     let view = display::view::View {
         source: display::view::Source::Snapshot(snapshot),
         watcher: display::view::Watcher::Unknown,
         client: &ClientFacts::default(),
         session,
         now_ms: Now::read().wall_ms,
-        home: env.text("HOME"),
+        home: cwd.and_then(|it| home.found_above(it)),
         drawn_at: None,
         clock: show::clock(&snapshot.display, Now::read()),
     };

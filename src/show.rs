@@ -17,6 +17,7 @@ use crate::cli::Environment;
 use crate::display;
 use crate::display::view::{Source, View, Watcher};
 use crate::fetch::claude;
+use crate::home::Home;
 use crate::ipc;
 use crate::store::dir::SNAPSHOT;
 use crate::store::schema::display::Display;
@@ -65,13 +66,17 @@ fn draw(stdin: impl AsFd + IsTerminal, env: &Environment, now: impl Fn() -> Now)
         Err(err) if err.kind() == io::ErrorKind::NotFound => (Err(Source::Missing), Watcher::Gone),
         Err(_) => (Err(Source::Unreadable), Watcher::Unknown),
     };
+    let kept = snapshot.as_ref().ok().zip(session.as_ref());
+    let kept = kept.and_then(|(snapshot, session)| snapshot.sessions.get(session)?.cwd.as_deref());
+    let cwd = client.cwd.as_deref().or(kept);
+    let home = Home::find(env);
     let view = View {
         source: snapshot.as_ref().map_or_else(|&source| source, Source::Snapshot),
         watcher,
         client: &client,
         session: session.as_ref(),
         now_ms: now().wall_ms,
-        home: env.home().and_then(Path::to_str),
+        home: cwd.and_then(|it| home.found_above(it)),
         drawn_at: None,
         clock: snapshot.as_ref().ok().and_then(|it| clock(&it.display, now())),
     };

@@ -16,7 +16,8 @@ pub struct View<'a> {
     pub session: Option<&'a SessionId>,
     /// The wall clock, from which every age is computed.
     pub now_ms: i64,
-    /// The home directory, which is shown as `~`.
+    /// The home directory, which is shown as `~`, by the path that the working directory begins
+    /// with.
     pub home: Option<&'a str>,
     /// The local time as `HH:MM`, for a line that is read later than it is drawn.
     pub drawn_at: Option<&'a str>,

@@ -230,6 +230,28 @@ fn colours_are_limited_by_the_terminal_and_by_the_user() {
 }
 
 #[test]
+fn the_home_directory_is_recognised_by_every_path_that_leads_to_it() {
+    let mut sandbox = ClientSandbox::new();
+    let path = |name: &str| sandbox.home.path().join(name).display().to_string();
+    let (real, link, other) = (path("var/u"), path("home/u"), path("homes/u"));
+    fs_err::create_dir_all(format!("{real}/proj")).unwrap();
+    for name in ["home", "homes"] {
+        fs_err::os::unix::fs::symlink(path("var"), path(name)).unwrap();
+    }
+    for home in [&real, &link, &format!("{link}/")] {
+        sandbox.set("HOME", home);
+        for below in [&real, &link, &other] {
+            sandbox.check(
+                &format!(r#"{{"cwd":"{below}/proj"}}"#),
+                "~/proj · no data yet: start ccstatusd",
+            );
+        }
+    }
+    sandbox.set("HOME", "/");
+    sandbox.check(r#"{"cwd":"/w/p"}"#, "/w/p · no data yet: start ccstatusd");
+}
+
+#[test]
 fn only_web_addresses_become_links() {
     let mut sandbox = ClientSandbox::new();
     sandbox.env.remove("NO_COLOR");
