@@ -158,6 +158,7 @@ fn draw(snapshot: &Snapshot, client: &ClientFacts) {
                 home: Some("/home/u"),
                 drawn_at: None,
                 clock: Some((12, 34, 56)),
+                zone: None,
             };
             let drawn =
                 display::line(&view, &Style { columns, depth: Depth::None, has_links: false });

@@ -268,8 +268,6 @@ impl Engine {
 
     /// Draws the line of every live session. Lines of sessions that ended stay as they are.
     fn draw(&mut self, snapshot: &Snapshot, now: Now) {
-        let clock = jiff::Timestamp::from_millisecond(now.wall_ms).unwrap_or_default();
-        let clock = clock.to_zoned_datetime(self.zone.clone()).strftime("%H:%M").to_string();
         let style = display::lines_style(&snapshot.display);
         // From the last publication on nobody draws them again.
         let watcher = match snapshot.watcher {
@@ -280,7 +278,8 @@ impl Engine {
         for (id, session) in snapshot.sessions.iter().filter(|(_, session)| session.live) {
             let now_ms = now.wall_ms;
             let home = session.cwd.as_deref().and_then(|it| self.home.above(it));
-            let line = display::session_line(snapshot, watcher, id, now_ms, &clock, home, &style);
+            let line =
+                display::session_line(snapshot, watcher, id, now_ms, &self.zone, home, &style);
             self.lines.insert(id.clone(), line);
         }
     }

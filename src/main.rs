@@ -121,6 +121,7 @@ fn oneshot_output(snapshot: &Snapshot, json: bool, env: &Environment) -> Result<
     }
     let cwd = session.and_then(|it| snapshot.sessions.get(it)?.cwd.as_deref());
     let home = Home::find(env);
+    let zone = show::zone(&snapshot.display);
     let view = display::view::View {
         source: display::view::Source::Snapshot(snapshot),
         watcher: display::view::Watcher::Unknown,
@@ -130,6 +131,7 @@ fn oneshot_output(snapshot: &Snapshot, json: bool, env: &Environment) -> Result<
         home: cwd.and_then(|it| home.found_above(it)),
         drawn_at: None,
         clock: show::clock(&snapshot.display, Now::read()),
+        zone: zone.as_ref(),
     };
     let mut style = terminal::style(env);
     if !io::stdout().is_terminal() {

@@ -10,6 +10,7 @@ use std::os::fd::AsFd;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 
+use jiff::tz::TimeZone;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 
@@ -23,9 +24,9 @@ use crate::store::dir::SNAPSHOT;
 use crate::store::schema::display::Display;
 use crate::store::schema::{ClientFacts, SessionId, Task};
 use crate::store::snapshot::{self, Unusable};
+use crate::terminal;
 use crate::time::{self, Now};
 
-use crate::terminal;
 /// The limit for reading all of standard input. The client writes at once, but may never close it.
 const STDIN_MS: i64 = 50;
 /// In bytes. The client's document has about 2 KiB.
@@ -70,6 +71,8 @@ fn draw(stdin: impl AsFd + IsTerminal, env: &Environment, now: impl Fn() -> Now)
     let kept = kept.and_then(|(snapshot, session)| snapshot.sessions.get(session)?.cwd.as_deref());
     let cwd = client.cwd.as_deref().or(kept);
     let home = Home::find(env);
+    let display = snapshot.as_ref().ok().map(|it| &it.display);
+    let zone = display.and_then(zone);
     let view = View {
         source: snapshot.as_ref().map_or_else(|&source| source, Source::Snapshot),
         watcher,
@@ -78,7 +81,8 @@ fn draw(stdin: impl AsFd + IsTerminal, env: &Environment, now: impl Fn() -> Now)
         now_ms: now().wall_ms,
         home: cwd.and_then(|it| home.found_above(it)),
         drawn_at: None,
-        clock: snapshot.as_ref().ok().and_then(|it| clock(&it.display, now())),
+        clock: display.and_then(|it| clock(it, now())),
+        zone: zone.as_ref(),
     };
     display::line(&view, &terminal::style(env))
 }
@@ -88,9 +92,14 @@ fn draw(stdin: impl AsFd + IsTerminal, env: &Environment, now: impl Fn() -> Now)
 pub fn clock(display: &Display, now: Now) -> Option<(i8, i8, i8)> {
     display::wants_clock(display).then(|| {
         let now = jiff::Timestamp::from_millisecond(now.wall_ms).unwrap_or_default();
-        let local = now.to_zoned_datetime(jiff::tz::TimeZone::system());
+        let local = now.to_zoned_datetime(TimeZone::system());
         (local.hour(), local.minute(), local.second())
     })
+}
+
+/// The local time zone. `None` if the format shows no times in it, since loading it is slow.
+pub fn zone(display: &Display) -> Option<TimeZone> {
+    display::wants_zone(display).then(TimeZone::system)
 }
 
 /// Draws the rows of subagents, each as a line of JSON. For a subagent without a line, the client

@@ -4,6 +4,10 @@
 //! possible: minutes and hours after a larger unit have two digits, and money has cents. They are
 //! not filled up with blanks, which would look like a gap.
 
+use jiff::Timestamp;
+use jiff::civil::Weekday;
+use jiff::tz::TimeZone;
+
 use crate::time::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS};
 
 /// How long ago something was, in one unit: readers need only the order of magnitude.
@@ -25,6 +29,23 @@ pub(super) fn countdown(ms: i64) -> String {
         HOUR_MS..DAY_MS => format!("{}h{minutes:02}m", ms / HOUR_MS),
         _ => format!("{}d{:02}h", ms / DAY_MS, ms / HOUR_MS % 24),
     }
+}
+
+/// A time of day in `zone`, with the day of the week unless it is today.
+pub(super) fn time_of_day(at_ms: i64, now_ms: i64, zone: &TimeZone) -> Option<String> {
+    let local = |ms| Some(Timestamp::from_millisecond(ms).ok()?.to_zoned_datetime(zone.clone()));
+    let (at, now) = (local(at_ms)?, local(now_ms)?);
+    let day = match at.weekday() {
+        _ if at.date() == now.date() => "",
+        Weekday::Monday => "Mon ",
+        Weekday::Tuesday => "Tue ",
+        Weekday::Wednesday => "Wed ",
+        Weekday::Thursday => "Thu ",
+        Weekday::Friday => "Fri ",
+        Weekday::Saturday => "Sat ",
+        Weekday::Sunday => "Sun ",
+    };
+    Some(format!("{day}{:02}:{:02}", at.hour(), at.minute()))
 }
 
 /// How long something has been running, to the second.
@@ -72,6 +93,18 @@ mod tests {
         let spans = [30 * SECOND_MS, 9 * MINUTE_MS, 59 * MINUTE_MS, HOUR_MS, 9 * HOUR_MS];
         assert_eq!(spans.map(countdown), ["<1m", "09m", "59m", "1h00m", "9h00m"]);
         assert_eq!([25 * HOUR_MS, 9 * DAY_MS].map(countdown), ["1d01h", "9d00h"]);
+    }
+
+    #[test]
+    fn a_time_of_another_day_has_the_day_of_the_week() {
+        // It is Wednesday, 23:30 in this zone and 21:30 in UTC.
+        let now_ms = 1_764_106_200_000;
+        let zone = TimeZone::fixed(jiff::tz::offset(2));
+        let at = |later_ms| time_of_day(now_ms + later_ms, now_ms, &zone).unwrap();
+        assert_eq!([0, 29 * MINUTE_MS].map(at), ["Tue 23:30", "Tue 23:59"].map(|it| &it[4..]));
+        assert_eq!(at(31 * MINUTE_MS), "Wed 00:01");
+        assert_eq!(at(3 * DAY_MS), "Fri 23:30");
+        assert_eq!(time_of_day(i64::MAX, now_ms, &zone), None);
     }
 
     #[test]

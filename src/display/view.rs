@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use jiff::tz::TimeZone;
+
 use crate::store::schema::display::{Depth, Display, Theme};
 use crate::store::schema::{ClientFacts, SessionId, Snapshot};
 
@@ -23,6 +25,8 @@ pub struct View<'a> {
     pub drawn_at: Option<&'a str>,
     /// The local hour, minute and second. Needed only if the format has a clock.
     pub clock: Option<(i8, i8, i8)>,
+    /// The local time zone. Needed only if the format has a time other than the clock.
+    pub zone: Option<&'a TimeZone>,
 }
 
 /// The result of reading the snapshot.

@@ -1,6 +1,6 @@
 //! A line shows the facts of its own session, account and repository, and no others.
 
-use super::{NOW, PLAIN, REST, add_session, check, check_client, limit, show, snapshot};
+use super::{NOW, PLAIN, REST, add_session, check, check_client, limit, show, snapshot, zone};
 use crate::display::session_line;
 use crate::display::view::{Source, Watcher};
 use crate::store::schema::{
@@ -42,7 +42,7 @@ fn facts_of_one_session_never_appear_in_the_line_of_another() {
     add_session(&mut snapshot, "two", "/h/.claude2", "/h/work/q", "topic", 2.0);
     let drawn = |id: &str| {
         let id = SessionId(id.to_owned());
-        session_line(&snapshot, Watcher::Alive, &id, NOW, "14:32", Some("/h"), &PLAIN)
+        session_line(&snapshot, Watcher::Alive, &id, NOW, &zone(), Some("/h"), &PLAIN)
     };
     assert_eq!(drawn("one"), format!("~/w/p · main · model-one · {REST} · 14:32"));
     assert_eq!(

@@ -1,7 +1,7 @@
 //! Golden lines: the states that a session can be in, each drawn at three widths and for `cat`.
 //! Each state has a file in `tests/data/states`.
 
-use super::{NOW, repo, root, session, show};
+use super::{NOW, repo, root, session, show, zone};
 use crate::display::view::{Source, Style, Watcher};
 use crate::display::{session_line, subagents, text};
 use crate::fetch::claude::client::{parse_stdin, parse_subagents};
@@ -116,7 +116,7 @@ fn check(name: &str, about: &str, document: &str, source: Source<'_>, watcher: W
     if let Source::Snapshot(snapshot) = source {
         let session = SessionId("one".to_owned());
         let style = Style { columns: Some(120), depth: Depth::None, has_links: false };
-        let drawn = session_line(snapshot, watcher, &session, NOW, "14:32", Some("/h"), &style);
+        let drawn = session_line(snapshot, watcher, &session, NOW, &zone(), Some("/h"), &style);
         text += &format!(" cat | {drawn}\n");
     }
     insta::with_settings!({
