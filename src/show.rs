@@ -34,6 +34,10 @@ const MAX_STDIN: usize = 1 << 20;
 /// In bytes. Larger datagrams could find no room in the socket's buffer.
 const MAX_HINT: usize = 8 << 10;
 
+/// The columns of the terminal that the client takes from the rows of subagents. It states how many
+/// are left.
+const ROW_RESERVED_COLUMNS: usize = 6;
+
 /// Draws the line for the client's document on standard input. It does not end with a newline,
 /// which the client would show as one more row.
 ///
@@ -119,7 +123,8 @@ pub fn subagents(
         let snapshot = dir.and_then(|_| snapshot::read_part(Path::new(SNAPSHOT), None, None).ok());
         let display = snapshot.map(|it| it.display).unwrap_or_default();
         let terminal = terminal::style(env);
-        let columns = columns.or(terminal.columns);
+        let columns =
+            columns.or(terminal.columns.map(|it| it.saturating_sub(ROW_RESERVED_COLUMNS)));
         let rows =
             display::subagents::rows(&tasks, columns, now().wall_ms, &display, terminal.depth);
         let line = |(task, content): (&Task, String)| {

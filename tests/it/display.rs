@@ -181,8 +181,8 @@ fn every_subagent_has_a_row_and_no_input_fails() {
         "description":"\u001b[2J"},{"id":"c"},{"name":"no id"}]}"#;
     let rows: Vec<serde_json::Value> =
         subagents(&sandbox, document).lines().map(|it| serde_json::from_str(it).unwrap()).collect();
-    assert_eq!(rows[0], serde_json::json!({"id": "a\"b", "content": "● n      \u{fffd}[2J"}));
-    assert_eq!(rows[1], serde_json::json!({"id": "c", "content": "○ agent"}));
+    assert_eq!(rows[0], serde_json::json!({"id": "a\"b", "content": "n      \u{fffd}[2J"}));
+    assert_eq!(rows[1], serde_json::json!({"id": "c", "content": "agent"}));
     assert_eq!(rows.len(), 2);
     for nothing in ["", "{", "null", "{}", r#"{"tasks":[null,{}]}"#, r#"{"tasks":7}"#] {
         assert_eq!(subagents(&sandbox, nothing), "", "{nothing}");

@@ -320,12 +320,14 @@ const SUBAGENTS: &str = r#"{"tasks":[
      "description":"探す: parse","startTime":1795434877000,"contextWindowSize":200000,
      "tokenCount":191000,"tokenSamples":[5,9,2,3]},
     {"id":"3","label":"tests","status":"failed","startTime":1795439998000,"tokenCount":12},
+    {"id":"5","type":"local_agent","agentType":"general-purpose","status":"running",
+     "label":"find the flaky test","description":"find the flaky test","tokenCount":0},
     {"id":"4","name":"\u001b[31mevil\u202e","status":"new","description":"\u0007\n"}]}"#;
 
 #[test]
 fn subagents_rows() {
     let (_, tasks) = parse_subagents(SUBAGENTS.as_bytes());
-    let mut text = String::from("The rows of four subagents, at six widths.\n");
+    let mut text = String::from("The rows of five subagents, at six widths.\n");
     for columns in [140, 100, 72, 48, 24, 8] {
         let display = Display::default();
         let rows = subagents::rows(&tasks, Some(columns), NOW, &display, Depth::None);

@@ -267,6 +267,7 @@ fn task(scan: &mut Scan<'_>) -> Option<Option<Task>> {
         match key {
             b"id" => id = scan.name()?,
             b"name" => task.name = scan.name()?,
+            b"agentType" => task.agent_type = scan.name()?,
             b"type" => task.kind = scan.name()?,
             b"status" => task.status = scan.name()?,
             b"description" => task.description = scan.name()?,

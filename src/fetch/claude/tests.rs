@@ -487,7 +487,7 @@ fn facts_that_only_the_client_knows_are_read() {
 #[test]
 fn subagents_are_read_one_by_one() {
     let (columns, tasks) = parse_subagents(
-        br#"{"columns":100,"tasks":[{"id":"a","name":"n","type":"t","status":"running",
+        br#"{"columns":100,"tasks":[{"id":"a","name":"n","agentType":"x","type":"t","status":"running",
           "description":"d","label":"l","startTime":1795440000000,"model":"m","effort":"low",
           "contextWindowSize":200000,"tokenCount":50000,"tokenSamples":[1,null,2.5,-1],"cwd":"/"},
           {"id":"b","startTime":"2026-11-23T11:15:04Z","effort":{"level":"high"},"tokenCount":"1"},
@@ -497,6 +497,7 @@ fn subagents_are_read_one_by_one() {
     let first = Task {
         id: "a".into(),
         name: Some("n".into()),
+        agent_type: Some("x".into()),
         kind: Some("t".into()),
         status: Some("running".into()),
         description: Some("d".into()),
