@@ -297,6 +297,10 @@ fn a_name_in_which_nothing_is_visible_is_missing() {
         let custom = format!(r#"{{"type":"custom-title","customTitle":"{blank}"}}"#);
         let ai = r#"{"type":"ai-title","aiTitle":"Fixes"}"#;
         assert_eq!(fold(&[ai, &custom]).0.title(), Some("Fixes"));
+        let reply = REPLY.replace("claude-opus-4-8", blank).replace("/w/p", blank);
+        let (facts, _) = fold(&[REPLY, &reply]);
+        assert_eq!(facts.model.as_deref(), Some("claude-opus-4-8"));
+        assert_eq!(facts.cwd.as_deref(), Some("/w/p"));
     }
     let unnamed = parse_stdin(br#"{"model":{"id":" ","display_name":"Opus 4.8"}}"#).unwrap();
     assert_eq!(unnamed.model.and_then(|it| it.display_name).as_deref(), Some("Opus 4.8"));
