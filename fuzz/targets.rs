@@ -158,8 +158,10 @@ fn draw(snapshot: &Snapshot, client: &ClientFacts) {
                 home: Some("/home/u"),
                 drawn_at: None,
                 clock: Some((12, 34, 56)),
+                zone: None,
             };
-            let drawn = display::line(&view, &Style { columns, depth: Depth::None });
+            let drawn =
+                display::line(&view, &Style { columns, depth: Depth::None, has_links: false });
             assert!(!drawn.is_empty());
             for line in without_colour(&drawn).lines() {
                 check_harmless(line);

@@ -69,7 +69,7 @@ Environment:
   CCSTATUSD_DIR      the state directory [$XDG_STATE_HOME/ccstatusd, ~/.local/state/ccstatusd]
   CCSTATUSD_LOG      the log level: off, error, warn, info, debug or trace [info; warn for --oneshot]
   CLAUDE_CODE_SESSION_ID  the session to print, unless standard input names one; Claude Code sets it
-  NO_COLOR, FORCE_COLOR, COLUMNS  colours and width of the printed line
+  NO_COLOR, FORCE_COLOR, FORCE_HYPERLINK, COLUMNS  colours, links and width of the printed line
 
 Files:
   ~/.config/ccstatusd/config.toml   the configuration; every setting is optional

@@ -23,6 +23,7 @@ use crate::error::{Error, Result};
 use crate::fetch::Workers;
 use crate::fetch::exec::{self, Runner};
 use crate::fetch::job::Job;
+use crate::home::Home;
 use crate::ipc::{self, Listener};
 use crate::pool::probe::Probe;
 use crate::state::State;
@@ -65,7 +66,7 @@ pub(crate) struct Engine {
     state: State,
     dir: StateDir,
     env: Environment,
-    home: Option<String>,
+    home: Home,
     zone: TimeZone,
     watch: Watch,
     workers: Workers,
@@ -118,7 +119,7 @@ impl Engine {
             state,
             dir,
             env: env.clone(),
-            home: env.home().and_then(|home| home.to_str()).map(str::to_owned),
+            home: Home::find(env),
             zone,
             watch,
             workers,
@@ -280,19 +281,18 @@ impl Engine {
 
     /// Draws the line of every live session. The lines of ended sessions stay as they were drawn last.
     fn draw(&mut self, snapshot: &Snapshot, now: Now) {
-        let clock = jiff::Timestamp::from_millisecond(now.wall_ms).unwrap_or_default();
-        let clock = clock.to_zoned_datetime(self.zone.clone()).strftime("%H:%M").to_string();
         let style = display::lines_style(&snapshot.display);
-        let home = self.home.as_deref();
         // The last snapshot of a watcher that ends names no watcher.
         let watcher = match snapshot.watcher {
             Some(_) => Watcher::Alive,
             None => Watcher::Gone,
         };
         self.lines.retain(|id, _| snapshot.sessions.contains_key(id));
-        for id in snapshot.sessions.iter().filter(|(_, session)| session.live).map(|(id, _)| id) {
+        for (id, session) in snapshot.sessions.iter().filter(|(_, session)| session.live) {
             let now_ms = now.wall_ms;
-            let line = display::session_line(snapshot, watcher, id, now_ms, &clock, home, &style);
+            let home = session.cwd.as_deref().and_then(|it| self.home.above(it));
+            let line =
+                display::session_line(snapshot, watcher, id, now_ms, &self.zone, home, &style);
             self.lines.insert(id.clone(), line);
         }
     }

@@ -10,10 +10,11 @@ use ccstatusd::cli::{Cli, Environment, Subcommand};
 use ccstatusd::config::{self, Config};
 use ccstatusd::error::{Error, Exit, Result};
 use ccstatusd::fetch::guard;
+use ccstatusd::home::Home;
 use ccstatusd::store::schema::display::Depth;
 use ccstatusd::store::schema::{ClientFacts, SessionId, Snapshot};
 use ccstatusd::time::Now;
-use ccstatusd::{daemon, display, log, oneshot, price_list, sanitize, show};
+use ccstatusd::{daemon, display, log, oneshot, price_list, sanitize, show, terminal};
 
 /// musl's own allocator maps and unmaps single pages, which takes a sixth of the time of `show` and
 /// a third of that of a cold scan.
@@ -40,7 +41,7 @@ fn run(cli: &Cli, env: &Environment) -> Result<Exit> {
     match &cli.subcommand {
         Some(Subcommand::Show { preview: true }) => {
             let config = Config::load(env.config_file().as_deref())?;
-            let style = show::style(env);
+            let style = terminal::style(env);
             let now_ms = Now::read().wall_ms;
             print(&display::preview::preview(&config.display, now_ms, &style))
         }
@@ -106,7 +107,7 @@ fn watch(print: bool, env: &Environment) -> Result<()> {
     if !print {
         return daemon::run(env, |_, _| {});
     }
-    let is_coloured = show::style(env).depth > Depth::None && io::stdout().is_terminal();
+    let is_coloured = terminal::style(env).depth > Depth::None && io::stdout().is_terminal();
     let mut writer = log::BackgroundWriter::start(io::stdout())
         .map_err(|err| Error::new("cannot start the thread for --print").because(err))?;
     daemon::run(env, |id, line| {
@@ -129,17 +130,21 @@ fn oneshot_output(snapshot: &Snapshot, json: bool, env: &Environment) -> Result<
     if session.is_none() {
         return Ok("no Claude Code session was active in the last day\n".to_owned());
     }
+    let cwd = session.and_then(|it| snapshot.sessions.get(it)?.cwd.as_deref());
+    let home = Home::find(env);
+    let zone = show::zone(&snapshot.display);
     let view = display::view::View {
         source: display::view::Source::Snapshot(snapshot),
         watcher: display::view::Watcher::Unknown,
         client: &ClientFacts::default(),
         session,
         now_ms: Now::read().wall_ms,
-        home: env.text("HOME"),
+        home: cwd.and_then(|it| home.found_above(it)),
         drawn_at: None,
         clock: show::clock(&snapshot.display, Now::read()),
+        zone: zone.as_ref(),
     };
-    let mut style = show::style(env);
+    let mut style = terminal::style(env);
     if !io::stdout().is_terminal() {
         style.depth = Depth::None;
     }

@@ -10,18 +10,21 @@ use std::os::fd::AsFd;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 
+use jiff::tz::TimeZone;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout};
 
 use crate::cli::Environment;
 use crate::display;
-use crate::display::view::{Source, Style, View, Watcher};
+use crate::display::view::{Source, View, Watcher};
 use crate::fetch::claude;
+use crate::home::Home;
 use crate::ipc;
 use crate::store::dir::SNAPSHOT;
-use crate::store::schema::display::{Depth, Display};
+use crate::store::schema::display::Display;
 use crate::store::schema::{ClientFacts, SessionId, Task};
 use crate::store::snapshot::{self, Unusable};
+use crate::terminal;
 use crate::time::{self, Now};
 
 /// The limit for reading all of standard input. The client writes at once, but may never close it.
@@ -30,6 +33,10 @@ const STDIN_MS: i64 = 50;
 const MAX_STDIN: usize = 1 << 20;
 /// In bytes. Larger datagrams could find no room in the socket's buffer.
 const MAX_HINT: usize = 8 << 10;
+
+/// The columns of the terminal that the client takes from the rows of subagents. It states how many
+/// are left.
+const ROW_RESERVED_COLUMNS: usize = 6;
 
 /// Draws the line for the client's document on standard input. It does not end with a newline,
 /// which the client would show as one more row.
@@ -64,17 +71,24 @@ fn draw(stdin: impl AsFd + IsTerminal, env: &Environment, now: impl Fn() -> Now)
         Err(err) if err.kind() == io::ErrorKind::NotFound => (Err(Source::Missing), Watcher::Gone),
         Err(_) => (Err(Source::Unreadable), Watcher::Unknown),
     };
+    let kept = snapshot.as_ref().ok().zip(session.as_ref());
+    let kept = kept.and_then(|(snapshot, session)| snapshot.sessions.get(session)?.cwd.as_deref());
+    let cwd = client.cwd.as_deref().or(kept);
+    let home = Home::find(env);
+    let display = snapshot.as_ref().ok().map(|it| &it.display);
+    let zone = display.and_then(zone);
     let view = View {
         source: snapshot.as_ref().map_or_else(|&source| source, Source::Snapshot),
         watcher,
         client: &client,
         session: session.as_ref(),
         now_ms: now().wall_ms,
-        home: env.home().and_then(Path::to_str),
+        home: cwd.and_then(|it| home.found_above(it)),
         drawn_at: None,
-        clock: snapshot.as_ref().ok().and_then(|it| clock(&it.display, now())),
+        clock: display.and_then(|it| clock(it, now())),
+        zone: zone.as_ref(),
     };
-    display::line(&view, &style(env))
+    display::line(&view, &terminal::style(env))
 }
 
 /// The local hour, minute and second. `None` if the format does not show them, since loading
@@ -82,9 +96,14 @@ fn draw(stdin: impl AsFd + IsTerminal, env: &Environment, now: impl Fn() -> Now)
 pub fn clock(display: &Display, now: Now) -> Option<(i8, i8, i8)> {
     display::wants_clock(display).then(|| {
         let now = jiff::Timestamp::from_millisecond(now.wall_ms).unwrap_or_default();
-        let local = now.to_zoned_datetime(jiff::tz::TimeZone::system());
+        let local = now.to_zoned_datetime(TimeZone::system());
         (local.hour(), local.minute(), local.second())
     })
+}
+
+/// The local time zone. `None` if the format shows no times in it, since loading it is slow.
+pub fn zone(display: &Display) -> Option<TimeZone> {
+    display::wants_zone(display).then(TimeZone::system)
 }
 
 /// Draws the rows of subagents, each as a line of JSON. For a subagent without a line, the client
@@ -103,9 +122,11 @@ pub fn subagents(
         let dir = env.state_dir().ok().filter(|it| ipc::enter(it).is_ok());
         let snapshot = dir.and_then(|_| snapshot::read_part(Path::new(SNAPSHOT), None, None).ok());
         let display = snapshot.map(|it| it.display).unwrap_or_default();
-        let Style { columns: terminal, depth } = style(env);
-        let columns = columns.or(terminal);
-        let rows = display::subagents::rows(&tasks, columns, now().wall_ms, &display, depth);
+        let terminal = terminal::style(env);
+        let columns =
+            columns.or(terminal.columns.map(|it| it.saturating_sub(ROW_RESERVED_COLUMNS)));
+        let rows =
+            display::subagents::rows(&tasks, columns, now().wall_ms, &display, terminal.depth);
         let line = |(task, content): (&Task, String)| {
             serde_json::json!({"id": task.id, "content": content}).to_string() + "\n"
         };
@@ -165,30 +186,4 @@ fn hint(client: &ClientFacts, session: &SessionId) -> Option<Vec<u8>> {
     let facts = ClientFacts { session_id: only_session.session_id.clone(), ..client.clone() };
     let hint = serde_json::to_vec(&facts.clipped()).ok().filter(|it| it.len() <= MAX_HINT);
     hint.or_else(|| serde_json::to_vec(&only_session).ok())
-}
-
-/// What the terminal can show, by the environment: standard output is a pipe to the client.
-pub fn style(env: &Environment) -> Style {
-    let columns = env.text("COLUMNS").and_then(|it| it.parse().ok()).filter(|&it| it > 0);
-    Style { columns, depth: depth(env) }
-}
-
-/// How many colours the line may use: as the user forbids or forces, else as the terminal supports.
-fn depth(env: &Environment) -> Depth {
-    let term = env.text("TERM").unwrap_or_default();
-    let supported = match env.text("COLORTERM") {
-        Some("truecolor" | "24bit") => Depth::True,
-        _ if term.contains("256color") => Depth::Indexed,
-        _ if term == "dumb" => Depth::None,
-        _ => Depth::Ansi,
-    };
-    match env.text("FORCE_COLOR") {
-        _ if env.get("NO_COLOR").is_some() => Depth::None,
-        Some("0" | "false") => Depth::None,
-        Some("2") => Depth::Indexed,
-        Some("3") => Depth::True,
-        Some(_) => supported.max(Depth::Ansi),
-        None if term == "dumb" => Depth::None,
-        None => supported,
-    }
 }

@@ -7,6 +7,7 @@ use super::paint::{MEANINGS, Paint};
 use super::palettes::{PALETTES, Palette};
 use super::presets::{DEFAULT, PRESETS, Preset};
 use super::text::{self, Text};
+use super::view::Style;
 use crate::store::schema::display::{Color, Depth, Ink, Theme};
 
 /// The user's theme on this terminal.
@@ -15,6 +16,7 @@ pub(super) struct Look<'a> {
     pub(super) preset: &'static Preset,
     palette: &'static Palette,
     depth: Depth,
+    has_links: bool,
     theme: &'a Theme,
     /// Whether cells have backgrounds.
     has_backgrounds: bool,
@@ -32,14 +34,14 @@ pub(super) type Pieces = Vec<(Text, Option<Color>)>;
 const LEAST_BETWEEN_EDGES: usize = 12;
 
 impl<'a> Look<'a> {
-    /// `depth` is what the terminal can show, `usable` the number of columns that a line may take.
-    pub(super) fn of(theme: &'a Theme, depth: Depth, usable: Option<usize>) -> Look<'a> {
+    /// `style` is what the terminal can show, `usable` the number of columns that a line may take.
+    pub(super) fn of(theme: &'a Theme, style: &Style, usable: Option<usize>) -> Look<'a> {
         let preset = theme.preset.as_deref().and_then(|name| find(&PRESETS, |it| it.name == name));
         let preset = preset.unwrap_or(&PRESETS[0]);
         let depth = match theme.depth {
-            _ if depth == Depth::None || !preset.has_colours => Depth::None,
+            _ if style.depth == Depth::None || !preset.has_colours => Depth::None,
             Some(chosen) => chosen,
-            None => depth,
+            None => style.depth,
         };
         // Reduced to sixteen colours, a palette could become unreadable on its own background.
         let name = theme.palette.as_deref().unwrap_or(preset.palette);
@@ -61,6 +63,7 @@ impl<'a> Look<'a> {
             preset,
             palette,
             depth,
+            has_links: style.has_links,
             theme,
             has_backgrounds,
             separator,
@@ -112,6 +115,7 @@ impl<'a> Look<'a> {
             for (paint, piece, link) in text.pieces() {
                 let mut ink = self.ink(paint);
                 ink.bg = ink.bg.or(*background);
+                let link = link.filter(|_| self.has_links);
                 ansi::write(piece, ink, link, self.depth, out);
             }
         }

@@ -6,6 +6,8 @@
 //! **Invariant:** a line is never empty. Nothing in it comes from another session, account or
 //! working tree than the one that it is drawn for. A fact that may be out of date shows its age.
 
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
 use layout::Line;
 use look::Look;
 use paint::Paint;
@@ -20,6 +22,7 @@ pub mod ansi;
 pub(crate) mod colors;
 mod layout;
 mod look;
+mod model_name;
 mod numbers;
 pub(crate) mod paint;
 pub(crate) mod palettes;
@@ -41,7 +44,7 @@ pub fn line(view: &View<'_>, style: &Style) -> String {
     let scope = Scope::of(view);
     let display = view.display();
     let usable = style.usable(&display.theme);
-    let look = Look::of(&display.theme, style.depth, usable);
+    let look = Look::of(&display.theme, style, usable);
     let format = display.format.as_deref().unwrap_or(segments::FORMAT);
     let mut lines: Vec<_> = format
         .lines()
@@ -78,16 +81,19 @@ pub fn line(view: &View<'_>, style: &Style) -> String {
 const NOTHING: &str = "ccstatusd: nothing known about this session yet";
 
 /// Draws the line that a plain `cat` prints. Its ages do not change until it is drawn again, so
-/// it ends with `drawn_at`, the local time as `HH:MM`.
+/// it ends with the local time at which it was drawn.
 pub fn session_line(
     snapshot: &Snapshot,
     watcher: Watcher,
     session: &SessionId,
     now_ms: i64,
-    drawn_at: &str,
+    zone: &TimeZone,
     home: Option<&str>,
     style: &Style,
 ) -> String {
+    let now = Timestamp::from_millisecond(now_ms).unwrap_or_default();
+    let now = now.to_zoned_datetime(zone.clone());
+    let drawn_at = format!("{:02}:{:02}", now.hour(), now.minute());
     let view = View {
         source: Source::Snapshot(snapshot),
         watcher,
@@ -95,10 +101,9 @@ pub fn session_line(
         session: Some(session),
         now_ms,
         home,
-        drawn_at: Some(drawn_at),
-        clock: drawn_at
-            .split_once(':')
-            .and_then(|(hour, minute)| Some((hour.parse().ok()?, minute.parse().ok()?, 0))),
+        drawn_at: Some(&drawn_at),
+        clock: Some((now.hour(), now.minute(), 0)),
+        zone: Some(zone),
     };
     line(&view, style)
 }
@@ -110,10 +115,17 @@ const LINE_COLUMNS: u16 = 120;
 /// The terminal that lines for `cat` are drawn for.
 pub fn lines_style(display: &Display) -> Style {
     let columns = Some(display.theme.columns.unwrap_or(LINE_COLUMNS).into());
-    Style { columns, depth: Depth::Ansi }
+    Style { columns, depth: Depth::Ansi, has_links: false }
 }
 
-/// Whether the line shows the local time. Only then the time zone must be loaded.
+/// Whether the line shows the local time. Only then, or if it [`wants_zone`], the time zone must be
+/// loaded.
 pub fn wants_clock(display: &Display) -> bool {
     display.format.as_deref().is_some_and(|it| it.contains("{clock}"))
+}
+
+/// Whether a segment shows the local time of something.
+pub fn wants_zone(display: &Display) -> bool {
+    let formats = display.segments.values().flat_map(|it| [&it.format, &it.short]);
+    formats.flatten().any(|it| it.contains("{at}"))
 }

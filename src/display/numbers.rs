@@ -1,8 +1,12 @@
 //! PURE. How numbers, times and amounts are written.
 //!
 //! **Invariant:** numbers that change while they are displayed keep their width as far as
-//! possible: shares take two columns, minutes and hours after a larger unit have two digits, and
-//! money has cents.
+//! possible: minutes and hours after a larger unit have two digits, and money has cents. They are
+//! not filled up with blanks, which would look like a gap.
+
+use jiff::Timestamp;
+use jiff::civil::Weekday;
+use jiff::tz::TimeZone;
 
 use crate::time::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS};
 
@@ -27,6 +31,23 @@ pub(super) fn countdown(ms: i64) -> String {
     }
 }
 
+/// A time of day in `zone`, with the day of the week unless it is today.
+pub(super) fn time_of_day(at_ms: i64, now_ms: i64, zone: &TimeZone) -> Option<String> {
+    let local = |ms| Some(Timestamp::from_millisecond(ms).ok()?.to_zoned_datetime(zone.clone()));
+    let (at, now) = (local(at_ms)?, local(now_ms)?);
+    let day = match at.weekday() {
+        _ if at.date() == now.date() => "",
+        Weekday::Monday => "Mon ",
+        Weekday::Tuesday => "Tue ",
+        Weekday::Wednesday => "Wed ",
+        Weekday::Thursday => "Thu ",
+        Weekday::Friday => "Fri ",
+        Weekday::Saturday => "Sat ",
+        Weekday::Sunday => "Sun ",
+    };
+    Some(format!("{day}{:02}:{:02}", at.hour(), at.minute()))
+}
+
 /// How long something has been running, to the second.
 pub(super) fn elapsed(ms: i64) -> String {
     match ms {
@@ -49,9 +70,9 @@ pub(super) fn money(usd: f64) -> String {
     }
 }
 
-/// A share in whole percent, at least two digits wide. More than 999 % is not shown in full.
+/// A share in whole percent. More than 999 % is not shown in full.
 pub(super) fn percent(share: f64) -> String {
-    if share < 999.5 { format!("{share:>2.0}%") } else { ">999%".to_owned() }
+    if share < 999.5 { format!("{share:.0}%") } else { ">999%".to_owned() }
 }
 
 pub(super) fn tokens(count: u64) -> String {
@@ -75,12 +96,24 @@ mod tests {
     }
 
     #[test]
+    fn a_time_of_another_day_has_the_day_of_the_week() {
+        // It is Wednesday, 23:30 in this zone and 21:30 in UTC.
+        let now_ms = 1_764_106_200_000;
+        let zone = TimeZone::fixed(jiff::tz::offset(2));
+        let at = |later_ms| time_of_day(now_ms + later_ms, now_ms, &zone).unwrap();
+        assert_eq!([0, 29 * MINUTE_MS].map(at), ["Tue 23:30", "Tue 23:59"].map(|it| &it[4..]));
+        assert_eq!(at(31 * MINUTE_MS), "Wed 00:01");
+        assert_eq!(at(3 * DAY_MS), "Fri 23:30");
+        assert_eq!(time_of_day(i64::MAX, now_ms, &zone), None);
+    }
+
+    #[test]
     fn amounts_are_short() {
         assert_eq!(
             [0.0, 9.994, 99.994, 99.996, 1234.5].map(money),
             ["$0.00", "$9.99", "$99.99", "$100", "$1234"]
         );
-        assert_eq!([0.0, 9.4, 99.6, 1e300].map(percent), [" 0%", " 9%", "100%", ">999%"]);
+        assert_eq!([0.0, 9.4, 99.6, 1e300].map(percent), ["0%", "9%", "100%", ">999%"]);
         assert_eq!(money(1e300), "$1.0e300");
         let counts = [999, 1000, 212_345, 1_000_000, 1_099_999, 1_250_000, 20_000_000];
         assert_eq!(counts.map(tokens), ["999", "1k", "212k", "1M", "1M", "1.2M", "20M"]);

@@ -1,7 +1,9 @@
 //! PURE. The palettes: which colour each meaning has.
 //!
 //! The default palette, `terminal`, uses only the sixteen colours that the user's own terminal
-//! theme defines, so that a line is readable on light and on dark backgrounds.
+//! theme defines, so that a line is readable on light and on dark backgrounds. It leaves labels and
+//! values without a colour: Claude Code draws them in a grey of its own, of which a dimmed half
+//! would be too little.
 
 use super::colors::{NO_INK, rgb};
 use super::paint::MEANINGS;
@@ -23,7 +25,7 @@ pub(crate) const PALETTES: [Palette; 10] = [
         name: "terminal",
         inks: [
             NO_INK,
-            Ink { dim: true, ..NO_INK },
+            NO_INK,
             index(6),
             index(5),
             index(2),

@@ -3,6 +3,8 @@
 //!
 //! Together they have a value for every part of every segment.
 
+use jiff::tz::TimeZone;
+
 use super::view::{Source, View, Watcher};
 use crate::store::schema::{
     Block, Burn, ClientFacts, CommandOutput, Context, Cost, CostSource, Degraded, Health,
@@ -33,10 +35,12 @@ impl Sample {
             home: Some(HOME),
             drawn_at: None,
             clock: Some((14, 32, 7)),
+            zone: Some(&ZONE),
         }
     }
 }
 
+static ZONE: TimeZone = TimeZone::UTC;
 const HOME: &str = "/home/you";
 const CWD: &str = "/home/you/work/shop";
 const ROOT: &str = "/home/you/.claude";

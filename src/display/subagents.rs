@@ -4,9 +4,11 @@
 //! that would leave no room for the description is left out of all rows.
 
 use super::look::Look;
+use super::model_name::readable;
 use super::numbers::{elapsed, tokens};
 use super::paint::Paint;
 use super::text::Text;
+use super::view::Style;
 use crate::store::schema::Task;
 use crate::store::schema::display::{Depth, Display};
 
@@ -47,7 +49,8 @@ pub fn rows(
     display: &Display,
     depth: Depth,
 ) -> Vec<String> {
-    let look = Look::of(&display.theme, depth, None);
+    let style = Style { columns, depth, has_links: false };
+    let look = Look::of(&display.theme, &style, None);
     let usable = columns.unwrap_or(usize::MAX).max(1);
     let cells: Vec<_> = tasks
         .iter()
@@ -104,17 +107,18 @@ fn cell(column: Column, task: &Task, now_ms: i64, look: &Look<'_>) -> Text {
     let mut out = Text::default();
     match column {
         Name => {
+            let ellipsis = look.preset.ellipsis;
+            let [name, agent_type] = names(task);
             let (unicode, ascii, paint) = status(task.status.as_deref().unwrap_or_default());
-            out.put(paint, if look.preset.is_ascii { ascii } else { unicode });
-            out.put(Paint::Dim, " ");
-            let name = [&task.name, &task.label, &task.kind].into_iter().flatten();
-            let name = name.map(String::as_str).find(|it| !it.trim().is_empty());
-            out.put_cut(
-                Paint::Plain,
-                name.unwrap_or("agent"),
-                AGENT_NAME_COLUMNS,
-                look.preset.ellipsis,
-            );
+            out.put_cut(paint.unwrap_or(Paint::Plain), name, AGENT_NAME_COLUMNS, ellipsis);
+            if !agent_type.is_empty() {
+                out.put(Paint::Dim, " ");
+                out.put_cut(Paint::Dim, agent_type, AGENT_NAME_COLUMNS, ellipsis);
+            }
+            if let Some(paint) = paint {
+                out.put(Paint::Dim, " ");
+                out.put(paint, if look.preset.is_ascii { ascii } else { unicode });
+            }
         }
         Elapsed => {
             if let Some(since_ms) = task.started_at_ms.filter(|it| *it > 0) {
@@ -139,32 +143,49 @@ fn cell(column: Column, task: &Task, now_ms: i64, look: &Look<'_>) -> Text {
             }
         }
         Model => {
-            let model = task.model.as_deref().unwrap_or_default();
-            let model = model.strip_prefix("claude-").unwrap_or(model);
-            let model = model.split('[').next().unwrap_or_default();
-            out.put_cut(Paint::Plain, model, AGENT_NAME_COLUMNS, look.preset.ellipsis);
+            let model = readable(task.model.as_deref().unwrap_or_default());
+            out.put_cut(Paint::Plain, &model, AGENT_NAME_COLUMNS, look.preset.ellipsis);
             if let Some(effort) = &task.effort {
                 out.put_cut(Paint::Dim, &format!(" {effort}"), 10, look.preset.ellipsis);
             }
         }
         Description => {
-            // Without a name, the label is shown in its place.
-            let label = task.label.as_deref().filter(|_| task.name.is_some());
-            let text = task.description.as_deref().or(label);
-            out.put(Paint::Dim, text.unwrap_or_default());
+            let said = names(task);
+            let texts = [&task.description, &task.label].into_iter().flatten().map(String::as_str);
+            let is_new = |text: &&str| !said.iter().any(|it| says_the_same(text, it));
+            out.put(Paint::Dim, texts.map(str::trim).find(is_new).unwrap_or_default());
         }
     }
     out
 }
 
-/// The symbol for the status of a task, the same in ASCII, and its paint.
-fn status(status: &str) -> (&'static str, &'static str, Paint) {
+/// What a task is called, and the type of its agent where that is something else. The client calls
+/// most tasks nothing, and repeats the description as the label: a row says each thing once.
+fn names(task: &Task) -> [&str; 2] {
+    let [name, agent_type, label, kind] =
+        [&task.name, &task.agent_type, &task.label, &task.kind].map(|it| it.as_deref());
+    let description = task.description.as_deref().unwrap_or_default();
+    let label = label.filter(|it| !says_the_same(it, description));
+    let kind = kind.map(|it| it.strip_prefix("local_").unwrap_or(it));
+    let called = name.or(agent_type).or(label).or(kind).unwrap_or("agent").trim();
+    [called, agent_type.map(str::trim).filter(|it| *it != called).unwrap_or_default()]
+}
+
+/// Whether one text is the other, or the beginning of it.
+fn says_the_same(one: &str, other: &str) -> bool {
+    let [one, other] = [one, other].map(|it| it.trim().trim_end_matches(['…', '.']));
+    let is_blank = one.is_empty() || other.is_empty();
+    !is_blank && (one.starts_with(other) || other.starts_with(one))
+}
+
+/// The symbol for the status of a task that does not run any more, the same in ASCII, and its paint.
+/// The client shows running tasks, with a symbol of its own before each row.
+fn status(status: &str) -> (&'static str, &'static str, Option<Paint>) {
     match status.to_ascii_lowercase().as_str() {
-        "running" | "in_progress" | "busy" | "active" => ("●", "*", Paint::Good),
-        "completed" | "done" | "success" | "finished" => ("✓", "+", Paint::Dim),
-        "failed" | "error" | "errored" => ("✗", "x", Paint::Alarm),
-        "killed" | "cancelled" | "canceled" | "stopped" => ("■", "-", Paint::Warning),
-        _ => ("○", "o", Paint::Dim),
+        "completed" | "done" | "success" | "finished" => ("✓", "ok", Some(Paint::Dim)),
+        "failed" | "error" | "errored" => ("✗", "failed", Some(Paint::Alarm)),
+        "killed" | "cancelled" | "canceled" | "stopped" => ("■", "stopped", Some(Paint::Warning)),
+        _ => ("", "", None),
     }
 }
 
@@ -186,4 +207,51 @@ fn sparkline(samples: &[f64], is_ascii: bool) -> String {
     let levels = if is_ascii { ASCII } else { UNICODE };
     let level = |it: &f64| levels[((it.max(0.0) / most * 7.0).round() as usize).min(7)];
     newest.iter().map(level).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Compares the row of a task that runs, without the columns of numbers.
+    #[track_caller]
+    fn check([name, agent_type, kind, label, description]: [&str; 5], expected: &str) {
+        let text = |text: &str| Some(text.to_owned()).filter(|it| !it.is_empty());
+        let task = Task {
+            name: text(name),
+            agent_type: text(agent_type),
+            kind: text(kind),
+            label: text(label),
+            description: text(description),
+            status: text("running"),
+            ..Task::default()
+        };
+        let rows = rows(&[task], Some(100), 0, &Display::default(), Depth::None);
+        assert_eq!(rows, [expected]);
+    }
+
+    #[test]
+    fn a_row_says_each_thing_once() {
+        let find = "find the flaky test";
+        check(
+            ["", "general-purpose", "local_agent", find, find],
+            "general-purpose  find the flaky test",
+        );
+        check(["", "Explore", "local_agent", "find the fl…", find], "Explore  find the flaky test");
+        check(["", "Explore", "local_agent", "", find], "Explore  find the flaky test");
+        check(["", "Explore", "local_agent", find, ""], "Explore  find the flaky test");
+        check(
+            ["scout", "Explore", "local_agent", find, find],
+            "scout Explore  find the flaky test",
+        );
+        check(["Explore", "Explore", "local_agent", find, find], "Explore  find the flaky test");
+        check([find, "Explore", "local_agent", find, find], "find the flaky test Explore");
+        check(["", "", "local_agent", find, find], "agent  find the flaky test");
+        check(["", "", "local_bash", find, find], "bash  find the flaky test");
+        check(["", "", "", "flaky", find], "flaky  find the flaky test");
+        check(["", "", "reviewer", "", find], "reviewer  find the flaky test");
+        check(["", "", "", find, ""], "find the flaky test");
+        check(["", "", "", "", find], "agent  find the flaky test");
+        check(["", "", "", "", ""], "agent");
+    }
 }

@@ -1,5 +1,6 @@
 //! Lines as users see them, by topic. This file has what the tests of all topics share.
 
+use jiff::tz::{Offset, TimeZone};
 use unicode_segmentation::UnicodeSegmentation;
 use unicode_width::UnicodeWidthStr;
 
@@ -20,7 +21,12 @@ mod scope;
 mod states;
 
 const NOW: i64 = 1_795_440_000_000;
-const PLAIN: Style = Style { columns: None, depth: Depth::None };
+/// A time zone in which it is 14:32 at [`NOW`].
+fn zone() -> TimeZone {
+    TimeZone::fixed(Offset::from_seconds(72 * 60).unwrap())
+}
+
+const PLAIN: Style = Style { columns: None, depth: Depth::None, has_links: false };
 
 /// What a healthy session shows after directory, branch and model.
 const REST: &str = "ctx 42% · $1.00 · block $10.00 2h13m left · today $30.00 · 5h 34% ↻2h00m";
@@ -89,6 +95,7 @@ fn session(snapshot: &mut Snapshot) -> &mut Session {
 /// The line of the session `one`.
 fn show(source: Source<'_>, watcher: Watcher, client: &ClientFacts, style: &Style) -> String {
     let session = SessionId("one".to_owned());
+    let zone = zone();
     let view = View {
         source,
         watcher,
@@ -98,6 +105,7 @@ fn show(source: Source<'_>, watcher: Watcher, client: &ClientFacts, style: &Styl
         home: Some("/h"),
         drawn_at: None,
         clock: None,
+        zone: Some(&zone),
     };
     line(&view, style)
 }

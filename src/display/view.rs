@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use jiff::tz::TimeZone;
+
 use crate::store::schema::display::{Depth, Display, Theme};
 use crate::store::schema::{ClientFacts, SessionId, Snapshot};
 
@@ -16,12 +18,15 @@ pub struct View<'a> {
     pub session: Option<&'a SessionId>,
     /// The wall clock, from which every age is computed.
     pub now_ms: i64,
-    /// The home directory, which is shown as `~`.
+    /// The home directory, which is shown as `~`, by the path that the working directory begins
+    /// with.
     pub home: Option<&'a str>,
     /// The local time as `HH:MM`, for a line that is read later than it is drawn.
     pub drawn_at: Option<&'a str>,
     /// The local hour, minute and second. Needed only if the format has a clock.
     pub clock: Option<(i8, i8, i8)>,
+    /// The local time zone. Needed only if the format has a time other than the clock.
+    pub zone: Option<&'a TimeZone>,
 }
 
 /// The result of reading the snapshot.
@@ -51,10 +56,13 @@ pub struct Style {
     /// The width of the terminal. `None`: unlimited.
     pub columns: Option<usize>,
     pub depth: Depth,
+    /// Whether it shows links.
+    pub has_links: bool,
 }
 
-/// Columns of the terminal that the client uses itself.
-const RESERVED_COLUMNS: usize = 3;
+/// Columns of the terminal that the client uses itself: it cuts a line that takes more than the
+/// rest.
+const RESERVED_COLUMNS: usize = 4;
 
 impl Style {
     /// How many columns a line may take: at least one.

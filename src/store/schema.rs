@@ -571,7 +571,9 @@ pub struct Task {
     /// The id by which the client assigns the row.
     pub id: String,
     pub name: Option<String>,
-    /// The type of agent.
+    /// The type of agent, which the user or the client named: `general-purpose`, …
+    pub agent_type: Option<String>,
+    /// How the client runs it: `local_agent`, …; the type of agent where `agent_type` is absent.
     pub kind: Option<String>,
     /// `running`, `completed`, …
     pub status: Option<String>,

@@ -49,10 +49,10 @@ fn a_changed_configuration_takes_effect_and_an_invalid_one_is_reported() {
     sandbox.wait_for("the format", |it| format_of(it) == Some("{model} by {name}"));
     write(&config, "format = '<{model}>'\n[theme]\npreset = 'plain'");
     sandbox.wait_for("the next format", |it| format_of(it) == Some("<{model}>"));
-    assert_eq!(show(&sandbox, "one"), "<claude-opus-4-8>");
+    assert_eq!(show(&sandbox, "one"), "<Opus 4.8>");
     sandbox.wait_until("the line for cat", || {
         let line = fs_err::read_to_string(sandbox.state.join("lines/one")).unwrap_or_default();
-        line.starts_with("<claude-opus-4-8> · ")
+        line.starts_with("<Opus 4.8> · ")
     });
 
     let invalid = "format = '{model}'\n[segments.modle]\n";
@@ -61,7 +61,7 @@ fn a_changed_configuration_takes_effect_and_an_invalid_one_is_reported() {
     let snapshot = sandbox.wait_for("the reason", |it| reason(it) == Some(why));
     assert_eq!(format_of(&snapshot), Some("<{model}>"));
     let shown = show(&sandbox, "one");
-    assert!(shown.starts_with("<claude-opus-4-8> · config: line 2, column 11: "), "{shown}");
+    assert!(shown.starts_with("<Opus 4.8> · config: line 2, column 11: "), "{shown}");
 
     // Editors write a new file and rename it.
     let next = config.with_file_name("config.toml.swp");
@@ -181,8 +181,8 @@ fn every_subagent_has_a_row_and_no_input_fails() {
         "description":"\u001b[2J"},{"id":"c"},{"name":"no id"}]}"#;
     let rows: Vec<serde_json::Value> =
         subagents(&sandbox, document).lines().map(|it| serde_json::from_str(it).unwrap()).collect();
-    assert_eq!(rows[0], serde_json::json!({"id": "a\"b", "content": "● n      \u{fffd}[2J"}));
-    assert_eq!(rows[1], serde_json::json!({"id": "c", "content": "○ agent"}));
+    assert_eq!(rows[0], serde_json::json!({"id": "a\"b", "content": "n      \u{fffd}[2J"}));
+    assert_eq!(rows[1], serde_json::json!({"id": "c", "content": "agent"}));
     assert_eq!(rows.len(), 2);
     for nothing in ["", "{", "null", "{}", r#"{"tasks":[null,{}]}"#, r#"{"tasks":7}"#] {
         assert_eq!(subagents(&sandbox, nothing), "", "{nothing}");

@@ -18,7 +18,7 @@ const HANGS_AFTER: Duration = Duration::from_secs(2);
 
 const DOCUMENT: &str = r#"{"session_id":"one","cwd":"/w/p","model":{"id":"m","display_name":"M"},
     "context_window":{"used_percentage":3},"cost":{"total_cost_usd":0.5},"rate_limits":null}"#;
-const FROM_DOCUMENT: &str = "/w/p · M · ctx  3% · $0.50";
+const FROM_DOCUMENT: &str = "/w/p · M · ctx 3% · $0.50";
 
 /// A state directory and the environment of a client that uses it.
 struct ClientSandbox {
@@ -195,7 +195,7 @@ fn the_environment_names_the_session_where_the_input_does_not() {
     sandbox.check(r#"{"session_id":"../one"}"#, line);
     sandbox.check(r#"{"session_id":"two"}"#, "data 0s old, no watcher");
     sandbox.set("COLUMNS", "40");
-    sandbox.check("", "/w/p · main · data 0s old, no watcher");
+    sandbox.check("", "p · main · data 0s old, no watcher");
 }
 
 #[test]
@@ -220,6 +220,8 @@ fn colours_are_limited_by_the_terminal_and_by_the_user() {
     check(&[("TERM", "xterm")], ansi);
     check(&[("TERM", "xterm-256color")], indexed);
     check(&[("TERM", "xterm-256color"), ("COLORTERM", "truecolor")], rgb);
+    check(&[("TERM", "xterm-kitty")], rgb);
+    check(&[("TERM", "tmux-256color"), ("TERM_PROGRAM", "ghostty")], indexed);
     check(&[("TERM", "dumb")], "");
     check(&[("TERM", "dumb"), ("FORCE_COLOR", "1")], ansi);
     check(&[("FORCE_COLOR", "true")], ansi);
@@ -231,14 +233,37 @@ fn colours_are_limited_by_the_terminal_and_by_the_user() {
 }
 
 #[test]
+fn the_home_directory_is_recognised_by_every_path_that_leads_to_it() {
+    let mut sandbox = ClientSandbox::new();
+    let path = |name: &str| sandbox.home.path().join(name).display().to_string();
+    let (real, link, other) = (path("var/u"), path("home/u"), path("homes/u"));
+    fs_err::create_dir_all(format!("{real}/proj")).unwrap();
+    for name in ["home", "homes"] {
+        fs_err::os::unix::fs::symlink(path("var"), path(name)).unwrap();
+    }
+    for home in [&real, &link, &format!("{link}/")] {
+        sandbox.set("HOME", home);
+        for below in [&real, &link, &other] {
+            sandbox.check(
+                &format!(r#"{{"cwd":"{below}/proj"}}"#),
+                "~/proj · no data yet: start ccstatusd",
+            );
+        }
+    }
+    sandbox.set("HOME", "/");
+    sandbox.check(r#"{"cwd":"/w/p"}"#, "/w/p · no data yet: start ccstatusd");
+}
+
+#[test]
 fn only_web_addresses_become_links() {
     let mut sandbox = ClientSandbox::new();
     sandbox.env.remove("NO_COLOR");
-    let shown = |url: &str| {
+    sandbox.set("TERM", "xterm-kitty");
+    let shown = |sandbox: &ClientSandbox, url: &str| {
         let document = serde_json::json!({"pr": {"number": 7, "url": url}});
         sandbox.show(document.to_string().as_bytes())
     };
-    let linked = shown("https://forge.example/p/7");
+    let linked = shown(&sandbox, "https://forge.example/p/7");
     assert!(linked.starts_with("\x1b]8;;https://forge.example/p/7\x1b\\#7"), "{linked:?}");
     for url in [
         "file:///etc/passwd",
@@ -249,9 +274,14 @@ fn only_web_addresses_become_links() {
         &format!("https://x/{}", "y".repeat(2000)),
         "",
     ] {
-        let shown = shown(url);
+        let shown = shown(&sandbox, url);
         assert!(shown.starts_with("#7") && !shown.contains("]8;"), "{url:?}: {shown:?}");
     }
+    // A terminal that shows no links may show what stands between the sequences.
+    sandbox.set("TERM", "xterm-256color");
+    assert!(shown(&sandbox, "https://forge.example/p/7").starts_with("#7"));
+    sandbox.set("FORCE_HYPERLINK", "1");
+    assert_eq!(shown(&sandbox, "https://forge.example/p/7"), linked);
 }
 
 #[test]
@@ -288,7 +318,7 @@ fn the_watcher_receives_the_facts_also_under_a_long_path() {
     fs_err::rename(&short, sandbox.dir.join("notify.sock")).unwrap();
     socket.set_read_timeout(Some(HANGS_AFTER)).unwrap();
 
-    sandbox.check(DOCUMENT, "/w/p · main · M · ctx  3% · $0.50");
+    sandbox.check(DOCUMENT, "/w/p · main · M · ctx 3% · $0.50");
     let mut bytes = vec![0; 64 << 10];
     let n_bytes = socket.recv(&mut bytes).unwrap();
     let facts: ClientFacts = serde_json::from_slice(&bytes[..n_bytes]).unwrap();

@@ -29,7 +29,7 @@ fn draw_at(text: &str, columns: Option<usize>) -> Vec<String> {
         let lines = |sample: &Sample| {
             let mut view = sample.view();
             view.drawn_at = Some("14:32");
-            let style = Style { columns, depth: Depth::Indexed };
+            let style = Style { columns, depth: Depth::Indexed, has_links: false };
             display::line(&view, &style)
         };
         // Drawing from the published settings gives the same lines.

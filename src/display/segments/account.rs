@@ -1,7 +1,7 @@
 //! PURE. Segments about the account: what was used, and what is left of its limits.
 
 use super::segment::{AGE, BAR, Pen, Segment, Symbol, put};
-use crate::display::numbers::{countdown, money, tokens, valid};
+use crate::display::numbers::{countdown, money, percent, time_of_day, tokens, valid};
 use crate::display::paint::Paint::{Dim, Plain, Warning};
 use crate::display::text::Text;
 use crate::store::schema::{Block, BlockSource, Limit, Limits, Tokens, Totals, Usage};
@@ -27,8 +27,10 @@ const TOTALS: Segment = Segment {
 const LIMIT: Segment = Segment {
     parts: &[
         ("percent", "how much is used"),
-        ("bar", "the same as a bar, with a mark at the share of the time that is over"),
+        ("remaining", "how much is left"),
+        ("bar", "how much is used as a bar, with a mark at the share of the time that is over"),
         ("left", "the time until it resets"),
+        ("at", "the local time at which it resets, with the day unless that is today"),
         ("pace", "the share that is used minus the share of the time that is over"),
         ("full", "the time until all of it is used, if that is before it resets"),
     ],
@@ -138,8 +140,10 @@ pub(super) const SEGMENTS: &[Segment] = &[
         about: "How much of the account's spending limit is used, which can exceed 100 %.",
         parts: &[
             ("percent", "how much is used"),
-            ("bar", "the same as a bar"),
+            ("remaining", "how much is left"),
+            ("bar", "how much is used as a bar"),
             ("left", "the time until it resets"),
+            ("at", "the local time at which it resets, with the day unless that is today"),
             ("full", "the time until all of it is used, if that is before it resets"),
         ],
         symbols: &[
@@ -251,15 +255,17 @@ fn limit(
     let clock = span_ms.map(|it| elapsed(pen, limit.resets_at_ms, it));
     match part {
         "percent" => pen.put_percent(out, used),
+        "remaining" => pen.put_graded(out, used, &percent((100.0 - used).max(0.0))),
         "bar" => pen.put_bar(out, used, clock),
         "left" => {
             let left = countdown(pen.left_ms(limit.resets_at_ms));
             out.write(Dim, format_args!("{}{left}", pen.symbol("left")));
         }
+        "at" => put(out, Dim, &time_of_day(limit.resets_at_ms, now_ms, pen.view.zone?)?)?,
         "pace" => {
             let ahead = used - clock?;
             let symbol = pen.symbol(if ahead >= 0.0 { "ahead" } else { "behind" });
-            out.write(Dim, format_args!("{symbol}{:>2.0}%", ahead.abs()));
+            out.write(Dim, format_args!("{symbol}{:.0}%", ahead.abs()));
         }
         "full" => {
             let same = kept.filter(|it| (it.resets_at_ms - limit.resets_at_ms).abs() < MINUTE_MS);

@@ -1,6 +1,7 @@
 //! PURE. Segments about the session itself.
 
 use super::segment::{BAR, Pen, Segment, Symbol, put, put_count};
+use crate::display::model_name::{api_name, readable};
 use crate::display::numbers::{age, countdown, money, tokens, valid};
 use crate::display::paint::Paint::{Dim, Good, Plain, Removed, Warning};
 use crate::display::text::Text;
@@ -199,12 +200,12 @@ fn model(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
         "name" | "id" => {
             let kept = session(pen).and_then(|it| it.model.as_ref());
             let model = client.model.as_ref().or(kept)?;
-            let name = model.display_name.as_deref().filter(|it| !it.is_empty() && part == "name");
-            let name = name.unwrap_or(&model.id);
-            // Some names have the size of the context in parentheses. The segment `context` shows
-            // that.
-            let name = name.split_once(" (").map_or(name, |(name, _)| name);
-            out.put_cut(Plain, name, 40, pen.look.preset.ellipsis);
+            // The segment `context` shows the size of the context.
+            let name = match part {
+                "id" => api_name(&model.id),
+                _ => readable(model.display_name.as_deref().unwrap_or(&model.id)),
+            };
+            out.put_cut(Plain, &name, 40, pen.look.preset.ellipsis);
             Some(())
         }
         "effort" => put(out, Dim, client.effort.as_deref()?),
@@ -281,7 +282,7 @@ fn cache(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
     match part {
         "hit" => {
             let hit = hit()?;
-            pen.put_graded(out, 100.0 - hit, &format!("{hit:>2.0}%"));
+            pen.put_graded(out, 100.0 - hit, &format!("{hit:.0}%"));
             Some(())
         }
         "bar" => {

@@ -1,7 +1,8 @@
 //! What a line shows of the account: usage, blocks, limits.
 
 use super::{BEFORE_USAGE, NOW, check, check_client, limit, root, session, usage};
-use crate::store::schema::{BlockSource, ClientFacts, Limit, Limits};
+use crate::store::schema::display::Segment;
+use crate::store::schema::{BlockSource, ClientFacts, Limit, Limits, Snapshot};
 use crate::time::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS};
 
 #[test]
@@ -62,6 +63,32 @@ fn limits_have_a_countdown_and_an_age() {
 }
 
 #[test]
+fn a_limit_can_say_what_is_left_and_until_when() {
+    let formats = |snapshot: &mut Snapshot, names: &[&str], format: &str| {
+        for name in names {
+            let segment = Segment { format: Some(format.to_owned()), ..Segment::default() };
+            snapshot.display.segments.insert((*name).to_owned(), segment);
+        }
+    };
+    let limits = Limits {
+        five_hour: Some(limit(61.3, 2 * HOUR_MS)),
+        seven_day: Some(limit(38.0, 3 * DAY_MS)),
+        spend_limit: Some(limit(130.0, 20 * MINUTE_MS)),
+    };
+    let all = ["five_hour", "seven_day", "spend_limit"];
+    check(
+        |snapshot| {
+            root(snapshot).limits = limits;
+            formats(snapshot, &all, "{remaining} left( until {at})");
+        },
+        &format!(
+            "{BEFORE_USAGE} · block $10.00 2h13m left · today $30.00 · \
+             39% left until 16:32 · 62% left until Thu 14:32 · 0% left until 14:52"
+        ),
+    );
+}
+
+#[test]
 fn unknown_prices_make_costs_lower_bounds() {
     check(
         |snapshot| {
@@ -84,7 +111,7 @@ fn of_two_reports_of_a_limit_the_newer_is_shown() {
     for (used, left_ms, expected) in [
         (35.0, 2 * HOUR_MS, "35% ↻2h00m"),
         (33.0, 2 * HOUR_MS, "34% ↻2h00m"),
-        (1.0, 5 * HOUR_MS, " 1% ↻5h00m"),
+        (1.0, 5 * HOUR_MS, "1% ↻5h00m"),
         (99.0, HOUR_MS, "34% ↻2h00m"),
     ] {
         let expected = format!("{BEFORE_USAGE} · {rest} · 5h {expected}");

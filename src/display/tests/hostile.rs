@@ -79,11 +79,11 @@ proptest! {
         let padding = usize::from(display.theme.padding);
         snapshot.display = display;
         let source = Source::Snapshot(&snapshot);
-        let style = Style { columns: Some(columns), depth: Depth::None };
+        let style = Style { columns: Some(columns), depth: Depth::None, has_links: false };
         let drawn = show(source, Watcher::Gone, &ClientFacts::default(), &style);
         let coloured = Style { depth: Depth::True, ..style };
         let coloured = show(source, Watcher::Gone, &ClientFacts::default(), &coloured);
-        let usable = columns.saturating_sub(3 + 2 * padding).max(1);
+        let usable = columns.saturating_sub(4 + 2 * padding).max(1);
         for line in drawn.split('\n') {
             check_shape(line, usable);
         }
@@ -128,12 +128,12 @@ proptest! {
             limits: Limits { seven_day: Some(used), five_hour: Some(used), spend_limit: None },
             ..ClientFacts::default()
         };
-        let style = Style { columns: Some(columns), depth: Depth::None };
+        let style = Style { columns: Some(columns), depth: Depth::None, has_links: false };
         let watcher = if gone { Watcher::Gone } else { Watcher::Alive };
         let drawn = show(Source::Snapshot(&snapshot), watcher, &client, &style);
         let coloured = Style { depth: Depth::True, ..style };
         let coloured = show(Source::Snapshot(&snapshot), watcher, &client, &coloured);
         prop_assert_eq!(&without_colour(&coloured), &drawn);
-        check_shape(&drawn, columns.saturating_sub(3).max(1));
+        check_shape(&drawn, columns.saturating_sub(4).max(1));
     }
 }

@@ -6,7 +6,7 @@ use crate::store::schema::display::Depth;
 use crate::store::schema::{ClientFacts, Lines, Snapshot};
 use crate::time::{DAY_MS, HOUR_MS};
 
-const COLOURED: Style = Style { columns: None, depth: Depth::Ansi };
+const COLOURED: Style = Style { columns: None, depth: Depth::Ansi, has_links: false };
 
 #[test]
 fn a_healthy_session_shows_everything_in_one_line() {
@@ -41,9 +41,9 @@ fn a_dead_watcher_is_mentioned_at_every_width() {
     let line = format!("~/w/p · main · model-one · {REST} · data 3h old, no watcher");
     assert_eq!(drawn(None), line);
     assert_eq!(drawn(Some(40)), "p · main · data 3h old, no watcher");
-    assert_eq!(drawn(Some(21)), "data 3h old, no w…");
-    assert_eq!(drawn(Some(20)), "data 3h old, no…");
-    assert_eq!(drawn(Some(10)), "data 3…");
+    assert_eq!(drawn(Some(22)), "data 3h old, no w…");
+    assert_eq!(drawn(Some(21)), "data 3h old, no…");
+    assert_eq!(drawn(Some(11)), "data 3…");
 }
 
 #[test]
@@ -77,10 +77,10 @@ fn segments_of_lower_priority_give_way_first() {
         drawn(80),
         "~/w/p · main · model-one · ctx 42% · $1.00 · block $10.00 · 5h 34% ↻2h00m"
     );
-    assert_eq!(drawn(61), "~/w/p · main · model-one · ctx 42% · $1.00 · 5h 34% ↻2h00m");
+    assert_eq!(drawn(62), "~/w/p · main · model-one · ctx 42% · $1.00 · 5h 34% ↻2h00m");
     assert_eq!(drawn(40), "~/w/p · main · model-one · ctx 42%");
     assert_eq!(drawn(20), "main · ctx 42%");
-    assert_eq!(drawn(5), "m…");
+    assert_eq!(drawn(6), "m…");
     assert_eq!(drawn(0), "…");
 }
 
@@ -93,7 +93,7 @@ fn a_coloured_line_has_few_sequences_and_ends_with_a_reset() {
         root(&mut snapshot).usage = None;
         show(Source::Snapshot(&snapshot), Watcher::Alive, &ClientFacts::default(), &style)
     };
-    insta::assert_snapshot!(drawn(COLOURED).replace('\x1b', "␛"), @"␛[36m~/w/p␛[0m␛[2m · ␛[0m␛[35mmain ␛[0m␛[33m!1␛[0m␛[2m · ␛[0mmodel-one␛[2m · ␛[0m␛[2mctx ␛[0m␛[1;31m95%␛[0m␛[2m · ␛[0m$1.00␛[2m · ␛[0m␛[2m5h ␛[0m34% ␛[2m↻2h00m␛[0m");
+    insta::assert_snapshot!(drawn(COLOURED).replace('\x1b', "␛"), @"␛[36m~/w/p␛[0m · ␛[35mmain ␛[0m␛[33m!1␛[0m · model-one · ctx ␛[1;31m95%␛[0m · $1.00 · 5h 34% ↻2h00m␛[0m");
     assert!(!drawn(PLAIN).contains('\x1b'));
 }
 
@@ -112,10 +112,10 @@ fn no_line_is_wider_than_the_terminal_in_any_script() {
         session(&mut snapshot).cwd = Some(format!("/h/{name}/{name}"));
         snapshot.display.theme.padding = 1;
         for columns in 20..=240 {
-            let style = Style { columns: Some(columns), depth: Depth::None };
+            let style = Style { columns: Some(columns), depth: Depth::None, has_links: false };
             let source = Source::Snapshot(&snapshot);
             let drawn = show(source, Watcher::Alive, &ClientFacts::default(), &style);
-            check_shape(&drawn, columns - 5);
+            check_shape(&drawn, columns - 6);
         }
     }
 }

@@ -1,6 +1,6 @@
 //! A line shows the facts of its own session, account and repository, and no others.
 
-use super::{NOW, PLAIN, REST, add_session, check, check_client, limit, show, snapshot};
+use super::{NOW, PLAIN, REST, add_session, check, check_client, limit, show, snapshot, zone};
 use crate::display::session_line;
 use crate::display::view::{Source, Watcher};
 use crate::store::schema::{
@@ -22,8 +22,8 @@ fn facts_from_the_client_take_precedence() {
         limits: Limits { seven_day: Some(limit(7.0, DAY_MS)), ..Limits::default() },
         ..ClientFacts::default()
     };
-    let expected = "~/w/p/src · main · Opus 4.8 · ctx  3% of 1M · $0.12 · block $10.00 2h13m left · \
-                    today $30.00 · 5h 34% ↻2h00m · 7d  7% ↻1d00h";
+    let expected = "~/w/p/src · main · Opus 4.8 · ctx 3% of 1M · $0.12 · block $10.00 2h13m left · \
+                    today $30.00 · 5h 34% ↻2h00m · 7d 7% ↻1d00h";
     check_client(&client, expected);
 }
 
@@ -42,7 +42,7 @@ fn facts_of_one_session_never_appear_in_the_line_of_another() {
     add_session(&mut snapshot, "two", "/h/.claude2", "/h/work/q", "topic", 2.0);
     let drawn = |id: &str| {
         let id = SessionId(id.to_owned());
-        session_line(&snapshot, Watcher::Alive, &id, NOW, "14:32", Some("/h"), &PLAIN)
+        session_line(&snapshot, Watcher::Alive, &id, NOW, &zone(), Some("/h"), &PLAIN)
     };
     assert_eq!(drawn("one"), format!("~/w/p · main · model-one · {REST} · 14:32"));
     assert_eq!(

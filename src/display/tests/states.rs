@@ -1,7 +1,7 @@
 //! Golden lines: the states that a session can be in, each drawn at three widths and for `cat`.
 //! Each state has a file in `tests/data/states`.
 
-use super::{NOW, repo, root, session, show};
+use super::{NOW, repo, root, session, show, zone};
 use crate::display::view::{Source, Style, Watcher};
 use crate::display::{session_line, subagents, text};
 use crate::fetch::claude::client::{parse_stdin, parse_subagents};
@@ -110,13 +110,13 @@ fn check(name: &str, about: &str, document: &str, source: Source<'_>, watcher: W
     };
     let mut text = format!("{about}\n\n");
     for columns in [80, 120, 200] {
-        let style = Style { columns: Some(columns), depth: Depth::None };
+        let style = Style { columns: Some(columns), depth: Depth::None, has_links: false };
         text += &format!("{columns:>4} | {}\n", show(source, watcher, &client, &style));
     }
     if let Source::Snapshot(snapshot) = source {
         let session = SessionId("one".to_owned());
-        let style = Style { columns: Some(120), depth: Depth::None };
-        let drawn = session_line(snapshot, watcher, &session, NOW, "14:32", Some("/h"), &style);
+        let style = Style { columns: Some(120), depth: Depth::None, has_links: false };
+        let drawn = session_line(snapshot, watcher, &session, NOW, &zone(), Some("/h"), &style);
         text += &format!(" cat | {drawn}\n");
     }
     insta::with_settings!({
@@ -320,12 +320,14 @@ const SUBAGENTS: &str = r#"{"tasks":[
      "description":"探す: parse","startTime":1795434877000,"contextWindowSize":200000,
      "tokenCount":191000,"tokenSamples":[5,9,2,3]},
     {"id":"3","label":"tests","status":"failed","startTime":1795439998000,"tokenCount":12},
+    {"id":"5","type":"local_agent","agentType":"general-purpose","status":"running",
+     "label":"find the flaky test","description":"find the flaky test","tokenCount":0},
     {"id":"4","name":"\u001b[31mevil\u202e","status":"new","description":"\u0007\n"}]}"#;
 
 #[test]
 fn subagents_rows() {
     let (_, tasks) = parse_subagents(SUBAGENTS.as_bytes());
-    let mut text = String::from("The rows of four subagents, at six widths.\n");
+    let mut text = String::from("The rows of five subagents, at six widths.\n");
     for columns in [140, 100, 72, 48, 24, 8] {
         let display = Display::default();
         let rows = subagents::rows(&tasks, Some(columns), NOW, &display, Depth::None);
@@ -362,7 +364,7 @@ fn every_width() {
     let document = DOCUMENT.replace("/h/work/shop", directory).replace("Opus 4.8", "模型 4.8");
     let client = parse_stdin(document.as_bytes()).unwrap();
     for columns in (20..=240).step_by(10) {
-        let style = Style { columns: Some(columns), depth: Depth::None };
+        let style = Style { columns: Some(columns), depth: Depth::None, has_links: false };
         text += &format!(
             "{columns:>4} | {}\n",
             show(Source::Snapshot(&snapshot), Watcher::Alive, &client, &style)

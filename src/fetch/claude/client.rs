@@ -109,7 +109,8 @@ fn model(scan: &mut Scan<'_>) -> Option<Option<Model>> {
         }
         Some(())
     })?;
-    Some(id.map(|id| Model { id, display_name }))
+    // Whoever names a model without an id calls it by that name.
+    Some(id.or_else(|| display_name.clone()).map(|id| Model { id, display_name }))
 }
 
 fn cost(scan: &mut Scan<'_>, facts: &mut ClientFacts) -> Option<()> {
@@ -266,6 +267,7 @@ fn task(scan: &mut Scan<'_>) -> Option<Option<Task>> {
         match key {
             b"id" => id = scan.name()?,
             b"name" => task.name = scan.name()?,
+            b"agentType" => task.agent_type = scan.name()?,
             b"type" => task.kind = scan.name()?,
             b"status" => task.status = scan.name()?,
             b"description" => task.description = scan.name()?,

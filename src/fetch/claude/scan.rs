@@ -18,6 +18,8 @@ use std::borrow::Cow;
 use jiff::Timestamp;
 use memchr::{arch, memchr};
 
+use super::preview::has_visible;
+
 /// A string value. It borrows from the input, except where it contains escapes.
 pub(super) type Text<'a> = Cow<'a, str>;
 
@@ -107,21 +109,19 @@ impl<'a> Scan<'a> {
         Some(&before[..before.len() - self.rest.len()])
     }
 
-    /// Reads a string of any length.
+    /// Reads a string of any length. What is not text in it, such as half of a surrogate pair,
+    /// becomes `\u{fffd}`: the client cuts texts without regard to characters.
     pub(super) fn string(&mut self) -> Option<Option<Text<'a>>> {
         if self.peek()? != b'"' {
             self.skip()?;
             return Some(None);
         }
-        let before = self.rest;
         self.bump();
         let inner = self.string_after_quote()?;
-        Some(if find(b'\\', inner).is_some() {
-            let quoted = &before[..inner.len() + 2];
-            serde_json::from_slice(quoted).ok().map(Text::Owned)
-        } else {
-            str::from_utf8(inner).ok().map(Text::Borrowed)
-        })
+        Some(Some(match find(b'\\', inner) {
+            Some(_) => Text::Owned(unescaped(inner)),
+            None => String::from_utf8_lossy(inner),
+        }))
     }
 
     /// Reads a string of at most 4096 bytes, the system's limit on paths: a name, an id or a path.
@@ -129,9 +129,9 @@ impl<'a> Scan<'a> {
         Some(self.string()?.filter(|it| it.len() <= 4096))
     }
 
-    /// [`text`](Self::text) as a `String`.
+    /// [`text`](Self::text) as a `String`. A text in which nothing is visible is read as missing.
     pub(super) fn name(&mut self) -> Option<Option<String>> {
-        Some(self.text()?.map(Text::into_owned))
+        Some(self.text()?.filter(|it| has_visible(it)).map(Text::into_owned))
     }
 
     /// Reads a [`name`](Self::name), or a whole number as its decimal digits.
@@ -295,7 +295,71 @@ pub(super) fn read_object<'a>(
     json: &'a [u8],
     field: impl FnMut(&mut Scan<'a>, &'a [u8]) -> Option<()>,
 ) -> Option<()> {
-    Scan::new(json).object(field)?.then_some(())
+    Scan::new(trim(json)).object(field)?.then_some(())
+}
+
+/// JSON text without what stands around it: white space, byte order marks, and the zeros that a
+/// crash leaves where a write did not reach the disk.
+pub(super) fn trim(json: &[u8]) -> &[u8] {
+    let is_filler =
+        |byte: &u8| byte.is_ascii_whitespace() || matches!(byte, 0 | b'\xef' | b'\xbb' | b'\xbf');
+    let start = json.iter().position(|it| !is_filler(it)).unwrap_or(json.len());
+    let end = json.iter().rposition(|it| !is_filler(it)).map_or(start, |it| it + 1);
+    &json[start..end]
+}
+
+/// The text of a string, which is given without its quotes.
+fn unescaped(string: &[u8]) -> String {
+    let mut text = Vec::with_capacity(string.len());
+    let mut rest = string;
+    while let Some(backslash) = find(b'\\', rest) {
+        text.extend_from_slice(&rest[..backslash]);
+        rest = &rest[backslash + 1..];
+        let (char, n_bytes) = escaped_char(rest);
+        text.extend_from_slice(char.encode_utf8(&mut [0; 4]).as_bytes());
+        rest = &rest[n_bytes..];
+    }
+    text.extend_from_slice(rest);
+    String::from_utf8(text)
+        .unwrap_or_else(|err| String::from_utf8_lossy(err.as_bytes()).into_owned())
+}
+
+/// The character that an escape stands for, and how many bytes of `rest`, which begins behind the
+/// backslash, belong to the escape.
+fn escaped_char(rest: &[u8]) -> (char, usize) {
+    let char = match rest.first() {
+        Some(b'b') => '\u{8}',
+        Some(b'f') => '\u{c}',
+        Some(b'n') => '\n',
+        Some(b'r') => '\r',
+        Some(b't') => '\t',
+        Some(&byte @ (b'"' | b'\\' | b'/')) => char::from(byte),
+        Some(b'u') => {
+            let Some(unit) = utf16_unit(&rest[1..]) else {
+                return (char::REPLACEMENT_CHARACTER, 1);
+            };
+            let second = rest[5..].strip_prefix(b"\\u").and_then(utf16_unit);
+            return match (char::decode_utf16([unit]).next(), second) {
+                (Some(Ok(char)), _) => (char, 5),
+                (_, Some(second)) => match char::decode_utf16([unit, second]).next() {
+                    Some(Ok(char)) => (char, 11),
+                    _ => (char::REPLACEMENT_CHARACTER, 5),
+                },
+                _ => (char::REPLACEMENT_CHARACTER, 5),
+            };
+        }
+        // There is no such escape. The byte after the backslash stays.
+        _ => return (char::REPLACEMENT_CHARACTER, 0),
+    };
+    (char, 1)
+}
+
+/// The number that the first four bytes are in hexadecimal digits.
+fn utf16_unit(digits: &[u8]) -> Option<u16> {
+    digits.get(..4)?.iter().try_fold(0, |unit, byte| {
+        let digit = char::from(*byte).to_digit(16)?;
+        Some(unit << 4 | digit as u16)
+    })
 }
 
 fn real(scalar: &[u8]) -> Option<f64> {

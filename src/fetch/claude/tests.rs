@@ -226,6 +226,141 @@ fn unreadable_lines_are_counted() {
     assert_eq!(fold(&lines).0.skipped_lines, 6);
 }
 
+/// Checks the text of `string`, which is JSON without its quotes, wherever a text is read.
+#[track_caller]
+fn check_text(string: &[u8], expected: &str) {
+    let document =
+        |before: &str, after: &str| [before.as_bytes(), string, after.as_bytes()].concat();
+    let mut fold = Fold::resume(TranscriptFacts::default());
+    let before = r#"{"type":"user","timestamp":"2026-11-23T11:15:00Z","message":{"content":""#;
+    fold.add_line(0, &document(before, r#""}}"#));
+    fold.add_line(1000, &document(r#"{"type":"custom-title","customTitle":""#, r#""}"#));
+    let (_, facts) = fold.finish();
+    assert_eq!((facts.turns, facts.skipped_lines), (1, 0), "{expected}");
+    assert_eq!(facts.last_message.unwrap().preview.unwrap(), preview(expected));
+    assert_eq!(facts.custom_title.as_deref(), Some(expected));
+
+    let facts = parse_stdin(&document(r#"{"session_name":""#, r#"","cwd":"/w"}"#)).unwrap();
+    assert_eq!((facts.session_name.as_deref(), facts.cwd.as_deref()), (Some(expected), Some("/w")));
+    let file = parse_session_file(&document(r#"{"name":""#, r#"","pid":1}"#)).unwrap();
+    assert_eq!(file.name.as_deref(), Some(expected));
+    let (_, tasks) = parse_subagents(&document(r#"{"tasks":[{"label":""#, r#"","id":"a"}]}"#));
+    assert_eq!(tasks[0].label.as_deref(), Some(expected));
+}
+
+#[test]
+fn what_is_not_text_in_a_string_loses_itself_and_nothing_else() {
+    check_text(br"cut \ud83d here", "cut \u{fffd} here");
+    check_text(br"cut here\uD83D", "cut here\u{fffd}");
+    check_text(br"\ude00 and the other half", "\u{fffd} and the other half");
+    check_text(br"\ud83d\ud83d\ude00", "\u{fffd}😀");
+    check_text(br"\ud83d\n\u00e9", "\u{fffd}\né");
+    check_text(br"\ude00\ud83d", "\u{fffd}\u{fffd}");
+    check_text(br"no \x escape, and \u12", "no \u{fffd}x escape, and \u{fffd}12");
+    check_text(br#"\"\\\/\b\f\n\r\t\u0041\ud83d\ude00"#, "\"\\/\u{8}\u{c}\n\r\tA😀");
+    check_text(b"a byte \xff and \xe2\x82 a part", "a byte \u{fffd} and \u{fffd} a part");
+    check_text(b"both \xff \\ud83d", "both \u{fffd} \u{fffd}");
+    check_text(b"zero \0 and \\u0000 and \\n", "zero \0 and \0 and \n");
+    check_text("a \u{feff}mark".as_bytes(), "a \u{feff}mark");
+}
+
+#[test]
+fn what_stands_around_a_document_loses_itself_and_nothing_else() {
+    let around: [(&[u8], &[u8]); 4] =
+        [(b"\xef\xbb\xbf", b""), (b"\0\0\0", b""), (b" \xef\xbb\xbf\t", b"\r"), (b"", b"\0\0")];
+    for (before, after) in around {
+        let document = |json: &str| [before, json.as_bytes(), after].concat();
+        let mut fold = Fold::resume(TranscriptFacts::default());
+        fold.add_line(0, &document(&prompt("\"x\"")));
+        fold.add_line(1000, &document(REPLY));
+        let (entries, facts) = fold.finish();
+        assert_eq!((facts.turns, facts.skipped_lines, entries.len()), (1, 0, 1), "{before:?}");
+        assert!(parse_stdin(&document("{}")).is_some());
+        assert!(parse_session_file(&document(r#"{"pid":1}"#)).is_some());
+        assert_eq!(parse_subagents(&document(r#"{"columns":9}"#)).0, Some(9));
+    }
+}
+
+#[test]
+fn a_name_in_which_nothing_is_visible_is_missing() {
+    for blank in ["", "  ", r"\u0000", r"\t\u200b", "\u{feff}"] {
+        let document = format!(
+            r#"{{"session_name":"{blank}","cwd":"{blank}","workspace":{{"current_dir":"/w"}},
+            "model":{{"id":"m","display_name":"{blank}"}},"agent":{{"name":"{blank}"}},
+            "pid":1,"name":"{blank}"}}"#
+        );
+        let facts = parse_stdin(document.as_bytes()).unwrap();
+        let model = Some(Model { id: "m".into(), display_name: None });
+        let expected = ClientFacts { model, cwd: Some("/w".into()), ..ClientFacts::default() };
+        assert_eq!(facts, expected, "{blank:?}");
+        assert_eq!(parse_session_file(document.as_bytes()).unwrap().name, None);
+        let custom = format!(r#"{{"type":"custom-title","customTitle":"{blank}"}}"#);
+        let ai = r#"{"type":"ai-title","aiTitle":"Fixes"}"#;
+        assert_eq!(fold(&[ai, &custom]).0.title(), Some("Fixes"));
+        let reply = REPLY.replace("claude-opus-4-8", blank).replace("/w/p", blank);
+        let (facts, _) = fold(&[REPLY, &reply]);
+        assert_eq!(facts.model.as_deref(), Some("claude-opus-4-8"));
+        assert_eq!(facts.cwd.as_deref(), Some("/w/p"));
+    }
+    let unnamed = parse_stdin(br#"{"model":{"id":" ","display_name":"Opus 4.8"}}"#).unwrap();
+    assert_eq!(unnamed.model.and_then(|it| it.display_name).as_deref(), Some("Opus 4.8"));
+}
+
+/// A line of each kind in which the client keeps something for itself, as 2.1.332 writes it.
+const BOOKKEEPING: [&str; 20] = [
+    r#"{"type":"agent-name","agentName":"n","sessionId":"s-1"}"#,
+    r#"{"type":"api-request","sessionId":"s-1","timestamp":"2026-11-25T15:26:08.665Z",
+        "params":{"model":"claude-opus-5-5"},"tail":["H"],"cacheControl":[{"path":["system",0]}]}"#,
+    r#"{"type":"api-request-blob","sessionId":"s-1","timestamp":"2026-11-25T15:26:08.665Z",
+        "message":{"role":"user","content":"hello there"}}"#,
+    r#"{"type":"api-request-blob","sessionId":"s-1","timestamp":"2026-11-25T15:26:08.665Z",
+        "message":{"role":"assistant","id":"msg_9","model":"claude-haiku-4-5",
+        "content":[{"type":"text","text":"Hello"}],
+        "usage":{"input_tokens":1,"output_tokens":2}}}"#,
+    r#"{"sessionId":"s-1","timestamp":"2026-11-25T15:26:08.665Z","message":{"role":"user",
+        "content":"hello there","usage":{"input_tokens":1,"output_tokens":2}},
+        "type":"api-request-blob"}"#,
+    r#"{"type":"api-request-shape","sessionId":"s-1","timestamp":"2026-11-25T15:26:08.665Z",
+        "shape":{"system":[{"type":"text","text":"You are"}],"tools":[{"name":"Agent",
+        "input_schema":{"properties":{"usage":{"type":"string"}}}}]}}"#,
+    r#"{"type":"atis-latch","atis":"","sessionId":"s-1"}"#,
+    r#"{"type":"cost-state","sessionId":"s-1","totalCostUSD":0.04,"totalDuration":21505,
+        "modelUsage":{"claude-opus-5-5":{"inputTokens":36,"costUSD":0.04}}}"#,
+    r#"{"type":"file-history-delta","messageId":"m","backup":{"version":1},
+        "timestamp":"2026-11-25T15:30:38.466Z"}"#,
+    r#"{"type":"file-history-snapshot","messageId":"m","snapshot":{"trackedFileBackups":{},
+        "timestamp":"2026-11-25T15:26:08.327Z"},"isSnapshotUpdate":false}"#,
+    r#"{"type":"fork-context-ref","agentId":"a","parentSessionId":"s-0","contextLength":4}"#,
+    r#"{"type":"last-prompt","lastPrompt":"hello there","leafUuid":"u","sessionId":"s-1"}"#,
+    r#"{"type":"mode","mode":"normal","sessionId":"s-1"}"#,
+    r#"{"type":"permission-mode","permissionMode":"auto","sessionId":"s-1"}"#,
+    r#"{"type":"queue-operation","operation":"enqueue","sessionId":"s-1","content":"hi"}"#,
+    r#"{"type":"relocated","sessionId":"s-1","relocatedCwd":"/home/u/other"}"#,
+    r#"{"type":"summary","summary":"Fixes","leafUuid":"u"}"#,
+    r#"{"type":"tools-used","tools":["Bash"],"sessionId":"s-1"}"#,
+    r#"{"type":"worktree-state","worktreeSession":{"worktreePath":"/w/p/.claude/worktrees/wt1",
+        "originalBranch":"main","sessionId":"s-1"},"sessionId":"s-1"}"#,
+    r#"{"type":"of-next-month","message":{"role":"user","content":"no prompt"}}"#,
+];
+
+#[test]
+fn a_line_that_the_client_keeps_for_itself_changes_nothing() {
+    let asked = prompt("\"x\"");
+    let (expected, entries) = fold(&[&asked, REPLY]);
+    for kind in BOOKKEEPING {
+        // In a transcript it has no newlines.
+        let line = kind.replace("\n        ", "");
+        let (mut facts, found) = fold(&[&line, &asked, &line, REPLY, &line]);
+        // This one is parsed, since its kind does not come first.
+        if line.starts_with(r#"{"sessionId""#) {
+            facts.last_line_ms = expected.last_line_ms;
+        }
+        assert_eq!((facts, found), (expected.clone(), entries.clone()), "{line}");
+    }
+    let torn = r#"{"type":"api-request-blob","sessionId":"s"#;
+    assert_eq!(fold(&[torn]).0.skipped_lines, 1);
+}
+
 #[track_caller]
 fn check_preview(text: &str, expected: &str) {
     assert_eq!(preview(text), expected);
@@ -356,7 +491,7 @@ fn facts_that_only_the_client_knows_are_read() {
 #[test]
 fn subagents_are_read_one_by_one() {
     let (columns, tasks) = parse_subagents(
-        br#"{"columns":100,"tasks":[{"id":"a","name":"n","type":"t","status":"running",
+        br#"{"columns":100,"tasks":[{"id":"a","name":"n","agentType":"x","type":"t","status":"running",
           "description":"d","label":"l","startTime":1795440000000,"model":"m","effort":"low",
           "contextWindowSize":200000,"tokenCount":50000,"tokenSamples":[1,null,2.5,-1],"cwd":"/"},
           {"id":"b","startTime":"2026-11-23T11:15:04Z","effort":{"level":"high"},"tokenCount":"1"},
@@ -366,6 +501,7 @@ fn subagents_are_read_one_by_one() {
     let first = Task {
         id: "a".into(),
         name: Some("n".into()),
+        agent_type: Some("x".into()),
         kind: Some("t".into()),
         status: Some("running".into()),
         description: Some("d".into()),

@@ -2,11 +2,12 @@
 
 use std::sync::{Arc, LazyLock};
 
+use memchr::memchr;
 use memchr::memmem::Finder;
 
 use super::line::{Content, Line, LineMessage};
 use super::preview::{has_visible, preview};
-use super::scan::Text;
+use super::scan::{Text, trim};
 use crate::store::schema::Message;
 use crate::usage::entry::{Entry, Id};
 
@@ -35,7 +36,8 @@ pub struct TranscriptFacts {
     pub last_message: Option<Message>,
     /// The time of the newest reply, API errors excluded.
     pub last_reply_ms: Option<i64>,
-    /// The newest time in any line, tool results excluded.
+    /// The newest time in any line that is parsed: tool results and the client's own bookkeeping
+    /// are not.
     pub last_line_ms: Option<i64>,
     /// Whether the newest prompt has not been answered to the end yet.
     pub is_turn_open: bool,
@@ -107,11 +109,11 @@ impl Fold {
     /// An unreadable line is counted and is no error: the client may have died while it wrote the
     /// line.
     pub fn add_line(&mut self, offset: u64, line: &[u8]) {
-        let line = line.trim_ascii();
-        if line.is_empty() {
+        if line.trim_ascii().is_empty() {
             return;
         }
-        if is_tool_result(line) {
+        let line = trim(line);
+        if is_bookkeeping(line) || is_tool_result(line) {
             let looks_whole = line.starts_with(b"{") && line.ends_with(b"}");
             self.facts.skipped_lines += u64::from(!looks_whole);
             return;
@@ -149,7 +151,9 @@ impl Fold {
 impl Fold {
     fn fold(&mut self, offset: u64, mut line: Line<'_>) {
         let message = std::mem::take(&mut line.message);
-        self.count(offset, &line, &message);
+        if !line.kind.as_bytes().starts_with(REQUEST) {
+            self.count(offset, &line, &message);
+        }
 
         let facts = &mut self.facts;
         facts.last_line_ms = facts.last_line_ms.max(line.at_ms);
@@ -170,8 +174,8 @@ impl Fold {
                 facts.context_as_of_ms = line.at_ms;
             }
             "system" if line.subtype == "turn_duration" => facts.is_turn_open = false,
-            "custom-title" => facts.custom_title = line.custom_title.map(Text::into_owned),
-            "ai-title" => facts.ai_title = line.ai_title.map(Text::into_owned),
+            "custom-title" => facts.custom_title = title(line.custom_title),
+            "ai-title" => facts.ai_title = title(line.ai_title),
             _ => {}
         }
     }
@@ -289,6 +293,11 @@ fn name<'a>(field: &'a Option<Text<'_>>) -> Option<&'a str> {
     field.as_deref().filter(|it| !it.is_empty())
 }
 
+/// A title; `None` where nothing in it is visible.
+fn title(title: Option<Text<'_>>) -> Option<String> {
+    title.filter(|it| has_visible(it)).map(Text::into_owned)
+}
+
 /// `name` as a shared string: `last` if it is equal, else a new one, which `last` becomes.
 fn shared(last: &mut Arc<str>, name: &str) -> Arc<str> {
     if **last != *name {
@@ -306,14 +315,35 @@ fn is_same_reply(entry: &Entry, line: &Line<'_>, message: &LineMessage<'_>) -> b
         && entry.is_sidechain == (line.is_sidechain == Some(true))
 }
 
-/// Sets a fact to the value in a line, if there is one. Allocates only if it differs.
+/// Sets a fact to the value in a line, if there is one in which something is visible. Allocates only
+/// if it differs.
 fn replace(fact: &mut Option<String>, value: Option<Text<'_>>) {
-    if let Some(value) = value
+    if let Some(value) = value.filter(|it| has_visible(it))
         && fact.as_deref() != Some(&*value)
     {
         *fact = Some(value.into_owned());
     }
 }
+
+/// Whether a line is one of those in which the client keeps something for itself: requests as it
+/// sent them, versions of files, its own counters. They are most of the bytes that 2.1.332 writes.
+///
+/// They begin with their kind, and conversations do not, so that a look at the first bytes
+/// suffices. A kind that this version does not know is bookkeeping as well unless it states what
+/// was used.
+fn is_bookkeeping(line: &[u8]) -> bool {
+    const READ: [&[u8]; 5] = [b"user", b"assistant", b"system", b"custom-title", b"ai-title"];
+    let Some(rest) = line.strip_prefix(br#"{"type":""#) else { return false };
+    let Some(end) = memchr(b'"', &rest[..rest.len().min(64)]) else { return false };
+    let kind = &rest[..end];
+    !READ.contains(&kind) && (kind.starts_with(REQUEST) || USAGE.find(line).is_none())
+}
+
+/// How the kinds of lines begin that repeat what was sent to the model: `api-request-blob` has a
+/// `message`, which is neither a prompt nor a reply.
+const REQUEST: &[u8] = b"api-request";
+
+static USAGE: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\"usage\""));
 
 /// Whether a line is the result of a tool. Such lines are most of a transcript's bytes and contain
 /// nothing that we need, so they are not parsed.
@@ -322,7 +352,6 @@ fn replace(fact: &mut Option<String>, value: Option<Text<'_>>) {
 /// whole string. A reply may contain `"tool_result"`, but it also contains `"usage"`.
 fn is_tool_result(line: &[u8]) -> bool {
     static TOOL_RESULT: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\"tool_result\""));
-    static USAGE: LazyLock<Finder<'_>> = LazyLock::new(|| Finder::new(b"\"usage\""));
     USAGE.find(line).is_none() && TOOL_RESULT.find(line).is_some()
 }
 
