@@ -123,6 +123,7 @@ fn oneshot_output(snapshot: &Snapshot, json: bool, env: &Environment) -> Result<
         watcher: display::view::Watcher::Unknown,
         client: &ClientFacts::default(),
         session,
+        around: &display::view::Around::Unknown,
         now_ms: Now::read().wall_ms,
         home: env.text("HOME"),
         drawn_at: None,

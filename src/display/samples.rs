@@ -3,7 +3,7 @@
 //!
 //! Together they have a value for every part of every segment.
 
-use super::view::{Source, View, Watcher};
+use super::view::{Around, Source, View, Watcher};
 use crate::store::schema::{
     Block, Burn, ClientFacts, CommandOutput, Context, Cost, CostSource, Degraded, Health,
     HealthStatus, Limit, Limits, Lines, Message, Model, Projection, PromptCache, PullRequest, Repo,
@@ -29,6 +29,7 @@ impl Sample {
             watcher: self.watcher,
             client: &self.client,
             session: Some(&self.session),
+            around: &Around::Unknown,
             now_ms: self.now_ms,
             home: Some(HOME),
             drawn_at: None,

@@ -69,7 +69,7 @@ impl GitSandbox {
 
     #[track_caller]
     fn tree(&self, name: &str) -> WorkTree {
-        WorkTree::discover(&self.path(name)).expect("there is a repository")
+        WorkTree::discover(&self.path(name)).unwrap().expect("there is a repository")
     }
 
     #[track_caller]
@@ -405,7 +405,7 @@ fn check_found(sandbox: &GitSandbox, cwd: &str, top: &str, git_dir: &str, common
         common_dir: sandbox.path(common_dir),
         is_bare: top == git_dir,
     };
-    assert_eq!(WorkTree::discover(&sandbox.path(cwd)), Some(tree), "{cwd}");
+    assert_eq!(WorkTree::discover(&sandbox.path(cwd)).unwrap(), Some(tree), "{cwd}");
 }
 
 #[test]
@@ -426,8 +426,8 @@ fn the_nearest_repository_is_found() {
         check_found(&sandbox, "p/.git/refs", "p", "p/.git", "p/.git");
         let sub = "p/.git/modules/sub";
         check_found(&sandbox, sub, sub, sub, sub);
-        assert_eq!(WorkTree::discover(&sandbox.path(".")), None);
-        assert_eq!(WorkTree::discover(&sandbox.path("gone")), None);
+        assert_eq!(WorkTree::discover(&sandbox.path(".")).unwrap(), None);
+        assert!(WorkTree::discover(&sandbox.path("gone")).is_err());
     }
 }
 
@@ -446,7 +446,7 @@ fn a_dot_git_that_is_no_repository_is_skipped_and_a_broken_pointer_ends_the_sear
     ] {
         let sandbox = GitSandbox::new("files");
         sandbox.sh(&format!("mkdir d && {make}"));
-        let found = WorkTree::discover(&sandbox.path("p/d")).map(|it| it.top);
+        let found = WorkTree::discover(&sandbox.path("p/d")).unwrap().map(|it| it.top);
         assert_eq!(found, is_skipped.then(|| sandbox.path("p")), "{make}");
     }
 }

@@ -127,7 +127,7 @@ fn directory(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
 }
 
 fn git(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
-    let repo = pen.scope.repo.filter(|it| it.as_of_ms > 0)?;
+    let repo = pen.scope.repo.as_deref().filter(|it| it.as_of_ms > 0)?;
     let count = |out: &mut Text, paint, count| put_count(out, paint, pen.symbol(part), count);
     match part {
         "branch" => branch(pen, repo, out),
@@ -135,7 +135,7 @@ fn git(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
         "upstream" => put_name(pen, out, repo.upstream.as_deref()?),
         "bare" => repo.bare.then(|| out.put(Dim, "bare")),
         "worktree" => {
-            let worktree = repo.worktree.as_deref().or(pen.view.client.worktree.as_deref())?;
+            let worktree = repo.worktree.as_deref()?;
             put_name(pen, out, worktree)
         }
         "ahead" => count(out, Plain, repo.ahead),
@@ -151,8 +151,8 @@ fn git(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
         "unstaged" => count(out, Changed, repo.unstaged),
         "untracked" => count(out, Changed, repo.untracked),
         AGE => {
-            let is_old = repo.error.is_some() || pen.age_ms(repo.as_of_ms) > GIT_FRESH_MS;
-            is_old.then(|| pen.put_age(out, repo.as_of_ms))
+            let fresh_ms = if repo.error.is_some() { 0 } else { GIT_FRESH_MS };
+            pen.put_age_if_old(out, repo.as_of_ms, fresh_ms)
         }
         _ => None,
     }
@@ -182,7 +182,7 @@ fn put_name(pen: &Pen<'_>, out: &mut Text, name: &str) -> Option<()> {
 }
 
 fn git_error(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
-    let error = pen.scope.repo?.error.as_ref().filter(|_| part == "error")?;
+    let error = pen.scope.repo.as_deref()?.error.as_ref().filter(|_| part == "error")?;
     out.write(Warning, format_args!("git: {error}"));
     Some(())
 }

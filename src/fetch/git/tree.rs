@@ -2,10 +2,11 @@
 //! watched. Reads a few small files, and runs no program.
 //!
 //! The search follows git's rules, so that both find the same repository. Whether to trust the
-//! repository is decided by git alone.
+//! repository of another user is decided by git alone.
 
 use std::collections::VecDeque;
 use std::ffi::OsStr;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -43,11 +44,16 @@ impl WorkTree {
     /// Within a `.git` directory it is the working tree around it. Within the repository of a
     /// submodule, below `.git`, it is that repository as if it were bare.
     ///
-    /// `None` where there is no repository, where `cwd` does not exist, and where the nearest
-    /// `.git` is a file that does not lead to a repository: git does not search further up either.
-    pub fn discover(cwd: &Path) -> Option<WorkTree> {
-        let cwd = fs_err::canonicalize(cwd).ok()?;
-        let device = fs_err::metadata(&cwd).ok()?.dev();
+    /// `None` where there is no repository, and where the nearest `.git` is a file that does not
+    /// lead to a repository: git does not search further up either. An error means that `cwd` does
+    /// not exist or cannot be reached.
+    pub fn discover(cwd: &Path) -> io::Result<Option<WorkTree>> {
+        let cwd = fs_err::canonicalize(cwd)?;
+        let device = fs_err::metadata(&cwd)?.dev();
+        Ok(WorkTree::around(&cwd, device))
+    }
+
+    fn around(cwd: &Path, device: u64) -> Option<WorkTree> {
         for dir in cwd.ancestors() {
             if fs_err::metadata(dir).ok()?.dev() != device {
                 return None;
@@ -84,10 +90,19 @@ impl WorkTree {
         })
     }
 
-    /// The name that git gave a linked working tree; `None` for other working trees.
+    /// The folder of a linked working tree; `None` for other working trees. Git's own name for it,
+    /// below `worktrees`, is the one that it was made under, with a number if that was taken.
     pub fn linked_name(&self) -> Option<String> {
-        let name = self.git_dir.file_name().filter(|_| self.is_linked())?;
+        let name = self.top.file_name().filter(|_| self.is_linked())?;
         Some(name.to_string_lossy().into_owned())
+    }
+
+    /// Whether all that git compares for its check of who owns a repository belongs to this user.
+    /// Otherwise git reads it only where the user's configuration says so.
+    pub fn is_own(&self) -> bool {
+        let user = nix::unistd::geteuid().as_raw();
+        let owns = |path: &Path| fs_err::symlink_metadata(path).is_ok_and(|it| it.uid() == user);
+        owns(&self.git_dir) && (self.is_bare || owns(&self.top) && owns(&self.top.join(".git")))
     }
 
     /// The directories to watch, each without its subdirectories. Every change in git's own files
@@ -172,12 +187,13 @@ const UNRELATED: [&str; 17] = [
 const SHARED: [&str; 4] = ["config", "packed-refs", "refs", "reftable"];
 
 fn is_git_dir(dir: &Path) -> bool {
-    let common = common_dir(dir);
-    // `HEAD` may be a symbolic link to a branch that does not exist yet.
+    // `HEAD` may be a symbolic link to a branch that does not exist yet. Most directories have
+    // none, so it is looked for first.
     let head = fs_err::symlink_metadata(dir.join("HEAD"));
-    head.is_ok_and(|it| it.is_file() || it.is_symlink())
-        && is_dir(&common.join("objects"))
-        && is_dir(&common.join("refs"))
+    head.is_ok_and(|it| it.is_file() || it.is_symlink()) && {
+        let common = common_dir(dir);
+        is_dir(&common.join("objects")) && is_dir(&common.join("refs"))
+    }
 }
 
 /// The common directory of a git directory, which is the same one unless `commondir` names another.
