@@ -358,6 +358,13 @@ fn operations_of_git_are_noticed() {
                 git commit -q --allow-empty -m news && git push -q";
     let side = "git worktree add -q ../w -b side && echo x > ../w/f";
     let stopped = &format!("{DIVERGE} && ! git rebase topic");
+    let two_stashes = "for n in 1 2; do echo $n$n > f && git stash -q; done";
+    let two_in_w = &format!("git worktree add -q ../w -b side && {two_stashes}");
+    let config = "git -C ../w config --worktree status.showUntrackedFiles no";
+    let gone = "git checkout -qb feat && git push -qu origin feat && \
+                git -C ../origin.git branch -qD feat";
+    let sub = "git submodule --quiet add ../origin.git sub && git commit -qm sub";
+    let nested = "git submodule --quiet add ../origin.git a/b && git commit -qm sub";
     for (name, before, operation) in [
         ("p", edit, "git add f"),
         ("p", "echo x > f && git add f", "git commit -qm x"),
@@ -369,6 +376,24 @@ fn operations_of_git_are_noticed() {
         ("p", edit, "git stash -q"),
         ("p", stash, "git stash drop -q"),
         ("p", stash, "git stash pop -q"),
+        ("p", two_stashes, "git stash drop -q stash@{1}"),
+        ("w", two_in_w, "git stash drop -q stash@{1}"),
+        ("p", ":", "git tag v1"),
+        ("p", ":", "git tag -am x v1"),
+        ("p", "git tag v1", "git tag -d v1"),
+        ("p", ":", "git remote add other ../origin.git"),
+        ("p", ":", "git config status.showUntrackedFiles no"),
+        ("w", &format!("{side} && git config extensions.worktreeConfig true"), config),
+        ("p", ":", "mkdir -p .git/info; echo x > .git/info/exclude"),
+        ("w", side, "mkdir -p .git/info; echo x > .git/info/exclude"),
+        ("w", side, "git -C ../w sparse-checkout set d"),
+        ("p", gone, "git fetch -q --prune"),
+        ("w", side, "git rev-parse HEAD > .git/shallow"),
+        ("w", side, "git worktree move ../w ../v"),
+        ("p", sub, "git -C sub commit -q --allow-empty -m x"),
+        ("p", sub, "git -C sub checkout -q --detach HEAD~0 && git -C sub commit -q --amend -m y"),
+        ("p", ":", "git submodule --quiet add ../origin.git sub"),
+        ("p", nested, "git -C a/b commit -q --allow-empty -m x"),
         ("p", news, "git fetch -q"),
         ("p", "git commit -q --allow-empty -m x", "git push -q"),
         ("p", "GIT_TEST_REFTABLE_AUTOCOMPACTION=false git branch b", "git pack-refs --all"),
@@ -395,6 +420,9 @@ fn changes_that_do_not_alter_the_state_are_ignored() {
     check_noticed("p", ":", "git fetch -q", false);
     check_noticed("p", ":", "git config --global x.y z && git log && git diff", false);
     check_noticed("w", "git worktree add -q ../w -b side && echo x > f", "git add f", false);
+    let sub = "git submodule --quiet add ../origin.git sub && git commit -qm sub";
+    check_noticed("p", sub, "echo x > sub/f && git -C sub add f", false);
+    check_noticed("p", sub, "git -C sub branch more && git -C sub fetch -q", false);
 }
 
 #[track_caller]

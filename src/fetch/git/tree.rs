@@ -118,9 +118,13 @@ impl WorkTree {
         }
         let mut references: VecDeque<PathBuf> = dirs.iter().map(|it| it.join("refs")).collect();
         let tables: Vec<PathBuf> = dirs.iter().map(|it| it.join("reftable")).collect();
-        let operations = ["rebase-merge", "rebase-apply", "sequencer"];
-        let others = tables.into_iter().chain(operations.iter().map(|it| self.git_dir.join(it)));
-        dirs.extend(others.filter(|it| is_dir(it)));
+        let own = ["rebase-merge", "rebase-apply", "sequencer", "info"];
+        let own = own.iter().map(|it| self.git_dir.join(it));
+        // The entries of the stash are lines of `logs/refs/stash`.
+        let shared = ["info", "logs/refs"].iter().map(|it| self.common_dir.join(it));
+        dirs.extend(tables.into_iter().chain(own).chain(shared).filter(|it| is_dir(it)));
+        dirs.sort();
+        dirs.dedup();
         // Breadth first, so that the directories beyond the limit are the deepest ones.
         while let Some(dir) = references.pop_front().filter(|_| dirs.len() < MAX_WATCHED) {
             let Ok(entries) = fs_err::read_dir(&dir) else { continue };
@@ -134,7 +138,31 @@ impl WorkTree {
             references.extend(below);
             dirs.push(dir);
         }
+        self.add_submodules(&mut dirs);
         dirs
+    }
+
+    /// Adds the directories in which it shows that another commit is checked out in a submodule:
+    /// that of its `HEAD`, and that of the log of its `HEAD` or of its tables of references. The
+    /// repositories of submodules lie in `modules`, by their names, which may be paths.
+    fn add_submodules(&self, dirs: &mut Vec<PathBuf>) {
+        let mut todo = VecDeque::from([self.git_dir.join("modules")]);
+        while let Some(dir) = todo.pop_front().filter(|_| dirs.len() < MAX_WATCHED) {
+            if is_git_dir(&dir) {
+                let inner = ["logs", "reftable"].iter().map(|it| dir.join(it));
+                dirs.extend(inner.filter(|it| is_dir(it)));
+            } else {
+                let Ok(entries) = fs_err::read_dir(&dir) else { continue };
+                let entries = entries.take(MAX_ENTRIES).flatten();
+                todo.extend(
+                    entries
+                        .filter(|entry| entry.file_type().is_ok_and(|it| it.is_dir()))
+                        .map(|entry| entry.path()),
+                );
+            }
+            dirs.push(dir);
+        }
+        dirs.truncate(MAX_WATCHED);
     }
 
     /// Whether a change of `path`, which lies directly in one of [`watch_dirs`](Self::watch_dirs),
@@ -148,6 +176,12 @@ impl WorkTree {
             Some(dir) if dir == self.git_dir => !UNRELATED.iter().any(|it| name == it.as_bytes()),
             // In the common directory, `HEAD` and the index belong to the main working tree.
             Some(dir) if dir == self.common_dir => SHARED.iter().any(|it| name == it.as_bytes()),
+            Some(dir) if dir == self.common_dir.join("logs/refs") => name == b"stash",
+            // Of a submodule only the commit counts that is checked out.
+            Some(dir) if dir.starts_with(self.git_dir.join("modules")) => {
+                let is_own = name == b"index" || name == b"config" || name == b"refs";
+                name == b"logs" || !is_own && !UNRELATED.iter().any(|it| name == it.as_bytes())
+            }
             // Directories of references: a branch may have any name.
             _ => true,
         }
@@ -163,7 +197,7 @@ const NOISE: [&[u8]; 3] = [b".watchman-cookie-", b".gitstatus.", b"fsmonitor--da
 
 /// Names beside `HEAD` that do not affect the state. Every fetch writes `FETCH_HEAD`, but the
 /// commits that it brought are referenced in `refs`.
-const UNRELATED: [&str; 17] = [
+const UNRELATED: [&str; 15] = [
     "COMMIT_EDITMSG",
     "FETCH_HEAD",
     "MERGE_MSG",
@@ -175,16 +209,14 @@ const UNRELATED: [&str; 17] = [
     "gc.log",
     "gc.pid",
     "hooks",
-    "info",
     "lfs",
     "logs",
-    "modules",
     "objects",
     "worktrees",
 ];
 
 /// Names in the common directory that affect every working tree.
-const SHARED: [&str; 4] = ["config", "packed-refs", "refs", "reftable"];
+const SHARED: [&str; 6] = ["config", "info", "packed-refs", "refs", "reftable", "shallow"];
 
 fn is_git_dir(dir: &Path) -> bool {
     // `HEAD` may be a symbolic link to a branch that does not exist yet. Most directories have
