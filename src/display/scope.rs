@@ -105,9 +105,12 @@ fn repo<'a>(
     if is_same_head(told, head) {
         return Some(Cow::Borrowed(told));
     }
-    let (branch, commit) = (head.branch.clone(), head.commit.clone());
-    let (upstream, ahead, behind) = (None, 0, 0);
-    Some(Cow::Owned(Repo { branch, commit, upstream, ahead, behind, ..told.clone() }))
+    let mut repo = told.clone();
+    (repo.branch, repo.commit) = (head.branch.clone(), head.commit.clone());
+    (repo.upstream, repo.ahead, repo.behind, repo.tag) = (None, 0, 0, None);
+    // Not even whether it has an upstream is known.
+    (repo.upstream_gone, repo.has_remote) = (false, false);
+    Some(Cow::Owned(repo))
 }
 
 /// Whether two descriptions of a working tree are of the same branch, or of the same commit if there

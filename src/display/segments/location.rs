@@ -35,11 +35,14 @@ pub(super) const SEGMENTS: &[Segment] = &[
                 after every change in `.git`, after each edit by the session, and while its line is \
                 displayed.",
         parts: &[
-            ("branch", "the branch, or @ and the commit if HEAD is detached"),
+            ("branch", "the branch, or @ and the tag or the commit if HEAD is detached"),
             ("commit", "the commit"),
+            ("tag", "the tag of the commit if HEAD is detached"),
             ("upstream", "the upstream branch"),
+            ("gone", "present if the upstream branch was deleted"),
+            ("local", "present if a branch has no upstream although there is a remote"),
             ("bare", "present if the repository is bare"),
-            ("worktree", "the name of a linked worktree"),
+            ("worktree", "the folder of a linked worktree"),
             ("ahead", "commits that the upstream branch lacks"),
             ("behind", "commits that only the upstream branch has"),
             ("stashes", "entries in the stash"),
@@ -49,15 +52,18 @@ pub(super) const SEGMENTS: &[Segment] = &[
             ("unstaged", "paths with changes that are not staged"),
             ("untracked", "untracked paths"),
         ],
-        format: "{branch}( {bare})( in {worktree})( {ahead}{behind})( {stashes})( {operation})\
+        format: "{branch}( {bare})( in {worktree})( {ahead}{behind}{gone}{local})( {stashes})( {operation})\
                  ( {conflicts})( {staged})( {unstaged})( {untracked})",
-        short: "{branch}( {operation})( {conflicts})( {ahead}{behind}{staged}{unstaged}{untracked})",
+        short: "{branch}( {operation})( {conflicts})\
+                ( {ahead}{behind}{gone}{local}{staged}{unstaged}{untracked})",
         priority: 90,
         max_width: 100,
         symbols: &[
             Symbol("detached", "@", "@"),
             Symbol("ahead", "⇡", "^"),
             Symbol("behind", "⇣", "v"),
+            Symbol("gone", "×", "x"),
+            Symbol("local", "⌂", "local"),
             Symbol("stashes", "*", "*"),
             Symbol("conflicts", "=", "="),
             Symbol("staged", "+", "+"),
@@ -132,6 +138,7 @@ fn git(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
     match part {
         "branch" => branch(pen, repo, out),
         "commit" => put(out, Dim, abbreviated(repo.commit.as_deref()?)),
+        "tag" => put_name(pen, out, repo.tag.as_deref()?),
         "upstream" => put_name(pen, out, repo.upstream.as_deref()?),
         "bare" => repo.bare.then(|| out.put(Dim, "bare")),
         "worktree" => {
@@ -140,6 +147,13 @@ fn git(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
         }
         "ahead" => count(out, Plain, repo.ahead),
         "behind" => count(out, Plain, repo.behind),
+        "gone" => repo.upstream_gone.then(|| out.put(Changed, pen.symbol("gone"))),
+        "local" => {
+            let is_published = repo.upstream.is_some() || !repo.has_remote;
+            // A branch without a commit cannot be published.
+            let is_branch = repo.branch.is_some() && repo.commit.is_some();
+            (is_branch && !is_published).then(|| out.put(Dim, pen.symbol("local")))
+        }
         "stashes" => count(out, Dim, repo.stashes),
         "operation" => {
             let operation = repo.operation.as_deref()?;
@@ -159,14 +173,18 @@ fn git(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
 }
 
 fn branch(pen: &Pen<'_>, repo: &Repo, out: &mut Text) -> Option<()> {
-    match (&repo.branch, &repo.commit) {
-        (Some(branch), _) => {
+    match (&repo.branch, &repo.tag, &repo.commit) {
+        (Some(branch), _, _) => {
             out.put_cut(Branch, branch, NAME_COLUMNS, pen.look.preset.ellipsis);
         }
-        (None, Some(commit)) => {
+        (None, Some(tag), _) => {
+            out.put(Branch, pen.symbol("detached"));
+            out.put_cut(Branch, tag, NAME_COLUMNS, pen.look.preset.ellipsis);
+        }
+        (None, None, Some(commit)) => {
             out.write(Branch, format_args!("{}{}", pen.symbol("detached"), abbreviated(commit)));
         }
-        (None, None) => out.put(Branch, "no commit"),
+        (None, None, None) => out.put(Branch, "no commit"),
     }
     Some(())
 }

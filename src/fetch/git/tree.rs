@@ -23,6 +23,9 @@ const MAX_ENTRIES: usize = 10_000;
 /// The most bytes of a file that contains a path. The system's limit on paths is 4096.
 const MAX_POINTER: u64 = 8192;
 
+/// The most bytes of a configuration file. With a thousand branches it has 100 KiB.
+const MAX_CONFIG: u64 = 1 << 20;
+
 /// A working tree, or a bare repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkTree {
@@ -103,6 +106,14 @@ impl WorkTree {
         let user = nix::unistd::geteuid().as_raw();
         let owns = |path: &Path| fs_err::symlink_metadata(path).is_ok_and(|it| it.uid() == user);
         owns(&self.git_dir) && (self.is_bare || owns(&self.top) && owns(&self.top.join(".git")))
+    }
+
+    /// Whether the repository's own configuration names a remote. What that file includes is not
+    /// looked at.
+    pub fn has_remote(&self) -> bool {
+        let config = read_bounded(&self.common_dir.join("config"), MAX_CONFIG).unwrap_or_default();
+        let is_remote = |line: &[u8]| line.trim_ascii_start().starts_with(b"[remote \"");
+        config.split(|it| *it == b'\n').any(is_remote)
     }
 
     /// The directories to watch, each without its subdirectories. Every change in git's own files
