@@ -10,7 +10,7 @@ use std::io;
 use ccstatusd::config::{self, Config};
 use ccstatusd::display;
 use ccstatusd::display::ansi::without_colour;
-use ccstatusd::display::view::{Source, Style, View, Watcher};
+use ccstatusd::display::view::{Around, Source, Style, View, Watcher};
 use ccstatusd::fetch::claude::client;
 use ccstatusd::fetch::claude::transcript::{Fold, TranscriptFacts};
 use ccstatusd::fetch::git::porcelain;
@@ -154,6 +154,7 @@ fn draw(snapshot: &Snapshot, client: &ClientFacts) {
                 watcher: Watcher::Alive,
                 client,
                 session: Some(session),
+                around: &Around::Unknown,
                 now_ms: 1_795_000_000_000,
                 home: Some("/home/u"),
                 drawn_at: None,

@@ -138,6 +138,7 @@ fn oneshot_output(snapshot: &Snapshot, json: bool, env: &Environment) -> Result<
         watcher: display::view::Watcher::Unknown,
         client: &ClientFacts::default(),
         session,
+        around: &display::view::Around::Unknown,
         now_ms: Now::read().wall_ms,
         home: cwd.and_then(|it| home.found_above(it)),
         drawn_at: None,

@@ -1,14 +1,16 @@
 //! The commands `show` and `subagents`: read what is needed, then draw.
 //!
 //! They read standard input until the document in it is complete or a deadline has passed, and then
-//! the snapshot. `show` also sends the client's facts to the watcher. Neither writes a file, takes a
-//! lock or starts a process. **Invariant:** `show` returns a line, whatever its input is, and within
+//! the snapshot. `show` also sends the client's facts to the watcher, and reads what is checked out
+//! where the session works. Neither writes a file, takes a lock or starts a process. **Invariant:** `show` returns a line, whatever its input is, and within
 //! a fraction of a second: the client shows nothing for a status line that fails.
 
 use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
 use std::panic::{self, AssertUnwindSafe};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::sync_channel;
+use std::thread;
 
 use jiff::tz::TimeZone;
 use nix::errno::Errno;
@@ -16,19 +18,25 @@ use nix::poll::{PollFd, PollFlags, PollTimeout};
 
 use crate::cli::Environment;
 use crate::display;
-use crate::display::view::{Source, View, Watcher};
+use crate::display::view::{Around, Source, Tree, View, Watcher};
 use crate::fetch::claude;
+use crate::fetch::git::head;
+use crate::fetch::git::tree::WorkTree;
 use crate::home::Home;
 use crate::ipc;
 use crate::store::dir::SNAPSHOT;
 use crate::store::schema::display::Display;
-use crate::store::schema::{ClientFacts, SessionId, Task};
+use crate::store::schema::{ClientFacts, Repo, RepoKey, SessionId, Snapshot, Task};
 use crate::store::snapshot::{self, Unusable};
 use crate::terminal;
-use crate::time::{self, Now};
+use crate::time::{self, MINUTE_MS, Now};
 
 /// The limit for reading all of standard input. The client writes at once, but may never close it.
 const STDIN_MS: i64 = 50;
+/// The limit for looking for the working tree, which takes a fraction of a millisecond.
+const LOOK_MS: i64 = 50;
+/// In bytes, of the thread that looks. The functions that resolve a path need two of its length.
+const LOOK_STACK: usize = 128 << 10;
 /// In bytes. The client's document has about 2 KiB.
 const MAX_STDIN: usize = 1 << 20;
 /// In bytes. Larger datagrams could find no room in the socket's buffer.
@@ -56,21 +64,30 @@ fn draw(stdin: impl AsFd + IsTerminal, env: &Environment, now: impl Fn() -> Now)
     let session =
         reported.or_else(|| env.text("CLAUDE_CODE_SESSION_ID").and_then(SessionId::checked));
 
+    let read = |top: Option<&str>| {
+        let snapshot = snapshot::read_part(Path::new(SNAPSHOT), session.as_ref(), top);
+        snapshot.map_err(|unusable| match unusable {
+            Unusable::Missing => Source::Missing,
+            Unusable::Newer => Source::Newer,
+            Unusable::Unreadable => Source::Unreadable,
+        })
+    };
     let entered = env.state_dir().map_err(io::Error::other).and_then(|dir| ipc::enter(&dir));
-    let (snapshot, watcher) = match entered {
-        Ok(()) => {
-            let cwd = client.cwd.as_deref();
-            let snapshot = snapshot::read_part(Path::new(SNAPSHOT), session.as_ref(), cwd);
-            let snapshot = snapshot.map_err(|unusable| match unusable {
-                Unusable::Missing => Source::Missing,
-                Unusable::Newer => Source::Newer,
-                Unusable::Unreadable => Source::Unreadable,
-            });
-            (snapshot, send_facts(&client, session.as_ref()))
-        }
+    let (mut snapshot, watcher) = match entered {
+        Ok(()) => (read(None), send_facts(&client, session.as_ref())),
         Err(err) if err.kind() == io::ErrorKind::NotFound => (Err(Source::Missing), Watcher::Gone),
         Err(_) => (Err(Source::Unreadable), Watcher::Unknown),
     };
+    let now_ms = now().wall_ms;
+    let around = client.cwd.as_deref().map_or(Around::Unknown, |cwd| {
+        let known = snapshot.as_ref().ok().zip(session.as_ref());
+        look_around(cwd, known.is_some_and(|(it, id)| has_answered(it, id, cwd, now_ms)))
+    });
+    if let (Around::Tree(tree), Ok(known)) = (&around, &snapshot)
+        && !known.repos.contains_key(&RepoKey(tree.top.clone()))
+    {
+        snapshot = read(Some(&tree.top));
+    }
     let kept = snapshot.as_ref().ok().zip(session.as_ref());
     let kept = kept.and_then(|(snapshot, session)| snapshot.sessions.get(session)?.cwd.as_deref());
     let cwd = client.cwd.as_deref().or(kept);
@@ -82,7 +99,8 @@ fn draw(stdin: impl AsFd + IsTerminal, env: &Environment, now: impl Fn() -> Now)
         watcher,
         client: &client,
         session: session.as_ref(),
-        now_ms: now().wall_ms,
+        around: &around,
+        now_ms,
         home: cwd.and_then(|it| home.found_above(it)),
         drawn_at: None,
         clock: display.and_then(|it| clock(it, now())),
@@ -163,6 +181,50 @@ fn read_document(stdin: impl AsFd, now: impl Fn() -> Now) -> Vec<u8> {
         }
     }
     document
+}
+
+/// Looks for the working tree around a directory. A file system that may hang is asked in another
+/// thread, for [`LOOK_MS`] at most. There is none for a relative path: nobody knows to what.
+///
+/// See docs/decisions/023-show-reads-head.md.
+fn look_around(cwd: &str, has_answered: bool) -> Around {
+    let cwd = PathBuf::from(cwd);
+    if !cwd.is_absolute() {
+        return Around::Unknown;
+    }
+    if has_answered {
+        return around(&cwd);
+    }
+    let (sender, answer) = sync_channel(1);
+    let look = move || drop(sender.send(around(&cwd)));
+    let started = thread::Builder::new().stack_size(LOOK_STACK).spawn(look);
+    let answer = started.ok().and_then(|_| answer.recv_timeout(time::span(LOOK_MS)).ok());
+    answer.unwrap_or(Around::Unknown)
+}
+
+/// Whether git has answered the watcher in this directory a moment ago, so that its file system is
+/// not one that hangs. To start a thread takes four times as long as all that is looked for.
+fn has_answered(snapshot: &Snapshot, session: &SessionId, cwd: &str, now_ms: i64) -> bool {
+    let session = snapshot.sessions.get(session).filter(|it| it.cwd.as_deref() == Some(cwd));
+    let top = session.and_then(|it| it.repo.clone());
+    let repo = top.and_then(|top| snapshot.repos.get(&RepoKey(top)));
+    let is_fresh = |it: &Repo| (0..MINUTE_MS).contains(&now_ms.saturating_sub(it.as_of_ms));
+    repo.is_some_and(|it| it.error.is_none() && is_fresh(it))
+}
+
+fn around(cwd: &Path) -> Around {
+    match WorkTree::discover(cwd) {
+        Ok(Some(tree)) => match tree.top.to_str() {
+            Some(top) => Around::Tree(Box::new(Tree {
+                top: top.to_owned(),
+                head: head::read(&tree),
+                is_own: tree.is_own(),
+            })),
+            None => Around::Unknown,
+        },
+        Ok(None) => Around::NoTree,
+        Err(_) => Around::Unknown,
+    }
 }
 
 /// Sends the client's facts about this session to the watcher, which learns from it that the

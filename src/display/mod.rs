@@ -13,7 +13,7 @@ use look::Look;
 use paint::Paint;
 use scope::Scope;
 use text::Text;
-use view::{Source, Style, View, Watcher};
+use view::{Around, Source, Style, View, Watcher};
 
 use crate::store::schema::display::{Depth, Display};
 use crate::store::schema::{ClientFacts, SessionId, Snapshot};
@@ -99,6 +99,7 @@ pub fn session_line(
         watcher,
         client: &ClientFacts::default(),
         session: Some(session),
+        around: &Around::Unknown,
         now_ms,
         home,
         drawn_at: Some(&drawn_at),

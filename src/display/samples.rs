@@ -5,7 +5,7 @@
 
 use jiff::tz::TimeZone;
 
-use super::view::{Source, View, Watcher};
+use super::view::{Around, Source, Tree, View, Watcher};
 use crate::store::schema::{
     Block, Burn, ClientFacts, CommandOutput, Context, Cost, CostSource, Degraded, Health,
     HealthStatus, Limit, Limits, Lines, Message, Model, Projection, PromptCache, PullRequest, Repo,
@@ -21,6 +21,7 @@ pub(crate) struct Sample {
     client: ClientFacts,
     watcher: Watcher,
     session: SessionId,
+    around: Around,
     now_ms: i64,
 }
 
@@ -31,6 +32,7 @@ impl Sample {
             watcher: self.watcher,
             client: &self.client,
             session: Some(&self.session),
+            around: &self.around,
             now_ms: self.now_ms,
             home: Some(HOME),
             drawn_at: None,
@@ -175,7 +177,8 @@ fn at_work(about: &'static str, now_ms: i64) -> Sample {
         sessions: [(id.clone(), session)].into(),
         ..Snapshot::default()
     };
-    Sample { about, snapshot, client, watcher: Watcher::Alive, session: id, now_ms }
+    let (watcher, around) = (Watcher::Alive, Around::Unknown);
+    Sample { about, snapshot, client, watcher, session: id, around, now_ms }
 }
 
 /// Changes the sample to one in which everything needs attention.
@@ -189,6 +192,8 @@ fn in_trouble(sample: &mut Sample) {
             conflicts: 2,
             operation: Some("rebase 2/5".to_owned()),
             bare: true,
+            upstream_gone: true,
+            tag: Some("v2.4.0".to_owned()),
             error: Some("timed out after 5 s".to_owned()),
             ..Repo::default()
         };
@@ -249,6 +254,11 @@ fn just_started(sample: &mut Sample) {
     sample.watcher = Watcher::Gone;
     sample.snapshot.published_at_ms -= 3 * HOUR_MS;
     sample.snapshot.sessions.clear();
+    for repo in sample.snapshot.repos.values_mut() {
+        (repo.upstream, repo.ahead, repo.has_remote) = (None, 0, true);
+    }
+    let head = sample.snapshot.repos.values().next().cloned();
+    sample.around = Around::Tree(Box::new(Tree { top: CWD.to_owned(), head, is_own: true }));
     sample.client = ClientFacts {
         session_id: sample.client.session_id.take(),
         cwd: sample.client.cwd.take(),

@@ -3,6 +3,7 @@
 //! **Invariant:** no other code of the display looks anything up in a snapshot. Segments get only
 //! what was found here, so they cannot show facts of another session.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -10,7 +11,7 @@ use crate::store::schema::{
     CommandOutput, Degraded, Repo, RepoKey, Root, RootKey, Session, Snapshot,
 };
 
-use super::view::{Source, View};
+use super::view::{Around, Source, Tree, View};
 
 /// The part of the snapshot that concerns one line.
 #[derive(Debug, Default)]
@@ -21,7 +22,7 @@ pub(super) struct Scope<'a> {
     /// The session's account.
     pub(super) root: Option<&'a Root>,
     /// The working tree that the session is in.
-    pub(super) repo: Option<&'a Repo>,
+    pub(super) repo: Option<Cow<'a, Repo>>,
     /// Failing sources that this line depends on.
     pub(super) degraded: Vec<&'a Degraded>,
     /// The output of the user's commands, which is the same for all sessions.
@@ -31,10 +32,12 @@ pub(super) struct Scope<'a> {
 impl<'a> Scope<'a> {
     /// Looks up the facts that a line for this view may show.
     pub(super) fn of(view: &View<'a>) -> Scope<'a> {
-        let Source::Snapshot(snapshot) = view.source else { return Scope::default() };
+        let Source::Snapshot(snapshot) = view.source else {
+            return Scope { repo: repo(None, None, view), ..Scope::default() };
+        };
         let session = view.session.and_then(|id| snapshot.sessions.get(id));
         let root_key = root_key(snapshot, session, view);
-        let repo_key = repo_key(snapshot, session, view);
+        let repo_key = repo_key(session, view);
         let transcript = view.client.transcript_path.as_deref();
         let transcript = transcript.or(session.and_then(|it| it.transcript.as_deref()));
         let concerns_line = |it: &&Degraded| concerns(&it.source, root_key, repo_key, transcript);
@@ -42,7 +45,7 @@ impl<'a> Scope<'a> {
             published_at_ms: Some(snapshot.published_at_ms),
             session,
             root: root_key.and_then(|key| snapshot.roots.get(&RootKey(key.to_owned()))),
-            repo: repo_key.and_then(|key| snapshot.repos.get(&RepoKey(key.to_owned()))),
+            repo: repo(Some(snapshot), repo_key, view),
             degraded: snapshot.degraded.iter().filter(concerns_line).collect(),
             commands: Some(&snapshot.commands),
         }
@@ -63,21 +66,57 @@ fn root_key<'a>(
     innermost(snapshot.roots.keys().map(|it| it.0.as_str()), transcript)
 }
 
-/// The key of the session's repository. The watcher found it for the directory that the session
-/// was in then. If the client reports another directory now, the innermost known repository around
-/// that directory is the best answer.
-fn repo_key<'a>(
-    snapshot: &'a Snapshot,
-    session: Option<&'a Session>,
-    view: &View<'a>,
-) -> Option<&'a str> {
-    let resolved_for = session.and_then(|it| it.cwd.as_deref());
-    match view.client.cwd.as_deref() {
-        Some(cwd) if resolved_for != Some(cwd) => {
-            innermost(snapshot.repos.keys().map(|it| it.0.as_str()), cwd)
+/// The key of the session's working tree. The watcher found it for the directory that the session
+/// was in then. The client may report another one now, and what is around that is known only to who
+/// looks: a working tree may lie within another.
+fn repo_key<'a>(session: Option<&'a Session>, view: &View<'a>) -> Option<&'a str> {
+    match view.around {
+        Around::Tree(tree) => Some(&tree.top),
+        Around::NoTree => None,
+        Around::Unknown => {
+            let session = session?;
+            let has_moved = view.client.cwd.is_some() && view.client.cwd != session.cwd;
+            session.repo.as_deref().filter(|_| !has_moved)
         }
-        _ => session.and_then(|it| it.repo.as_deref()),
     }
+}
+
+/// What is known of the working tree of this key: git's word, where it is still about what is
+/// checked out now, or else what is checked out.
+fn repo<'a>(
+    snapshot: Option<&'a Snapshot>,
+    key: Option<&str>,
+    view: &View<'a>,
+) -> Option<Cow<'a, Repo>> {
+    let told = key.and_then(|key| snapshot?.repos.get(&RepoKey(key.to_owned())));
+    let Around::Tree(tree) = view.around else { return told.map(Cow::Borrowed) };
+    let Tree { head: Some(head), is_own, .. } = &**tree else {
+        return told.map(Cow::Borrowed);
+    };
+    let error = told.and_then(|it| it.error.clone());
+    let has_answered = told.is_some_and(|it| it.as_of_ms > 0);
+    if !is_own && (error.is_some() || !has_answered) {
+        // Whether git reads what belongs to another user is for git to say.
+        return told.map(Cow::Borrowed);
+    }
+    let Some(told) = told.filter(|_| has_answered) else {
+        return Some(Cow::Owned(Repo { as_of_ms: view.now_ms, error, ..head.clone() }));
+    };
+    if is_same_head(told, head) {
+        return Some(Cow::Borrowed(told));
+    }
+    let mut repo = told.clone();
+    (repo.branch, repo.commit) = (head.branch.clone(), head.commit.clone());
+    (repo.upstream, repo.ahead, repo.behind, repo.tag) = (None, 0, 0, None);
+    // Not even whether it has an upstream is known.
+    (repo.upstream_gone, repo.has_remote) = (false, false);
+    Some(Cow::Owned(repo))
+}
+
+/// Whether two descriptions of a working tree are of the same branch, or of the same commit if there
+/// is none. A branch that moved is the same: what git counted shows its own age.
+fn is_same_head(told: &Repo, head: &Repo) -> bool {
+    told.branch == head.branch && (head.branch.is_some() || told.commit == head.commit)
 }
 
 /// Whether a line depends on a failing source, which is named as in [`Degraded::source`].

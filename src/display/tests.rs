@@ -1,11 +1,13 @@
 //! Lines as users see them, by topic. This file has what the tests of all topics share.
 
+use std::path::Path;
+
 use jiff::tz::{Offset, TimeZone};
 use unicode_segmentation::UnicodeSegmentation;
 use unicode_width::UnicodeWidthStr;
 
 use super::line;
-use super::view::{Source, Style, View, Watcher};
+use super::view::{Around, Source, Style, Tree, View, Watcher};
 use crate::store::schema::display::Depth;
 use crate::store::schema::{
     Block, ClientFacts, Context, Cost, CostSource, Limit, Limits, Model, Repo, RepoKey, Root,
@@ -92,6 +94,20 @@ fn session(snapshot: &mut Snapshot) -> &mut Session {
     snapshot.sessions.values_mut().next().unwrap()
 }
 
+/// What `show` finds around the client's directory, if there are the working trees of the snapshot
+/// and no others. The files of none tell what is checked out.
+fn around(source: Source<'_>, client: &ClientFacts) -> Around {
+    let (Source::Snapshot(snapshot), Some(cwd)) = (source, &client.cwd) else {
+        return Around::Unknown;
+    };
+    if snapshot.sessions.values().any(|it| it.cwd.as_ref() == Some(cwd)) {
+        return Around::Unknown;
+    }
+    let tops = snapshot.repos.keys().map(|it| &it.0).filter(|it| Path::new(cwd).starts_with(it));
+    let tree = |top: &String| Tree { top: top.clone(), head: None, is_own: true };
+    tops.max_by_key(|it| it.len()).map_or(Around::NoTree, |top| Around::Tree(Box::new(tree(top))))
+}
+
 /// The line of the session `one`.
 fn show(source: Source<'_>, watcher: Watcher, client: &ClientFacts, style: &Style) -> String {
     let session = SessionId("one".to_owned());
@@ -101,6 +117,7 @@ fn show(source: Source<'_>, watcher: Watcher, client: &ClientFacts, style: &Styl
         watcher,
         client,
         session: Some(&session),
+        around: &around(source, client),
         now_ms: NOW,
         home: Some("/h"),
         drawn_at: None,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::tz::TimeZone;
 
 use crate::store::schema::display::{Depth, Display, Theme};
-use crate::store::schema::{ClientFacts, SessionId, Snapshot};
+use crate::store::schema::{ClientFacts, Repo, SessionId, Snapshot};
 
 /// Everything that one line is drawn from.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +16,8 @@ pub struct View<'a> {
     pub client: &'a ClientFacts,
     /// The session that the line is for.
     pub session: Option<&'a SessionId>,
+    /// The working tree around the client's directory. It is newer than the snapshot, too.
+    pub around: &'a Around,
     /// The wall clock, from which every age is computed.
     pub now_ms: i64,
     /// The home directory, which is shown as `~`, by the path that the working directory begins
@@ -39,6 +41,28 @@ pub enum Source<'a> {
     Unreadable,
     /// The snapshot is of a later version of the format, whose fields may mean something else.
     Newer,
+}
+
+/// What was found just now by looking for the working tree around a directory.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Around {
+    /// Nobody looked, or the file system did not answer.
+    Unknown,
+    /// The directory belongs to no working tree.
+    NoTree,
+    Tree(Box<Tree>),
+}
+
+/// A working tree that was found just now.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tree {
+    /// Its key in [`Snapshot::repos`].
+    pub top: String,
+    /// The branch, or the commit of a detached `HEAD`, and what does not change in a working tree.
+    /// `None` if its files do not tell.
+    pub head: Option<Repo>,
+    /// Whether it belongs to the user. If not, git may refuse it, and only git's word counts.
+    pub is_own: bool,
 }
 
 /// Whether a watcher keeps the snapshot up to date.

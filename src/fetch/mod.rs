@@ -102,7 +102,7 @@ fn read(job: &ReadJob, reader: &mut Reader) -> Outcome {
         }
         ReadJob::Process { path } => Outcome::Process(path.clone(), process::read(path)),
         ReadJob::Tree { cwd } => {
-            let tree = WorkTree::discover(cwd).map(|tree| {
+            let tree = WorkTree::discover(cwd).ok().flatten().map(|tree| {
                 let dirs = tree.watch_dirs();
                 (tree, dirs)
             });

@@ -264,7 +264,7 @@ pub struct Repo {
     pub commit: Option<String>,
     /// The branch's upstream, `origin/main` for example; `null` if it has none.
     pub upstream: Option<String>,
-    /// Commits of the branch that the upstream lacks.
+    /// Commits of the branch that the upstream lacks; 0 where `status.aheadBehind` forbids to count.
     pub ahead: u64,
     /// Commits of the upstream that the branch lacks.
     pub behind: u64,
@@ -272,7 +272,8 @@ pub struct Repo {
     pub staged: u64,
     /// Paths whose file differs from the index.
     pub unstaged: u64,
-    /// Paths that git does not track and does not ignore. A directory counts as one.
+    /// Paths that git does not track and does not ignore, as far as `status.showUntrackedFiles` has
+    /// them reported. A directory counts as one, unless that is `all`.
     pub untracked: u64,
     /// Unmerged paths.
     pub conflicts: u64,
@@ -281,13 +282,23 @@ pub struct Repo {
     /// An operation that waits to be continued: `merge`, `rebase 2/5`, `cherry-pick`, …; `null` if
     /// there is none.
     pub operation: Option<String>,
-    /// The name of a linked working tree; `null` for the main one.
+    /// The name of a linked working tree, which is that of its folder; `null` for the main one.
     pub worktree: Option<String>,
-    /// Whether the repository is bare. Then only `branch` is known.
+    /// Whether the repository is bare, also where it is the `.git` of a folder that has its working
+    /// trees. Then only `branch` is known.
     pub bare: bool,
     /// Why the last call of git failed; `null` if it succeeded. The other fields are as of
     /// `as_of_ms`.
     pub error: Option<String>,
+    /// Whether `upstream` is configured and there is no such branch any more: it was merged and
+    /// deleted, for example. Then `ahead` and `behind` are 0 and mean nothing.
+    pub upstream_gone: bool,
+    /// Whether the repository's configuration names a remote, so that a branch without an upstream
+    /// is one that has not been published. `false` for a bare repository.
+    pub has_remote: bool,
+    /// With a detached `HEAD`, the tag of its commit, as `git describe` chooses it among several;
+    /// `null` without one, and during an operation.
+    pub tag: Option<String>,
 }
 
 /// The output of a command that the user configured.

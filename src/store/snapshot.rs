@@ -10,7 +10,7 @@
 use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::io::{self, BufRead, BufReader, Read, Seek};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Deserialize;
 use serde_json::ser::{Formatter, Serializer};
@@ -42,10 +42,10 @@ pub fn read(path: &Path) -> Result<Snapshot, Unusable> {
 pub fn read_part(
     path: &Path,
     session: Option<&SessionId>,
-    cwd: Option<&str>,
+    top: Option<&str>,
 ) -> Result<Snapshot, Unusable> {
     let bytes = open_bounded(path, MAX_SNAPSHOT)
-        .and_then(|(file, size)| part(file.into_inner(), size, session, cwd));
+        .and_then(|(file, size)| part(file.into_inner(), size, session, top));
     parse(&bytes.map_err(|it| unusable(&it))?)
 }
 
@@ -117,9 +117,9 @@ impl Formatter for Lines {
 
 /// The snapshot in `file` without the sessions and working trees that do not concern `session`.
 ///
-/// Of the sessions, `session` is kept. Of the working trees, the session's own is kept; if `cwd`
-/// differs from the directory in the snapshot, the nearest one around `cwd` is kept instead. The
-/// result is JSON, except where the file is incomplete: then the result is incomplete too.
+/// Of the sessions, `session` is kept. Of the working trees, `top` is kept, or without one that of
+/// the session. The result is JSON, except where the file is incomplete: then the result is
+/// incomplete too.
 ///
 /// Of a file of `size` bytes it reads a dozen blocks or two. A file that is not laid out in lines
 /// is returned whole.
@@ -127,7 +127,7 @@ pub fn part(
     file: impl Read + Seek,
     size: u64,
     session: Option<&SessionId>,
-    cwd: Option<&str>,
+    top: Option<&str>,
 ) -> io::Result<Vec<u8>> {
     let mut file = BufReader::with_capacity(BLOCK, file);
     let mut bytes = Vec::with_capacity(BLOCK);
@@ -152,16 +152,10 @@ pub fn part(
         bytes.extend(entry);
     }
     bytes.extend(b"},\"repos\":{");
-    // The display looks the working tree up in the same way.
-    let moved_to = cwd.filter(|it| location.cwd.as_deref() != Some(it));
-    let moved_to = moved_to.map(|it| Path::new(it).components().collect::<PathBuf>());
-    let around = moved_to.iter().flat_map(|it| it.ancestors()).filter_map(Path::to_str);
-    let own = location.repo.as_deref().filter(|_| moved_to.is_none());
-    for top in own.into_iter().chain(around) {
-        if let Some(entry) = entries.find(Section::Repos, top)? {
-            bytes.extend(entry);
-            break;
-        }
+    if let Some(top) = top.or(location.repo.as_deref())
+        && let Some(entry) = entries.find(Section::Repos, top)?
+    {
+        bytes.extend(entry);
     }
     // If the file is incomplete, the result must not be valid JSON.
     if entries.is_whole()? {
@@ -179,11 +173,10 @@ const SESSIONS: &[u8] = b"\"sessions\":{\n";
 /// would look whole.
 const END: &[u8] = b"\n}\n}\n";
 
-/// Where a session works: two fields of `schema::Session`.
+/// Where a session works: a field of `schema::Session`.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Location {
-    cwd: Option<String>,
     repo: Option<String>,
 }
 
@@ -311,8 +304,8 @@ mod tests {
         }
     }
 
-    fn part_of(bytes: &[u8], session: Option<&SessionId>, cwd: Option<&str>) -> Vec<u8> {
-        part(io::Cursor::new(bytes), bytes.len() as u64, session, cwd).unwrap()
+    fn part_of(bytes: &[u8], session: Option<&SessionId>, top: Option<&str>) -> Vec<u8> {
+        part(io::Cursor::new(bytes), bytes.len() as u64, session, top).unwrap()
     }
 
     proptest! {
@@ -320,28 +313,20 @@ mod tests {
         fn a_part_is_everything_that_concerns_a_session(
             trees in prop::collection::vec(0..9_usize, 0..80),
             session in prop::option::of(0..90_usize),
-            cwd in prop::option::of(0..9_usize),
+            top in prop::option::of(0..9_usize),
         ) {
             let whole = snapshot(&trees);
             let bytes = to_bytes(&whole).unwrap();
             prop_assert_eq!(parse(&bytes), Ok(whole.clone()));
             let session = session.map(id);
-            let cwd = cwd.map(|it| "/w\"\n".to_owned() + &"/é".repeat(it) + "/x");
-            let part = part_of(&bytes, session.as_ref(), cwd.as_deref());
+            let top = top.map(|it| "/w\"\n".to_owned() + &"/é".repeat(it));
+            let part = part_of(&bytes, session.as_ref(), top.as_deref());
             let found = parse(&part).unwrap();
 
             let mut expected = whole;
             expected.sessions.retain(|it, _| Some(it) == session.as_ref());
             let session = expected.sessions.values().next();
-            let own = session.and_then(|it| it.repo.clone());
-            let is_around = |it: &&str| Path::new(cwd.as_ref().unwrap()).starts_with(it);
-            let around = expected.repos.keys().map(|it| it.0.as_str());
-            let repo = match &cwd {
-                Some(cwd) if session.is_none_or(|it| it.cwd.as_ref() != Some(cwd)) => {
-                    around.filter(is_around).max().map(str::to_owned)
-                }
-                _ => own,
-            };
+            let repo = top.or(session.and_then(|it| it.repo.clone()));
             expected.repos.retain(|it, _| Some(&it.0) == repo.as_ref());
             prop_assert_eq!(found, expected);
         }

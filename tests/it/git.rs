@@ -15,7 +15,7 @@ use ccstatusd::store::lock::FetchLock;
 use ccstatusd::store::schema::Repo;
 use tempfile::TempDir;
 
-use crate::sandbox::{env_path, fetch_lock, write_script};
+use crate::sandbox::{Sandbox, env_path, fetch_lock, repo_of, write_script};
 
 /// A private HOME with the repository `p`: one commit of one file `f`, pushed to `origin.git`.
 struct GitSandbox {
@@ -69,7 +69,7 @@ impl GitSandbox {
 
     #[track_caller]
     fn tree(&self, name: &str) -> WorkTree {
-        WorkTree::discover(&self.path(name)).expect("there is a repository")
+        WorkTree::discover(&self.path(name)).unwrap().expect("there is a repository")
     }
 
     #[track_caller]
@@ -118,6 +118,7 @@ fn every_count_is_right() {
             branch: Some("main".to_owned()),
             upstream: Some("origin/main".to_owned()),
             commit,
+            has_remote: true,
             ..Repo::default()
         };
         assert_eq!(clean, expected, "{format}");
@@ -133,21 +134,157 @@ fn every_count_is_right() {
 }
 
 #[test]
-fn the_users_configuration_changes_nothing() {
+fn what_concerns_only_the_looks_of_a_status_changes_nothing() {
     let sandbox = GitSandbox::new("files");
     sandbox.sh("git commit -q --allow-empty -m two && echo u > u");
     let before = sandbox.status("p");
     for setting in [
-        "status.aheadBehind false",
-        "status.showUntrackedFiles no",
+        "status.aheadBehind true",
         "status.branch false",
         "status.relativePaths false",
         "color.ui always",
         "core.quotePath true",
         "core.pager false",
+        "diff.noprefix true",
     ] {
         sandbox.sh(&format!("git config --global {setting}"));
         assert_eq!(sandbox.status("p"), before, "{setting}");
+    }
+}
+
+/// Checks that we count the paths that the user's own `git status` reports, after this script.
+#[track_caller]
+fn check_counted_as_reported(script: &str) {
+    let sandbox = GitSandbox::new("files");
+    sandbox.sh("seq 100 > long && git add long && git commit -qm long");
+    sandbox.sh(&format!("{script}\ngit status --porcelain > ../said"));
+    let said = fs_err::read_to_string(sandbox.path("said")).unwrap();
+    let count = |is_counted: fn(&[u8]) -> bool| {
+        said.lines().filter(|line| is_counted(line.as_bytes())).count() as u64
+    };
+    let repo = sandbox.status("p");
+    let seen = (repo.staged, repo.unstaged, repo.untracked);
+    let expected = (
+        count(|line| !matches!(line[0], b' ' | b'?')),
+        count(|line| !matches!(line[1], b' ' | b'?')),
+        count(|line| line[0] == b'?'),
+    );
+    assert_eq!(seen, expected, "{script}\n{said}");
+}
+
+#[test]
+fn what_the_users_own_status_does_not_report_is_not_counted() {
+    let untracked = "mkdir d && touch a d/b d/c && echo x > f";
+    for setting in ["no", "normal", "all", "false", "true"] {
+        for place in ["", "--global"] {
+            check_counted_as_reported(&format!(
+                "git config {place} status.showUntrackedFiles {setting} || true; {untracked}"
+            ));
+        }
+    }
+    let move_both = "echo x >> long && git mv f g && git mv long longer && git add -A";
+    for setting in ["status.renames false", "diff.renames false", "status.renames true", "a.b c"] {
+        check_counted_as_reported(&format!("git config {setting}; {move_both}"));
+    }
+    let submodule = "git submodule --quiet add ../origin.git sub && git commit -qm sub && \
+                     git -C sub commit -q --allow-empty -m new";
+    for setting in [
+        "a.b c",
+        "diff.ignoreSubmodules all",
+        "diff.ignoreSubmodules dirty",
+        "submodule.sub.ignore all",
+        "submodule.sub.ignore dirty",
+        "-f .gitmodules submodule.sub.ignore all",
+    ] {
+        for staged in [":", "git add sub"] {
+            check_counted_as_reported(&format!("{submodule}; git config {setting}; {staged}"));
+        }
+    }
+    for more in [
+        "git config core.fileMode false; chmod +x f",
+        "chmod +x f",
+        "git config core.excludesFile ../ignored; echo a > ../ignored; touch a b",
+        "echo a > .git/info/exclude; touch a b",
+        "git update-index --assume-unchanged f; echo x > f",
+        "git update-index --skip-worktree f; echo x > f",
+        "git config core.ignoreCase true; git config core.untrackedCache true; touch a",
+    ] {
+        check_counted_as_reported(more);
+    }
+}
+
+#[test]
+fn commits_ahead_and_behind_are_not_counted_where_the_user_forbids_it() {
+    for (value, expected) in [("false", 0), ("off", 0), ("true", 1), ("", 0)] {
+        let sandbox = GitSandbox::new("files");
+        sandbox.sh(&format!(
+            "git commit -q --allow-empty -m x; git config status.aheadBehind '{value}'"
+        ));
+        let repo = sandbox.status("p");
+        assert_eq!((repo.ahead, repo.upstream_gone), (expected, false), "{value}");
+    }
+}
+
+#[test]
+fn an_upstream_that_is_gone_or_missing_is_not_in_sync() {
+    for format in FORMATS {
+        let sandbox = GitSandbox::new(format);
+        let told = |sandbox: &GitSandbox| {
+            let repo = sandbox.status("p");
+            (repo.upstream.is_some(), repo.upstream_gone, repo.has_remote)
+        };
+        assert_eq!(told(&sandbox), (true, false, true));
+        sandbox.sh("git checkout -qb feat && git push -qu origin feat");
+        assert_eq!(told(&sandbox), (true, false, true));
+        sandbox.sh("git -C ../origin.git branch -qD feat && git fetch -q --prune");
+        assert_eq!(told(&sandbox), (true, true, true));
+        sandbox.sh("git checkout -qb local");
+        assert_eq!(told(&sandbox), (false, false, true));
+        sandbox.sh("git remote remove origin");
+        assert_eq!(told(&sandbox), (false, false, false));
+    }
+}
+
+#[test]
+fn a_tag_is_named_where_no_branch_is_checked_out() {
+    for format in FORMATS {
+        let sandbox = GitSandbox::new(format);
+        let tag = |sandbox: &GitSandbox| sandbox.status("p").tag;
+        let some = |name: &str| Some(name.to_owned());
+        sandbox.sh("git tag v1 && git commit -q --allow-empty -m two && git tag -am x v2");
+        assert_eq!(tag(&sandbox), None, "on a branch");
+        sandbox.sh("git checkout -q v1");
+        assert_eq!(tag(&sandbox), some("v1"), "{format}");
+        sandbox.sh("git checkout -q v2 && git tag a-light-one && git pack-refs --all");
+        assert_eq!(tag(&sandbox), some("v2"), "{format}");
+        sandbox.sh("git commit -q --allow-empty -m three");
+        assert_eq!(tag(&sandbox), None);
+        sandbox.sh("git tag on/this");
+        assert_eq!(tag(&sandbox), some("on/this"));
+        sandbox.sh("git checkout -q v1 && git bisect start");
+        assert_eq!(tag(&sandbox), None, "during an operation");
+    }
+}
+
+#[test]
+fn a_container_of_working_trees_is_a_bare_repository() {
+    let sandbox = GitSandbox::new("files");
+    sandbox.sh(
+        "mkdir ../box && git clone -q --bare ../origin.git ../box/.bare && \
+         echo 'gitdir: ./.bare' > ../box/.git && git -C ../box worktree add -q -b side side
+         git clone -q --bare ../origin.git ../dot/.git && git -C ../dot worktree add -q -b other o",
+    );
+    let branch = Some("main".to_owned());
+    let bare = Repo { as_of_ms: 7, branch, bare: true, ..Repo::default() };
+    for setting in ["a.b c", "safe.bareRepository explicit"] {
+        sandbox.sh(&format!("git config --global {setting}"));
+        for container in ["box", "dot", "origin.git", "box/.bare", "dot/.git"] {
+            assert_eq!(sandbox.status(container), bare, "{container}, {setting}");
+        }
+        let side = sandbox.status("box/side");
+        assert_eq!((side.branch.as_deref(), side.bare), (Some("side"), false));
+        assert_eq!(side.worktree.as_deref(), Some("side"));
+        assert_eq!(sandbox.status("dot/o").branch.as_deref(), Some("other"));
     }
 }
 
@@ -221,10 +358,15 @@ fn conflicts_are_counted() {
 fn a_linked_working_tree_has_a_name_and_its_own_branch() {
     for format in FORMATS {
         let sandbox = GitSandbox::new(format);
-        sandbox.sh("git worktree add -q ../w -b side");
-        let repo = sandbox.status("w");
-        let seen = (repo.worktree.as_deref(), repo.branch.as_deref());
-        assert_eq!(seen, (Some("w"), Some("side")), "{format}");
+        sandbox.sh("git worktree add -q ../w -b side && git worktree add -q ../x/w -b other");
+        sandbox.sh("git worktree add -q ../y -b third && git worktree move ../y ../z");
+        for (dir, folder, branch) in
+            [("w", "w", "side"), ("x/w", "w", "other"), ("z", "z", "third")]
+        {
+            let repo = sandbox.status(dir);
+            let seen = (repo.worktree.as_deref(), repo.branch.as_deref());
+            assert_eq!(seen, (Some(folder), Some(branch)), "{format}");
+        }
         assert_eq!(sandbox.status("p").worktree, None);
     }
 }
@@ -358,6 +500,13 @@ fn operations_of_git_are_noticed() {
                 git commit -q --allow-empty -m news && git push -q";
     let side = "git worktree add -q ../w -b side && echo x > ../w/f";
     let stopped = &format!("{DIVERGE} && ! git rebase topic");
+    let two_stashes = "for n in 1 2; do echo $n$n > f && git stash -q; done";
+    let two_in_w = &format!("git worktree add -q ../w -b side && {two_stashes}");
+    let config = "git -C ../w config --worktree status.showUntrackedFiles no";
+    let gone = "git checkout -qb feat && git push -qu origin feat && \
+                git -C ../origin.git branch -qD feat";
+    let sub = "git submodule --quiet add ../origin.git sub && git commit -qm sub";
+    let nested = "git submodule --quiet add ../origin.git a/b && git commit -qm sub";
     for (name, before, operation) in [
         ("p", edit, "git add f"),
         ("p", "echo x > f && git add f", "git commit -qm x"),
@@ -369,6 +518,24 @@ fn operations_of_git_are_noticed() {
         ("p", edit, "git stash -q"),
         ("p", stash, "git stash drop -q"),
         ("p", stash, "git stash pop -q"),
+        ("p", two_stashes, "git stash drop -q stash@{1}"),
+        ("w", two_in_w, "git stash drop -q stash@{1}"),
+        ("p", ":", "git tag v1"),
+        ("p", ":", "git tag -am x v1"),
+        ("p", "git tag v1", "git tag -d v1"),
+        ("p", ":", "git remote add other ../origin.git"),
+        ("p", ":", "git config status.showUntrackedFiles no"),
+        ("w", &format!("{side} && git config extensions.worktreeConfig true"), config),
+        ("p", ":", "mkdir -p .git/info; echo x > .git/info/exclude"),
+        ("w", side, "mkdir -p .git/info; echo x > .git/info/exclude"),
+        ("w", side, "git -C ../w sparse-checkout set d"),
+        ("p", gone, "git fetch -q --prune"),
+        ("w", side, "git rev-parse HEAD > .git/shallow"),
+        ("w", side, "git worktree move ../w ../v"),
+        ("p", sub, "git -C sub commit -q --allow-empty -m x"),
+        ("p", sub, "git -C sub checkout -q --detach HEAD~0 && git -C sub commit -q --amend -m y"),
+        ("p", ":", "git submodule --quiet add ../origin.git sub"),
+        ("p", nested, "git -C a/b commit -q --allow-empty -m x"),
         ("p", news, "git fetch -q"),
         ("p", "git commit -q --allow-empty -m x", "git push -q"),
         ("p", "GIT_TEST_REFTABLE_AUTOCOMPACTION=false git branch b", "git pack-refs --all"),
@@ -395,6 +562,9 @@ fn changes_that_do_not_alter_the_state_are_ignored() {
     check_noticed("p", ":", "git fetch -q", false);
     check_noticed("p", ":", "git config --global x.y z && git log && git diff", false);
     check_noticed("w", "git worktree add -q ../w -b side && echo x > f", "git add f", false);
+    let sub = "git submodule --quiet add ../origin.git sub && git commit -qm sub";
+    check_noticed("p", sub, "echo x > sub/f && git -C sub add f", false);
+    check_noticed("p", sub, "git -C sub branch more && git -C sub fetch -q", false);
 }
 
 #[track_caller]
@@ -405,7 +575,7 @@ fn check_found(sandbox: &GitSandbox, cwd: &str, top: &str, git_dir: &str, common
         common_dir: sandbox.path(common_dir),
         is_bare: top == git_dir,
     };
-    assert_eq!(WorkTree::discover(&sandbox.path(cwd)), Some(tree), "{cwd}");
+    assert_eq!(WorkTree::discover(&sandbox.path(cwd)).unwrap(), Some(tree), "{cwd}");
 }
 
 #[test]
@@ -426,8 +596,8 @@ fn the_nearest_repository_is_found() {
         check_found(&sandbox, "p/.git/refs", "p", "p/.git", "p/.git");
         let sub = "p/.git/modules/sub";
         check_found(&sandbox, sub, sub, sub, sub);
-        assert_eq!(WorkTree::discover(&sandbox.path(".")), None);
-        assert_eq!(WorkTree::discover(&sandbox.path("gone")), None);
+        assert_eq!(WorkTree::discover(&sandbox.path(".")).unwrap(), None);
+        assert!(WorkTree::discover(&sandbox.path("gone")).is_err());
     }
 }
 
@@ -446,7 +616,7 @@ fn a_dot_git_that_is_no_repository_is_skipped_and_a_broken_pointer_ends_the_sear
     ] {
         let sandbox = GitSandbox::new("files");
         sandbox.sh(&format!("mkdir d && {make}"));
-        let found = WorkTree::discover(&sandbox.path("p/d")).map(|it| it.top);
+        let found = WorkTree::discover(&sandbox.path("p/d")).unwrap().map(|it| it.top);
         assert_eq!(found, is_skipped.then(|| sandbox.path("p")), "{make}");
     }
 }
@@ -460,4 +630,49 @@ fn two_thousand_folders_of_branches_take_at_most_512_watches() {
     for near in ["p/.git", "p/.git/refs", "p/.git/refs/heads", "p/.git/refs/remotes"] {
         assert!(dirs.contains(&sandbox.path(near)), "{near}");
     }
+}
+
+/// What a change in another terminal does to the facts, without any display.
+#[test]
+fn what_changes_in_another_terminal_shows_without_a_display() {
+    let (sandbox, mut transcript) = Sandbox::with_session();
+    let p = sandbox.path("p");
+    sandbox.sh(
+        &p,
+        "git init -q --bare ../o.git && git remote add origin ../o.git && git push -qu origin main
+         git -c protocol.file.allow=always submodule --quiet add ../o.git sub
+         git commit -qm sub && git push -q
+         for n in 1 2 3; do echo $n$n > f && git stash -q; done; touch a b",
+    );
+    transcript.reply("x");
+    let _watcher = sandbox.start_watcher();
+    let wait = |what: &str, is_met: &dyn Fn(&Repo) -> bool| {
+        sandbox.wait_for(what, |snapshot| repo_of(snapshot, "s1").is_some_and(is_met));
+    };
+    let is_branch = |repo: &Repo, name: &str| repo.branch.as_deref() == Some(name);
+    wait("the first facts", &|repo| repo.stashes == 3 && repo.untracked == 2);
+    let change = |script: &str, is_met: &dyn Fn(&Repo) -> bool| {
+        sandbox.sh(&p, script);
+        wait(script, is_met);
+    };
+    change("git stash drop -q stash@{1}", &|repo| repo.stashes == 2);
+    change("echo a > .git/info/exclude", &|repo| repo.untracked == 1);
+    change("git config status.showUntrackedFiles no", &|repo| repo.untracked == 0);
+    change("git -C sub commit -q --allow-empty -m x", &|repo| repo.unstaged == 1);
+    change("git config submodule.sub.ignore all", &|repo| repo.unstaged == 0);
+    change("git checkout -qb feat", &|repo| is_branch(repo, "feat") && repo.upstream.is_none());
+    change("git push -qu origin feat", &|repo| repo.upstream.is_some() && !repo.upstream_gone);
+    change("git -C ../o.git branch -qD feat; git fetch -qp", &|repo| repo.upstream_gone);
+    change("git branch -m moved", &|repo| is_branch(repo, "moved"));
+    change("git checkout -q --detach", &|repo| repo.branch.is_none() && repo.tag.is_none());
+    change("git tag v1", &|repo| repo.tag.as_deref() == Some("v1"));
+    change("git pack-refs --all && git tag -d v1", &|repo| repo.tag.is_none());
+    change("git checkout -q main", &|repo| is_branch(repo, "main"));
+    change("git commit -q --allow-empty -m x", &|repo| repo.ahead == 1);
+    change("git push -q", &|repo| repo.ahead == 0);
+    change("git remote remove origin", &|repo| repo.upstream.is_none() && !repo.has_remote);
+    change("git bisect start", &|repo| repo.operation.as_deref() == Some("bisect"));
+    change("git bisect reset", &|repo| repo.operation.is_none());
+    change("echo x > f && git add f", &|repo| repo.staged == 1);
+    change("git stash clear", &|repo| repo.stashes == 0);
 }

@@ -8,6 +8,7 @@ mod contrib;
 mod display;
 mod exec;
 mod faults;
+mod first_render;
 mod git;
 mod lifecycle;
 mod oneshot;

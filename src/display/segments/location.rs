@@ -35,11 +35,14 @@ pub(super) const SEGMENTS: &[Segment] = &[
                 after every change in `.git`, after each edit by the session, and while its line is \
                 displayed.",
         parts: &[
-            ("branch", "the branch, or @ and the commit if HEAD is detached"),
+            ("branch", "the branch, or @ and the tag or the commit if HEAD is detached"),
             ("commit", "the commit"),
+            ("tag", "the tag of the commit if HEAD is detached"),
             ("upstream", "the upstream branch"),
+            ("gone", "present if the upstream branch was deleted"),
+            ("local", "present if a branch has no upstream although there is a remote"),
             ("bare", "present if the repository is bare"),
-            ("worktree", "the name of a linked worktree"),
+            ("worktree", "the folder of a linked worktree"),
             ("ahead", "commits that the upstream branch lacks"),
             ("behind", "commits that only the upstream branch has"),
             ("stashes", "entries in the stash"),
@@ -49,15 +52,18 @@ pub(super) const SEGMENTS: &[Segment] = &[
             ("unstaged", "paths with changes that are not staged"),
             ("untracked", "untracked paths"),
         ],
-        format: "{branch}( {bare})( in {worktree})( {ahead}{behind})( {stashes})( {operation})\
+        format: "{branch}( {bare})( in {worktree})( {ahead}{behind}{gone}{local})( {stashes})( {operation})\
                  ( {conflicts})( {staged})( {unstaged})( {untracked})",
-        short: "{branch}( {operation})( {conflicts})( {ahead}{behind}{staged}{unstaged}{untracked})",
+        short: "{branch}( {operation})( {conflicts})\
+                ( {ahead}{behind}{gone}{local}{staged}{unstaged}{untracked})",
         priority: 90,
         max_width: 100,
         symbols: &[
             Symbol("detached", "@", "@"),
             Symbol("ahead", "⇡", "^"),
             Symbol("behind", "⇣", "v"),
+            Symbol("gone", "×", "x"),
+            Symbol("local", "⌂", "local"),
             Symbol("stashes", "*", "*"),
             Symbol("conflicts", "=", "="),
             Symbol("staged", "+", "+"),
@@ -127,19 +133,27 @@ fn directory(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
 }
 
 fn git(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
-    let repo = pen.scope.repo.filter(|it| it.as_of_ms > 0)?;
+    let repo = pen.scope.repo.as_deref().filter(|it| it.as_of_ms > 0)?;
     let count = |out: &mut Text, paint, count| put_count(out, paint, pen.symbol(part), count);
     match part {
         "branch" => branch(pen, repo, out),
         "commit" => put(out, Dim, abbreviated(repo.commit.as_deref()?)),
+        "tag" => put_name(pen, out, repo.tag.as_deref()?),
         "upstream" => put_name(pen, out, repo.upstream.as_deref()?),
         "bare" => repo.bare.then(|| out.put(Dim, "bare")),
         "worktree" => {
-            let worktree = repo.worktree.as_deref().or(pen.view.client.worktree.as_deref())?;
+            let worktree = repo.worktree.as_deref()?;
             put_name(pen, out, worktree)
         }
         "ahead" => count(out, Plain, repo.ahead),
         "behind" => count(out, Plain, repo.behind),
+        "gone" => repo.upstream_gone.then(|| out.put(Changed, pen.symbol("gone"))),
+        "local" => {
+            let is_published = repo.upstream.is_some() || !repo.has_remote;
+            // A branch without a commit cannot be published.
+            let is_branch = repo.branch.is_some() && repo.commit.is_some();
+            (is_branch && !is_published).then(|| out.put(Dim, pen.symbol("local")))
+        }
         "stashes" => count(out, Dim, repo.stashes),
         "operation" => {
             let operation = repo.operation.as_deref()?;
@@ -151,22 +165,26 @@ fn git(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
         "unstaged" => count(out, Changed, repo.unstaged),
         "untracked" => count(out, Changed, repo.untracked),
         AGE => {
-            let is_old = repo.error.is_some() || pen.age_ms(repo.as_of_ms) > GIT_FRESH_MS;
-            is_old.then(|| pen.put_age(out, repo.as_of_ms))
+            let fresh_ms = if repo.error.is_some() { 0 } else { GIT_FRESH_MS };
+            pen.put_age_if_old(out, repo.as_of_ms, fresh_ms)
         }
         _ => None,
     }
 }
 
 fn branch(pen: &Pen<'_>, repo: &Repo, out: &mut Text) -> Option<()> {
-    match (&repo.branch, &repo.commit) {
-        (Some(branch), _) => {
+    match (&repo.branch, &repo.tag, &repo.commit) {
+        (Some(branch), _, _) => {
             out.put_cut(Branch, branch, NAME_COLUMNS, pen.look.preset.ellipsis);
         }
-        (None, Some(commit)) => {
+        (None, Some(tag), _) => {
+            out.put(Branch, pen.symbol("detached"));
+            out.put_cut(Branch, tag, NAME_COLUMNS, pen.look.preset.ellipsis);
+        }
+        (None, None, Some(commit)) => {
             out.write(Branch, format_args!("{}{}", pen.symbol("detached"), abbreviated(commit)));
         }
-        (None, None) => out.put(Branch, "no commit"),
+        (None, None, None) => out.put(Branch, "no commit"),
     }
     Some(())
 }
@@ -182,7 +200,7 @@ fn put_name(pen: &Pen<'_>, out: &mut Text, name: &str) -> Option<()> {
 }
 
 fn git_error(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
-    let error = pen.scope.repo?.error.as_ref().filter(|_| part == "error")?;
+    let error = pen.scope.repo.as_deref()?.error.as_ref().filter(|_| part == "error")?;
     out.write(Warning, format_args!("git: {error}"));
     Some(())
 }

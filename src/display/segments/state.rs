@@ -84,7 +84,7 @@ const COMMAND_FRESH_MS: i64 = MINUTE_MS;
 
 fn degraded(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
     // The segment `git_error` shows what git reports. It is not repeated.
-    let is_shown = pen.scope.repo.is_some_and(|it| it.error.is_some());
+    let is_shown = pen.scope.repo.as_ref().is_some_and(|it| it.error.is_some());
     let mut left =
         pen.scope.degraded.iter().filter(|it| !(is_shown && it.source.starts_with("git:")));
     let first = left.next()?;

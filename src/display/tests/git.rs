@@ -25,6 +25,29 @@ fn a_detached_head_shows_its_commit() {
 }
 
 #[test]
+fn a_tag_stands_in_for_its_commit() {
+    let (commit, tag) = (Some("1a2b3c4d5e6f".to_owned()), Some("v1.2.3".to_owned()));
+    check_git(|it| (it.branch, it.commit, it.tag) = (None, commit, tag), "@v1.2.3");
+}
+
+#[test]
+fn in_sync_gone_and_not_published_look_different() {
+    let (upstream, commit) = (|| Some("origin/main".to_owned()), || Some("1a2b3c4".to_owned()));
+    check_git(|it| (it.upstream, it.has_remote) = (upstream(), true), "main");
+    check_git(
+        |repo| {
+            (repo.upstream, repo.has_remote) = (upstream(), true);
+            (repo.upstream_gone, repo.untracked) = (true, 2);
+        },
+        "main × ?2",
+    );
+    check_git(|it| (it.commit, it.has_remote) = (commit(), true), "main ⌂");
+    check_git(|it| it.commit = commit(), "main");
+    check_git(|it| it.has_remote = true, "main");
+    check_git(|it| (it.branch, it.commit, it.has_remote) = (None, commit(), true), "@1a2b3c4");
+}
+
+#[test]
 fn a_bare_repository_is_marked() {
     check_git(|it| it.bare = true, "main bare");
 }

@@ -13,7 +13,7 @@ use crate::store::schema::{ClientFacts, Limit, Limits, Model, Repo};
 fn text_from_outside_cannot_control_the_terminal() {
     check_git(|it| it.branch = Some("a\x1b[31mb\u{202e}c\r\nd\u{9b}".to_owned()), "a�[31mbc  d�");
     check_git(|it| it.branch = Some("zero\u{200b}width\u{feff}".to_owned()), "zerowidth");
-    check_git(|it| it.error = Some("\x07".to_owned()), "main 0s ago · git: �");
+    check_git(|it| it.error = Some("\x07".to_owned()), "main · git: �");
 }
 
 /// Formats, valid and invalid ones.

@@ -1,10 +1,12 @@
 //! A line shows the facts of its own session, account and repository, and no others.
 
-use super::{NOW, PLAIN, REST, add_session, check, check_client, limit, show, snapshot, zone};
-use crate::display::session_line;
-use crate::display::view::{Source, Watcher};
+use super::{
+    NOW, PLAIN, REST, add_session, check, check_client, limit, repo, show, snapshot, zone,
+};
+use crate::display::view::{Around, Source, Tree, View, Watcher};
+use crate::display::{line, session_line};
 use crate::store::schema::{
-    ClientFacts, CommandOutput, Degraded, Limits, Model, SessionId, Snapshot,
+    ClientFacts, CommandOutput, Degraded, Limits, Model, Repo, SessionId, Snapshot,
 };
 use crate::time::DAY_MS;
 
@@ -27,13 +29,101 @@ fn facts_from_the_client_take_precedence() {
     check_client(&client, expected);
 }
 
+/// The line of a session whose client reports this directory, and around which this was found.
+fn moved(snapshot: Option<&Snapshot>, cwd: &str, around: &Around) -> String {
+    let client = ClientFacts { cwd: Some(cwd.to_owned()), ..ClientFacts::default() };
+    let session = SessionId("one".to_owned());
+    let view = View {
+        source: snapshot.map_or(Source::Missing, Source::Snapshot),
+        watcher: Watcher::Alive,
+        client: &client,
+        session: Some(&session),
+        around,
+        now_ms: NOW,
+        home: Some("/h"),
+        drawn_at: None,
+        clock: None,
+        zone: None,
+    };
+    let line = line(&view, &PLAIN);
+    let rest = if snapshot.is_some() { &format!(" · model-one · {REST}") } else { NO_DATA };
+    line.strip_suffix(rest).unwrap_or(&line).to_owned()
+}
+
+const NO_DATA: &str = " · no data yet";
+
+fn tree(top: &str, branch: &str) -> Tree {
+    let head = Repo { branch: Some(branch.to_owned()), ..Repo::default() };
+    Tree { top: top.to_owned(), head: Some(head), is_own: true }
+}
+
 #[test]
-fn a_session_that_moved_shows_the_innermost_repository_around_it() {
-    let moved = |to: &str| ClientFacts { cwd: Some(to.to_owned()), ..ClientFacts::default() };
-    check_client(&moved("/h/work/pq"), &format!("~/w/pq · model-one · {REST}"));
-    check_client(&moved("/"), &format!("/ · model-one · {REST}"));
-    check_client(&moved("/h"), &format!("~ · model-one · {REST}"));
-    check_client(&moved("/h/work/p/.x/y"), &format!("~/w/p/.x/y · main · model-one · {REST}"));
+fn a_session_that_moved_shows_the_working_tree_that_is_around_it() {
+    let mut snapshot = snapshot();
+    add_session(&mut snapshot, "two", "/h/.claude2", "/h/work/q", "topic", 2.0);
+    let snapshot = Some(&snapshot);
+    let around = |top: &str, branch: &str| Around::Tree(Box::new(tree(top, branch)));
+    assert_eq!(moved(snapshot, "/h/work/q/x", &around("/h/work/q", "topic")), "~/w/q/x · topic");
+    assert_eq!(moved(snapshot, "/h/work/p/w", &around("/h/work/p/w", "side")), "~/w/p/w · side");
+    assert_eq!(moved(snapshot, "/h/work/p/tmp", &Around::NoTree), "~/w/p/tmp");
+    assert_eq!(moved(snapshot, "/h/work/p/nfs", &Around::Unknown), "~/w/p/nfs");
+    assert_eq!(moved(snapshot, "/h/work/p", &Around::Unknown), "~/w/p · main");
+    assert_eq!(moved(snapshot, "/h/link", &around("/h/work/p", "main")), "~/link · main");
+}
+
+#[test]
+fn without_data_the_branch_is_shown_nevertheless() {
+    let mut found = tree("/h/work/p", "side");
+    found.head.as_mut().unwrap().worktree = Some("p".to_owned());
+    assert_eq!(
+        moved(None, "/h/work/p", &Around::Tree(Box::new(found.clone()))),
+        "~/w/p · side in p"
+    );
+    let detached = Repo { commit: Some("1".repeat(40)), ..Repo::default() };
+    found.head = Some(detached);
+    assert_eq!(
+        moved(None, "/h/work/p", &Around::Tree(Box::new(found.clone()))),
+        "~/w/p · @1111111"
+    );
+    found.head = None;
+    assert_eq!(moved(None, "/h/work/p", &Around::Tree(Box::new(found))), "~/w/p");
+}
+
+#[test]
+fn a_branch_that_was_changed_just_now_is_shown_without_the_counts_of_the_one_before() {
+    let mut snapshot = snapshot();
+    let repo = repo(&mut snapshot);
+    (repo.ahead, repo.behind, repo.staged, repo.stashes) = (1, 2, 3, 4);
+    repo.commit = Some("2".repeat(40));
+    let shown = |snapshot: &Snapshot, found: &Tree| {
+        moved(Some(snapshot), "/h/work/p", &Around::Tree(Box::new(found.clone())))
+    };
+    let mut found = tree("/h/work/p", "main");
+    assert_eq!(shown(&snapshot, &found), "~/w/p · main ⇡1⇣2 *4 +3");
+    found = tree("/h/work/p", "side");
+    assert_eq!(shown(&snapshot, &found), "~/w/p · side *4 +3");
+    found.head = Some(Repo { commit: Some("1".repeat(40)), ..Repo::default() });
+    assert_eq!(shown(&snapshot, &found), "~/w/p · @1111111 *4 +3");
+    found.head = None;
+    assert_eq!(shown(&snapshot, &found), "~/w/p · main ⇡1⇣2 *4 +3");
+}
+
+#[test]
+fn of_a_tree_of_another_user_only_what_git_says_is_shown() {
+    let mut snapshot = snapshot();
+    let found = Tree { is_own: false, ..tree("/h/work/p", "side") };
+    let shown = |snapshot: Option<&Snapshot>, found: &Tree| {
+        moved(snapshot, "/h/work/p", &Around::Tree(Box::new(found.clone())))
+    };
+    assert_eq!(shown(None, &found), "~/w/p");
+    assert_eq!(shown(Some(&snapshot), &found), "~/w/p · side", "git has read it");
+    repo(&mut snapshot).error = Some("dubious ownership".to_owned());
+    assert_eq!(shown(Some(&snapshot), &found), "~/w/p · main · git: dubious ownership");
+    repo(&mut snapshot).as_of_ms = 0;
+    assert_eq!(shown(Some(&snapshot), &found), "~/w/p · git: dubious ownership");
+    let own = tree("/h/work/p", "side");
+    repo(&mut snapshot).error = Some("not installed".to_owned());
+    assert_eq!(shown(Some(&snapshot), &own), "~/w/p · side · git: not installed");
 }
 
 #[test]

@@ -13,6 +13,7 @@
 //! **Invariant:** a repository that git refuses or cannot read is an error, and is never reported
 //! as clean.
 
+pub mod head;
 pub mod operation;
 pub mod porcelain;
 pub mod status;

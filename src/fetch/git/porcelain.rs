@@ -8,7 +8,7 @@ use crate::store::schema::Repo;
 /// the header with the commit, or ends within a record.
 pub fn parse(output: &[u8]) -> Option<Repo> {
     let mut repo = Repo::default();
-    let mut has_commit_header = false;
+    let (mut has_commit_header, mut has_distance) = (false, false);
     let mut records = output.strip_suffix(b"\0")?.split(|it| *it == 0);
     while let Some(record) = records.next() {
         match record {
@@ -16,6 +16,7 @@ pub fn parse(output: &[u8]) -> Option<Repo> {
                 let header = String::from_utf8_lossy(header);
                 let (name, value) = header.split_once(' ').unwrap_or((&header, ""));
                 has_commit_header |= name == "branch.oid";
+                has_distance |= name == "branch.ab";
                 fold_header(&mut repo, name, value);
             }
             [kind @ (b'1' | b'2'), b' ', staged, unstaged, b' ', ..] => {
@@ -32,7 +33,17 @@ pub fn parse(output: &[u8]) -> Option<Repo> {
             _ => {}
         }
     }
+    // Of a branch without a commit git compares nothing, whether there is the upstream or not.
+    repo.upstream_gone = repo.upstream.is_some() && repo.commit.is_some() && !has_distance;
     has_commit_header.then_some(repo)
+}
+
+/// Whether a submodule differs from what is recorded of it. Such an entry has an `S` where others
+/// have an `N`.
+pub fn has_submodule_changes(output: &[u8]) -> bool {
+    output
+        .split(|it| *it == 0)
+        .any(|it| matches!(it, [b'1' | b'2' | b'u', b' ', _, _, b' ', b'S', ..]))
 }
 
 fn fold_header(repo: &mut Repo, name: &str, value: &str) {
@@ -87,6 +98,17 @@ mod tests {
         let headers =
             "# branch.head main\0# branch.upstream origin/main\0# branch.ab +2 -13\0# stash 4\0";
         check(headers, &repo);
+    }
+
+    #[test]
+    fn an_upstream_that_is_gone_has_no_distance() {
+        let upstream = "# branch.head main\0# branch.upstream o/main\0";
+        let repo = Repo { branch: some("main"), upstream: some("o/main"), ..Repo::default() };
+        check(upstream, &Repo { upstream_gone: true, ..repo.clone() });
+        check(format!("{upstream}# branch.ab +0 -0\0"), &repo);
+        check(format!("{upstream}# branch.ab +? -?\0"), &repo);
+        let unborn = parse(format!("# branch.oid (initial)\0{upstream}").as_bytes()).unwrap();
+        assert!(!unborn.upstream_gone);
     }
 
     #[test]

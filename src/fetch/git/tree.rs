@@ -2,10 +2,11 @@
 //! watched. Reads a few small files, and runs no program.
 //!
 //! The search follows git's rules, so that both find the same repository. Whether to trust the
-//! repository is decided by git alone.
+//! repository of another user is decided by git alone.
 
 use std::collections::VecDeque;
 use std::ffi::OsStr;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -21,6 +22,9 @@ const MAX_ENTRIES: usize = 10_000;
 
 /// The most bytes of a file that contains a path. The system's limit on paths is 4096.
 const MAX_POINTER: u64 = 8192;
+
+/// The most bytes of a configuration file. With a thousand branches it has 100 KiB.
+const MAX_CONFIG: u64 = 1 << 20;
 
 /// A working tree, or a bare repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,11 +47,16 @@ impl WorkTree {
     /// Within a `.git` directory it is the working tree around it. Within the repository of a
     /// submodule, below `.git`, it is that repository as if it were bare.
     ///
-    /// `None` where there is no repository, where `cwd` does not exist, and where the nearest
-    /// `.git` is a file that does not lead to a repository: git does not search further up either.
-    pub fn discover(cwd: &Path) -> Option<WorkTree> {
-        let cwd = fs_err::canonicalize(cwd).ok()?;
-        let device = fs_err::metadata(&cwd).ok()?.dev();
+    /// `None` where there is no repository, and where the nearest `.git` is a file that does not
+    /// lead to a repository: git does not search further up either. An error means that `cwd` does
+    /// not exist or cannot be reached.
+    pub fn discover(cwd: &Path) -> io::Result<Option<WorkTree>> {
+        let cwd = fs_err::canonicalize(cwd)?;
+        let device = fs_err::metadata(&cwd)?.dev();
+        Ok(WorkTree::around(&cwd, device))
+    }
+
+    fn around(cwd: &Path, device: u64) -> Option<WorkTree> {
         for dir in cwd.ancestors() {
             if fs_err::metadata(dir).ok()?.dev() != device {
                 return None;
@@ -84,10 +93,27 @@ impl WorkTree {
         })
     }
 
-    /// The name that git gave a linked working tree; `None` for other working trees.
+    /// The folder of a linked working tree; `None` for other working trees. Git's own name for it,
+    /// below `worktrees`, is the one that it was made under, with a number if that was taken.
     pub fn linked_name(&self) -> Option<String> {
-        let name = self.git_dir.file_name().filter(|_| self.is_linked())?;
+        let name = self.top.file_name().filter(|_| self.is_linked())?;
         Some(name.to_string_lossy().into_owned())
+    }
+
+    /// Whether all that git compares for its check of who owns a repository belongs to this user.
+    /// Otherwise git reads it only where the user's configuration says so.
+    pub fn is_own(&self) -> bool {
+        let user = nix::unistd::geteuid().as_raw();
+        let owns = |path: &Path| fs_err::symlink_metadata(path).is_ok_and(|it| it.uid() == user);
+        owns(&self.git_dir) && (self.is_bare || owns(&self.top) && owns(&self.top.join(".git")))
+    }
+
+    /// Whether the repository's own configuration names a remote. What that file includes is not
+    /// looked at.
+    pub fn has_remote(&self) -> bool {
+        let config = read_bounded(&self.common_dir.join("config"), MAX_CONFIG).unwrap_or_default();
+        let is_remote = |line: &[u8]| line.trim_ascii_start().starts_with(b"[remote \"");
+        config.split(|it| *it == b'\n').any(is_remote)
     }
 
     /// The directories to watch, each without its subdirectories. Every change in git's own files
@@ -103,9 +129,13 @@ impl WorkTree {
         }
         let mut references: VecDeque<PathBuf> = dirs.iter().map(|it| it.join("refs")).collect();
         let tables: Vec<PathBuf> = dirs.iter().map(|it| it.join("reftable")).collect();
-        let operations = ["rebase-merge", "rebase-apply", "sequencer"];
-        let others = tables.into_iter().chain(operations.iter().map(|it| self.git_dir.join(it)));
-        dirs.extend(others.filter(|it| is_dir(it)));
+        let own = ["rebase-merge", "rebase-apply", "sequencer", "info"];
+        let own = own.iter().map(|it| self.git_dir.join(it));
+        // The entries of the stash are lines of `logs/refs/stash`.
+        let shared = ["info", "logs/refs"].iter().map(|it| self.common_dir.join(it));
+        dirs.extend(tables.into_iter().chain(own).chain(shared).filter(|it| is_dir(it)));
+        dirs.sort();
+        dirs.dedup();
         // Breadth first, so that the directories beyond the limit are the deepest ones.
         while let Some(dir) = references.pop_front().filter(|_| dirs.len() < MAX_WATCHED) {
             let Ok(entries) = fs_err::read_dir(&dir) else { continue };
@@ -119,7 +149,31 @@ impl WorkTree {
             references.extend(below);
             dirs.push(dir);
         }
+        self.add_submodules(&mut dirs);
         dirs
+    }
+
+    /// Adds the directories in which it shows that another commit is checked out in a submodule:
+    /// that of its `HEAD`, and that of the log of its `HEAD` or of its tables of references. The
+    /// repositories of submodules lie in `modules`, by their names, which may be paths.
+    fn add_submodules(&self, dirs: &mut Vec<PathBuf>) {
+        let mut todo = VecDeque::from([self.git_dir.join("modules")]);
+        while let Some(dir) = todo.pop_front().filter(|_| dirs.len() < MAX_WATCHED) {
+            if is_git_dir(&dir) {
+                let inner = ["logs", "reftable"].iter().map(|it| dir.join(it));
+                dirs.extend(inner.filter(|it| is_dir(it)));
+            } else {
+                let Ok(entries) = fs_err::read_dir(&dir) else { continue };
+                let entries = entries.take(MAX_ENTRIES).flatten();
+                todo.extend(
+                    entries
+                        .filter(|entry| entry.file_type().is_ok_and(|it| it.is_dir()))
+                        .map(|entry| entry.path()),
+                );
+            }
+            dirs.push(dir);
+        }
+        dirs.truncate(MAX_WATCHED);
     }
 
     /// Whether a change of `path`, which lies directly in one of [`watch_dirs`](Self::watch_dirs),
@@ -133,6 +187,12 @@ impl WorkTree {
             Some(dir) if dir == self.git_dir => !UNRELATED.iter().any(|it| name == it.as_bytes()),
             // In the common directory, `HEAD` and the index belong to the main working tree.
             Some(dir) if dir == self.common_dir => SHARED.iter().any(|it| name == it.as_bytes()),
+            Some(dir) if dir == self.common_dir.join("logs/refs") => name == b"stash",
+            // Of a submodule only the commit counts that is checked out.
+            Some(dir) if dir.starts_with(self.git_dir.join("modules")) => {
+                let is_own = name == b"index" || name == b"config" || name == b"refs";
+                name == b"logs" || !is_own && !UNRELATED.iter().any(|it| name == it.as_bytes())
+            }
             // Directories of references: a branch may have any name.
             _ => true,
         }
@@ -148,7 +208,7 @@ const NOISE: [&[u8]; 3] = [b".watchman-cookie-", b".gitstatus.", b"fsmonitor--da
 
 /// Names beside `HEAD` that do not affect the state. Every fetch writes `FETCH_HEAD`, but the
 /// commits that it brought are referenced in `refs`.
-const UNRELATED: [&str; 17] = [
+const UNRELATED: [&str; 15] = [
     "COMMIT_EDITMSG",
     "FETCH_HEAD",
     "MERGE_MSG",
@@ -160,24 +220,23 @@ const UNRELATED: [&str; 17] = [
     "gc.log",
     "gc.pid",
     "hooks",
-    "info",
     "lfs",
     "logs",
-    "modules",
     "objects",
     "worktrees",
 ];
 
 /// Names in the common directory that affect every working tree.
-const SHARED: [&str; 4] = ["config", "packed-refs", "refs", "reftable"];
+const SHARED: [&str; 6] = ["config", "info", "packed-refs", "refs", "reftable", "shallow"];
 
 fn is_git_dir(dir: &Path) -> bool {
-    let common = common_dir(dir);
-    // `HEAD` may be a symbolic link to a branch that does not exist yet.
+    // `HEAD` may be a symbolic link to a branch that does not exist yet. Most directories have
+    // none, so it is looked for first.
     let head = fs_err::symlink_metadata(dir.join("HEAD"));
-    head.is_ok_and(|it| it.is_file() || it.is_symlink())
-        && is_dir(&common.join("objects"))
-        && is_dir(&common.join("refs"))
+    head.is_ok_and(|it| it.is_file() || it.is_symlink()) && {
+        let common = common_dir(dir);
+        is_dir(&common.join("objects")) && is_dir(&common.join("refs"))
+    }
 }
 
 /// The common directory of a git directory, which is the same one unless `commondir` names another.

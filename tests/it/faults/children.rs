@@ -128,7 +128,7 @@ fn a_git_that_is_killed_leaves_no_lock_and_disturbs_no_user() {
     let env = [("PATH".into(), path), ("HOME".into(), sandbox.home.clone().into())];
     let runner = Runner::new(env!("CARGO_BIN_EXE_ccstatusd").into(), env);
     let lock = fetch_lock(&sandbox.state);
-    let tree = WorkTree::discover(&repo).unwrap();
+    let tree = WorkTree::discover(&repo).unwrap().unwrap();
 
     let n_kills = times(150, 1000);
     let is_over = AtomicBool::new(false);
