@@ -138,6 +138,7 @@ impl State {
             Event::Lost => self.directories.events_lost(now.mono),
             Event::Listed(listing) => self.directory_listed(listing, now),
             Event::Fetched(outcome) => self.fetch_ended(outcome, now),
+            Event::Exited(path) => self.process_exited(&path, now),
             Event::Busy(source, reason) => self.fetch_refused(&source, reason, now),
             Event::Hint(facts) => self.hint_received(*facts, now),
             Event::Deadline => {}

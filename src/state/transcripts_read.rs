@@ -87,7 +87,8 @@ impl State {
     pub(super) fn join_session(&mut self, path: &Path, appended_ms: i64) -> Option<SessionKey> {
         let file = self.transcripts.get(path)?;
         let key = file.key()?;
-        self.sessions.transcript_appended(&key, path, file.is_main(), appended_ms);
+        let dated_ms = file.facts.last_line_ms;
+        self.sessions.transcript_appended(&key, path, file.is_main(), appended_ms, dated_ms);
         Some(key)
     }
 

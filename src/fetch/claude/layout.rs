@@ -23,6 +23,7 @@ pub const PROJECTS: &str = "projects";
 /// The folder of a root with one file per running process.
 pub const PROCESSES: &str = "sessions";
 const SUBAGENTS: &str = "subagents";
+const JOBS: &str = "jobs";
 
 /// The config root that a session's transcript belongs to, by its path. `None` where the path does
 /// not fit the layout. Nothing is read.
@@ -36,6 +37,16 @@ pub fn root_of(transcript: &Path) -> Option<&Path> {
 /// The folder beside a transcript, in which the client keeps the session's other files.
 pub fn session_folder(transcript: &Path) -> PathBuf {
     transcript.with_extension("")
+}
+
+/// The file that a process writes about itself.
+pub fn process_file(root: &Path, pid: u32) -> PathBuf {
+    root.join(PROCESSES).join(format!("{pid}.json"))
+}
+
+/// The file that describes a background job.
+pub fn job_file(root: &Path, job: &SessionId) -> PathBuf {
+    root.join(JOBS).join(&job.0).join("state.json")
 }
 
 /// Whether a folder below a session's folder can contain subagents' transcripts.
