@@ -62,7 +62,11 @@ impl State {
         let Some(read) = self.transcripts.take_in(path, &mut tail, keep_message, now) else {
             return;
         };
-        let ReadSummary { root, id, session, left_session, skipped_before, appended_ms } = read;
+        let ReadSummary { root, id, session, left_session, skipped_before, appended_ms, used_up } =
+            read;
+        if let Some((limits, at_ms)) = used_up.as_deref() {
+            self.accounts.merge_limits(&root, limits, (*at_ms).min(now.wall_ms), now);
+        }
         if let Some(key) = left_session {
             self.sessions.agent_left(&key, path);
         }

@@ -241,6 +241,33 @@ fn a_preview_is_one_plain_line() {
 }
 
 #[test]
+fn a_limit_that_is_used_up_is_read_from_the_error_that_says_so() {
+    let read = |quota: &str| {
+        let mut fold = Fold::resume(TranscriptFacts::default());
+        let line = format!(
+            r#"{{"type":"assistant","isApiErrorMessage":true,"timestamp":"2026-11-25T15:47:48.494Z",
+                "message":{{"model":"<synthetic>","content":[]}},"quotaLimits":{quota}}}"#
+        );
+        fold.add_line(0, line.as_bytes());
+        fold.finish().1.used_up.map(|it| *it)
+    };
+    let stated = |kind: &str, status: &str| {
+        read(&format!(r#"{{"status":"{status}","resetsAt":1795640000,"rateLimitType":"{kind}"}}"#))
+    };
+    let resets_at_ms = 1_795_640_000_000;
+    let limit = Some(Limit { used_percentage: 100.0, resets_at_ms, ..Limit::default() });
+    let at_ms = 1_795_621_668_494;
+    let expected = Limits { five_hour: limit, ..Limits::default() };
+    assert_eq!(stated("five_hour", "rejected"), Some((expected, at_ms)));
+    let expected = Limits { seven_day: limit, ..Limits::default() };
+    assert_eq!(stated("seven_day", "rejected"), Some((expected, at_ms)));
+    assert_eq!(stated("seven_day", "allowed"), None, "it is not used up");
+    assert_eq!(stated("a window of the future", "rejected"), None);
+    assert_eq!(read("null"), None);
+    assert_eq!(read("[7]"), None);
+}
+
+#[test]
 fn a_session_file_needs_a_pid_and_nothing_else() {
     let file = parse_session_file(
         br#"{"pid":12,"sessionId":"s-1","cwd":"/w","procStart":345,"startedAt":9,

@@ -234,3 +234,27 @@ fn sessions_that_wait_are_listed_the_longest_wait_first() {
     assert_eq!(snapshot.waiting[0].waiting_for.as_deref(), Some("permission prompt"));
     assert_eq!(sim.session("w17").status, Some(Status::Shell));
 }
+
+#[test]
+fn a_limit_that_a_transcript_says_to_be_used_up_is_the_accounts() {
+    let mut sim = settled();
+    let resets_at_ms = sim.now.wall_ms + HOUR_MS;
+    let limit = Limit { used_percentage: 100.0, resets_at_ms, ..Limit::default() };
+    let limits = Limits { five_hour: Some(limit), ..Limits::default() };
+    let path = "/r/projects/p/s.jsonl";
+    let (cursor, facts) = *sim.state.transcripts.resume_at(Path::new(path)).unwrap();
+    let used_up = Some(Box::new((limits, sim.now.wall_ms)));
+    let tail = Tail {
+        began: cursor.offset,
+        has_restarted: false,
+        facts: TranscriptFacts { used_up, ..facts },
+        entries: Vec::new(),
+        has_more: false,
+        size: cursor.offset,
+        mtime_ms: sim.now.wall_ms,
+        cursor,
+    };
+    sim.fetched(Outcome::Transcript(path.into(), Ok(Box::new(tail))));
+    let known = sim.snapshot().roots[&RootKey("/r".into())].limits.five_hour.unwrap();
+    assert_eq!((known.used_percentage, known.resets_at_ms), (100.0, resets_at_ms));
+}
