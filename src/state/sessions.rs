@@ -287,10 +287,11 @@ impl Sessions {
             Some(found) => self.processes.insert(path.to_owned(), found.clone()),
             None => self.processes.remove(path),
         };
-        let is_same = |key: &SessionKey| {
-            found.as_ref().is_some_and(|(it, process)| it == key && process.runs_session())
+        let goes_on = |key: &SessionKey, before: &Process| {
+            let now = found.as_ref().filter(|(it, now)| it == key && now.is_alive);
+            now.is_some_and(|(_, now)| !now.file.is_spare || before.file.is_spare)
         };
-        let ended = before.as_ref().filter(|(key, it)| it.runs_session() && !is_same(key));
+        let ended = before.as_ref().filter(|(key, it)| it.is_alive && !goes_on(key, it));
         if let Some((key, _)) = ended {
             // The process ended, or switched to another session.
             self.process_ended(key, now);
@@ -316,9 +317,9 @@ impl Sessions {
             }
         } else if before.is_none_or(|(before, _)| before != key) {
             // A process that crashed before this one started left its file behind.
-            let session = self.sessions.entry(key.clone()).or_default();
             // An earlier watcher may have noticed that.
-            let is_known = process.file.started_at_ms.is_some_and(|it| it <= session.ended_ms);
+            let ended_ms = self.sessions.get(&key).map_or(0, |session| session.ended_ms);
+            let is_known = process.file.started_at_ms.is_some_and(|it| it <= ended_ms);
             if !is_known {
                 self.process_ended(&key, now);
             }
@@ -333,10 +334,8 @@ impl Sessions {
         let mut processes = self.processes.values();
         let other = processes.find(|(it, process)| it == key && process.runs_session());
         let other = other.map(|(_, process)| Box::new(process.clone()));
-        if let Some(session) = self.sessions.get_mut(key) {
-            session.process = other;
-            session.ended_ms = now.wall_ms;
-        }
+        let session = self.sessions.entry(key.clone()).or_default();
+        (session.process, session.ended_ms) = (other, now.wall_ms);
     }
 
     // ---- Displays
@@ -376,13 +375,14 @@ impl Sessions {
         transcript: Option<&TranscriptFacts>,
         now: Now,
     ) -> Transition {
+        let is_spare = self.is_spare(key);
         let Some(session) = self.sessions.get_mut(key) else { return Transition::Same };
-        let is_live = session.process.is_some() || session.is_active(now);
+        let is_live = session.process.is_some() || (!is_spare && session.is_active(now));
         let cwd = session.cwd(transcript).map(PathBuf::from).filter(|cwd| cwd.is_absolute());
         let was_live = std::mem::replace(&mut session.is_live, is_live);
         let has_moved = cwd.is_some() && cwd != session.cwd;
         session.cwd = cwd;
-        if session.is_shown(now) && !self.shown.contains(key) {
+        if session.is_shown(now) && !is_spare && !self.shown.contains(key) {
             self.shown.insert(key.clone());
         }
         match (was_live, is_live) {

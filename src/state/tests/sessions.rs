@@ -178,10 +178,17 @@ fn a_spare_worker_is_no_session_nor_is_what_it_displays() {
     sim.hint("/r", "spare", report());
     assert!(!is_known(&sim));
     assert_eq!(sim.snapshot().latest, SessionId::checked("s"));
+    sim.changed("/r/projects/p/spare.jsonl");
+    sim.reply("/r/projects/p/spare.jsonl", "/w", "claude-opus-4-8");
+    assert!(!is_known(&sim), "it wrote something");
     sim.fetched(process(false));
     assert!(sim.session("spare").live, "it was given a session");
     sim.fetched(process(true));
-    assert!(!sim.snapshot().sessions.get(&SessionId("spare".into())).is_some_and(|it| it.live));
+    assert!(!sim.session("spare").live);
+    sim.fetched(Outcome::Process(path.into(), Err(io::ErrorKind::NotFound.into())));
+    sim.changed("/r/projects/p/spare.jsonl");
+    sim.reply_at("/r/projects/p/spare.jsonl", "/w", "claude-opus-4-8", sim.now.wall_ms - 1);
+    assert!(!sim.session("spare").live, "its last line");
 }
 
 #[test]
