@@ -229,7 +229,11 @@ impl State {
         self.forget_old(now);
         let is_full = self.clock.is_full_listing_due(now);
         let looks = self.directories.look_at_all(|purpose| match purpose {
-            Purpose::Git { .. } | Purpose::NoRepo { .. } | Purpose::Await(_) => false,
+            Purpose::Git { .. }
+            | Purpose::NoRepo { .. }
+            | Purpose::Await(_)
+            // Each tick reads the process file, and with it what describes the job.
+            | Purpose::BackgroundJob { .. } => false,
             Purpose::Project { .. } | Purpose::Agents { .. } | Purpose::Config => is_full,
             Purpose::Root
             | Purpose::Projects { .. }
@@ -470,6 +474,7 @@ impl State {
             | Purpose::Project { root: of }
             | Purpose::Agents { root: of, .. }
             | Purpose::Processes { root: of } => of == root,
+            Purpose::BackgroundJob { process } => process.starts_with(root),
             // Directories for these may lie inside the root, but do not belong to it.
             Purpose::Git { .. } | Purpose::NoRepo { .. } | Purpose::Cookies | Purpose::Config => {
                 false

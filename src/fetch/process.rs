@@ -44,7 +44,8 @@ pub fn read(path: &Path) -> io::Result<Process> {
     let is_alive = is_alive(&file);
     let root = path.parent().and_then(Path::parent);
     let job = root.zip(file.job.as_ref()).and_then(|(root, id)| {
-        let bytes = read_bounded(&layout::job_file(root, id), MAX_FILE).unwrap_or_default();
+        let bytes = read_bounded(&layout::job_folder(root, id).join(layout::JOB_FILE), MAX_FILE)
+            .unwrap_or_default();
         client::parse_job(id, &bytes).map(Box::new)
     });
     Ok(Process { file, is_alive, job })

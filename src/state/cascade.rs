@@ -42,10 +42,27 @@ impl State {
             let (path, file) = (path.to_owned(), Box::new(process.file.clone()));
             self.effects.push(Effect::AwaitExit(path, file));
         }
+        self.observe_job(path, found.as_ref());
         let (changed, has_changed) = self.sessions.process_read(path, found, now);
         self.publication.mark_changed_if(has_changed);
         for key in changed {
             self.refresh_session(&key, now);
+        }
+    }
+
+    /// Observes the folder of the background job that a process works on, and no longer that of the
+    /// one before.
+    fn observe_job(&mut self, path: &Path, found: Option<&(SessionKey, Process)>) {
+        let job = found.filter(|(_, process)| process.runs_session()).and_then(|(key, process)| {
+            Some(claude::layout::job_folder(&key.root, process.file.job.as_ref()?))
+        });
+        let leave = self.directories.leave(|dir, purpose| {
+            let is_own = matches!(purpose, Purpose::BackgroundJob { process } if process == path);
+            is_own && job.as_deref() != Some(dir)
+        });
+        self.effects.extend(leave);
+        if let Some(job) = job {
+            self.observe(&job, Purpose::BackgroundJob { process: path.to_owned() });
         }
     }
 

@@ -215,13 +215,18 @@ fn what_a_client_does_and_waits_for_is_published() {
     assert_eq!(snapshot.waiting.len(), 1);
     client.set("status", json!("a status of the future"));
     sandbox.wait_for("an unknown status", |it| session(it, "s1").status.is_none());
-    let job = sandbox.root().join("jobs/j1/state.json");
-    fs_err::create_dir_all(job.parent().unwrap()).unwrap();
-    fs_err::write(&job, r#"{"state":"working","name":"fix it"}"#).unwrap();
+    let path = sandbox.root().join("jobs/j1/state.json");
+    fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+    fs_err::write(&path, r#"{"state":"working","name":"fix it"}"#).unwrap();
     client.set("jobId", json!("j1"));
     client.set("kind", json!("bg"));
     let snapshot = sandbox
         .wait_for("a background job", |it| session(it, "s1").kind == Some(SessionKind::Background));
     let job = session(&snapshot, "s1").job.as_ref().unwrap();
     assert_eq!((job.name.as_deref(), job.state.as_deref()), (Some("fix it"), Some("working")));
+    let state = |it: &Snapshot| session(it, "s1").job.as_ref().and_then(|job| job.state.clone());
+    for new in ["blocked", "stopped"] {
+        fs_err::write(&path, format!(r#"{{"state":"{new}"}}"#)).unwrap();
+        sandbox.wait_for("another state", |it| state(it).as_deref() == Some(new));
+    }
 }

@@ -44,10 +44,13 @@ pub fn process_file(root: &Path, pid: u32) -> PathBuf {
     root.join(PROCESSES).join(format!("{pid}.json"))
 }
 
-/// The file that describes a background job.
-pub fn job_file(root: &Path, job: &SessionId) -> PathBuf {
-    root.join(JOBS).join(&job.0).join("state.json")
+/// The folder of a background job.
+pub fn job_folder(root: &Path, job: &SessionId) -> PathBuf {
+    root.join(JOBS).join(&job.0)
 }
+
+/// The file in the folder of a background job that describes it.
+pub const JOB_FILE: &str = "state.json";
 
 /// Whether a folder below a session's folder can contain subagents' transcripts.
 pub fn holds_subagents(folder: &Path) -> bool {
