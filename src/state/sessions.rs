@@ -70,6 +70,9 @@ pub(super) struct Session {
     /// When its process ended, in Unix milliseconds; 0 if no end is known. Only a process, or what is
     /// dated later, makes it live again.
     ended_ms: i64,
+    /// Whether its last transcript was deleted, and neither another nor a display came since. Such a
+    /// session is not live, but nobody knows that it has ended: its transcript may have been moved.
+    is_deleted: bool,
     pub(super) is_live: bool,
     /// Whether a `--oneshot` run prints its line, so that git is asked even if it is not live.
     is_printed: bool,
@@ -143,7 +146,9 @@ impl Session {
         let reported_ms = self.reported.as_ref().map_or(0, |it| it.at_ms - LAST_REPORT_MS);
         let is_revived = reported_ms.max(self.dated_ms - LAST_LINE_MS) > self.ended_ms;
         let activity_ms = self.last_activity_ms();
-        (self.ended_ms == 0 || is_revived) && now.wall_ms - activity_ms < LINGER_MS
+        (self.ended_ms == 0 || is_revived)
+            && !self.is_deleted
+            && now.wall_ms - activity_ms < LINGER_MS
     }
 
     fn is_shown(&self, now: Now) -> bool {
@@ -227,6 +232,7 @@ impl Sessions {
         } else {
             session.agents.insert(path.to_owned());
         }
+        session.is_deleted = false;
         session.appended_ms = session.appended_ms.max(at_ms);
         session.dated_ms = session.dated_ms.max(dated_ms.unwrap_or(0));
     }
@@ -239,14 +245,12 @@ impl Sessions {
     }
 
     /// A transcript was deleted. If it was the last one, a session without a process ends.
-    pub(super) fn transcript_vanished(&mut self, key: &SessionKey, path: &Path, now: Now) {
+    pub(super) fn transcript_vanished(&mut self, key: &SessionKey, path: &Path) {
         let Some(session) = self.sessions.get_mut(key) else { return };
         session.agents.remove(path);
         session.transcript.take_if(|transcript| transcript == path);
         let has_transcript = session.transcript.is_some() || !session.agents.is_empty();
-        if !has_transcript && session.process.is_none() {
-            session.ended_ms = now.wall_ms;
-        }
+        session.is_deleted = !has_transcript;
     }
 
     // ---- Processes
@@ -344,7 +348,7 @@ impl Sessions {
     /// whether this differs from the last report.
     pub(super) fn hint_received(&mut self, key: &SessionKey, facts: ClientFacts, now: Now) -> bool {
         let session = self.sessions.entry(key.clone()).or_default();
-        session.requested_ms = now.wall_ms;
+        (session.requested_ms, session.is_deleted) = (now.wall_ms, false);
         // A display that got no document on its standard input requests a line without a report.
         let is_report =
             facts.model.is_some() || facts.cost_usd.is_some() || facts.context_window.is_some();

@@ -101,7 +101,7 @@ impl State {
         let Some(file) = self.forget_transcript(path) else { return };
         self.want_block(&file.root, now);
         let Some(key) = file.key() else { return };
-        self.sessions.transcript_vanished(&key, path, now);
+        self.sessions.transcript_vanished(&key, path);
         self.publication.mark_changed();
         self.refresh_session(&key, now);
     }

@@ -141,6 +141,24 @@ fn a_restart_does_not_revive_a_session_that_ended_before() {
 }
 
 #[test]
+fn a_transcript_that_is_moved_neither_ends_a_session_nor_revives_one() {
+    for has_ended in [false, true] {
+        let mut sim = settled();
+        let before_ms = sim.now.wall_ms;
+        if has_ended {
+            end(&mut sim, "s");
+        }
+        sim.pass_ms(1000);
+        sim.fetched(gone("/r/projects/p/s.jsonl"));
+        assert!(!sim.session("s").live);
+        sim.list("/r/projects", &[("p", DIR), ("q", DIR)]);
+        sim.list("/r/projects/q", &[("s.jsonl", file(before_ms))]);
+        sim.reply_at("/r/projects/q/s.jsonl", "/w", "claude-opus-4-8", before_ms);
+        assert_eq!(sim.session("s").live, !has_ended);
+    }
+}
+
+#[test]
 fn a_session_that_ended_while_no_watcher_ran_has_ended() {
     let mut sim = settled();
     let before_ms = sim.now.wall_ms;
