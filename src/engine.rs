@@ -22,6 +22,7 @@ use crate::display::view::Watcher;
 use crate::error::{Error, Result};
 use crate::fetch::Workers;
 use crate::fetch::exec::{self, Runner};
+use crate::fetch::exits::Exits;
 use crate::fetch::job::Job;
 use crate::home::Home;
 use crate::ipc::{self, Listener};
@@ -71,6 +72,8 @@ pub(crate) struct Engine {
     watch: Watch,
     workers: Workers,
     publisher: Publisher,
+    /// `None` in a `--oneshot` run, which ends before it could be told of any exit.
+    exits: Option<Exits>,
     /// The fetch lock, while programs run. They share it, and the last one to end releases it.
     fetch_lock: Weak<FetchLock>,
     /// The lines of the sessions in the last snapshot, as they were last drawn.
@@ -108,6 +111,12 @@ impl Engine {
             fetched.send(Event::Fetched(outcome)).ok();
         })
         .map_err(starting)?;
+        let exited = events.clone();
+        let told = move |path| {
+            exited.send(Event::Exited(path)).ok();
+        };
+        let exits = matches!(mode, Mode::Watch { .. }).then(|| Exits::start(told));
+        let exits = exits.transpose().map_err(starting)?;
         let previous = dir.read_snapshot();
         let publisher = Publisher::new(dir.clone(), previous.as_ref());
         let (state, effects) = State::new(mode, settings, previous.as_ref(), now);
@@ -124,6 +133,7 @@ impl Engine {
             watch,
             workers,
             publisher,
+            exits,
             fetch_lock: Weak::new(),
             lines: BTreeMap::new(),
             changed_lines: Vec::new(),
@@ -187,6 +197,11 @@ impl Engine {
                 }
                 Effect::Rebuild => self.watch.rebuild(),
                 Effect::Fetch(job) => self.fetch(job),
+                Effect::AwaitExit(path, file) => {
+                    if let Some(exits) = &self.exits {
+                        exits.wait_for(path, *file);
+                    }
+                }
                 Effect::Publish(snapshot) => {
                     debug!("publishing");
                     let result = self.publish(*snapshot, now)?;

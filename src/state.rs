@@ -138,6 +138,7 @@ impl State {
             Event::Lost => self.directories.events_lost(now.mono),
             Event::Listed(listing) => self.directory_listed(listing, now),
             Event::Fetched(outcome) => self.fetch_ended(outcome, now),
+            Event::Exited(path) => self.process_exited(&path, now),
             Event::Busy(source, reason) => self.fetch_refused(&source, reason, now),
             Event::Hint(facts) => self.hint_received(*facts, now),
             Event::Deadline => {}
@@ -228,7 +229,11 @@ impl State {
         self.forget_old(now);
         let is_full = self.clock.is_full_listing_due(now);
         let looks = self.directories.look_at_all(|purpose| match purpose {
-            Purpose::Git { .. } | Purpose::NoRepo { .. } | Purpose::Await(_) => false,
+            Purpose::Git { .. }
+            | Purpose::NoRepo { .. }
+            | Purpose::Await(_)
+            // Each tick reads the process file, and with it what describes the job.
+            | Purpose::BackgroundJob { .. } => false,
             Purpose::Project { .. } | Purpose::Agents { .. } | Purpose::Config => is_full,
             Purpose::Root
             | Purpose::Projects { .. }
@@ -469,6 +474,7 @@ impl State {
             | Purpose::Project { root: of }
             | Purpose::Agents { root: of, .. }
             | Purpose::Processes { root: of } => of == root,
+            Purpose::BackgroundJob { process } => process.starts_with(root),
             // Directories for these may lie inside the root, but do not belong to it.
             Purpose::Git { .. } | Purpose::NoRepo { .. } | Purpose::Cookies | Purpose::Config => {
                 false

@@ -7,9 +7,10 @@ use jiff::tz::TimeZone;
 
 use super::view::{Around, Source, Tree, View, Watcher};
 use crate::store::schema::{
-    Block, Burn, ClientFacts, CommandOutput, Context, Cost, CostSource, Degraded, Health,
-    HealthStatus, Limit, Limits, Lines, Message, Model, Projection, PromptCache, PullRequest, Repo,
-    RepoKey, Root, RootKey, Session, SessionId, Snapshot, Subagents, Tokens, Totals, Usage,
+    BackgroundJob, Block, Burn, ClientFacts, CommandOutput, Context, Cost, CostSource, Degraded,
+    Health, HealthStatus, Limit, Limits, Lines, Message, Model, Projection, PromptCache,
+    PullRequest, Repo, RepoKey, Root, RootKey, Session, SessionId, SessionKind, Snapshot, Status,
+    Subagents, Tokens, Totals, Usage, Waiting,
 };
 use crate::time::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS};
 
@@ -217,11 +218,27 @@ fn in_trouble(sample: &mut Sample) {
         let source = CostSource::Transcript;
         session.cost = Some(Cost { as_of_ms: now_ms, usd: 4.34, source, unpriced: 1 });
         session.context = Some(Context { as_of_ms: now_ms, ..Context::default() });
+        session.status = Some(Status::Waiting);
+        session.status_since_ms = Some(now_ms - 2 * MINUTE_MS);
+        session.waiting_for = Some("permission prompt".to_owned());
+        session.kind = Some(SessionKind::Background);
+        session.job = Some(BackgroundJob {
+            id: "1a2b3c4d".to_owned(),
+            name: Some("checkout".to_owned()),
+            state: Some("working".to_owned()),
+        });
         session.health = Health {
             status: HealthStatus::Critical,
             issues: vec!["context 96 % used".to_owned(), "five-hour limit 97 % used".to_owned()],
         };
     }
+    let waiting = |name: &str, minutes| Waiting {
+        session: name.to_owned(),
+        name: name.to_owned(),
+        waiting_for: Some("permission prompt".to_owned()),
+        since_ms: Some(now_ms - minutes * MINUTE_MS),
+    };
+    sample.snapshot.waiting = vec![waiting("api", 12), waiting("docs", 3)];
     sample.snapshot.degraded.push(Degraded {
         source: "store".to_owned(),
         reason: "no space left on device".to_owned(),

@@ -1,14 +1,14 @@
 //! PURE. Finds the session, account and working tree that a line is drawn for.
 //!
 //! **Invariant:** no other code of the display looks anything up in a snapshot. Segments get only
-//! what was found here, so they cannot show facts of another session.
+//! what was found here, so they cannot take facts of another session for those of their own.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::store::schema::{
-    CommandOutput, Degraded, Repo, RepoKey, Root, RootKey, Session, Snapshot,
+    CommandOutput, Degraded, Repo, RepoKey, Root, RootKey, Session, Snapshot, Status, Waiting,
 };
 
 use super::view::{Around, Source, Tree, View};
@@ -27,6 +27,10 @@ pub(super) struct Scope<'a> {
     pub(super) degraded: Vec<&'a Degraded>,
     /// The output of the user's commands, which is the same for all sessions.
     pub(super) commands: Option<&'a BTreeMap<String, CommandOutput>>,
+    /// The other sessions that wait for the user, as far as the snapshot lists them.
+    pub(super) others_waiting: Vec<&'a Waiting>,
+    /// The number of those that it does not list.
+    pub(super) others_waiting_more: u64,
 }
 
 impl<'a> Scope<'a> {
@@ -40,6 +44,12 @@ impl<'a> Scope<'a> {
         let repo_key = repo_key(session, view);
         let transcript = view.client.transcript_path.as_deref();
         let transcript = transcript.or(session.and_then(|it| it.transcript.as_deref()));
+        let (own, others): (Vec<_>, Vec<_>) = snapshot
+            .waiting
+            .iter()
+            .partition(|it| view.session.is_some_and(|id| id.0 == it.session));
+        let is_unlisted =
+            own.is_empty() && session.is_some_and(|it| it.status == Some(Status::Waiting));
         let concerns_line = |it: &&Degraded| concerns(&it.source, root_key, repo_key, transcript);
         Scope {
             published_at_ms: Some(snapshot.published_at_ms),
@@ -48,6 +58,8 @@ impl<'a> Scope<'a> {
             repo: repo(Some(snapshot), repo_key, view),
             degraded: snapshot.degraded.iter().filter(concerns_line).collect(),
             commands: Some(&snapshot.commands),
+            others_waiting: others,
+            others_waiting_more: snapshot.waiting_more.saturating_sub(u64::from(is_unlisted)),
         }
     }
 }

@@ -9,6 +9,7 @@
 pub mod ccusage;
 pub mod claude;
 pub mod exec;
+pub mod exits;
 pub mod git;
 pub mod guard;
 pub mod job;

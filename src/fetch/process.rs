@@ -5,21 +5,34 @@ use std::io;
 use std::path::Path;
 
 use super::claude::client::{self, SessionFile};
+use super::claude::layout;
 use crate::store::file::read_bounded;
+use crate::store::schema::BackgroundJob;
 use crate::time::SECOND_MS;
 
-/// The most bytes that are read of a process file. It has a few hundred.
+/// The most bytes that are read of a process file, and of the description of a background job. They
+/// have a few hundred, and a few thousand.
 const MAX_FILE: u64 = 64 << 10;
 /// How much later than the time in its file a process may seem to have started. In truth it starts
 /// before it writes the file, but the two times come from clocks that may differ by this much.
 const SLACK_MS: i64 = 10 * SECOND_MS;
 
 /// A process of Claude Code.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Process {
     pub file: SessionFile,
     /// Whether the process still runs. A crash leaves the file behind, and process ids are reused.
     pub is_alive: bool,
+    /// The background job that it works on; `None` for other processes, and while the job is not
+    /// described.
+    pub job: Option<Box<BackgroundJob>>,
+}
+
+impl Process {
+    /// Whether it runs the session that its file names.
+    pub fn runs_session(&self) -> bool {
+        self.is_alive && !self.file.is_spare
+    }
 }
 
 /// Reads `sessions/<pid>.json`, and checks whether the process runs.
@@ -29,28 +42,54 @@ pub fn read(path: &Path) -> io::Result<Process> {
         io::Error::new(io::ErrorKind::InvalidData, format!("{}: no process", path.display()))
     })?;
     let is_alive = is_alive(&file);
-    Ok(Process { file, is_alive })
+    let root = path.parent().and_then(Path::parent);
+    let job = root.zip(file.job.as_ref()).and_then(|(root, id)| {
+        let bytes = read_bounded(&layout::job_folder(root, id).join(layout::JOB_FILE), MAX_FILE)
+            .unwrap_or_default();
+        client::parse_job(id, &bytes).map(Box::new)
+    });
+    Ok(Process { file, is_alive, job })
 }
 
-/// Whether the process that the file names still runs. Since process ids are reused, its start time
-/// must be the one in the file, or at least lie before the file was written.
+/// Whether the process that the file names still runs on this machine. Since process ids are reused,
+/// its start time must be the one in the file. A file may state it in a notation of its own; then it
+/// must at least lie before the file was written.
 ///
 /// See docs/decisions/018-a-process-file-decides-liveness.md.
-fn is_alive(file: &SessionFile) -> bool {
+pub(super) fn is_alive(file: &SessionFile) -> bool {
+    if file.pid_domain.as_deref().is_some_and(is_elsewhere) {
+        return false;
+    }
     let Some(started) = start_time(file.pid) else { return false };
-    let is_same = file.proc_start.as_deref() == Some(started.raw.as_str());
-    let is_older_than_file = match (started.at_ms, file.started_at_ms) {
+    let noted = file.proc_start.as_deref().filter(|it| is_in_ticks(it));
+    if let (Some(noted), Some(process)) = (noted, &started.ticks) {
+        return noted == process;
+    }
+    match (started.at_ms, file.started_at_ms) {
         (Some(process), Some(written)) => process <= written.saturating_add(SLACK_MS),
         // One of the times is unknown, so the id alone decides.
         _ => true,
-    };
-    is_same || is_older_than_file
+    }
+}
+
+/// Whether a start time is in the notation of Linux: the ticks since boot.
+fn is_in_ticks(start: &str) -> bool {
+    !start.is_empty() && start.bytes().all(|it| it.is_ascii_digit())
+}
+
+/// Whether process ids of this domain name other processes than here, as those of a container do:
+/// `linux:<machine>:pid:[<inode>]` names another process namespace than ours.
+fn is_elsewhere(domain: &str) -> bool {
+    let namespace = domain.strip_prefix("linux:").and_then(|it| it.rsplit_once(":pid:"));
+    let ours = fs_err::read_link("/proc/self/ns/pid").ok();
+    let ours = ours.as_deref().and_then(Path::to_str).and_then(|it| it.strip_prefix("pid:"));
+    matches!((namespace, ours), (Some((_, theirs)), Some(ours)) if theirs != ours)
 }
 
 /// When a process started.
 struct StartTime {
-    /// In clock ticks since boot, as the client writes it on Linux; empty where it is not known.
-    raw: String,
+    /// In clock ticks since boot, as the client writes it on Linux; `None` where it is not known.
+    ticks: Option<String>,
     /// In Unix milliseconds; `None` where it is not known.
     at_ms: Option<i64>,
 }
@@ -88,12 +127,12 @@ fn parse_stat(stat: &[u8]) -> Option<Stat> {
 
 #[cfg(target_os = "linux")]
 fn start_time(pid: u32) -> Option<StartTime> {
-    let raw = stat(pid)?.started?;
-    let at_ms = boot_ms().zip(raw.parse::<i64>().ok()).map(|(boot, ticks)| {
+    let ticks = stat(pid)?.started?;
+    let at_ms = boot_ms().zip(ticks.parse::<i64>().ok()).map(|(boot, ticks)| {
         // USER_HZ is 100 on every architecture that Claude Code runs on.
         boot + ticks * 10
     });
-    Some(StartTime { raw, at_ms })
+    Some(StartTime { ticks: Some(ticks), at_ms })
 }
 
 /// When the machine was booted, in Unix milliseconds.
@@ -111,7 +150,7 @@ fn start_time(pid: u32) -> Option<StartTime> {
     use nix::errno::Errno;
     let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).ok()?);
     match nix::sys::signal::kill(pid, None) {
-        Ok(()) | Err(Errno::EPERM) => Some(StartTime { raw: String::new(), at_ms: None }),
+        Ok(()) | Err(Errno::EPERM) => Some(StartTime { ticks: None, at_ms: None }),
         Err(_) => None,
     }
 }
@@ -142,18 +181,39 @@ mod tests {
         let started = start_time(me).unwrap();
         let at_ms = started.at_ms.unwrap();
         assert!(
-            is_alive(&file(me, Some(&started.raw), 0)),
+            is_alive(&file(me, started.ticks.as_deref(), 0)),
             "the start time is the one in the file"
         );
+        assert!(
+            !is_alive(&file(me, Some("1"), at_ms)),
+            "another start time, by the kernel's count"
+        );
+        assert!(is_alive(&file(me, Some(""), at_ms)), "no start time");
         assert!(
             is_alive(&file(me, Some("Mon Nov 23 12:00:00 2026"), at_ms)),
             "an unknown notation"
         );
         assert!(
-            !is_alive(&file(me, Some("1"), at_ms - 60_000)),
+            !is_alive(&file(me, Some("Mon Nov 23 12:00:00 2026"), at_ms - 60_000)),
             "started after the file was written"
         );
         assert!(!is_alive(&file(u32::MAX >> 1, None, at_ms)), "no such process");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_process_id_of_another_namespace_names_no_process_here() {
+        let me = std::process::id();
+        let started = start_time(me).unwrap();
+        let is_alive_in = |domain: &str| {
+            let pid_domain = Some(domain.to_owned());
+            is_alive(&SessionFile { pid_domain, ..file(me, started.ticks.as_deref(), 0) })
+        };
+        let ours = fs_err::read_link("/proc/self/ns/pid").unwrap();
+        assert!(is_alive_in(&format!("linux:m:{}", ours.display())));
+        assert!(is_alive_in(&format!("linux:a:b:{}", ours.display())), "a machine with a colon");
+        assert!(!is_alive_in("linux:m:pid:[1]"));
+        assert!(is_alive_in("linux:m:2"), "an unknown notation tells nothing");
     }
 
     #[cfg(target_os = "linux")]

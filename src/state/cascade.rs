@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::State;
 use super::directories::Purpose;
+use super::event::Effect;
 use super::sessions::{SessionKey, Transition};
 use super::settings::{Mode, Settings};
 use crate::fetch::git;
@@ -34,10 +35,41 @@ impl State {
             let id = process.file.session_id.clone()?;
             Some((SessionKey { id, root }, process))
         });
+        if let Some((_, process)) = &found
+            && process.is_alive
+            && !self.sessions.is_running(path, process)
+        {
+            let (path, file) = (path.to_owned(), Box::new(process.file.clone()));
+            self.effects.push(Effect::AwaitExit(path, file));
+        }
+        self.observe_job(path, found.as_ref());
         let (changed, has_changed) = self.sessions.process_read(path, found, now);
         self.publication.mark_changed_if(has_changed);
         for key in changed {
             self.refresh_session(&key, now);
+        }
+    }
+
+    /// Observes the folder of the background job that a process works on, and no longer that of the
+    /// one before.
+    fn observe_job(&mut self, path: &Path, found: Option<&(SessionKey, Process)>) {
+        let job = found.filter(|(_, process)| process.runs_session()).and_then(|(key, process)| {
+            Some(claude::layout::job_folder(&key.root, process.file.job.as_ref()?))
+        });
+        let leave = self.directories.leave(|dir, purpose| {
+            let is_own = matches!(purpose, Purpose::BackgroundJob { process } if process == path);
+            is_own && job.as_deref() != Some(dir)
+        });
+        self.effects.extend(leave);
+        if let Some(job) = job {
+            self.observe(&job, Purpose::BackgroundJob { process: path.to_owned() });
+        }
+    }
+
+    /// A process ended. Its file may be left behind, and is read again.
+    pub(super) fn process_exited(&mut self, path: &Path, now: Now) {
+        if self.sessions.all_process_files().any(|it| it == path) {
+            self.sources.want(&Source::Process(path.to_owned()), Urgency::Now, now);
         }
     }
 
@@ -78,6 +110,9 @@ impl State {
             self.want_transcript(path, &root, kind, now);
         }
         let key = SessionKey { id, root };
+        if self.sessions.is_spare(&key) {
+            return;
+        }
         let replied_ms = self.transcript_facts(&key).and_then(|facts| facts.last_reply_ms);
         let as_of_ms = replied_ms.unwrap_or(now.wall_ms).min(now.wall_ms);
         self.accounts.merge_limits(&key.root, &facts.limits, as_of_ms, now);

@@ -41,6 +41,11 @@ impl State {
                     None => self.observe_if_subagents(&root, &session, &path),
                 },
                 Purpose::Processes { root } => self.want_process(&root, &path, now),
+                Purpose::BackgroundJob { process } => {
+                    if path.ends_with(claude::layout::JOB_FILE) {
+                        self.sources.want(&Source::Process(process), Urgency::Settled, now);
+                    }
+                }
                 Purpose::Git { top } => {
                     if self.repos.matters(&top, &path) {
                         self.want_repo(&top, Urgency::Settled, now);
@@ -129,6 +134,9 @@ impl State {
                     self.want_process(&root, &path, now);
                 }
             }
+            Purpose::BackgroundJob { process } => {
+                self.sources.want(&Source::Process(process), Urgency::Settled, now);
+            }
             Purpose::Git { top } => self.want_repo(&top, Urgency::Settled, now),
             Purpose::NoRepo { cwd } => {
                 for entry in entries {
@@ -174,6 +182,7 @@ impl State {
             Purpose::Git { top } => self.git_dir_missing(&top, dir, now),
             // The directory above is observed too, and shows it when it is created again.
             Purpose::Projects { .. } | Purpose::NoRepo { .. } => self.leave_dir(dir),
+            Purpose::BackgroundJob { .. } => self.leave_dir(dir),
             // If the whole state directory is gone, publishing fails, and the watcher ends.
             Purpose::Cookies => self.publication.mark_changed(),
         }

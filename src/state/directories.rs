@@ -41,6 +41,8 @@ pub(super) enum Purpose {
     Agents { root: PathBuf, session: SessionId },
     /// A config root's `sessions`: one file for each process of Claude Code.
     Processes { root: PathBuf },
+    /// The folder of the background job that the process with this file works on.
+    BackgroundJob { process: PathBuf },
     /// A directory inside the `.git` of the working tree with this top directory.
     Git { top: PathBuf },
     /// The working directory of a live session that is in no repository, or a `.git` there that is no

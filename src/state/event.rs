@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use jiff::tz::TimeZone;
 
 use super::settings::Settings;
+use crate::fetch::claude::client::SessionFile;
 use crate::fetch::job::{Job, Outcome, Source};
 use crate::store::schema::{ClientFacts, Snapshot};
 use crate::time::Now;
@@ -30,6 +31,8 @@ pub enum Event {
     Listed(Listing),
     /// A fetch ended.
     Fetched(Outcome),
+    /// The process with this file ended.
+    Exited(PathBuf),
     /// A program could not be started, for this reason: most often another process holds the fetch
     /// lock.
     Busy(Source, String),
@@ -62,6 +65,9 @@ pub enum Effect {
     Rebuild,
     /// Start this fetch. An [`Event::Fetched`] or an [`Event::Busy`] follows.
     Fetch(Job),
+    /// Notice when the process that wrote this file ends. An [`Event::Exited`] follows then, where the
+    /// system can tell.
+    AwaitExit(PathBuf, Box<SessionFile>),
     /// Write this snapshot to disk. The publisher sets its number and time. An [`Event::Published`]
     /// follows.
     Publish(Box<Snapshot>),

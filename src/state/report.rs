@@ -8,9 +8,12 @@ use super::sessions::{Reported, Session, SessionKey};
 use super::settings::Mode;
 use super::{State, text};
 use crate::fetch::claude::transcript::TranscriptFacts;
+use crate::fetch::job::Source;
+use crate::plan::Urgency;
+use crate::sanitize;
 use crate::store::schema::{
     self, Context, Cost, CostSource, Degraded, Health, HealthStatus, Model, RepoKey, RootKey,
-    SessionId, Snapshot, Subagents,
+    SessionId, Snapshot, Status, Subagents, Waiting,
 };
 use crate::time::{MINUTE_MS, Now};
 use crate::usage::ledger::SessionTotals;
@@ -22,6 +25,8 @@ const MAX_DEGRADED: usize = 64;
 const MAX_POLLED: usize = 64;
 /// A subagent whose turn is open, but that wrote nothing for this long, does not count as running.
 const AGENT_SILENCE_MS: i64 = 10 * MINUTE_MS;
+/// The most characters of the name of a waiting session.
+const MAX_WAITING_NAME: usize = 64;
 /// The percentages of a context or a limit from which on a session's health is a warning, and from
 /// which on it is critical.
 const PERCENT: (f64, f64) = (80.0, 95.0);
@@ -47,6 +52,7 @@ impl State {
             let report = self.report_session(key, session, &snapshot, now);
             snapshot.sessions.insert(key.id.clone(), report);
         }
+        (snapshot.waiting, snapshot.waiting_more) = waiting(&snapshot.sessions);
         snapshot
     }
 
@@ -88,13 +94,14 @@ impl State {
         now: Now,
     ) -> schema::Session {
         let facts = self.facts_of(session);
+        let process = session.process.as_deref().map(|it| &it.file);
         let current = self.current_report(session);
         // Facts that are in no transcript stay as they were reported last, however long ago.
         let last = session.reported.as_ref().map(|reported| &reported.facts);
         let totals = self.accounts.session(&key.root, &key.id);
         let name = last
             .and_then(|last| last.session_name.clone())
-            .or_else(|| session.process.as_ref()?.name.clone())
+            .or_else(|| process?.name.clone())
             .or_else(|| Some(facts?.title()?.to_owned()));
         let written_model = || Some(Model { id: facts?.model.clone()?, display_name: None });
         let mut report = schema::Session {
@@ -104,7 +111,7 @@ impl State {
             transcript: session.transcript.as_deref().map(text::of),
             name,
             live: session.is_live,
-            status: session.process.as_ref().and_then(|file| file.status),
+            status: process.and_then(|it| it.status),
             last_activity_ms: session.last_activity_ms(),
             model: current.and_then(|it| it.facts.model.clone()).or_else(written_model),
             context: self.report_context(session),
@@ -121,6 +128,12 @@ impl State {
             output_style: last.and_then(|last| last.output_style.clone()),
             client_version: last.and_then(|last| last.client_version.clone()),
             health: Health::default(),
+            waiting_for: process.and_then(|it| it.waiting_for.clone()),
+            status_since_ms: process.and_then(|it| it.status_since_ms),
+            kind: process.and_then(|it| it.kind),
+            job: session.process.as_ref().and_then(|it| it.job.as_deref().cloned()),
+            pid: process.map(|it| it.pid),
+            ended_ms: session.ended_ms(),
         };
         report.health = health(&report, snapshot);
         report
@@ -191,10 +204,35 @@ impl State {
         for (id, before) in &previous.sessions {
             let root = PathBuf::from(&before.root);
             if self.accounts.contains(&root) && SessionId::checked(&id.0).is_some() {
-                self.sessions.recall(SessionKey { id: id.clone(), root }, before);
+                let key = SessionKey { id: id.clone(), root };
+                if let Some(path) = self.sessions.recall(key, before, now) {
+                    self.sources.want(&Source::Process(path), Urgency::Now, now);
+                }
             }
         }
     }
+}
+
+/// The sessions that wait for the user, those that wait longest first, and how many more there are.
+fn waiting(sessions: &BTreeMap<SessionId, schema::Session>) -> (Vec<Waiting>, u64) {
+    let waits = |session: &schema::Session| session.status == Some(Status::Waiting);
+    let summary = |(id, session): (&SessionId, &schema::Session)| {
+        let cwd = session.cwd.as_deref().and_then(|it| Path::new(it).file_name()?.to_str());
+        let short_id = id.0.get(..8).unwrap_or(&id.0);
+        let name = session.name.as_deref().filter(|it| !it.trim().is_empty());
+        let name = name.or(cwd).unwrap_or(short_id);
+        Waiting {
+            session: id.0.clone(),
+            name: sanitize::spaced(name).take(MAX_WAITING_NAME).collect(),
+            waiting_for: session.waiting_for.clone(),
+            since_ms: session.status_since_ms,
+        }
+    };
+    let mut waiting: Vec<_> = sessions.iter().filter(|it| waits(it.1)).map(summary).collect();
+    waiting.sort_by_key(|it| it.since_ms.unwrap_or(i64::MAX));
+    let n_more = waiting.len().saturating_sub(schema::MAX_WAITING);
+    waiting.truncate(schema::MAX_WAITING);
+    (waiting, n_more as u64)
 }
 
 /// What a session cost: as Claude Code reported, if the report is current, otherwise as computed from

@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use crate::fetch::claude;
 use crate::fetch::claude::client::SessionFile;
 use crate::fetch::claude::transcript::TranscriptFacts;
 use crate::fetch::process::Process;
 use crate::store::schema::{self, ClientFacts, CostSource, MAX_SESSIONS, SessionId};
-use crate::time::{DAY_MS, MINUTE_MS, Now};
+use crate::time::{DAY_MS, MINUTE_MS, Now, SECOND_MS};
 use crate::usage::ledger::REACH_MS;
 
 /// A session whose process is not known is live for this long after its last activity.
@@ -17,6 +18,11 @@ const LINGER_MS: i64 = 30 * MINUTE_MS;
 ///
 /// See docs/decisions/017-the-clients-word-for-two-minutes.md.
 const CLIENT_LEAD_MS: i64 = 2 * MINUTE_MS;
+/// A display's report on a session that has ended is a sign of life only if it comes later than this
+/// after the end: the last one may have been on its way.
+const LAST_REPORT_MS: i64 = 30 * SECOND_MS;
+/// The same for a line in one of its transcripts: the client may have been writing when it ended.
+const LAST_LINE_MS: i64 = 100;
 /// Sessions are in snapshots for this long after their last activity.
 const SHOWN_MS: i64 = DAY_MS;
 /// How many sessions that are not live a snapshot has. The user may resume one of them.
@@ -48,16 +54,25 @@ pub(super) struct Session {
     pub(super) transcript: Option<PathBuf>,
     /// The transcripts of its subagents.
     pub(super) agents: BTreeSet<PathBuf>,
-    /// The content of its process file; `None` while no process of this session is known to run.
-    pub(super) process: Option<Box<SessionFile>>,
+    /// The process that runs it; `None` while none is known to run.
+    pub(super) process: Option<Box<Process>>,
     /// The last report of Claude Code. Boxed, since only a few of thousands of sessions have one.
     pub(super) reported: Option<Box<Reported>>,
     /// When one of its transcripts was last appended to, in Unix milliseconds.
     pub(super) appended_ms: i64,
+    /// The newest time that a line in one of its transcripts states, in Unix milliseconds; 0 if none
+    /// does. Unlike `appended_ms`, it does not change when something is appended to the transcript of
+    /// a session that has ended: Claude Code appends a last line after the end, and other programs
+    /// may append more.
+    dated_ms: i64,
     /// When a display last requested its line, in Unix milliseconds; 0 if none did.
     pub(super) requested_ms: i64,
-    /// When its process ended, in Unix milliseconds. Only later activity makes it live again.
+    /// When its process ended, in Unix milliseconds; 0 if no end is known. Only a process, or what is
+    /// dated later, makes it live again.
     ended_ms: i64,
+    /// Whether its last transcript was deleted, and neither another nor a display came since. Such a
+    /// session is not live, but nobody knows that it has ended: its transcript may have been moved.
+    is_deleted: bool,
     pub(super) is_live: bool,
     /// Whether a `--oneshot` run prints its line, so that git is asked even if it is not live.
     is_printed: bool,
@@ -109,12 +124,31 @@ impl Session {
     fn cwd<'a>(&'a self, transcript: Option<&'a TranscriptFacts>) -> Option<&'a str> {
         let written = transcript.and_then(|facts| facts.cwd.as_deref());
         let reported = self.reported.as_ref().and_then(|it| it.facts.cwd.as_deref());
-        let started = self.process.as_ref().and_then(|file| file.cwd.as_deref());
+        let started = self.process.as_ref().and_then(|it| it.file.cwd.as_deref());
         let (first, second) = match self.is_current(transcript) {
             true => (reported, written),
             false => (written, reported),
         };
         first.or(second).or(started)
+    }
+
+    /// When the watcher noticed its end, in Unix milliseconds; `None` while it lives, and if no end is
+    /// known.
+    pub(super) fn ended_ms(&self) -> Option<i64> {
+        (!self.is_live && self.ended_ms > 0).then_some(self.ended_ms)
+    }
+
+    /// Whether it lives as far as its transcripts and displays show, which decide where no process is
+    /// known.
+    ///
+    /// See docs/decisions/026-an-end-is-an-end.md.
+    fn is_active(&self, now: Now) -> bool {
+        let reported_ms = self.reported.as_ref().map_or(0, |it| it.at_ms - LAST_REPORT_MS);
+        let is_revived = reported_ms.max(self.dated_ms - LAST_LINE_MS) > self.ended_ms;
+        let activity_ms = self.last_activity_ms();
+        (self.ended_ms == 0 || is_revived)
+            && !self.is_deleted
+            && now.wall_ms - activity_ms < LINGER_MS
     }
 
     fn is_shown(&self, now: Now) -> bool {
@@ -182,14 +216,15 @@ impl Sessions {
 
     // ---- Transcripts
 
-    /// A transcript of this session was appended to at `at_ms`. `is_main` is false for the transcript
-    /// of a subagent.
+    /// A transcript of this session was appended to at `at_ms`. `dated_ms` is the newest time that a
+    /// line in it states. `is_main` is false for the transcript of a subagent.
     pub(super) fn transcript_appended(
         &mut self,
         key: &SessionKey,
         path: &Path,
         is_main: bool,
         at_ms: i64,
+        dated_ms: Option<i64>,
     ) {
         let session = self.sessions.entry(key.clone()).or_default();
         if is_main {
@@ -197,7 +232,9 @@ impl Sessions {
         } else {
             session.agents.insert(path.to_owned());
         }
+        session.is_deleted = false;
         session.appended_ms = session.appended_ms.max(at_ms);
+        session.dated_ms = session.dated_ms.max(dated_ms.unwrap_or(0));
     }
 
     /// A transcript of a subagent turned out to belong to another session.
@@ -208,14 +245,12 @@ impl Sessions {
     }
 
     /// A transcript was deleted. If it was the last one, a session without a process ends.
-    pub(super) fn transcript_vanished(&mut self, key: &SessionKey, path: &Path, now: Now) {
+    pub(super) fn transcript_vanished(&mut self, key: &SessionKey, path: &Path) {
         let Some(session) = self.sessions.get_mut(key) else { return };
         session.agents.remove(path);
         session.transcript.take_if(|transcript| transcript == path);
         let has_transcript = session.transcript.is_some() || !session.agents.is_empty();
-        if !has_transcript && session.process.is_none() {
-            session.ended_ms = now.wall_ms;
-        }
+        session.is_deleted = !has_transcript;
     }
 
     // ---- Processes
@@ -228,6 +263,19 @@ impl Sessions {
     /// All known process files.
     pub(super) fn all_process_files(&self) -> impl Iterator<Item = &PathBuf> {
         self.processes.keys()
+    }
+
+    /// Whether the end of this process is waited for already, since its file was read before.
+    pub(super) fn is_running(&self, path: &Path, process: &Process) -> bool {
+        let id = |it: &Process| (it.file.pid, it.file.proc_start.clone(), it.file.started_at_ms);
+        let known = self.processes.get(path).map(|(_, it)| it);
+        known.is_some_and(|it| it.is_alive && id(it) == id(process))
+    }
+
+    /// Whether the only process with this session is a spare worker, which runs no session.
+    pub(super) fn is_spare(&self, key: &SessionKey) -> bool {
+        let mut named = self.processes.values().filter(|(it, _)| it == key).peekable();
+        named.peek().is_some() && named.all(|(_, process)| process.file.is_spare)
     }
 
     /// A process file was read. `found` is `None` if it was deleted, or belongs to no session. Returns
@@ -243,27 +291,42 @@ impl Sessions {
             Some(found) => self.processes.insert(path.to_owned(), found.clone()),
             None => self.processes.remove(path),
         };
-        let is_same = |key: &SessionKey| {
-            found.as_ref().is_some_and(|(it, process)| it == key && process.is_alive)
+        let goes_on = |key: &SessionKey, before: &Process| {
+            let now = found.as_ref().filter(|(it, now)| it == key && now.is_alive);
+            now.is_some_and(|(_, now)| !now.file.is_spare || before.file.is_spare)
         };
-        if let Some((key, _)) = before.as_ref().filter(|(key, it)| it.is_alive && !is_same(key)) {
+        let ended = before.as_ref().filter(|(key, it)| it.is_alive && !goes_on(key, it));
+        if let Some((key, _)) = ended {
             // The process ended, or switched to another session.
             self.process_ended(key, now);
             changed.push(key.clone());
             has_changed = true;
         }
         let Some((key, process)) = found else { return (changed, has_changed) };
-        if process.is_alive {
+        if process.runs_session() {
             let session = self.sessions.entry(key.clone()).or_default();
-            if session.process.as_deref() != Some(&process.file) {
-                session.process = Some(Box::new(process.file));
+            if session.process.as_deref() != Some(&process) {
+                session.process = Some(Box::new(process));
                 has_changed = true;
             }
             changed.push(key);
-        } else if before.is_none() {
+        } else if process.file.is_spare {
+            if self.is_spare(&key)
+                && let Some(session) = self.sessions.get_mut(&key)
+            {
+                // A display may have requested its line before its file was read.
+                (session.requested_ms, session.reported) = (0, None);
+                changed.push(key);
+                has_changed = true;
+            }
+        } else if before.is_none_or(|(before, _)| before != key) {
             // A process that crashed before this one started left its file behind.
-            self.sessions.entry(key.clone()).or_default();
-            self.process_ended(&key, now);
+            // An earlier watcher may have noticed that.
+            let ended_ms = self.sessions.get(&key).map_or(0, |session| session.ended_ms);
+            let is_known = process.file.started_at_ms.is_some_and(|it| it <= ended_ms);
+            if !is_known {
+                self.process_ended(&key, now);
+            }
             changed.push(key);
             has_changed = true;
         }
@@ -273,12 +336,10 @@ impl Sessions {
     /// One process of a session ended. The session may be open in another process.
     fn process_ended(&mut self, key: &SessionKey, now: Now) {
         let mut processes = self.processes.values();
-        let other = processes.find(|(it, process)| it == key && process.is_alive);
-        let other = other.map(|(_, process)| Box::new(process.file.clone()));
-        if let Some(session) = self.sessions.get_mut(key) {
-            session.process = other;
-            session.ended_ms = now.wall_ms;
-        }
+        let other = processes.find(|(it, process)| it == key && process.runs_session());
+        let other = other.map(|(_, process)| Box::new(process.clone()));
+        let session = self.sessions.entry(key.clone()).or_default();
+        (session.process, session.ended_ms) = (other, now.wall_ms);
     }
 
     // ---- Displays
@@ -287,7 +348,7 @@ impl Sessions {
     /// whether this differs from the last report.
     pub(super) fn hint_received(&mut self, key: &SessionKey, facts: ClientFacts, now: Now) -> bool {
         let session = self.sessions.entry(key.clone()).or_default();
-        session.requested_ms = now.wall_ms;
+        (session.requested_ms, session.is_deleted) = (now.wall_ms, false);
         // A display that got no document on its standard input requests a line without a report.
         let is_report =
             facts.model.is_some() || facts.cost_usd.is_some() || facts.context_window.is_some();
@@ -318,15 +379,14 @@ impl Sessions {
         transcript: Option<&TranscriptFacts>,
         now: Now,
     ) -> Transition {
+        let is_spare = self.is_spare(key);
         let Some(session) = self.sessions.get_mut(key) else { return Transition::Same };
-        let sign_ms = session.last_activity_ms();
-        let is_live = session.process.is_some()
-            || (sign_ms > session.ended_ms && now.wall_ms - sign_ms < LINGER_MS);
+        let is_live = session.process.is_some() || (!is_spare && session.is_active(now));
         let cwd = session.cwd(transcript).map(PathBuf::from).filter(|cwd| cwd.is_absolute());
         let was_live = std::mem::replace(&mut session.is_live, is_live);
         let has_moved = cwd.is_some() && cwd != session.cwd;
         session.cwd = cwd;
-        if session.is_shown(now) && !self.shown.contains(key) {
+        if session.is_shown(now) && !is_spare && !self.shown.contains(key) {
             self.shown.insert(key.clone());
         }
         match (was_live, is_live) {
@@ -376,34 +436,26 @@ impl Sessions {
     }
 
     /// Restores a session from the snapshot of an earlier process. What Claude Code reported is stored
-    /// nowhere else.
-    pub(super) fn recall(&mut self, key: SessionKey, before: &schema::Session) {
-        let id = key.id.0.clone();
-        let session = self.sessions.entry(key).or_default();
+    /// nowhere else, and neither is when the session ended. Returns the process file to read, to find
+    /// out whether the process that ran the session still does.
+    pub(super) fn recall(
+        &mut self,
+        key: SessionKey,
+        before: &schema::Session,
+        now: Now,
+    ) -> Option<PathBuf> {
+        let process_file = before.pid.map(|pid| claude::layout::process_file(&key.root, pid));
+        if let Some((path, pid)) = process_file.clone().zip(before.pid) {
+            let file = SessionFile { pid, ..SessionFile::default() };
+            let process = Process { file, is_alive: true, job: None };
+            self.processes.insert(path, (key.clone(), process));
+        }
+        let session = self.sessions.entry(key.clone()).or_default();
         session.repo = before.repo.as_ref().map(Into::into);
-        let client_cost = before.cost.as_ref().filter(|cost| cost.source == CostSource::Client);
-        let context = before.context.as_ref().filter(|context| context.window.is_some());
-        let cost_ms = client_cost.map(|cost| cost.as_of_ms);
-        let Some(at_ms) = cost_ms.or(context.map(|context| context.as_of_ms)) else { return };
-        let facts = ClientFacts {
-            session_id: Some(id),
-            session_name: before.name.clone(),
-            cwd: before.cwd.clone(),
-            model: before.model.clone(),
-            context_tokens: context.and_then(|context| context.tokens),
-            context_window: context.and_then(|context| context.window),
-            context_used_percentage: context.and_then(|context| context.used_percentage),
-            cost_usd: client_cost.map(|cost| cost.usd),
-            pr: before.pr.clone(),
-            lines: before.lines,
-            duration_ms: before.duration_ms,
-            output_style: before.output_style.clone(),
-            client_version: before.client_version.clone(),
-            ..ClientFacts::default()
-        };
-        session.reported = Some(Box::new(Reported { facts, at_ms }));
+        session.ended_ms = before.ended_ms.unwrap_or(0).min(now.wall_ms);
+        session.reported = recalled_report(&key.id, before);
+        process_file
     }
-
     // ---- Forgetting
 
     /// Forgets sessions whose last activity is too old for any sum.
@@ -426,12 +478,41 @@ impl Sessions {
     /// Every time that is known of a session, so that it can be moved if the clock is set back.
     pub(super) fn times(&mut self) -> impl Iterator<Item = &mut i64> {
         self.sessions.values_mut().flat_map(|session| {
-            let signs =
-                [&mut session.appended_ms, &mut session.requested_ms, &mut session.ended_ms];
+            let signs = [
+                &mut session.appended_ms,
+                &mut session.dated_ms,
+                &mut session.requested_ms,
+                &mut session.ended_ms,
+            ];
             let reported = session.reported.as_mut().map(|reported| &mut reported.at_ms);
             signs.into_iter().chain(reported)
         })
     }
+}
+
+/// What Claude Code reported of a session, by the snapshot of an earlier process.
+fn recalled_report(id: &SessionId, before: &schema::Session) -> Option<Box<Reported>> {
+    let client_cost = before.cost.as_ref().filter(|cost| cost.source == CostSource::Client);
+    let context = before.context.as_ref().filter(|context| context.window.is_some());
+    let cost_ms = client_cost.map(|cost| cost.as_of_ms);
+    let at_ms = cost_ms.or(context.map(|context| context.as_of_ms))?;
+    let facts = ClientFacts {
+        session_id: Some(id.0.clone()),
+        session_name: before.name.clone(),
+        cwd: before.cwd.clone(),
+        model: before.model.clone(),
+        context_tokens: context.and_then(|context| context.tokens),
+        context_window: context.and_then(|context| context.window),
+        context_used_percentage: context.and_then(|context| context.used_percentage),
+        cost_usd: client_cost.map(|cost| cost.usd),
+        pr: before.pr.clone(),
+        lines: before.lines,
+        duration_ms: before.duration_ms,
+        output_style: before.output_style.clone(),
+        client_version: before.client_version.clone(),
+        ..ClientFacts::default()
+    };
+    Some(Box::new(Reported { facts, at_ms }))
 }
 
 /// Whether a session whose last activity was at `at_ms` belongs in snapshots.
@@ -458,7 +539,7 @@ mod tests {
     }
 
     fn process(id: &str, is_alive: bool) -> Option<(SessionKey, Process)> {
-        Some((key(id), Process { file: SessionFile::default(), is_alive }))
+        Some((key(id), Process { is_alive, ..Process::default() }))
     }
 
     #[test]
@@ -470,6 +551,7 @@ mod tests {
             Path::new("/r/projects/p/a.jsonl"),
             true,
             zero.wall_ms,
+            None,
         );
         let mut refresh = |cwd, ms| sessions.refresh(&key("a"), Some(&facts(cwd)), at(zero, ms));
         assert_eq!(refresh("/w", 0), Transition::Began);
@@ -523,10 +605,10 @@ mod tests {
         let (mut sessions, now) = (Sessions::default(), Now::read());
         for n in 0..40 {
             let key = key(&format!("{n:02}"));
-            sessions.transcript_appended(&key, Path::new("/t"), true, now.wall_ms - HOUR - n);
+            sessions.transcript_appended(&key, Path::new("/t"), true, now.wall_ms - HOUR - n, None);
             sessions.refresh(&key, None, now);
         }
-        sessions.transcript_appended(&key("live"), Path::new("/t"), true, now.wall_ms);
+        sessions.transcript_appended(&key("live"), Path::new("/t"), true, now.wall_ms, None);
         sessions.refresh(&key("live"), None, now);
         let ids: Vec<_> = sessions.shown(now).iter().map(|(key, _)| &*key.id.0).collect();
         assert_eq!(ids.len(), 1 + MAX_ENDED);

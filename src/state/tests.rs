@@ -27,7 +27,7 @@ use crate::fetch::process::Process;
 use crate::fetch::tail::{Cursor, Tail};
 use crate::fetch::tool::{self, Tool};
 use crate::store::schema::{
-    self, ClientFacts, CostSource, Limit, Limits, RepoKey, RootKey, SessionId, Snapshot,
+    self, ClientFacts, CostSource, Limit, Limits, RepoKey, RootKey, SessionId, Snapshot, Status,
 };
 use crate::time::{HOUR_MS, MINUTE_MS, SECOND_MS};
 use crate::usage::entry::{Entry, EntryTokens, Id};
@@ -314,7 +314,7 @@ fn gone(path: &str) -> Outcome {
 fn end(sim: &mut Sim, id: &str) {
     let file = SessionFile { pid: 1, session_id: SessionId::checked(id), ..SessionFile::default() };
     let path = PathBuf::from("/r/sessions/1.json");
-    let process = Process { file, is_alive: true };
+    let process = Process { file, is_alive: true, job: None };
     sim.fetched(Outcome::Process(path.clone(), Ok(process)));
     sim.fetched(Outcome::Process(path, Err(io::ErrorKind::NotFound.into())));
     assert!(!sim.session(id).live);

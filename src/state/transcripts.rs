@@ -9,7 +9,7 @@ use super::sessions::SessionKey;
 use crate::fetch::claude;
 use crate::fetch::claude::transcript::TranscriptFacts;
 use crate::fetch::tail::{Cursor, Tail};
-use crate::store::schema::SessionId;
+use crate::store::schema::{Limits, SessionId};
 use crate::time::Now;
 use crate::usage::ledger::{FileId, REACH_MS};
 use crate::watch::Stamp;
@@ -60,6 +60,8 @@ pub(super) struct ReadSummary {
     pub(super) skipped_before: u64,
     /// When the file was last appended to, in Unix milliseconds.
     pub(super) appended_ms: i64,
+    /// A limit of the account that the lines of this read say to be used up, and when they say so.
+    pub(super) used_up: Option<Box<(Limits, i64)>>,
 }
 
 impl File {
@@ -194,6 +196,7 @@ impl Transcripts {
             left_session,
             skipped_before: file.facts.skipped_lines,
             appended_ms: stamp.modified_ms.min(last_line_ms).min(now.wall_ms),
+            used_up: tail.facts.used_up.take(),
         };
         // Listings compare the stamp of a file that was read to its end. Otherwise another read is
         // planned anyway.

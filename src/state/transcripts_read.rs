@@ -62,7 +62,11 @@ impl State {
         let Some(read) = self.transcripts.take_in(path, &mut tail, keep_message, now) else {
             return;
         };
-        let ReadSummary { root, id, session, left_session, skipped_before, appended_ms } = read;
+        let ReadSummary { root, id, session, left_session, skipped_before, appended_ms, used_up } =
+            read;
+        if let Some((limits, at_ms)) = used_up.as_deref() {
+            self.accounts.merge_limits(&root, limits, (*at_ms).min(now.wall_ms), now);
+        }
         if let Some(key) = left_session {
             self.sessions.agent_left(&key, path);
         }
@@ -87,7 +91,8 @@ impl State {
     pub(super) fn join_session(&mut self, path: &Path, appended_ms: i64) -> Option<SessionKey> {
         let file = self.transcripts.get(path)?;
         let key = file.key()?;
-        self.sessions.transcript_appended(&key, path, file.is_main(), appended_ms);
+        let dated_ms = file.facts.last_line_ms;
+        self.sessions.transcript_appended(&key, path, file.is_main(), appended_ms, dated_ms);
         Some(key)
     }
 
@@ -96,7 +101,7 @@ impl State {
         let Some(file) = self.forget_transcript(path) else { return };
         self.want_block(&file.root, now);
         let Some(key) = file.key() else { return };
-        self.sessions.transcript_vanished(&key, path, now);
+        self.sessions.transcript_vanished(&key, path);
         self.publication.mark_changed();
         self.refresh_session(&key, now);
     }

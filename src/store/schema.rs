@@ -21,6 +21,9 @@ pub const VERSION: u32 = 1;
 /// The most sessions in a snapshot.
 pub const MAX_SESSIONS: usize = 256;
 
+/// The most sessions in [`Snapshot::waiting`].
+pub const MAX_WAITING: usize = 16;
+
 /// The path of a config root of Claude Code. A config root stands for one account: usage and limits
 /// are keyed by it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -75,6 +78,12 @@ pub struct Snapshot {
     /// The session whose line is in `lines/latest`. Live sessions are preferred, then those whose
     /// process is known, then the last active one. `null` without any session to show.
     pub latest: Option<SessionId>,
+    /// The sessions that wait for the user, of all accounts: those that wait longest, at most
+    /// [`MAX_WAITING`]. It repeats what is in `sessions`, so that a display, which reads only its own
+    /// session there, can show which others wait.
+    pub waiting: Vec<Waiting>,
+    /// The number of sessions that wait and are not in `waiting`.
+    pub waiting_more: u64,
     /// The output of the commands that the user configured, by their names in the configuration.
     pub commands: BTreeMap<String, CommandOutput>,
     /// The sources that fail at present, at most 64. The last good facts of a failing source stay
@@ -85,6 +94,20 @@ pub struct Snapshot {
     pub sessions: BTreeMap<SessionId, Session>,
     /// The working trees of these sessions.
     pub repos: BTreeMap<RepoKey, Repo>,
+}
+
+/// A session that waits for the user.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Waiting {
+    /// The key of the session in [`Snapshot::sessions`].
+    pub session: String,
+    /// The name of the session, else that of its working directory, else the beginning of its id.
+    pub name: String,
+    /// [`Session::waiting_for`].
+    pub waiting_for: Option<String>,
+    /// [`Session::status_since_ms`].
+    pub since_ms: Option<i64>,
 }
 
 /// The part of a [`Snapshot`] that can be read whatever its version.
@@ -370,6 +393,22 @@ pub struct Session {
     /// The version of Claude Code, from the client.
     pub client_version: Option<String>,
     pub health: Health,
+    /// What the session waits for, by the file of its process: `permission prompt`, `dialog open`,
+    /// …; `null` unless `status` is [`Status::Waiting`] and the file says what for.
+    pub waiting_for: Option<String>,
+    /// Since when `status` has been what it is, by the file of its process; `null` where the file
+    /// does not say.
+    pub status_since_ms: Option<i64>,
+    /// By the file of its process; `null` without one, and for a kind that is unknown to this
+    /// version.
+    pub kind: Option<SessionKind>,
+    /// The background job that its process works on; `null` for other sessions.
+    pub job: Option<BackgroundJob>,
+    /// The process that runs it; `null` where none is known to run.
+    pub pid: Option<u32>,
+    /// When the watcher noticed that the session had ended; `null` while it lives, and if nothing
+    /// but silence showed its end.
+    pub ended_ms: Option<i64>,
 }
 
 /// What the process of a session does.
@@ -380,6 +419,31 @@ pub enum Status {
     Busy,
     /// It waits for a prompt.
     Idle,
+    /// It cannot go on until its user answers: see [`Session::waiting_for`].
+    Waiting,
+    /// It waits for a prompt, and a shell that it started runs in the background.
+    Shell,
+}
+
+/// How a session is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SessionKind {
+    /// In a terminal, or as one call of `claude -p`.
+    Interactive,
+    /// In the background, without a terminal.
+    Background,
+}
+
+/// A background job of Claude Code.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BackgroundJob {
+    pub id: String,
+    /// `null` until it has one.
+    pub name: Option<String>,
+    /// `working`, `stopped`, …, as Claude Code calls it; `null` if it does not say.
+    pub state: Option<String>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -391,7 +391,7 @@ mod tests {
             (file.1, bytes.len() / BLOCK)
         };
         let (few, many) = (n_reads(2), n_reads(256));
-        assert!(few.0 <= 2 && many.0 <= 18 && many.1 > 36, "{few:?} {many:?}");
+        assert!(few.0 <= 2 && many.0 <= 24 && many.1 > 48, "{few:?} {many:?}");
     }
 
     #[test]

@@ -10,6 +10,7 @@ use crate::display::template::{Token, Tokenizer};
 use crate::display::text::Text;
 use crate::display::view::View;
 use crate::store::schema::display;
+use crate::time::SECOND_MS;
 
 /// Everything there is to know of a segment.
 #[derive(Clone, Copy)]
@@ -47,6 +48,10 @@ pub(super) const BAR: [Symbol; 3] =
 /// Passed to [`Segment::draw`] in place of a part's name, after all parts: if the fact that the
 /// segment shows may be out of date, it adds its age.
 pub(super) const AGE: &str = "";
+
+/// What a process file says is confirmed by each snapshot, and while a session lives, one is
+/// published each minute.
+pub(super) const SNAPSHOT_FRESH_MS: i64 = 150 * SECOND_MS;
 
 /// The segment that shows the output of the user's command NAME is called `command.NAME`.
 pub(crate) const COMMAND: &str = "command";

@@ -1,11 +1,11 @@
 //! PURE. Segments about the session itself.
 
-use super::segment::{BAR, Pen, Segment, Symbol, put, put_count};
+use super::segment::{AGE, BAR, Pen, SNAPSHOT_FRESH_MS, Segment, Symbol, put, put_count};
 use crate::display::model_name::{api_name, readable};
 use crate::display::numbers::{age, countdown, money, tokens, valid};
 use crate::display::paint::Paint::{Dim, Good, Plain, Removed, Warning};
 use crate::display::text::Text;
-use crate::store::schema::{PromptCache, Session, Tokens};
+use crate::store::schema::{PromptCache, Session, SessionKind, Status, Tokens};
 
 pub(super) const SEGMENTS: &[Segment] = &[
     Segment {
@@ -175,6 +175,42 @@ pub(super) const SEGMENTS: &[Segment] = &[
         format: "agents {running}",
         priority: 36,
         draw: subagents,
+        ..Segment::DEFAULT
+    },
+    Segment {
+        name: "status",
+        about: "What the session does, by the file of its process.",
+        parts: &[
+            (
+                "status",
+                "busy, idle, waiting (for you), or shell (idle, with a shell in the background)",
+            ),
+            ("time", "since when"),
+            ("background", "present if it is a background session"),
+            ("job", "the name of its background job"),
+            ("job_state", "the state of that job"),
+        ],
+        format: "{status}( {time})( {background})( {job})(: {job_state})",
+        short: "{status}",
+        max_width: 60,
+        draw: status,
+        ..Segment::DEFAULT
+    },
+    Segment {
+        name: "waiting",
+        about: "Stands out while the session waits for you, by the file of its process. The line \
+                does not have it unless you add it: in the session itself you see what it asks.",
+        parts: &[
+            ("sign", "a sign that it waits"),
+            ("for", "what for, if that is known"),
+            ("time", "how long it has waited"),
+        ],
+        format: "{sign}(: {for})( {time})",
+        short: "{sign}",
+        priority: 70,
+        max_width: 60,
+        symbols: &[Symbol("waiting", "⏳ ", "! ")],
+        draw: waiting,
         ..Segment::DEFAULT
     },
     Segment {
@@ -362,6 +398,39 @@ fn subagents(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
         "total" => put_count(out, Plain, "", subagents.total),
         _ => None,
     }
+}
+
+fn status(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
+    let session = session(pen)?;
+    let job = session.job.as_ref();
+    match part {
+        "status" => match session.status? {
+            Status::Busy => put(out, Plain, "busy"),
+            Status::Idle => put(out, Dim, "idle"),
+            Status::Waiting => put(out, Warning, "waiting"),
+            Status::Shell => put(out, Plain, "shell"),
+        },
+        "time" => put(out, Dim, &age(pen.age_ms(session.status_since_ms?))),
+        "background" if session.kind == Some(SessionKind::Background) => {
+            put(out, Dim, "in the background")
+        }
+        "job" => put(out, Plain, job?.name.as_deref()?),
+        "job_state" => put(out, Dim, job?.state.as_deref()?),
+        AGE => pen.put_age_if_old(out, pen.scope.published_at_ms?, SNAPSHOT_FRESH_MS),
+        _ => None,
+    }
+}
+
+fn waiting(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
+    let session = session(pen).filter(|it| it.status == Some(Status::Waiting))?;
+    match part {
+        "sign" => out.write(Warning, format_args!("{}waits", pen.symbol("waiting"))),
+        "for" => out.put(Warning, session.waiting_for.as_deref()?),
+        "time" => out.put(Dim, &age(pen.age_ms(session.status_since_ms?))),
+        AGE => pen.put_age_if_old(out, pen.scope.published_at_ms?, SNAPSHOT_FRESH_MS)?,
+        _ => return None,
+    }
+    Some(())
 }
 
 fn version(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {

@@ -1,6 +1,6 @@
 //! PURE. Segments about the state of the facts, and those that fit none of the other topics.
 
-use super::segment::{AGE, COMMAND, Pen, Segment, put};
+use super::segment::{AGE, COMMAND, Pen, SNAPSHOT_FRESH_MS, Segment, Symbol, put};
 use crate::display::numbers::age;
 use crate::display::paint::Paint::{Alarm, Dim, Plain, Warning};
 use crate::display::text::Text;
@@ -49,6 +49,25 @@ pub(super) const SEGMENTS: &[Segment] = &[
         parts: &[("issue", "the worst issue"), ("more", "the number of others")],
         format: "{issue}( {more})",
         draw: health,
+        ..Segment::DEFAULT
+    },
+    Segment {
+        name: "others_waiting",
+        about: "The other sessions of yours that wait for you, in any account: for a permission, for \
+                an answer to a question, and the like. Their process files say so. Those that wait \
+                longest come first.",
+        parts: &[
+            ("count", "how many"),
+            ("names", "the names of the first three"),
+            ("for", "what the first one waits for"),
+            ("time", "how long the first one has waited"),
+        ],
+        format: "{count} waiting: {names}( {time})",
+        short: "{count} waiting",
+        priority: 70,
+        max_width: 60,
+        symbols: &[Symbol("waiting", "⏳", "!")],
+        draw: others_waiting,
         ..Segment::DEFAULT
     },
     Segment {
@@ -149,6 +168,31 @@ fn health(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
         }
         _ => None,
     }
+}
+
+/// How many of the other waiting sessions are named.
+const MAX_NAMED: usize = 3;
+
+fn others_waiting(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
+    let waiting = &pen.scope.others_waiting;
+    let first = waiting.first()?;
+    match part {
+        "count" => {
+            let count = waiting.len() as u64 + pen.scope.others_waiting_more;
+            out.write(Warning, format_args!("{}{count}", pen.symbol("waiting")));
+        }
+        "names" => {
+            for (n, session) in waiting.iter().take(MAX_NAMED).enumerate() {
+                out.put(Dim, if n > 0 { ", " } else { "" });
+                out.put_cut(Warning, &session.name, 20, pen.look.preset.ellipsis);
+            }
+        }
+        "for" => out.put(Warning, first.waiting_for.as_deref()?),
+        "time" => out.write(Dim, format_args!("{}", age(pen.age_ms(first.since_ms?)))),
+        AGE => pen.put_age_if_old(out, pen.scope.published_at_ms?, SNAPSHOT_FRESH_MS)?,
+        _ => return None,
+    }
+    Some(())
 }
 
 fn clock(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {

@@ -6,9 +6,10 @@ use super::{
 use crate::display::view::{Around, Source, Tree, View, Watcher};
 use crate::display::{line, session_line};
 use crate::store::schema::{
-    ClientFacts, CommandOutput, Degraded, Limits, Model, Repo, SessionId, Snapshot,
+    BackgroundJob, ClientFacts, CommandOutput, Degraded, Limits, Model, Repo, Session, SessionId,
+    SessionKind, Snapshot, Status, Waiting,
 };
-use crate::time::DAY_MS;
+use crate::time::{DAY_MS, MINUTE_MS};
 
 #[test]
 fn facts_from_the_client_take_precedence() {
@@ -202,4 +203,60 @@ fn a_command_that_fails_is_named_once_with_the_reason() {
     };
     check("0.42", "~/w/p · 0.42 · $1.00 · command.load: exit code 1");
     check("", "~/w/p · $1.00 · command.load: exit code 1");
+}
+
+#[test]
+fn other_sessions_that_wait_are_named_and_the_own_one_is_not() {
+    let waiting = |id: &str, minutes| Waiting {
+        session: id.to_owned(),
+        name: format!("the {id}"),
+        waiting_for: Some("permission prompt".to_owned()),
+        since_ms: Some(NOW - minutes * MINUTE_MS),
+    };
+    let mut snapshot = snapshot();
+    snapshot.waiting = vec![waiting("api", 12), waiting("one", 9)];
+    check(
+        |it| *it = snapshot.clone(),
+        &format!("~/w/p · main · model-one · {REST} · ⏳1 waiting: the api 12m"),
+    );
+    snapshot.waiting.extend([waiting("docs", 3), waiting("web", 2), waiting("ops", 1)]);
+    let named = "waiting: the api, the docs, the web 12m";
+    check(|it| *it = snapshot.clone(), &format!("~/w/p · main · model-one · {REST} · ⏳4 {named}"));
+    snapshot.waiting_more = 2;
+    check(|it| *it = snapshot.clone(), &format!("~/w/p · main · model-one · {REST} · ⏳6 {named}"));
+    // Its own session waits as well, and is among those that are not listed.
+    snapshot.waiting.remove(1);
+    snapshot.sessions.values_mut().for_each(|session| session.status = Some(Status::Waiting));
+    check(|it| *it = snapshot.clone(), &format!("~/w/p · main · model-one · {REST} · ⏳5 {named}"));
+    snapshot.waiting.clear();
+    snapshot.waiting_more = 0;
+    check(|it| *it = snapshot.clone(), &format!("~/w/p · main · model-one · {REST}"));
+}
+
+#[test]
+fn what_the_session_does_and_waits_for_is_a_segment() {
+    let says = |format: &str, change: fn(&mut Session)| {
+        let mut snapshot = snapshot();
+        snapshot.display.format = Some(format.to_owned());
+        let session = snapshot.sessions.values_mut().next().unwrap();
+        session.status_since_ms = Some(NOW - 2 * MINUTE_MS);
+        change(session);
+        show(Source::Snapshot(&snapshot), Watcher::Alive, &ClientFacts::default(), &PLAIN)
+    };
+    let waits = |session: &mut Session| {
+        session.status = Some(Status::Waiting);
+        session.waiting_for = Some("permission prompt".to_owned());
+    };
+    assert_eq!(says("{waiting}", waits), "⏳ waits: permission prompt 2m");
+    assert_eq!(says("{status}", waits), "waiting 2m");
+    let shell = |session: &mut Session| session.status = Some(Status::Shell);
+    assert_eq!(says("{status}", shell), "shell 2m");
+    assert_eq!(says("{model} {waiting}", shell), "model-one");
+    let job = |session: &mut Session| {
+        session.status = Some(Status::Busy);
+        session.kind = Some(SessionKind::Background);
+        let (name, state) = (Some("fix it".to_owned()), Some("working".to_owned()));
+        session.job = Some(BackgroundJob { id: "j".to_owned(), name, state });
+    };
+    assert_eq!(says("{status}", job), "busy 2m in the background fix it: working");
 }

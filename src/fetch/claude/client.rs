@@ -3,8 +3,10 @@
 
 use super::line::Usage;
 use super::scan::{Scan, read_object};
+use crate::sanitize;
 use crate::store::schema::{
-    ClientFacts, Limit, Limits, Lines, Model, PromptCache, PullRequest, SessionId, Status, Task,
+    BackgroundJob, ClientFacts, Limit, Limits, Lines, Model, PromptCache, PullRequest, SessionId,
+    SessionKind, Status, Task,
 };
 use crate::time::SECOND_MS;
 
@@ -18,11 +20,23 @@ pub struct SessionFile {
     /// The start time of the process in the notation of the platform. It distinguishes the process
     /// from a later one with the same id.
     pub proc_start: Option<String>,
+    /// The system, the machine and the process namespace in which `pid` is the id of the process.
+    pub pid_domain: Option<String>,
     pub started_at_ms: Option<i64>,
     /// The name of the session.
     pub name: Option<String>,
     /// `None` also for a status that this version does not know.
     pub status: Option<Status>,
+    pub status_since_ms: Option<i64>,
+    /// What the session waits for. `None` unless it waits.
+    pub waiting_for: Option<String>,
+    /// `None` also for a kind that this version does not know.
+    pub kind: Option<SessionKind>,
+    /// The name of the folder in `jobs` that describes the background job.
+    pub job: Option<SessionId>,
+    /// Whether the process is a worker that is kept ready for a background session to come. It runs
+    /// the status line, but it runs no session.
+    pub is_spare: bool,
 }
 
 /// Parses `sessions/<pid>.json`. `None` where it is not a JSON object with a process id.
@@ -35,22 +49,65 @@ pub fn parse_session_file(bytes: &[u8]) -> Option<SessionFile> {
             b"sessionId" => file.session_id = scan.text()?.and_then(|it| SessionId::checked(&it)),
             b"cwd" => file.cwd = scan.name()?,
             b"procStart" => file.proc_start = scan.word()?,
-            b"startedAt" => {
-                file.started_at_ms = scan.count()?.and_then(|it| i64::try_from(it).ok())
-            }
+            b"pidDomain" => file.pid_domain = scan.name()?,
+            b"startedAt" => file.started_at_ms = milliseconds(scan)?,
             b"name" => file.name = scan.name()?,
             b"status" => {
                 file.status = match scan.text()?.as_deref() {
                     Some("busy") => Some(Status::Busy),
                     Some("idle") => Some(Status::Idle),
+                    Some("waiting") => Some(Status::Waiting),
+                    Some("shell") => Some(Status::Shell),
                     _ => None,
                 }
             }
+            b"statusUpdatedAt" => file.status_since_ms = milliseconds(scan)?,
+            b"waitingFor" => file.waiting_for = phrase(scan)?,
+            b"kind" => {
+                file.kind = match scan.text()?.as_deref() {
+                    Some("interactive") => Some(SessionKind::Interactive),
+                    Some("bg") => Some(SessionKind::Background),
+                    _ => None,
+                }
+            }
+            b"jobId" => file.job = scan.text()?.and_then(|it| SessionId::checked(&it)),
+            b"spare" => file.is_spare = scan.flag()? == Some(true),
             _ => scan.skip()?,
         }
         Some(())
     })?;
+    // A client that has what it waited for may leave the reason behind.
+    file.waiting_for = file.waiting_for.filter(|_| file.status == Some(Status::Waiting));
     Some(SessionFile { pid: u32::try_from(pid?).ok()?, ..file })
+}
+
+/// Parses `jobs/<id>/state.json`, which describes a background job. `None` where it is not a JSON
+/// object.
+pub fn parse_job(id: &SessionId, bytes: &[u8]) -> Option<BackgroundJob> {
+    let mut job = BackgroundJob { id: id.0.clone(), ..BackgroundJob::default() };
+    read_object(bytes, |scan, key| {
+        match key {
+            b"name" => job.name = phrase(scan)?,
+            b"state" => job.state = phrase(scan)?,
+            _ => scan.skip()?,
+        }
+        Some(())
+    })?;
+    Some(job)
+}
+
+/// The most characters of a phrase that are kept; a status line has no room for more.
+const MAX_PHRASE: usize = 64;
+
+/// Reads a short text, and makes it one line that is safe to show.
+fn phrase(scan: &mut Scan<'_>) -> Option<Option<String>> {
+    let text = scan.text()?.unwrap_or_default();
+    let phrase: String = sanitize::spaced(text.trim()).take(MAX_PHRASE).collect();
+    Some(Some(phrase).filter(|it| !it.trim().is_empty()))
+}
+
+fn milliseconds(scan: &mut Scan<'_>) -> Option<Option<i64>> {
+    Some(scan.count()?.and_then(|it| i64::try_from(it).ok()))
 }
 
 /// Parses the document that the client writes to the standard input of its status line command.

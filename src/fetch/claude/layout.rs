@@ -23,6 +23,7 @@ pub const PROJECTS: &str = "projects";
 /// The folder of a root with one file per running process.
 pub const PROCESSES: &str = "sessions";
 const SUBAGENTS: &str = "subagents";
+const JOBS: &str = "jobs";
 
 /// The config root that a session's transcript belongs to, by its path. `None` where the path does
 /// not fit the layout. Nothing is read.
@@ -37,6 +38,19 @@ pub fn root_of(transcript: &Path) -> Option<&Path> {
 pub fn session_folder(transcript: &Path) -> PathBuf {
     transcript.with_extension("")
 }
+
+/// The file that a process writes about itself.
+pub fn process_file(root: &Path, pid: u32) -> PathBuf {
+    root.join(PROCESSES).join(format!("{pid}.json"))
+}
+
+/// The folder of a background job.
+pub fn job_folder(root: &Path, job: &SessionId) -> PathBuf {
+    root.join(JOBS).join(&job.0)
+}
+
+/// The file in the folder of a background job that describes it.
+pub const JOB_FILE: &str = "state.json";
 
 /// Whether a folder below a session's folder can contain subagents' transcripts.
 pub fn holds_subagents(folder: &Path) -> bool {

@@ -19,7 +19,17 @@ pub(super) struct Line<'a> {
     pub(super) cost_usd: Option<f64>,
     pub(super) custom_title: Option<Text<'a>>,
     pub(super) ai_title: Option<Text<'a>>,
+    /// What an error of the API says of a limit that is used up.
+    pub(super) quota: Quota<'a>,
     pub(super) message: LineMessage<'a>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Quota<'a> {
+    pub(super) status: Text<'a>,
+    /// The name of the limit, as in the client's report: `five_hour`, `seven_day`, …
+    pub(super) kind: Text<'a>,
+    pub(super) resets_at_ms: Option<i64>,
 }
 
 #[derive(Debug, Default)]
@@ -70,12 +80,29 @@ impl<'a> Line<'a> {
                 b"costUSD" => line.cost_usd = scan.real()?,
                 b"customTitle" => line.custom_title = scan.text()?,
                 b"aiTitle" => line.ai_title = scan.text()?,
+                b"quotaLimits" => line.quota = Quota::read(scan)?,
                 b"message" => line.message = LineMessage::read(scan)?,
                 _ => scan.skip()?,
             }
             Some(())
         })?;
         (is_object && scan.rest().is_empty()).then_some(line)
+    }
+}
+
+impl<'a> Quota<'a> {
+    fn read(scan: &mut Scan<'a>) -> Option<Quota<'a>> {
+        let mut quota = Quota::default();
+        scan.fields(|scan, key| {
+            match key {
+                b"status" => quota.status = scan.text()?.unwrap_or_default(),
+                b"rateLimitType" => quota.kind = scan.text()?.unwrap_or_default(),
+                b"resetsAt" => quota.resets_at_ms = scan.moment_ms()?,
+                _ => scan.skip()?,
+            }
+            Some(())
+        })?;
+        Some(quota)
     }
 }
 

@@ -8,8 +8,8 @@ use super::preview::preview;
 use super::scan::Scan;
 use super::transcript::*;
 use crate::store::schema::{
-    ClientFacts, Limit, Limits, Lines, Message, Model, PromptCache, PullRequest, SessionId, Status,
-    Task,
+    BackgroundJob, ClientFacts, Limit, Limits, Lines, Message, Model, PromptCache, PullRequest,
+    SessionId, SessionKind, Status, Task,
 };
 use crate::usage::entry::{Entry, EntryTokens, Id};
 
@@ -376,25 +376,87 @@ fn a_preview_is_one_plain_line() {
 }
 
 #[test]
+fn a_limit_that_is_used_up_is_read_from_the_error_that_says_so() {
+    let read = |quota: &str| {
+        let mut fold = Fold::resume(TranscriptFacts::default());
+        let line = format!(
+            r#"{{"type":"assistant","isApiErrorMessage":true,"timestamp":"2026-11-25T15:47:48.494Z",
+                "message":{{"model":"<synthetic>","content":[]}},"quotaLimits":{quota}}}"#
+        );
+        fold.add_line(0, line.as_bytes());
+        fold.finish().1.used_up.map(|it| *it)
+    };
+    let stated = |kind: &str, status: &str| {
+        read(&format!(r#"{{"status":"{status}","resetsAt":1795640000,"rateLimitType":"{kind}"}}"#))
+    };
+    let resets_at_ms = 1_795_640_000_000;
+    let limit = Some(Limit { used_percentage: 100.0, resets_at_ms, ..Limit::default() });
+    let at_ms = 1_795_621_668_494;
+    let expected = Limits { five_hour: limit, ..Limits::default() };
+    assert_eq!(stated("five_hour", "rejected"), Some((expected, at_ms)));
+    let expected = Limits { seven_day: limit, ..Limits::default() };
+    assert_eq!(stated("seven_day", "rejected"), Some((expected, at_ms)));
+    assert_eq!(stated("seven_day", "allowed"), None, "it is not used up");
+    assert_eq!(stated("a window of the future", "rejected"), None);
+    assert_eq!(read("null"), None);
+    assert_eq!(read("[7]"), None);
+}
+
+#[test]
 fn a_session_file_needs_a_pid_and_nothing_else() {
     let file = parse_session_file(
         br#"{"pid":12,"sessionId":"s-1","cwd":"/w","procStart":345,"startedAt":9,
-            "name":"n","status":"busy"}"#,
+            "name":"n","status":"waiting","waitingFor":"permission\u0007 prompt ",
+            "statusUpdatedAt":7,"kind":"bg","jobId":"j1","spare":true,
+            "pidDomain":"linux:m:pid:[1]"}"#,
     );
     let expected = SessionFile {
         pid: 12,
         session_id: SessionId::checked("s-1"),
         cwd: Some("/w".into()),
         proc_start: Some("345".into()),
+        pid_domain: Some("linux:m:pid:[1]".into()),
         started_at_ms: Some(9),
         name: Some("n".into()),
-        status: Some(Status::Busy),
+        status: Some(Status::Waiting),
+        status_since_ms: Some(7),
+        waiting_for: Some("permission  prompt".into()),
+        kind: Some(SessionKind::Background),
+        job: SessionId::checked("j1"),
+        is_spare: true,
     };
     assert_eq!(file, Some(expected));
-    let bare = parse_session_file(br#"{"pid":12,"sessionId":"../x","status":"waiting"}"#);
+    let bare = parse_session_file(
+        br#"{"pid":12,"sessionId":"../x","status":"dreaming","waitingFor":"dawn","kind":["bg"],
+            "jobId":"../j","spare":"yes","pidDomain":7,"statusUpdatedAt":"now"}"#,
+    );
     assert_eq!(bare, Some(SessionFile { pid: 12, ..SessionFile::default() }));
     assert_eq!(parse_session_file(b"{}"), None);
     assert_eq!(parse_session_file(b"{\"pid\":12"), None);
+}
+
+#[test]
+fn each_status_and_what_a_session_waits_for_is_read() {
+    let read = |status: &str| {
+        let file = format!(r#"{{"pid":1,"status":"{status}","waitingFor":"dialog open"}}"#);
+        let file = parse_session_file(file.as_bytes()).unwrap();
+        (file.status, file.waiting_for)
+    };
+    assert_eq!(read("busy"), (Some(Status::Busy), None), "it has what it waited for");
+    assert_eq!(read("shell"), (Some(Status::Shell), None));
+    assert_eq!(read("waiting"), (Some(Status::Waiting), Some("dialog open".into())));
+    let long = format!(r#"{{"pid":1,"status":"waiting","waitingFor":"{}"}}"#, "x".repeat(999));
+    let long = parse_session_file(long.as_bytes()).unwrap().waiting_for.unwrap();
+    assert_eq!(long.len(), 64);
+}
+
+#[test]
+fn a_background_job_is_named_by_its_folder() {
+    let id = SessionId::checked("j1").unwrap();
+    let job = parse_job(&id, br#"{"state":"working","name":"fix\nit","tempo":"idle"}"#);
+    let (name, state) = (Some("fix it".into()), Some("working".into()));
+    assert_eq!(job, Some(BackgroundJob { id: "j1".into(), name, state }));
+    assert_eq!(parse_job(&id, b""), None);
 }
 
 #[test]

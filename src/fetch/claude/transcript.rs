@@ -5,10 +5,10 @@ use std::sync::{Arc, LazyLock};
 use memchr::memchr;
 use memchr::memmem::Finder;
 
-use super::line::{Content, Line, LineMessage};
+use super::line::{Content, Line, LineMessage, Quota};
 use super::preview::{has_visible, preview};
 use super::scan::{Text, trim};
-use crate::store::schema::Message;
+use crate::store::schema::{Limit, Limits, Message};
 use crate::usage::entry::{Entry, Id};
 
 /// The facts in one transcript, as of its newest line.
@@ -47,6 +47,11 @@ pub struct TranscriptFacts {
     pub ai_title: Option<String>,
     /// Lines that are not JSON objects, or were too long to read.
     pub skipped_lines: u64,
+    /// A limit of the account that the newest error of the API says to be used up, and the time of
+    /// that error. Not in the checkpoint: it is handed on to the account, whose limits are in the
+    /// snapshot.
+    #[serde(skip)]
+    pub used_up: Option<Box<(Limits, i64)>>,
 }
 
 impl TranscriptFacts {
@@ -161,6 +166,9 @@ impl Fold {
             facts.session = line.session_id.take().map(Text::into_owned);
         }
         facts.is_sidechain = facts.is_sidechain.or(line.is_sidechain);
+        if let Some(used_up) = used_up(&line.quota).zip(line.at_ms) {
+            facts.used_up = Some(Box::new(used_up));
+        }
         if line.is_sidechain.unwrap_or(false) != facts.is_sidechain.unwrap_or(false) {
             return;
         }
@@ -285,6 +293,17 @@ impl Fold {
         {
             self.newest_text = Some((at_ms, NewestText::Plain(text.to_owned())));
         }
+    }
+}
+
+/// The limit that an error of the API says to be used up.
+fn used_up(quota: &Quota<'_>) -> Option<Limits> {
+    let resets_at_ms = quota.resets_at_ms.filter(|_| quota.status == "rejected")?;
+    let limit = Some(Limit { used_percentage: 100.0, resets_at_ms, ..Limit::default() });
+    match &*quota.kind {
+        "five_hour" => Some(Limits { five_hour: limit, ..Limits::default() }),
+        "seven_day" => Some(Limits { seven_day: limit, ..Limits::default() }),
+        _ => None,
     }
 }
 

@@ -112,12 +112,13 @@ fn a_session_whose_process_ended_while_the_clock_was_ahead_may_live_again() {
     let path = "/r/sessions/1.json";
     let file = SessionFile { session_id: Some(SessionId("s".into())), ..SessionFile::default() };
     sim.changed(path);
-    let ran = Process { file: file.clone(), is_alive: true };
+    let ran = Process { file: file.clone(), is_alive: true, job: None };
     sim.fetched(Outcome::Process(path.into(), Ok(ran)));
-    sim.fetched(Outcome::Process(path.into(), Ok(Process { file, is_alive: false })));
+    sim.fetched(Outcome::Process(path.into(), Ok(Process { file, is_alive: false, job: None })));
     assert!(!sim.session("s").live);
     set_right(&mut sim);
-    sim.hint("/r", "s", ClientFacts::default());
+    sim.pass_ms(1000);
+    sim.append();
     assert!(sim.session("s").live);
 }
 

@@ -71,7 +71,7 @@ fn a_root_that_is_removed_from_the_configuration_is_dropped_unless_a_display_sho
     sim.fetches();
     // Reads that were running, and later changes, have no effect.
     let file = SessionFile { session_id: SessionId::checked("t"), ..SessionFile::default() };
-    let process = Process { file, is_alive: true };
+    let process = Process { file, is_alive: true, job: None };
     sim.fetched(Outcome::Process("/q/sessions/1.json".into(), Ok(process)));
     sim.fetched(Outcome::Transcript("/q/projects/p/t.jsonl".into(), denied()));
     assert_eq!((sim.snapshot().sessions.len(), sim.snapshot().degraded.len()), (1, 0));

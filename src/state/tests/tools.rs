@@ -301,7 +301,7 @@ fn without_a_live_session_no_timer_of_a_tool_runs() {
     assert_eq!((degraded.len(), degraded[0].next_try_ms), (1, None), "{degraded:?}");
     assert_eq!(sim.load().unwrap().output, "1");
 
-    sim.hint("/r", "s", ClientFacts::default());
+    sim.hint("/r", "s", ClientFacts { cost_usd: Some(1.0), ..ClientFacts::default() });
     sim.pass_ms(200);
     let fetches = sim.fetches();
     assert!(fetches.contains(&usage()) && fetches.contains(&command()), "{fetches:?}");

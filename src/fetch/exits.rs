@@ -1,0 +1,119 @@
+//! The thread that notices at once when a process of Claude Code ends.
+//!
+//! The kernel tells it, by a descriptor for each process. The thread sleeps until one of them ends,
+//! or another is to be waited for. Where the system has no such descriptors, it tells nothing, and
+//! the checks of each minute find out.
+//!
+//! See docs/decisions/027-the-kernel-tells-of-exits.md.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::claude::client::SessionFile;
+use super::process::is_alive;
+
+/// The most processes whose exits are waited for at a time. Each takes a descriptor.
+const MAX_PROCESSES: usize = 256;
+
+/// Starts the wait for exits. The thread ends when this is dropped.
+pub struct Exits {
+    awaited: Sender<(PathBuf, SessionFile)>,
+    /// A byte written here wakes the thread.
+    wake: UnixStream,
+}
+
+impl Exits {
+    /// Starts the thread. It calls `ended` with the path of its file once for each process that ended.
+    pub fn start(ended: impl Fn(PathBuf) + Send + 'static) -> io::Result<Exits> {
+        let (awaited, queue) = unbounded();
+        let (wake, woken) = UnixStream::pair()?;
+        wake.set_nonblocking(true)?;
+        woken.set_nonblocking(true)?;
+        let run = move || Thread { woken, queue, processes: BTreeMap::new(), ended }.run();
+        std::thread::Builder::new().name("exits".to_owned()).spawn(run)?;
+        Ok(Exits { awaited, wake })
+    }
+
+    /// Waits for the exit of the process that wrote this file to `path`.
+    pub fn wait_for(&self, path: PathBuf, file: SessionFile) {
+        self.awaited.send((path, file)).ok();
+        // If the socket is full, the thread has bytes enough to wake it.
+        (&self.wake).write_all(&[0]).ok();
+    }
+}
+
+struct Thread<F> {
+    woken: UnixStream,
+    queue: Receiver<(PathBuf, SessionFile)>,
+    /// By the path of its file: a descriptor that becomes readable when the process ends.
+    processes: BTreeMap<PathBuf, OwnedFd>,
+    ended: F,
+}
+
+impl<F: Fn(PathBuf)> Thread<F> {
+    fn run(mut self) {
+        while let Some(exited) = self.next() {
+            for path in exited {
+                self.processes.remove(&path);
+                (self.ended)(path);
+            }
+            while let Ok((path, file)) = self.queue.try_recv() {
+                self.add(path, &file);
+            }
+        }
+    }
+
+    /// Sleeps until processes end, whose files it returns, or others are queued. `None` when nobody
+    /// waits for any.
+    fn next(&mut self) -> Option<Vec<PathBuf>> {
+        let fds =
+            std::iter::once(self.woken.as_fd()).chain(self.processes.values().map(AsFd::as_fd));
+        let mut fds: Vec<_> = fds.map(|it| PollFd::new(it, PollFlags::POLLIN)).collect();
+        match poll(&mut fds, PollTimeout::NONE) {
+            Ok(_) => {}
+            Err(Errno::EINTR | Errno::EAGAIN) => return Some(Vec::new()),
+            Err(_) => return None,
+        }
+        let is_ready = |fd: &PollFd<'_>| fd.any().unwrap_or(false);
+        let exited = fds[1..].iter().zip(self.processes.keys());
+        let exited = exited.filter(|(fd, _)| is_ready(fd)).map(|(_, path)| path.clone()).collect();
+        match (&self.woken).read(&mut [0; 64]) {
+            Ok(0) => None,
+            _ => Some(exited),
+        }
+    }
+
+    fn add(&mut self, path: PathBuf, file: &SessionFile) {
+        if self.processes.len() >= MAX_PROCESSES && !self.processes.contains_key(&path) {
+            return;
+        }
+        match open(file.pid) {
+            // The descriptor keeps naming this process, whose id may be used again. So if it is the
+            // right one now, it stays the right one.
+            Ok(fd) if is_alive(file) => drop(self.processes.insert(path, fd)),
+            Ok(_) | Err(Errno::ESRCH) => (self.ended)(path),
+            // The system has no such descriptors, or no more of them.
+            Err(_) => {}
+        }
+    }
+}
+
+/// Opens a descriptor that becomes readable when the process ends.
+#[cfg(target_os = "linux")]
+fn open(pid: u32) -> Result<OwnedFd, Errno> {
+    use rustix::process::{Pid, PidfdFlags, pidfd_open};
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(Errno::ESRCH)?;
+    pidfd_open(pid, PidfdFlags::empty()).map_err(|err| Errno::from_raw(err.raw_os_error()))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn open(_pid: u32) -> Result<OwnedFd, Errno> {
+    Err(Errno::ENOSYS)
+}
