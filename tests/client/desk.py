@@ -11,7 +11,7 @@ import tempfile
 import threading
 import time
 
-from model import Model
+from model import MODEL, Model
 
 KEY = "no-real-key"
 COLUMNS, ROWS = 160, 40
@@ -40,7 +40,7 @@ class Desk:
                     "GIT_COMMITTER_NAME": "n", "GIT_COMMITTER_EMAIL": "n@example.org"}
         self.model = Model()
         (self.home / ".claude").mkdir(parents=True)
-        settings = {"permissions": {"defaultMode": "acceptEdits"}, **settings}
+        settings = {"permissions": {"defaultMode": "acceptEdits"}, "model": MODEL, **settings}
         (self.home / ".claude/settings.json").write_text(json.dumps(settings))
 
     def start_terminal(self):
@@ -81,13 +81,10 @@ class Desk:
         return done.stdout
 
     def snapshot(self):
-        try:
-            return json.loads((self.state / "snapshot.json").read_text())
-        except (OSError, ValueError):
-            return None
+        return read(self.state / "snapshot.json")
 
     def session(self, id):
-        return (self.snapshot() or {"sessions": {}})["sessions"].get(id) or {}
+        return self.snapshot().get("sessions", {}).get(id, {})
 
     def up_to_date(self, id):
         """A session once the watcher has taken in all that happened before."""
@@ -107,6 +104,23 @@ class Desk:
     def pause(self):
         if ending.wait(0.04):
             raise Failed("this run was told to end", "")
+
+    def client_env(self):
+        return {**self.env, "ANTHROPIC_BASE_URL": self.model.url, "ANTHROPIC_API_KEY": KEY,
+                "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1", "DISABLE_AUTOUPDATER": "1",
+                "DISABLE_TELEMETRY": "1", "DISABLE_ERROR_REPORTING": "1",
+                # The request for a title costs money, and is in no transcript.
+                "CLAUDE_CODE_DISABLE_TERMINAL_TITLE": "1"}
+
+    def run_client(self, cwd, *args):
+        """One command of the client, without a terminal."""
+        subprocess.run([self.client, *args], cwd=cwd, env=self.client_env(), stdin=subprocess.DEVNULL,
+                       capture_output=True, timeout=CAP, check=True)
+
+    def background(self):
+        """The client's entries of its background sessions."""
+        found = (read(it) for it in (self.home / ".claude/sessions").glob("*.json"))
+        return [it for it in found if it.get("kind") == "bg"]
 
     def open(self, cwd, *args):
         return Pane(self, cwd, args)
@@ -149,11 +163,7 @@ class Pane:
 
     def __init__(self, desk, cwd, args):
         self.desk, self.cwd = desk, cwd
-        env = {**desk.env, "ANTHROPIC_BASE_URL": desk.model.url, "ANTHROPIC_API_KEY": KEY,
-               "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1", "DISABLE_AUTOUPDATER": "1",
-               "DISABLE_TELEMETRY": "1", "DISABLE_ERROR_REPORTING": "1",
-               # The request for a title costs money, and is in no transcript.
-               "CLAUDE_CODE_DISABLE_TERMINAL_TITLE": "1"}
+        env = desk.client_env()
         argv = ["env", "-i", *(f"{name}={it}" for name, it in env.items()), desk.client, *args]
         form = "#{pane_id} #{pane_pid}"
         found = desk.tmux("new-session", "-d", "-P", "-F", form, "-x", str(COLUMNS), "-y", str(ROWS),
@@ -190,7 +200,7 @@ class Pane:
         wanted = self.screen().count(text)
         self.desk.tmux("send-keys", "-t", self.id, "-l", text)
         # A command is there twice: the client lists the commands that begin so.
-        wanted += 2 if text.startswith("/") else 1
+        wanted += 2 if text.startswith("/") and " " not in text else 1
         self.until("what was typed to be on the screen", lambda: self.screen().count(text) >= wanted)
         self.press("Enter")
 
@@ -213,13 +223,18 @@ class Pane:
 
     def document(self):
         """The client's own entry of its process."""
-        try:
-            return json.loads(self.entry.read_text())
-        except (OSError, ValueError):
-            return {}
+        return read(self.entry)
 
     def session(self):
         return self.until("the client's entry", lambda: self.document().get("sessionId"))
 
     def is_running(self):
         return self.desk.tmux("display", "-p", "-t", self.id, "#{pane_dead}").strip() == "0"
+
+
+def read(path):
+    """The JSON object in a file; {} if there is none."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}

@@ -1,6 +1,7 @@
 """A stand-in for the messages API, on loopback. What the last prompt says decides what it answers:
 
     call{COMMAND}   it calls the shell tool with that command
+    shell{COMMAND}  the same, but the command runs in the background
     agents{N}       it starts N subagents; each says hello as soon as `may_agents_answer` is set
 
 Anything else, and what follows a tool call, is answered with a few words. Each reply in a session uses
@@ -14,7 +15,8 @@ import threading
 import time
 import uuid
 
-# Dollars per million tokens of claude-opus-5-5, with which the tests start the client.
+# What the client asks, and its price in dollars per million tokens.
+MODEL = "claude-opus-5-5"
 PRICES = {"input": 4.0, "output": 20.0, "cache_5m": 5.0, "cache_1h": 8.0, "cache_read": 0.2}
 STEP = 50_000
 AGENT_CONTEXT = 12_000
@@ -174,8 +176,9 @@ def last_prompt(request):
 
 def calls_in(prompt):
     calls = []
-    for command in re.findall(r"call\{(.*?)\}", prompt):
-        calls.append(("Bash", {"command": command, "description": "a command"}))
+    for kind, command in re.findall(r"(call|shell)\{(.*?)\}", prompt):
+        calls.append(("Bash", {"command": command, "description": "a command",
+                               "run_in_background": kind == "shell"}))
     for count in re.findall(r"agents\{(\d)\}", prompt):
         for n in range(int(count)):
             calls.append(("Agent", {"description": f"job {n}", "prompt": "say hello",
