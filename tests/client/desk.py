@@ -60,7 +60,8 @@ class Desk:
         self.until("the first snapshot", self.snapshot)
 
     def repository(self, name, branch="main"):
-        """A repository with one commit, which the client trusts."""
+        """A repository with one commit, which the client trusts. To be made before any client is started:
+        clients write to the same file."""
         path = self.home / name
         path.mkdir()
         self.git(path, "init", "-q", "-b", branch)
@@ -106,7 +107,8 @@ class Desk:
             raise Failed("this run was told to end", "")
 
     def client_env(self):
-        return {**self.env, "ANTHROPIC_BASE_URL": self.model.url, "ANTHROPIC_API_KEY": KEY,
+        login = "CLAUDE_CODE_OAUTH_TOKEN" if self.model.limits else "ANTHROPIC_API_KEY"
+        return {**self.env, "ANTHROPIC_BASE_URL": self.model.url, login: KEY,
                 "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1", "DISABLE_AUTOUPDATER": "1",
                 "DISABLE_TELEMETRY": "1", "DISABLE_ERROR_REPORTING": "1",
                 # The request for a title costs money, and is in no transcript.

@@ -86,6 +86,9 @@ class Model:
     def __init__(self):
         self.replies = []
         self.first_context = 100_000
+        # What is used of each limit, as a share of 1, and when its window ends. With limits, the client
+        # is started as that of a subscription.
+        self.limits = {}
         self.lock = threading.Lock()
         self.may_agents_answer = threading.Event()
         handler = type("Handler", (Requests,), {"model": self})
@@ -102,6 +105,12 @@ class Model:
             reply = Reply(request, headers, self)
             self.replies.append(reply)
         return reply
+
+    def limit_headers(self):
+        for name, (share, reset) in self.limits.items():
+            yield f"anthropic-ratelimit-unified-{name}-utilization", str(share)
+            yield f"anthropic-ratelimit-unified-{name}-reset", str(reset)
+            yield f"anthropic-ratelimit-unified-{name}-status", "allowed"
 
     def close(self):
         self.may_agents_answer.set()
@@ -138,6 +147,8 @@ class Requests(http.server.BaseHTTPRequestHandler):
         self.send_header("content-type", "text/event-stream")
         self.send_header("request-id", f"req_{uuid.uuid4().hex[:20]}")
         self.send_header("connection", "close")
+        for name, it in self.model.limit_headers():
+            self.send_header(name, it)
         self.end_headers()
         try:
             for name, event in reply.events():
