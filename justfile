@@ -31,6 +31,11 @@ soak minutes='60':
     cargo build
     tests/soak --minutes {{ minutes }}
 
+# The real Claude Code in a terminal, with our line on its screen; some scenarios: just client resume
+client *arguments:
+    cargo build
+    tests/client/run "$@"
+
 # A fuzz target, with optimisation and sanitizer: just fuzz snapshot 600
 fuzz target='transcript_line' seconds='60':
     .ci/run tools
