@@ -59,6 +59,7 @@ impl State {
     pub(super) fn transcript_read(&mut self, path: &Path, mut tail: Tail, now: Now) {
         let skipped_lines = tail.facts.skipped_lines;
         let keep_message = self.settings.preview;
+        let n_compactions = self.transcripts.facts(path).map_or(0, |it| it.compactions);
         let Some(read) = self.transcripts.take_in(path, &mut tail, keep_message, now) else {
             return;
         };
@@ -77,6 +78,11 @@ impl State {
             self.sources.want(&Source::Transcript(path.to_owned()), Urgency::Now, now);
         }
         if let Some(key) = self.join_session(path, appended_ms) {
+            let facts = self.transcripts.get(path).filter(|file| file.is_main());
+            let compacted = facts.filter(|file| file.facts.compactions > n_compactions);
+            if let Some(at_ms) = compacted.and_then(|file| file.facts.context_as_of_ms) {
+                self.sessions.compacted(&key, at_ms);
+            }
             self.refresh_session(&key, now);
             self.want_repo_of(&key, now);
         }

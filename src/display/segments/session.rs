@@ -4,7 +4,7 @@ use super::segment::{BAR, Pen, Segment, Symbol, put, put_count};
 use crate::display::numbers::{age, countdown, money, tokens, valid};
 use crate::display::paint::Paint::{Dim, Good, Plain, Removed, Warning};
 use crate::display::text::Text;
-use crate::store::schema::{PromptCache, Session, Tokens};
+use crate::store::schema::{Context, Cost, CostSource, PromptCache, Session, Tokens};
 
 pub(super) const SEGMENTS: &[Segment] = &[
     Segment {
@@ -216,7 +216,11 @@ fn model(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
 
 fn context(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
     let client = pen.view.client;
+    // Only the client knows the size of the window. Where it has stated that, it says by a document
+    // without a share that it does not know the share.
+    let is_stated = |it: &&Context| client.context_window.or(it.window).is_some();
     let kept = session(pen).and_then(|it| it.context.as_ref());
+    let kept = kept.filter(|it| !client.is_document() || !is_stated(it));
     let share = valid(client.context_used_percentage.or(kept.and_then(|it| it.used_percentage)));
     let used = client.context_tokens.or(kept.and_then(|it| it.tokens));
     let window = client.context_window.or(kept.and_then(|it| it.window));
@@ -248,7 +252,8 @@ fn cost(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
     if let Some(usd) = valid(pen.view.client.cost_usd) {
         return put(out, Plain, &money(usd));
     }
-    let cost = session(pen)?.cost.as_ref()?;
+    let is_kept = |it: &&Cost| it.source == CostSource::Transcript || pen.kept().is_some();
+    let cost = session(pen)?.cost.as_ref().filter(is_kept)?;
     let usd = valid(Some(cost.usd))?;
     // Our own sum lacks the cost of models without a price. Whether the client's does is unknown.
     if cost.unpriced > 0 {
@@ -310,7 +315,7 @@ fn message(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
 }
 
 fn lines(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
-    let kept = session(pen).and_then(|it| it.lines);
+    let kept = pen.kept().and_then(|it| it.lines);
     let lines = pen.view.client.lines.or(kept)?;
     match part {
         "added" => put_count(out, Good, pen.symbol("added"), lines.added),
@@ -320,7 +325,7 @@ fn lines(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
 }
 
 fn duration(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
-    let kept = session(pen).and_then(|it| it.duration_ms);
+    let kept = pen.kept().and_then(|it| it.duration_ms);
     let ms = match part {
         "time" => pen.view.client.duration_ms.or(kept)?,
         "api" => pen.view.client.api_duration_ms?,
@@ -336,7 +341,7 @@ fn name(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
 }
 
 fn output_style(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
-    let kept = session(pen).and_then(|it| it.output_style.as_deref());
+    let kept = pen.kept().and_then(|it| it.output_style.as_deref());
     let style = pen.view.client.output_style.as_deref().or(kept)?;
     (part == "style" && style != "default").then(|| out.put(Plain, style))
 }
@@ -364,7 +369,7 @@ fn subagents(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
 }
 
 fn version(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
-    let kept = session(pen).and_then(|it| it.client_version.as_deref());
+    let kept = pen.kept().and_then(|it| it.client_version.as_deref());
     let version = pen.view.client.client_version.as_deref().or(kept)?;
     if part == "version" { put(out, Dim, version) } else { None }
 }

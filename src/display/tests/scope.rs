@@ -22,7 +22,7 @@ fn facts_from_the_client_take_precedence() {
         limits: Limits { seven_day: Some(limit(7.0, DAY_MS)), ..Limits::default() },
         ..ClientFacts::default()
     };
-    let expected = "~/w/p/src · main · Opus 4.8 · ctx  3% of 1M · $0.12 · block $10.00 2h13m left · \
+    let expected = "~/w/p/src · main · Opus 4.8 · ctx  3% of 1M · $0.12 · block $10.00 2h00m left · \
                     today $30.00 · 5h 34% ↻2h00m · 7d  7% ↻1d00h";
     check_client(&client, expected);
 }
@@ -47,7 +47,7 @@ fn facts_of_one_session_never_appear_in_the_line_of_another() {
     assert_eq!(drawn("one"), format!("~/w/p · main · model-one · {REST} · 14:32"));
     assert_eq!(
         drawn("two"),
-        "~/w/q · topic · model-two · ctx 84% · $2.00 · block $20.00 2h13m left · \
+        "~/w/q · topic · model-two · ctx 84% · $2.00 · block $20.00 2h00m left · \
          today $60.00 · 5h 68% ↻2h00m · 14:32"
     );
     assert_eq!(drawn("three"), "14:32");
@@ -63,7 +63,7 @@ fn a_new_session_finds_its_account_by_its_transcript() {
         ..ClientFacts::default()
     };
     let drawn = show(Source::Snapshot(&snapshot), Watcher::Alive, &client, &PLAIN);
-    let rest = "block $10.00 2h13m left · today $30.00 · 5h 34% ↻2h00m";
+    let rest = "block $10.00 2h00m left · today $30.00 · 5h 34% ↻2h00m";
     assert_eq!(drawn, format!("~/w/p · main · {rest}"));
 }
 

@@ -287,6 +287,7 @@ fn the_clients_document_is_read_field_by_field() {
         context_used_percentage: Some(3.0),
         cost_usd: Some(0.5),
         limits: Limits { five_hour: Some(five_hour), ..Limits::default() },
+        has_rate_limits: true,
         ..ClientFacts::default()
     };
     assert_eq!(facts, Some(expected));

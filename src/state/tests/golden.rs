@@ -62,7 +62,7 @@ fn story() -> Sim {
     let limits = Limits {
         five_hour: limit(61.5, HOUR_MS),
         seven_day: limit(96.0, 48 * HOUR_MS),
-        spend_limit: None,
+        ..Limits::default()
     };
     let told = ClientFacts {
         session_name: Some("the name".to_owned()),
