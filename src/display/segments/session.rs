@@ -5,6 +5,7 @@ use crate::display::numbers::{age, countdown, money, tokens, valid};
 use crate::display::paint::Paint::{Dim, Good, Plain, Removed, Warning};
 use crate::display::text::Text;
 use crate::store::schema::{Context, Cost, CostSource, PromptCache, Session, Tokens};
+use crate::time::HOUR_MS;
 
 pub(super) const SEGMENTS: &[Segment] = &[
     Segment {
@@ -186,6 +187,8 @@ pub(super) const SEGMENTS: &[Segment] = &[
     },
 ];
 
+/// No prompt stays in the cache for longer than this: one hour, and what clocks may differ.
+const LONGEST_CACHE_MS: i64 = 2 * HOUR_MS;
 /// A context window of up to this size is not mentioned.
 const USUAL_WINDOW: u64 = 200_000;
 
@@ -281,7 +284,8 @@ fn cache(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
     let cache = pen.view.client.prompt_cache.as_ref().unwrap_or(&none);
     let counted = session(pen).and_then(|it| it.cache_hit_ratio);
     let hit = || valid(cache.hit_ratio.or(counted)).map(|it| it.min(1.0) * 100.0);
-    let left_ms = cache.expires_at_ms.map(|it| pen.left_ms(it));
+    let left_ms =
+        cache.expires_at_ms.map(|it| pen.left_ms(it)).filter(|it| *it <= LONGEST_CACHE_MS);
     let is_cold = cache.warm == Some(false) || left_ms.is_some_and(|it| it <= 0);
     match part {
         "hit" => {

@@ -1,12 +1,13 @@
 //! A line shows the facts of its own session, account and repository, and no others.
 
-use super::{NOW, PLAIN, REST, add_session, check, check_client, limit, show, snapshot};
-use crate::display::session_line;
+use super::{NOW, PLAIN, REST, add_session, check, check_client, limit, session, show, snapshot};
 use crate::display::view::{Source, Watcher};
+use crate::display::{NOTHING, session_line};
 use crate::store::schema::{
-    ClientFacts, CommandOutput, Degraded, Limits, Model, SessionId, Snapshot,
+    ClientFacts, CommandOutput, CostSource, Degraded, Limits, Lines, Model, PromptCache,
+    PullRequest, SessionId, Snapshot,
 };
-use crate::time::DAY_MS;
+use crate::time::{DAY_MS, HOUR_MS};
 
 #[test]
 fn facts_from_the_client_take_precedence() {
@@ -25,6 +26,64 @@ fn facts_from_the_client_take_precedence() {
     let expected = "~/w/p/src · main · Opus 4.8 · ctx  3% of 1M · $0.12 · block $10.00 2h00m left · \
                     today $30.00 · 5h 34% ↻2h00m · 7d  7% ↻1d00h";
     check_client(&client, expected);
+}
+
+/// The session has every fact that only the client states, from an earlier document.
+fn reported() -> Snapshot {
+    let mut snapshot = snapshot();
+    snapshot.display.format =
+        Some("{pr} {context} {cost} {lines} {duration} {output_style} {version}".to_owned());
+    let session = session(&mut snapshot);
+    session.pr = Some(PullRequest { number: 7, ..PullRequest::default() });
+    session.context.as_mut().unwrap().window = Some(200_000);
+    session.cost.as_mut().unwrap().source = CostSource::Client;
+    session.lines = Some(Lines { added: 3, removed: 1 });
+    session.duration_ms = Some(60_000);
+    session.output_style = Some("terse".to_owned());
+    session.client_version = Some("2.1.332".to_owned());
+    snapshot
+}
+
+#[test]
+fn a_document_denies_what_it_lacks_and_a_request_denies_nothing() {
+    let snapshot = reported();
+    let drawn =
+        |client: &ClientFacts| show(Source::Snapshot(&snapshot), Watcher::Alive, client, &PLAIN);
+    let all = "#7 · ctx 42% · $1.00 · +3 −1 · 01m · terse · v2.1.332";
+    assert_eq!(drawn(&ClientFacts::default()), all);
+    let id = Some("one".to_owned());
+    assert_eq!(drawn(&ClientFacts { session_id: id, ..ClientFacts::default() }), all);
+    let document = ClientFacts { context_window: Some(200_000), ..ClientFacts::default() };
+    assert_eq!(drawn(&document), NOTHING);
+    let with_cost = ClientFacts { cost_usd: Some(2.0), ..document };
+    assert_eq!(drawn(&with_cost), "$2.00");
+}
+
+#[test]
+fn without_a_statement_of_the_client_context_and_cost_are_those_of_the_transcript() {
+    let mut snapshot = reported();
+    session(&mut snapshot).context.as_mut().unwrap().window = None;
+    session(&mut snapshot).cost.as_mut().unwrap().source = CostSource::Transcript;
+    let client = ClientFacts { client_version: Some("1.0".to_owned()), ..ClientFacts::default() };
+    let drawn = show(Source::Snapshot(&snapshot), Watcher::Alive, &client, &PLAIN);
+    assert_eq!(drawn, "ctx 42% · $1.00 · v1.0");
+    let client = ClientFacts { context_window: Some(200_000), ..client };
+    let drawn = show(Source::Snapshot(&snapshot), Watcher::Alive, &client, &PLAIN);
+    assert_eq!(drawn, "$1.00 · v1.0", "the client does not know the share");
+}
+
+#[test]
+fn a_cache_that_would_be_warm_for_days_has_no_countdown() {
+    let mut snapshot = snapshot();
+    snapshot.display.format = Some("{cache}".to_owned());
+    for (left_ms, expected) in [(HOUR_MS, "cache 50% warm 1h00m"), (DAY_MS, "cache 50%")] {
+        let expires_at_ms = Some(NOW + left_ms);
+        let hit_ratio = Some(0.5);
+        let prompt_cache = Some(PromptCache { expires_at_ms, hit_ratio, ..Default::default() });
+        let client = ClientFacts { prompt_cache, ..ClientFacts::default() };
+        let drawn = show(Source::Snapshot(&snapshot), Watcher::Alive, &client, &PLAIN);
+        assert_eq!(drawn, expected);
+    }
 }
 
 #[test]
