@@ -215,18 +215,22 @@ fn a_session_that_states_no_limits_after_its_first_reply_has_none() {
 
 #[test]
 fn a_resumed_session_shows_the_limits_of_the_account_before_its_first_reply() {
-    let mut snapshot = snapshot();
-    session(&mut snapshot).subscription = Some(true);
-    let has_limits = |client: &ClientFacts| {
+    let has_limits = |subscription, client: &ClientFacts| {
+        let mut snapshot = snapshot();
+        session(&mut snapshot).subscription = subscription;
         let line = show(Source::Snapshot(&snapshot), Watcher::Alive, client, &PLAIN);
         line.contains("5h 34%")
     };
     let version = |it: &str| ClientFacts { client_version: Some(it.to_owned()), ..document() };
-    assert!(has_limits(&version("2.1.251")));
-    assert!(has_limits(&version("2.2.0")));
-    assert!(!has_limits(&version("2.1.197")), "it does not tell whether there was a reply");
-    let prompt_cache = Some(PromptCache::default());
-    assert!(!has_limits(&ClientFacts { prompt_cache, ..version("2.1.332") }), "it was logged out");
+    for (subscription, expected) in [(Some(true), true), (None, true), (Some(false), false)] {
+        assert_eq!(has_limits(subscription, &version("2.1.251")), expected);
+        assert_eq!(has_limits(subscription, &version("2.2.0")), expected);
+        // It does not tell whether its process has had a reply.
+        assert!(!has_limits(subscription, &version("2.1.197")));
+        let prompt_cache = Some(PromptCache::default());
+        let replied = ClientFacts { prompt_cache, ..version("2.1.332") };
+        assert!(!has_limits(subscription, &replied), "it was logged out");
+    }
 }
 
 #[test]

@@ -198,7 +198,7 @@ impl ClientFacts {
         if self.model.as_ref().is_some_and(Model::is_of_another_provider) {
             return Some(false);
         }
-        if before == Some(true) && self.is_new_process() {
+        if before != Some(false) && self.is_new_process() {
             return before;
         }
         (has_replies || self.has_replies()).then_some(false)
