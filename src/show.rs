@@ -59,7 +59,7 @@ pub fn run(stdin: impl AsFd + IsTerminal, env: &Environment, now: impl Fn() -> N
 
 fn draw(stdin: impl AsFd + IsTerminal, env: &Environment, now: impl Fn() -> Now) -> String {
     let document = if stdin.is_terminal() { Vec::new() } else { read_document(stdin, &now) };
-    let client = claude::client::parse_stdin(&document).unwrap_or_default();
+    let client = claude::client::parse_stdin(&document).unwrap_or_default().clipped();
     let reported = client.session_id.as_deref().and_then(SessionId::checked);
     let session =
         reported.or_else(|| env.text("CLAUDE_CODE_SESSION_ID").and_then(SessionId::checked));

@@ -10,7 +10,7 @@ use crate::store::schema::{
     BackgroundJob, Block, Burn, ClientFacts, CommandOutput, Context, Cost, CostSource, Degraded,
     Health, HealthStatus, Limit, Limits, Lines, Message, Model, Projection, PromptCache,
     PullRequest, Repo, RepoKey, Root, RootKey, Session, SessionId, SessionKind, Snapshot, Status,
-    Subagents, Tokens, Totals, Usage, Waiting,
+    Subagents, Tokens, Totals, Usage, Waiting, Window,
 };
 use crate::time::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS};
 
@@ -73,12 +73,16 @@ fn at_work(about: &'static str, now_ms: i64) -> Sample {
         Tokens { input: 8120, output: 41_377, cache_write: 310_000, cache_read: 9_400_000 };
     let limit = |used_percentage, left_ms| {
         let resets_at_ms = now_ms + left_ms;
-        Some(Limit { used_percentage, resets_at_ms, as_of_ms: now_ms, full_at_ms: None })
+        Some(Limit { used_percentage, resets_at_ms, as_of_ms: now_ms, ..Limit::default() })
     };
     let limits = Limits {
         five_hour: limit(41.3, 129 * MINUTE_MS),
         seven_day: limit(38.0, 3 * DAY_MS + 4 * HOUR_MS),
         spend_limit: limit(12.0, 20 * DAY_MS),
+        other: limit(17.0, 3 * DAY_MS)
+            .map(|it| ("seven_day_opus".to_owned(), it))
+            .into_iter()
+            .collect(),
     };
     let totals = |cost_usd| Totals { cost_usd, tokens, unpriced: 0 };
     let block = Block {
@@ -98,6 +102,11 @@ fn at_work(about: &'static str, now_ms: i64) -> Sample {
         block: Some(block),
         today: totals(21.2),
         day_ends_ms: now_ms + 9 * HOUR_MS,
+        window: Some(Window {
+            start_ms: now_ms - 171 * MINUTE_MS,
+            end_ms: now_ms + 129 * MINUTE_MS,
+            used: totals(14.48),
+        }),
         week: totals(74.9),
         month: totals(301.0),
         ..Usage::default()
@@ -167,6 +176,7 @@ fn at_work(about: &'static str, now_ms: i64) -> Sample {
             misses: Some(0),
             ..PromptCache::default()
         }),
+        has_rate_limits: true,
         ..ClientFacts::default()
     };
     let id = SessionId("sample".to_owned());
@@ -201,17 +211,18 @@ fn in_trouble(sample: &mut Sample) {
     }
     for root in sample.snapshot.roots.values_mut() {
         let limits = &mut root.limits;
-        for limit in [&mut limits.five_hour, &mut limits.seven_day, &mut limits.spend_limit] {
-            *limit = limit.map(|limit| Limit {
+        *limits = limits.filter_map(|_, limit| {
+            Some(Limit {
                 used_percentage: 91.0 + limit.used_percentage / 10.0,
                 full_at_ms: Some(now_ms + 34 * MINUTE_MS),
                 ..limit
-            });
-        }
+            })
+        });
         if let Some(usage) = &mut root.usage {
             usage.unpriced_models = vec!["new-model".to_owned()];
             (usage.today.unpriced, usage.week.unpriced, usage.month.unpriced) = (1, 1, 1);
             usage.block.iter_mut().for_each(|block| block.unpriced = 1);
+            usage.window.iter_mut().for_each(|window| window.used.unpriced = 1);
         }
     }
     for session in sample.snapshot.sessions.values_mut() {

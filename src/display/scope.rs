@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::store::schema::{
-    CommandOutput, Degraded, Repo, RepoKey, Root, RootKey, Session, Snapshot, Status, Waiting,
+    CommandOutput, Degraded, Limit, Limits, Repo, RepoKey, Root, RootKey, Session, Snapshot,
+    Status, Waiting,
 };
 
 use super::view::{Around, Source, Tree, View};
@@ -21,6 +22,8 @@ pub(super) struct Scope<'a> {
     pub(super) session: Option<&'a Session>,
     /// The session's account.
     pub(super) root: Option<&'a Root>,
+    /// The limits that apply to the session. Those that its own document states have no time.
+    pub(super) limits: Limits,
     /// The working tree that the session is in.
     pub(super) repo: Option<Cow<'a, Repo>>,
     /// Failing sources that this line depends on.
@@ -37,7 +40,8 @@ impl<'a> Scope<'a> {
     /// Looks up the facts that a line for this view may show.
     pub(super) fn of(view: &View<'a>) -> Scope<'a> {
         let Source::Snapshot(snapshot) = view.source else {
-            return Scope { repo: repo(None, None, view), ..Scope::default() };
+            let (repo, limits) = (repo(None, None, view), limits(view, None, None));
+            return Scope { repo, limits, ..Scope::default() };
         };
         let session = view.session.and_then(|id| snapshot.sessions.get(id));
         let root_key = root_key(snapshot, session, view);
@@ -51,10 +55,12 @@ impl<'a> Scope<'a> {
         let is_unlisted =
             own.is_empty() && session.is_some_and(|it| it.status == Some(Status::Waiting));
         let concerns_line = |it: &&Degraded| concerns(&it.source, root_key, repo_key, transcript);
+        let root = root_key.and_then(|key| snapshot.roots.get(&RootKey(key.to_owned())));
         Scope {
             published_at_ms: Some(snapshot.published_at_ms),
             session,
-            root: root_key.and_then(|key| snapshot.roots.get(&RootKey(key.to_owned()))),
+            root,
+            limits: limits(view, session, root),
             repo: repo(Some(snapshot), repo_key, view),
             degraded: snapshot.degraded.iter().filter(concerns_line).collect(),
             commands: Some(&snapshot.commands),
@@ -62,6 +68,54 @@ impl<'a> Scope<'a> {
             others_waiting_more: snapshot.waiting_more.saturating_sub(u64::from(is_unlisted)),
         }
     }
+}
+
+/// The limits that apply to the session: by its own document where that brings news, otherwise the
+/// newest that the watcher knows of any session of the account.
+///
+/// See docs/decisions/028-the-newest-word-wins.md.
+fn limits(view: &View<'_>, session: Option<&Session>, root: Option<&Root>) -> Limits {
+    let (client, now_ms) = (view.client, view.now_ms);
+    let last_reply_ms = session.and_then(|it| it.last_reply_ms);
+    let known = session.and_then(|it| it.subscription);
+    if client.is_subscribed(known, last_reply_ms.is_some()) == Some(false) {
+        return Limits::default();
+    }
+    let kept = root.map(|it| it.limits.plausible(now_ms)).unwrap_or_default();
+    let kept = kept.filter_map(|name, limit| limit.is_current(name, now_ms).then_some(limit));
+    let told = client.limits.plausible(now_ms);
+    // Only a client states its version, so the watcher has a report of this session.
+    let reported = session.filter(|it| it.client_version.is_some());
+    let said = reported.map(|it| &it.limits);
+    if !client.has_limits() || said.is_some_and(|it| told.is_repetition_of(it, now_ms)) {
+        return kept;
+    }
+    let is_older = |kept: &Limit| match said {
+        Some(_) => false,
+        None if !client.has_replies() && last_reply_ms.is_none() => true,
+        None => last_reply_ms.is_some_and(|it| it < kept.as_of_ms),
+    };
+    let mut limits = kept.filter_map(|name, kept| {
+        let said = said.and_then(|it| it.get(name));
+        let is_worse = match told.get(name) {
+            Some(_) => !is_older(&kept),
+            // The session takes back what it said itself, and nothing that others said.
+            None => said.is_some_and(|it| it.is_same_statement(&kept)),
+        };
+        (!is_worse).then_some(kept)
+    });
+    for (name, limit) in told.iter() {
+        if limits.get(name).is_some() {
+            continue;
+        }
+        // At the same pace, it will not be used up earlier than was forecast from an older share.
+        let forecast = kept
+            .get(name)
+            .filter(|it| it.is_same_window(limit) && it.used_percentage <= limit.used_percentage);
+        let full_at_ms = forecast.and_then(|it| it.full_at_ms);
+        limits.insert(name, Limit { as_of_ms: 0, full_at_ms, ..*limit });
+    }
+    limits
 }
 
 /// The key of the session's account. The client reports the path of the transcript even before the

@@ -11,7 +11,7 @@ use super::view::{Around, Source, Style, Tree, View, Watcher};
 use crate::store::schema::display::Depth;
 use crate::store::schema::{
     Block, ClientFacts, Context, Cost, CostSource, Limit, Limits, Model, Repo, RepoKey, Root,
-    RootKey, Session, SessionId, Snapshot, Totals, Usage,
+    RootKey, Session, SessionId, Snapshot, Totals, Usage, Window,
 };
 use crate::time::{HOUR_MS, MINUTE_MS};
 
@@ -31,7 +31,7 @@ fn zone() -> TimeZone {
 const PLAIN: Style = Style { columns: None, depth: Depth::None, has_links: false };
 
 /// What a healthy session shows after directory, branch and model.
-const REST: &str = "ctx 42% · $1.00 · block $10.00 2h13m left · today $30.00 · 5h 34% ↻2h00m";
+const REST: &str = "ctx 42% · $1.00 · block $10.00 2h00m left · today $30.00 · 5h 34% ↻2h00m";
 /// What it shows before the usage of the account.
 const BEFORE_USAGE: &str = "~/w/p · main · model-one · ctx 42% · $1.00";
 
@@ -48,6 +48,11 @@ fn add_session(snapshot: &mut Snapshot, id: &str, root: &str, repo: &str, branch
     let usage = Usage {
         as_of_ms: NOW,
         block: Some(block),
+        window: Some(Window {
+            end_ms: NOW + 2 * HOUR_MS,
+            used: Totals { cost_usd: usd * 10.0, ..Totals::default() },
+            ..Window::default()
+        }),
         today: Totals { cost_usd: usd * 30.0, ..Totals::default() },
         day_ends_ms: NOW + HOUR_MS,
         ..Usage::default()
@@ -75,7 +80,7 @@ fn add_session(snapshot: &mut Snapshot, id: &str, root: &str, repo: &str, branch
 }
 
 fn limit(used_percentage: f64, left_ms: i64) -> Limit {
-    Limit { used_percentage, resets_at_ms: NOW + left_ms, as_of_ms: NOW, full_at_ms: None }
+    Limit { used_percentage, resets_at_ms: NOW + left_ms, as_of_ms: NOW, ..Limit::default() }
 }
 
 fn repo(snapshot: &mut Snapshot) -> &mut Repo {

@@ -8,11 +8,11 @@ use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::block_tool::BlockTool;
-use super::limits::ObservedLimits;
+use super::limits::{ObservedLimits, Statement};
 use super::settings::Settings;
 use crate::fetch::tail::Tail;
 use crate::store::schema::{self, BlockSource, SessionId};
-use crate::time::Now;
+use crate::time::{HOUR_MS, MINUTE_MS, Now};
 use crate::usage::ledger::{FileId, Ledger, REACH_MS, SessionTotals};
 use crate::usage::prices::Prices;
 
@@ -42,7 +42,7 @@ impl Accounts {
     pub(super) fn add(&mut self, root: &Path, settings: &Settings, now: Now) {
         self.0.entry(root.to_owned()).or_insert_with(|| Account {
             ledger: empty_ledger(&settings.prices, now),
-            limits: ObservedLimits::new(),
+            limits: ObservedLimits::default(),
             as_of_ms: now.wall_ms,
             skipped_lines: 0,
             recalled: None,
@@ -141,16 +141,10 @@ impl Accounts {
 
     // ---- Limits
 
-    /// Merges the limits that Claude Code reported. It learned them from the API at `as_of_ms`.
-    pub(super) fn merge_limits(
-        &mut self,
-        root: &Path,
-        limits: &schema::Limits,
-        as_of_ms: i64,
-        now: Now,
-    ) {
+    /// Takes in what Claude Code says of the limits.
+    pub(super) fn merge_limits(&mut self, root: &Path, statement: &Statement, now: Now) {
         if let Some(account) = self.0.get_mut(root) {
-            account.limits.merge(limits, as_of_ms, now);
+            account.limits.merge(statement, now);
         }
     }
 
@@ -266,7 +260,21 @@ impl Account {
         if let Some(tool) = &self.block_tool {
             usage.block = tool.block(now);
         }
+        let end_ms = self.limits.five_hour_end_ms(now);
+        match is_scanned {
+            true => usage.window = end_ms.map(|end_ms| self.window(end_ms)),
+            false => usage.window = usage.window.filter(|it| Some(it.end_ms) == end_ms),
+        }
         Some(usage)
+    }
+
+    /// What was used in the five-hour window that ends then.
+    fn window(&self, end_ms: i64) -> schema::Window {
+        let start_ms = end_ms - 5 * HOUR_MS;
+        // The ledger sums up whole quarters of an hour.
+        let quarter = |ms: i64| ms.div_euclid(15 * MINUTE_MS) * 15 * MINUTE_MS;
+        let used = self.ledger.sum_up(quarter(start_ms)..quarter(end_ms + 15 * MINUTE_MS - 1));
+        schema::Window { start_ms, end_ms, used: used.totals() }
     }
 
     fn counted(&self, settings: &Settings, now: Now) -> schema::Usage {

@@ -75,7 +75,7 @@ impl State {
 
     /// A display requested a session's line, and sent what Claude Code had passed to it. Without a
     /// session id, the hint is from a `--oneshot` run that left a cookie.
-    pub(super) fn hint_received(&mut self, facts: ClientFacts, now: Now) {
+    pub(super) fn hint_received(&mut self, mut facts: ClientFacts, now: Now) {
         let Some(id) = facts.session_id.as_deref().and_then(SessionId::checked) else {
             // The kernel may not report the cookie: its directory may be on a file system without
             // events, or may have been removed and created again.
@@ -114,10 +114,13 @@ impl State {
             return;
         }
         let replied_ms = self.transcript_facts(&key).and_then(|facts| facts.last_reply_ms);
-        let as_of_ms = replied_ms.unwrap_or(now.wall_ms).min(now.wall_ms);
-        self.accounts.merge_limits(&key.root, &facts.limits, as_of_ms, now);
+        facts.limits = facts.limits.plausible(now.wall_ms);
+        let (has_news, statement) = self.sessions.hint_received(&key, facts, replied_ms, now);
+        if let Some(statement) = statement {
+            self.accounts.merge_limits(&key.root, &statement, now);
+        }
         self.confirm_usage(now);
-        if self.sessions.hint_received(&key, facts, now) {
+        if has_news {
             self.publication.mark_changed();
         } else {
             self.publication.confirm(now.mono);

@@ -4,117 +4,159 @@
 //! last reply, so the sessions of one account disagree. An observation is as old as the reply that it
 //! came with.
 //!
+//! See docs/decisions/028-the-newest-word-wins.md.
+//!
 //! **Invariant:** an older observation never replaces a newer one, and an observation is not reported
 //! after its window has ended.
 
-use crate::store::schema::{self, Limit};
-use crate::time::{DAY_MS, HOUR_MS, MINUTE_MS, Now};
+use std::collections::BTreeMap;
 
-/// An observation whose window ends later than this is wrong: the longest window takes a month.
-const LONGEST_MS: i64 = 400 * DAY_MS;
-/// Two observations are of the same window if their ends differ by less than this.
-const SAME_END_MS: i64 = MINUTE_MS;
+use crate::store::schema::limits::window_ms;
+use crate::store::schema::{Limit, Limits};
+use crate::time::{MINUTE_MS, Now};
+
+/// The most limits that are kept. A snapshot has three, and at most eight others.
+const MAX_LIMITS: usize = 11;
 /// No pace is computed from a shorter time than this.
 const LEAST_SPAN_MS: i64 = 5 * MINUTE_MS;
 /// No pace is computed from less use than this, in percent of the limit.
 const LEAST_PERCENT: f64 = 1.0;
 
-/// The limits of one account.
-#[derive(Clone, Debug)]
-pub(super) struct ObservedLimits {
-    five_hour: Window,
-    seven_day: Window,
-    spend_limit: Window,
-}
+/// The limits of one account, by the client's names for them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ObservedLimits(BTreeMap<String, Window>);
 
+/// The first and the newest observation of the current window of a limit.
 #[derive(Clone, Debug)]
 struct Window {
-    /// `None` where it is not known: spending limits have different ones.
-    length_ms: Option<i64>,
-    /// The first and the newest observation of the current window.
-    seen: Option<(Limit, Limit)>,
+    first: Limit,
+    newest: Limit,
+}
+
+/// What a document of the client says of the limits.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Statement {
+    /// They are plausible, and `as_of_ms` in them is the time of the reply that they came with.
+    pub(super) limits: Limits,
+    /// What the session said before.
+    pub(super) before: Limits,
+    pub(super) novelty: Novelty,
+}
+
+/// How new a statement is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Novelty {
+    /// A reply since the statement before brought it.
+    New,
+    /// The session says what it said before. Its limits are dated with its last reply.
+    Repeated,
+    /// The session has had no reply. A reply to another session brought it, which may be older than
+    /// anything else that is known.
+    Inherited,
 }
 
 impl ObservedLimits {
-    /// No observations.
-    pub(super) fn new() -> ObservedLimits {
-        let window = |length_ms| Window { length_ms, seen: None };
-        ObservedLimits {
-            five_hour: window(Some(5 * HOUR_MS)),
-            seven_day: window(Some(7 * DAY_MS)),
-            spend_limit: window(None),
+    /// Takes in what the client says.
+    pub(super) fn merge(&mut self, statement: &Statement, now: Now) {
+        let Statement { limits, before, novelty } = statement;
+        if *novelty == Novelty::New {
+            self.deny(limits, before, now);
+        }
+        for (name, limit) in limits.iter() {
+            let known = self.0.get_mut(name).map(|it| &mut it.newest);
+            match (novelty, known) {
+                (Novelty::Repeated, Some(known)) if known.is_same_statement(limit) => {
+                    known.as_of_ms = known.as_of_ms.max(limit.as_of_ms);
+                }
+                (Novelty::Repeated, _) => {}
+                (Novelty::Inherited, Some(known)) if known.is_current(name, now.wall_ms) => {}
+                (Novelty::Inherited | Novelty::New, _) => self.observe(name, *limit, now),
+            }
         }
     }
 
-    /// Merges the limits that Claude Code reported. They came with a reply at `as_of_ms`.
-    pub(super) fn merge(&mut self, reported: &schema::Limits, as_of_ms: i64, now: Now) {
-        let dated = |limit: Option<Limit>| limit.map(|it| Limit { as_of_ms, ..it });
-        let reported = schema::Limits {
-            five_hour: dated(reported.five_hour),
-            seven_day: dated(reported.seven_day),
-            spend_limit: dated(reported.spend_limit),
-        };
-        self.recall(&reported, now);
+    /// Drops older observations that a session took back, or that are of another account.
+    fn deny(&mut self, limits: &Limits, before: &Limits, now: Now) {
+        // The window of another account, or one that the provider closed early: it is open, and the
+        // client states another end.
+        let is_other_account = limits.iter().any(|(name, limit)| {
+            self.0.get(name).is_some_and(|Window { newest, .. }| {
+                newest.as_of_ms < limit.as_of_ms
+                    && newest.resets_at_ms - MINUTE_MS > limit.as_of_ms
+                    && !newest.is_same_window(limit)
+            })
+        });
+        let as_of_ms = limits.iter().map(|(_, it)| it.as_of_ms).max().unwrap_or(now.wall_ms);
+        self.0.retain(|name, Window { newest, .. }| {
+            let was_its_own = before.get(name).is_some_and(|it| it.is_same_statement(newest));
+            let is_denied = limits.get(name).is_none() && (was_its_own || is_other_account);
+            newest.as_of_ms > as_of_ms || !is_denied
+        });
     }
 
     /// When each observation was made, so that these times can be moved if the clock is set back.
     pub(super) fn times(&mut self) -> impl Iterator<Item = &mut i64> {
-        let windows = [&mut self.five_hour, &mut self.seven_day, &mut self.spend_limit];
-        let seen = windows.into_iter().filter_map(|it| it.seen.as_mut());
-        seen.flat_map(|(first, newest)| [&mut first.as_of_ms, &mut newest.as_of_ms])
+        self.0.values_mut().flat_map(|it| [&mut it.first.as_of_ms, &mut it.newest.as_of_ms])
     }
 
-    /// Merges limits that state the times of their observation, such as those that an earlier process
-    /// published.
-    pub(super) fn recall(&mut self, before: &schema::Limits, now: Now) {
-        for (window, limit) in [
-            (&mut self.five_hour, before.five_hour),
-            (&mut self.seven_day, before.seven_day),
-            (&mut self.spend_limit, before.spend_limit),
-        ] {
-            if let Some(limit) = limit {
-                window.merge(limit, now);
-            }
+    /// Takes in the limits that an earlier process published.
+    pub(super) fn recall(&mut self, before: &Limits, now: Now) {
+        for (name, limit) in before.plausible(now.wall_ms).iter() {
+            self.observe(name, *limit, now);
         }
     }
 
     /// The limits for the snapshot: those whose window has not ended.
-    pub(super) fn report(&self, now: Now) -> schema::Limits {
-        schema::Limits {
-            five_hour: self.five_hour.report(now),
-            seven_day: self.seven_day.report(now),
-            spend_limit: self.spend_limit.report(now),
+    pub(super) fn report(&self, now: Now) -> Limits {
+        let mut limits = Limits::default();
+        for (name, window) in &self.0 {
+            if window.newest.is_current(name, now.wall_ms) {
+                limits.insert(name, window.report(name));
+            }
         }
+        limits
+    }
+
+    /// When the open five-hour window ends, if the client states that.
+    pub(super) fn five_hour_end_ms(&self, now: Now) -> Option<i64> {
+        let end_ms = self.0.get("five_hour")?.newest.resets_at_ms;
+        (end_ms > now.wall_ms).then_some(end_ms)
+    }
+
+    /// Takes in one observation, unless a newer one is known.
+    fn observe(&mut self, name: &str, limit: Limit, now: Now) {
+        if self.0.len() >= MAX_LIMITS && !self.0.contains_key(name) {
+            self.0.retain(|name, window| window.newest.is_current(name, now.wall_ms));
+            if self.0.len() >= MAX_LIMITS {
+                return;
+            }
+        }
+        let window = match self.0.get(name) {
+            Some(known) if known.newest.as_of_ms > limit.as_of_ms => return,
+            Some(known) if known.newest.is_same_window(&limit) => {
+                Window { first: known.first, newest: limit }
+            }
+            _ => Window { first: limit, newest: limit },
+        };
+        self.0.insert(name.to_owned(), window);
     }
 }
 
 impl Window {
-    fn merge(&mut self, reported: Limit, now: Now) {
-        // See [`LONGEST_MS`].
-        if reported.resets_at_ms - now.wall_ms >= LONGEST_MS {
-            return;
-        }
-        self.seen = match self.seen {
-            Some((_, known)) if known.as_of_ms > reported.as_of_ms => return,
-            Some((first, known))
-                if known.resets_at_ms.abs_diff(reported.resets_at_ms) < SAME_END_MS as u64 =>
-            {
-                Some((first, reported))
-            }
-            _ => Some((reported, reported)),
+    fn report(&self, name: &str) -> Limit {
+        let full_at_ms = match self.newest.resets_at_ms {
+            0 => None,
+            resets_at_ms => self.full_at_ms(window_ms(name).map(|it| resets_at_ms - it)),
         };
+        Limit { full_at_ms, ..self.newest }
     }
 
-    fn report(&self, now: Now) -> Option<Limit> {
-        let (first, newest) = self.seen.filter(|(_, it)| it.resets_at_ms > now.wall_ms)?;
-        Some(Limit { full_at_ms: self.full_at_ms(&first, &newest), ..newest })
-    }
-
-    /// When the limit will be used up at the average pace since its window began, or, where the length
-    /// of the window is not known, since it was first observed.
-    fn full_at_ms(&self, first: &Limit, newest: &Limit) -> Option<i64> {
-        let (since_ms, from) = match self.length_ms {
-            Some(length_ms) => (newest.resets_at_ms - length_ms, 0.0),
+    /// When the limit will be used up at the average pace since its window began, or, where that is
+    /// not known, since it was first observed.
+    fn full_at_ms(&self, began_ms: Option<i64>) -> Option<i64> {
+        let Window { first, newest } = self;
+        let (since_ms, from) = match began_ms {
+            Some(began_ms) => (began_ms, 0.0),
             None => (first.as_of_ms, first.used_percentage),
         };
         let span_ms = newest.as_of_ms - since_ms;
@@ -128,6 +170,7 @@ impl Window {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::time::{DAY_MS, HOUR_MS};
 
     const NOW: i64 = 1_795_432_500_000;
 
@@ -136,16 +179,16 @@ mod tests {
     }
 
     fn limits(observations: &[(i64, f64, i64)]) -> ObservedLimits {
-        let mut limits = ObservedLimits::new();
+        let mut limits = ObservedLimits::default();
         for &(at_ms, used_percentage, resets_in_ms) in observations {
             let limit =
                 Limit { used_percentage, resets_at_ms: NOW + resets_in_ms, ..Limit::default() };
-            let reported = schema::Limits {
-                five_hour: Some(limit),
-                seven_day: None,
-                spend_limit: Some(limit),
-            };
-            limits.merge(&reported, NOW + at_ms, now(at_ms));
+            let reported =
+                Limits { five_hour: Some(limit), spend_limit: Some(limit), ..Limits::default() };
+            let limits_then = reported.plausible(NOW + at_ms).dated(NOW + at_ms);
+            let before = Limits::default();
+            let statement = Statement { limits: limits_then, before, novelty: Novelty::New };
+            limits.merge(&statement, now(at_ms));
         }
         limits
     }
@@ -199,7 +242,11 @@ mod tests {
     }
 
     #[test]
-    fn a_limit_that_resets_in_years_is_ignored() {
-        assert!(limits(&[(0, 50.0, 500 * DAY_MS)]).report(now(0)).five_hour.is_none());
+    fn a_share_whose_reset_is_not_known_holds_for_the_length_of_its_window() {
+        let limits = limits(&[(0, 50.0, 500 * DAY_MS)]);
+        let reported = |at_ms| limits.report(now(at_ms)).five_hour;
+        let expected = Limit { used_percentage: 50.0, as_of_ms: NOW, ..Limit::default() };
+        assert_eq!(reported(5 * HOUR_MS - 1), Some(expected));
+        assert_eq!(reported(5 * HOUR_MS), None);
     }
 }

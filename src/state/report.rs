@@ -134,9 +134,20 @@ impl State {
             job: session.process.as_ref().and_then(|it| it.job.as_deref().cloned()),
             pid: process.map(|it| it.pid),
             ended_ms: session.ended_ms(),
+            limits: last.map(|last| last.limits.clone()).unwrap_or_default(),
+            subscription: self.report_subscription(session),
+            last_reply_ms: facts.and_then(|facts| facts.last_reply_ms),
         };
         report.health = health(&report, snapshot);
         report
+    }
+
+    fn report_subscription(&self, session: &Session) -> Option<bool> {
+        let reported = session.reported.as_ref().and_then(|it| it.subscription);
+        let written = || self.facts_of(session)?.model.clone();
+        let is_elsewhere =
+            |id| Model { id, display_name: None }.is_of_another_provider().then_some(false);
+        reported.or_else(|| written().and_then(is_elsewhere))
     }
 
     fn report_subagents(&self, session: &Session, now: Now) -> Subagents {
@@ -152,26 +163,34 @@ impl State {
     }
 
     fn report_context(&self, session: &Session) -> Option<Context> {
-        if let Some(Reported { facts, at_ms }) = self.current_report(session)
+        let current = self.current_report(session);
+        // No transcript states the size of the context window, so the one that was reported last
+        // stays. The usual 200k would be wrong for sessions with a million.
+        let window = session.reported.as_ref().and_then(|it| it.facts.context_window);
+        if let Some(Reported { facts, at_ms, .. }) = current
             && (facts.context_tokens.is_some() || facts.context_used_percentage.is_some())
         {
             return Some(Context {
                 as_of_ms: *at_ms,
                 tokens: facts.context_tokens,
-                window: facts.context_window,
+                window,
                 used_percentage: facts.context_used_percentage,
             });
         }
-        let facts = self.facts_of(session)?;
-        // No transcript states the size of the context window, so the one that was reported last
-        // stays. The usual 200k would be wrong for sessions with a million.
-        let window = session.reported.as_ref().and_then(|it| it.facts.context_window);
-        let tokens = facts.context_tokens;
+        let facts = self.facts_of(session);
+        let written_ms = facts.and_then(|facts| facts.context_as_of_ms);
+        if let Some(Reported { at_ms, facts, .. }) = current
+            && facts.context_window.is_some()
+            && written_ms.is_none_or(|it| it <= *at_ms)
+        {
+            // The client says that it does not know how full the context is, as after a compaction.
+            return Some(Context { as_of_ms: *at_ms, window, ..Context::default() });
+        }
+        let tokens = facts?.context_tokens;
         let used_percentage = tokens
             .zip(window.filter(|window| *window > 0))
             .map(|(tokens, window)| (tokens as f64 / window as f64 * 100.0).round());
-        let as_of_ms = facts.context_as_of_ms?;
-        Some(Context { as_of_ms, tokens, window, used_percentage })
+        Some(Context { as_of_ms: written_ms?, tokens, window, used_percentage })
     }
 
     fn degraded(&self, now: Now) -> Vec<Degraded> {
@@ -269,10 +288,14 @@ fn health(session: &schema::Session, snapshot: &Snapshot) -> Health {
         issues.push((status, format!("{name} {used:.0} % used")));
     };
     percent("context", session.context.as_ref().and_then(|it| it.used_percentage));
-    if let Some(root) = snapshot.roots.get(&RootKey(session.root.clone())) {
+    let root = snapshot.roots.get(&RootKey(session.root.clone()));
+    if let Some(root) = root.filter(|_| session.subscription != Some(false)) {
         percent("five-hour limit", root.limits.five_hour.map(|it| it.used_percentage));
         percent("weekly limit", root.limits.seven_day.map(|it| it.used_percentage));
         percent("spending limit", root.limits.spend_limit.map(|it| it.used_percentage));
+        for (name, limit) in &root.limits.other {
+            percent(&format!("{} limit", name.replace('_', " ")), Some(limit.used_percentage));
+        }
     }
     let repo = session.repo.as_ref().and_then(|it| snapshot.repos.get(&RepoKey(it.clone())));
     if let Some(error) = repo.and_then(|it| it.error.as_ref()) {

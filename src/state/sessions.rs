@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use super::limits::{Novelty, Statement};
 use crate::fetch::claude;
 use crate::fetch::claude::client::SessionFile;
 use crate::fetch::claude::transcript::TranscriptFacts;
@@ -84,8 +85,13 @@ pub(super) struct Session {
 /// What Claude Code reported of a session, and when (Unix milliseconds).
 #[derive(Debug)]
 pub(super) struct Reported {
+    /// The limits in them are dated with the reply that they came with.
     pub(super) facts: ClientFacts,
     pub(super) at_ms: i64,
+    /// When it first stated the limits that it states, in Unix milliseconds; 0 if that is not known.
+    limits_at_ms: i64,
+    /// See [`schema::Session::subscription`].
+    pub(super) subscription: Option<bool>,
 }
 
 /// How a session changed.
@@ -344,21 +350,41 @@ impl Sessions {
 
     // ---- Displays
 
-    /// A display requested this session's line, and sent what Claude Code had passed to it. Returns
-    /// whether this differs from the last report.
-    pub(super) fn hint_received(&mut self, key: &SessionKey, facts: ClientFacts, now: Now) -> bool {
+    /// A display requested this session's line, and sent what Claude Code had passed to it.
+    /// `replied_ms` is the time of the newest reply in the transcript. Returns whether this differs
+    /// from the last report, and what it says of the limits.
+    pub(super) fn hint_received(
+        &mut self,
+        key: &SessionKey,
+        mut facts: ClientFacts,
+        replied_ms: Option<i64>,
+        now: Now,
+    ) -> (bool, Option<Statement>) {
         let session = self.sessions.entry(key.clone()).or_default();
         (session.requested_ms, session.is_deleted) = (now.wall_ms, false);
-        // A display that got no document on its standard input requests a line without a report.
-        let is_report =
-            facts.model.is_some() || facts.cost_usd.is_some() || facts.context_window.is_some();
-        if !is_report {
-            return false;
+        if !facts.is_document() {
+            return (false, None);
         }
-        let before = session.reported.as_ref();
+        let before = session.reported.as_deref();
+        let subscription =
+            facts.is_subscribed(before.and_then(|it| it.subscription), replied_ms.is_some());
+        let statement = date_limits(&mut facts, before, subscription, replied_ms, now);
         let is_news = before.is_none_or(|before| !is_repetition(&before.facts, &facts));
-        session.reported = Some(Box::new(Reported { facts, at_ms: now.wall_ms }));
-        is_news
+        let stated =
+            before.filter(|it| facts.limits.is_repetition_of(&it.facts.limits, now.wall_ms));
+        let limits_at_ms = stated.map_or(now.wall_ms, |it| it.limits_at_ms);
+        let at_ms = now.wall_ms;
+        session.reported = Some(Box::new(Reported { facts, at_ms, limits_at_ms, subscription }));
+        (is_news, statement)
+    }
+
+    /// The context of a session was compacted: what the client reported of it before `at_ms` is void.
+    pub(super) fn compacted(&mut self, key: &SessionKey, at_ms: i64) {
+        let reported = self.sessions.get_mut(key).and_then(|session| session.reported.as_mut());
+        if let Some(reported) = reported.filter(|it| it.at_ms < at_ms) {
+            reported.facts.context_tokens = None;
+            reported.facts.context_used_percentage = None;
+        }
     }
 
     /// A `--oneshot` run will print this session's line. Returns its working directory if the working
@@ -484,7 +510,11 @@ impl Sessions {
                 &mut session.requested_ms,
                 &mut session.ended_ms,
             ];
-            let reported = session.reported.as_mut().map(|reported| &mut reported.at_ms);
+            let reported = session.reported.as_deref_mut();
+            let reported =
+                reported.into_iter().flat_map(|Reported { facts, at_ms, limits_at_ms, .. }| {
+                    facts.limits.times().chain([at_ms, limits_at_ms])
+                });
             signs.into_iter().chain(reported)
         })
     }
@@ -495,7 +525,8 @@ fn recalled_report(id: &SessionId, before: &schema::Session) -> Option<Box<Repor
     let client_cost = before.cost.as_ref().filter(|cost| cost.source == CostSource::Client);
     let context = before.context.as_ref().filter(|context| context.window.is_some());
     let cost_ms = client_cost.map(|cost| cost.as_of_ms);
-    let at_ms = cost_ms.or(context.map(|context| context.as_of_ms))?;
+    let limits_ms = before.limits.iter().map(|(_, it)| it.as_of_ms).max();
+    let at_ms = cost_ms.or(context.map(|context| context.as_of_ms)).or(limits_ms)?;
     let facts = ClientFacts {
         session_id: Some(id.0.clone()),
         session_name: before.name.clone(),
@@ -510,14 +541,57 @@ fn recalled_report(id: &SessionId, before: &schema::Session) -> Option<Box<Repor
         duration_ms: before.duration_ms,
         output_style: before.output_style.clone(),
         client_version: before.client_version.clone(),
+        limits: before.limits.clone(),
         ..ClientFacts::default()
     };
-    Some(Box::new(Reported { facts, at_ms }))
+    let subscription = before.subscription;
+    Some(Box::new(Reported { facts, at_ms, limits_at_ms: 0, subscription }))
 }
 
 /// Whether a session whose last activity was at `at_ms` belongs in snapshots.
 pub(super) fn is_shown_since(at_ms: i64, now: Now) -> bool {
     now.wall_ms - at_ms < SHOWN_MS
+}
+
+/// Dates the limits in a document of a session, of which `before` is the report before. Returns what
+/// they say.
+///
+/// A client repeats what came with the session's last reply, and does not say when that was. It
+/// draws its line after each reply. So what differs from the report before came with a reply since.
+///
+/// See docs/decisions/028-the-newest-word-wins.md.
+fn date_limits(
+    facts: &mut ClientFacts,
+    before: Option<&Reported>,
+    subscription: Option<bool>,
+    replied_ms: Option<i64>,
+    now: Now,
+) -> Option<Statement> {
+    let said = before.map(|it| it.facts.limits.clone()).unwrap_or_default();
+    if !facts.has_limits() && subscription != Some(false) {
+        // Before the first reply of its process, a session states nothing.
+        facts.limits = said;
+        return None;
+    }
+    if before.is_some() && facts.limits.is_repetition_of(&said, now.wall_ms) {
+        facts.limits = said.clone();
+        let replied_ms = replied_ms?.min(now.wall_ms);
+        let dated_ms = said.iter().map(|(_, it)| it.as_of_ms).min()?;
+        if (dated_ms + 1..=before.map_or(0, |it| it.limits_at_ms)).contains(&replied_ms) {
+            // This reply was read only after the document came that it had brought.
+            facts.limits = said.dated(replied_ms);
+            let limits = facts.limits.clone();
+            return Some(Statement { limits, before: said, novelty: Novelty::New });
+        }
+        let limits = said.dated(replied_ms);
+        return Some(Statement { limits, before: said, novelty: Novelty::Repeated });
+    }
+    let has_replies = facts.has_replies() || replied_ms.is_some();
+    let since_ms = before.map_or(i64::MIN, |it| it.at_ms);
+    let as_of_ms = replied_ms.filter(|it| *it > since_ms).unwrap_or(now.wall_ms).min(now.wall_ms);
+    facts.limits = facts.limits.dated(as_of_ms);
+    let novelty = if has_replies { Novelty::New } else { Novelty::Inherited };
+    Some(Statement { limits: facts.limits.clone(), before: said, novelty })
 }
 
 /// Whether two reports of one session differ only in their durations.
@@ -586,16 +660,12 @@ mod tests {
             duration_ms: Some(ms),
             ..ClientFacts::default()
         };
-        assert!(sessions.hint_received(&key("a"), report(1.0, 1), zero));
-        assert!(
-            !sessions.hint_received(&key("a"), report(1.0, 2), at(zero, 1)),
-            "only time passed"
-        );
-        assert!(
-            !sessions.hint_received(&key("a"), ClientFacts::default(), at(zero, 2)),
-            "a request"
-        );
-        assert!(sessions.hint_received(&key("a"), report(2.0, 3), at(zero, 3)));
+        let mut is_news =
+            |report, ms| sessions.hint_received(&key("a"), report, None, at(zero, ms)).0;
+        assert!(is_news(report(1.0, 1), 0));
+        assert!(!is_news(report(1.0, 2), 1), "only time passed");
+        assert!(!is_news(ClientFacts::default(), 2), "a request");
+        assert!(is_news(report(2.0, 3), 3));
         let session = sessions.get(&key("a")).unwrap();
         assert_eq!(session.requested_ms, zero.wall_ms + 3);
     }

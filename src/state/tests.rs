@@ -5,6 +5,7 @@ mod directories;
 mod golden;
 mod hanging;
 mod publishing;
+mod reports;
 mod repos;
 mod roots;
 mod sessions;

@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 
 use super::State;
 use super::event::Effect;
+use super::limits::{Novelty, Statement};
 use super::sessions::SessionKey;
 use super::transcripts::{File, ReadSummary};
 use crate::fetch::claude;
 use crate::fetch::job::Source;
 use crate::fetch::tail::Tail;
 use crate::plan::Urgency;
+use crate::store::schema::Limits;
 use crate::time::Now;
 use crate::watch::{Entry, EntryKind};
 
@@ -59,13 +61,17 @@ impl State {
     pub(super) fn transcript_read(&mut self, path: &Path, mut tail: Tail, now: Now) {
         let skipped_lines = tail.facts.skipped_lines;
         let keep_message = self.settings.preview;
+        let n_compactions = self.transcripts.facts(path).map_or(0, |it| it.compactions);
         let Some(read) = self.transcripts.take_in(path, &mut tail, keep_message, now) else {
             return;
         };
         let ReadSummary { root, id, session, left_session, skipped_before, appended_ms, used_up } =
             read;
         if let Some((limits, at_ms)) = used_up.as_deref() {
-            self.accounts.merge_limits(&root, limits, (*at_ms).min(now.wall_ms), now);
+            let mut limits = limits.plausible(now.wall_ms);
+            limits.times().for_each(|as_of_ms| *as_of_ms = (*at_ms).min(now.wall_ms));
+            let (before, novelty) = (Limits::default(), Novelty::New);
+            self.accounts.merge_limits(&root, &Statement { limits, before, novelty }, now);
         }
         if let Some(key) = left_session {
             self.sessions.agent_left(&key, path);
@@ -81,6 +87,11 @@ impl State {
             self.sources.want(&Source::Transcript(path.to_owned()), Urgency::Now, now);
         }
         if let Some(key) = self.join_session(path, appended_ms) {
+            let facts = self.transcripts.get(path).filter(|file| file.is_main());
+            let compacted = facts.filter(|file| file.facts.compactions > n_compactions);
+            if let Some(at_ms) = compacted.and_then(|file| file.facts.context_as_of_ms) {
+                self.sessions.compacted(&key, at_ms);
+            }
             self.refresh_session(&key, now);
             self.want_repo_of(&key, now);
         }

@@ -9,6 +9,7 @@
 //! **Invariant:** fields are added, and never change their meaning.
 
 pub mod display;
+pub mod limits;
 
 use std::collections::BTreeMap;
 
@@ -166,6 +167,21 @@ pub struct Usage {
     pub unpriced_models: Vec<String>,
     /// Transcript lines that could not be read.
     pub skipped_lines: u64,
+    /// What was used in the five-hour window of the limit; `null` while no client has stated when
+    /// that window ends. `block` is an estimate of the same, and may begin and end at other times.
+    pub window: Option<Window>,
+}
+
+/// What was used in the five-hour window that the limit of the account is for, by the transcripts.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Window {
+    /// Five hours before `end_ms`. What is counted begins with the quarter of an hour that this is
+    /// in.
+    pub start_ms: i64,
+    /// When the window ends, as the client states it.
+    pub end_ms: i64,
+    pub used: Totals,
 }
 
 /// Cost and tokens of a span of time.
@@ -257,6 +273,9 @@ pub struct Limits {
     pub five_hour: Option<Limit>,
     pub seven_day: Option<Limit>,
     pub spend_limit: Option<Limit>,
+    /// Further limits by the client's names for them, such as `seven_day_opus` for the weekly limit
+    /// of one model; at most eight.
+    pub other: BTreeMap<String, Limit>,
 }
 
 /// One rate limit, by the newest report of any client of the account.
@@ -265,7 +284,8 @@ pub struct Limits {
 pub struct Limit {
     /// 0 to 100, with fractions. The spending limit can exceed 100.
     pub used_percentage: f64,
-    /// When the window ends. The observation is void after that.
+    /// When the window ends. The observation is void after that. 0 if the client does not state it:
+    /// then the observation is void once a whole window has passed since `as_of_ms`.
     pub resets_at_ms: i64,
     /// When the client learned it: the time of the last reply in its session.
     pub as_of_ms: i64,
@@ -273,6 +293,11 @@ pub struct Limit {
     /// spending limit, since it was first observed. `null` where the rate is unknown or the limit
     /// is used up already.
     pub full_at_ms: Option<i64>,
+    /// What was spent in the period, in US dollars; `null` unless the client states it, as it may
+    /// for the spending limit.
+    pub used_usd: Option<f64>,
+    /// What may be spent in the period, in US dollars; `null` where `used_usd` may be.
+    pub limit_usd: Option<f64>,
 }
 
 /// The state of a working tree, by `git status` and files in the git directory.
@@ -409,6 +434,16 @@ pub struct Session {
     /// When the watcher noticed that the session had ended; `null` while it lives, and if nothing
     /// but silence showed its end.
     pub ended_ms: Option<i64>,
+    /// The limits in the newest report of this session. `as_of_ms` in them is the time of the reply
+    /// with which they came. They may be older than those of its account, and their windows may
+    /// have ended.
+    pub limits: Limits,
+    /// Whether the limits of its account apply to it: `true` if the client states limits, `false` if
+    /// it states none after the first reply, or the model is another provider's. `null` while that
+    /// is not known.
+    pub subscription: Option<bool>,
+    /// The time of the newest reply in its transcript; `null` before the first one.
+    pub last_reply_ms: Option<i64>,
 }
 
 /// What the process of a session does.
@@ -637,6 +672,8 @@ pub struct ClientFacts {
     /// The name of the linked working tree that the session works in.
     pub worktree: Option<String>,
     pub prompt_cache: Option<PromptCache>,
+    /// Whether the document has `rate_limits`, even if none in them is plausible.
+    pub has_rate_limits: bool,
 }
 
 /// A subagent, as the client describes it to the command that draws its row. Each field but `id` is
@@ -686,6 +723,17 @@ const MAX_NAME: usize = 256;
 /// The longest word that is kept, in characters: a mode, a style, a version.
 const MAX_WORD: usize = 64;
 
+/// No context has more tokens than this.
+const MAX_TOKENS: u64 = 1_000_000_000;
+/// A context can be fuller than the client wants it to be, but not several times over.
+const MAX_CONTEXT_PERCENT: f64 = 200.0;
+/// No session costs more than this, in US dollars.
+const MAX_COST: f64 = 999_999.0;
+/// No session changes more lines than this.
+const MAX_LINES: u64 = 1_000_000_000;
+/// No process runs for longer than this: ten years.
+const MAX_DURATION_MS: u64 = 3650 * 24 * 3600 * 1000;
+
 impl ClientFacts {
     /// Enforces bounds on what a client sent: impossible values and overlong paths are removed, and
     /// overlong names and words are cut.
@@ -694,9 +742,8 @@ impl ClientFacts {
         let path = |path: Option<String>| path.filter(|it| it.len() <= MAX_PATH);
         let name = |name: String| cut(name, MAX_NAME);
         let word = |word: Option<String>| word.map(|it| cut(it, MAX_WORD));
-        let amount = |number: Option<f64>| number.filter(|it| it.is_finite() && *it >= 0.0);
-        let limit =
-            |limit: Option<Limit>| limit.filter(|it| amount(Some(it.used_percentage)).is_some());
+        let within = |number: Option<f64>, most| number.filter(|it| (0.0..=most).contains(it));
+        let count = |number: Option<u64>, most| number.filter(|it| *it <= most);
         ClientFacts {
             session_id: self.session_id.filter(|it| SessionId::checked(it).is_some()),
             transcript_path: path(self.transcript_path),
@@ -706,15 +753,11 @@ impl ClientFacts {
                 id: name(model.id),
                 display_name: model.display_name.map(name),
             }),
-            context_tokens: self.context_tokens,
-            context_window: self.context_window,
-            context_used_percentage: amount(self.context_used_percentage),
-            cost_usd: amount(self.cost_usd),
-            limits: Limits {
-                five_hour: limit(self.limits.five_hour),
-                seven_day: limit(self.limits.seven_day),
-                spend_limit: limit(self.limits.spend_limit),
-            },
+            context_tokens: count(self.context_tokens, MAX_TOKENS),
+            context_window: count(self.context_window, MAX_TOKENS).filter(|it| *it > 0),
+            context_used_percentage: within(self.context_used_percentage, MAX_CONTEXT_PERCENT),
+            cost_usd: within(self.cost_usd, MAX_COST),
+            limits: self.limits.clipped(),
             exceeds_200k: self.exceeds_200k,
             effort: word(self.effort),
             thinking: self.thinking,
@@ -726,19 +769,20 @@ impl ClientFacts {
                 review_state: word(pr.review_state),
                 kind: word(pr.kind),
             }),
-            lines: self.lines,
-            duration_ms: self.duration_ms,
-            api_duration_ms: self.api_duration_ms,
+            lines: self.lines.filter(|it| it.added.max(it.removed) <= MAX_LINES),
+            duration_ms: count(self.duration_ms, MAX_DURATION_MS),
+            api_duration_ms: count(self.api_duration_ms, MAX_DURATION_MS),
             output_style: word(self.output_style),
             vim_mode: word(self.vim_mode),
             agent: word(self.agent),
             client_version: word(self.client_version),
             worktree: word(self.worktree),
             prompt_cache: self.prompt_cache.map(|cache| PromptCache {
-                hit_ratio: amount(cache.hit_ratio),
+                hit_ratio: within(cache.hit_ratio, 1.0),
                 last_miss_cause: word(cache.last_miss_cause),
                 ..cache
             }),
+            has_rate_limits: self.has_rate_limits,
         }
     }
 }

@@ -1,11 +1,14 @@
 //! PURE. Segments about the account: what was used, and what is left of its limits.
 
+use std::borrow::Cow;
+
 use super::segment::{AGE, BAR, Pen, Segment, Symbol, put};
 use crate::display::numbers::{countdown, money, percent, time_of_day, tokens, valid};
 use crate::display::paint::Paint::{Dim, Plain, Warning};
 use crate::display::text::Text;
-use crate::store::schema::{Block, BlockSource, Limit, Limits, Tokens, Totals, Usage};
-use crate::time::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS};
+use crate::store::schema::limits::window_ms;
+use crate::store::schema::{Block, BlockSource, Tokens, Totals, Usage, Window};
+use crate::time::{HOUR_MS, MINUTE_MS, SECOND_MS};
 
 /// Usage shows its age when it is older than this. The watcher confirms it every minute while a
 /// session is live.
@@ -84,7 +87,9 @@ pub(super) const SEGMENTS: &[Segment] = &[
     },
     Segment {
         name: "block",
-        about: "The account's active five-hour block, at list prices.",
+        about: "What the account used in its five-hour window, at list prices. Where Claude Code \
+                does not report when that ends, or `[usage] source` names another program, in the \
+                active five-hour block.",
         parts: &[
             ("cost", "in dollars; `≥` if a model's price is not known"),
             ("tokens", "in tokens"),
@@ -123,7 +128,7 @@ pub(super) const SEGMENTS: &[Segment] = &[
         format: "5h {percent}( {left})( {full})",
         short: "5h {percent}( {full})",
         priority: 62,
-        draw: |pen, part, out| limit(pen, part, out, Some(5 * HOUR_MS), |it| it.five_hour),
+        draw: |pen, part, out| limit(pen, part, out, "five_hour"),
         ..LIMIT
     },
     Segment {
@@ -132,7 +137,7 @@ pub(super) const SEGMENTS: &[Segment] = &[
         format: "7d {percent}( {left})( {full})",
         short: "7d {percent}( {full})",
         priority: 42,
-        draw: |pen, part, out| limit(pen, part, out, Some(7 * DAY_MS), |it| it.seven_day),
+        draw: |pen, part, out| limit(pen, part, out, "seven_day"),
         ..LIMIT
     },
     Segment {
@@ -155,8 +160,20 @@ pub(super) const SEGMENTS: &[Segment] = &[
         format: "spend {percent}( {left})( {full})",
         short: "spend {percent}( {full})",
         priority: 38,
-        draw: |pen, part, out| limit(pen, part, out, None, |it| it.spend_limit),
+        draw: |pen, part, out| limit(pen, part, out, "spend_limit"),
         ..LIMIT
+    },
+    Segment {
+        name: "other_limits",
+        about: "How much is used of every other limit that Claude Code reports, such as the weekly \
+                limit of one model.",
+        parts: &[("limits", "each with its name, as in 7d opus 12%")],
+        format: "{limits}",
+        priority: 37,
+        thresholds: Some((80.0, 95.0)),
+        max_width: 60,
+        draw: other_limits,
+        ..Segment::DEFAULT
     },
 ];
 
@@ -198,16 +215,33 @@ fn block<'a>(pen: &Pen<'a>) -> Option<(&'a Block, i64)> {
     Some((block, as_of_ms))
 }
 
+/// What was used, when the window ends, and when that was so: in the window that the five-hour limit
+/// is for. Where its end is not known, or the user chose a program that computes the block, in the
+/// block. The line shows only one of them, since each has its own clock.
+fn five_hours<'a>(pen: &Pen<'a>) -> Option<(Cow<'a, Totals>, i64, i64)> {
+    let usage = usage(pen)?;
+    let is_own = usage.block.as_ref().is_none_or(|it| it.source == BlockSource::Transcripts);
+    let ends_ms = pen.scope.limits.five_hour.map_or(0, |it| it.resets_at_ms);
+    if ends_ms > 0 && is_own {
+        let is_same = |it: &&Window| it.end_ms.abs_diff(ends_ms) < MINUTE_MS as u64;
+        let window = usage.window.as_ref().filter(is_same)?;
+        return Some((Cow::Borrowed(&window.used), window.end_ms, usage.as_of_ms));
+    }
+    let (Block { cost_usd, unpriced, tokens, end_ms, .. }, as_of_ms) = block(pen)?;
+    let totals = Totals { cost_usd: *cost_usd, unpriced: *unpriced, tokens: *tokens };
+    Some((Cow::Owned(totals), *end_ms, as_of_ms))
+}
+
 fn block_part(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
-    let (block, as_of_ms) = block(pen)?;
+    let (used, end_ms, as_of_ms) = five_hours(pen)?;
     match part {
-        "cost" => cost(pen, out, block.unpriced, block.cost_usd),
-        "tokens" => put(out, Plain, &tokens(sum(block.tokens))),
+        "cost" => cost(pen, out, used.unpriced, used.cost_usd),
+        "tokens" => put(out, Plain, &tokens(sum(used.tokens))),
         "bar" => {
-            pen.put_bar(out, elapsed(pen, block.end_ms, 5 * HOUR_MS), None);
+            pen.put_bar(out, elapsed(pen, end_ms, 5 * HOUR_MS), None);
             Some(())
         }
-        "left" => put(out, Dim, &countdown(pen.left_ms(block.end_ms))),
+        "left" => put(out, Dim, &countdown(pen.left_ms(end_ms))),
         AGE => pen.put_age_if_old(out, as_of_ms, USAGE_FRESH_MS),
         _ => None,
     }
@@ -235,65 +269,63 @@ fn projection(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
     }
 }
 
-fn limit(
-    pen: &Pen<'_>,
-    part: &str,
-    out: &mut Text,
-    span_ms: Option<i64>,
-    window: fn(&Limits) -> Option<Limit>,
-) -> Option<()> {
-    let now_ms = pen.view.now_ms;
-    let is_current = |limit: &Limit| now_ms < limit.resets_at_ms;
-    let reported = window(&pen.view.client.limits).filter(is_current);
-    let kept = pen.scope.root.and_then(|it| window(&it.limits)).filter(is_current);
-    let (limit, is_reported) = match (reported, kept) {
-        (Some(reported), Some(kept)) if is_newer(&kept, &reported) => (kept, false),
-        (Some(reported), _) => (reported, true),
-        (None, kept) => (kept?, false),
-    };
-    let used = valid(Some(limit.used_percentage))?;
-    let clock = span_ms.map(|it| elapsed(pen, limit.resets_at_ms, it));
+fn limit(pen: &Pen<'_>, part: &str, out: &mut Text, name: &str) -> Option<()> {
+    let limit = pen.scope.limits.get(name)?;
+    let ends_ms = Some(limit.resets_at_ms).filter(|it| *it > 0);
+    let clock = ends_ms.zip(window_ms(name)).map(|(end, span)| elapsed(pen, end, span));
     match part {
-        "percent" => pen.put_percent(out, used),
-        "remaining" => pen.put_graded(out, used, &percent((100.0 - used).max(0.0))),
-        "bar" => pen.put_bar(out, used, clock),
+        "percent" => pen.put_percent(out, limit.used_percentage),
+        "remaining" => {
+            let remaining = percent((100.0 - limit.used_percentage).max(0.0));
+            pen.put_graded(out, limit.used_percentage, &remaining);
+        }
+        "bar" => pen.put_bar(out, limit.used_percentage, clock),
         "left" => {
-            let left = countdown(pen.left_ms(limit.resets_at_ms));
+            let left = countdown(pen.left_ms(ends_ms?));
             out.write(Dim, format_args!("{}{left}", pen.symbol("left")));
         }
-        "at" => put(out, Dim, &time_of_day(limit.resets_at_ms, now_ms, pen.view.zone?)?)?,
+        "at" => put(out, Dim, &time_of_day(ends_ms?, pen.view.now_ms, pen.view.zone?)?)?,
         "pace" => {
-            let ahead = used - clock?;
+            let ahead = limit.used_percentage - clock?;
             let symbol = pen.symbol(if ahead >= 0.0 { "ahead" } else { "behind" });
             out.write(Dim, format_args!("{symbol}{:.0}%", ahead.abs()));
         }
         "full" => {
-            let same = kept.filter(|it| (it.resets_at_ms - limit.resets_at_ms).abs() < MINUTE_MS);
             // If the forecast time is over and the limit is not used up, the forecast was wrong.
-            let to_come = now_ms + 1..limit.resets_at_ms;
-            let full_at_ms = same?.full_at_ms.filter(|it| to_come.contains(it))?;
+            let to_come = pen.view.now_ms + 1..ends_ms?;
+            let full_at_ms = limit.full_at_ms.filter(|it| to_come.contains(it))?;
             let left = countdown(pen.left_ms(full_at_ms));
             out.write(Warning, format_args!("{}{left}", pen.symbol("full_in")));
         }
-        AGE if !is_reported => return pen.put_age_if_old(out, limit.as_of_ms, LIMITS_FRESH_MS),
+        // One that the session's own document states has no time, and is current.
+        AGE if limit.as_of_ms > 0 => {
+            return pen.put_age_if_old(out, limit.as_of_ms, LIMITS_FRESH_MS);
+        }
         _ => return None,
     }
     Some(())
 }
 
+/// The limits whose names this version does not know, such as `7d opus 12%`.
+fn other_limits(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
+    let others = &pen.scope.limits.other;
+    if part == AGE {
+        let times = others.values().map(|it| it.as_of_ms).filter(|it| *it > 0);
+        return pen.put_age_if_old(out, times.min()?, LIMITS_FRESH_MS);
+    }
+    if part != "limits" {
+        return None;
+    }
+    for (n, (name, limit)) in others.iter().enumerate() {
+        let comma = if n > 0 { ", " } else { "" };
+        let name = name.replacen("five_hour", "5h", 1).replacen("seven_day", "7d", 1);
+        out.write(Dim, format_args!("{comma}{} ", name.replace('_', " ")));
+        pen.put_percent(out, limit.used_percentage);
+    }
+    (!others.is_empty()).then_some(())
+}
+
 /// How much of the time of a window is over, in percent.
 fn elapsed(pen: &Pen<'_>, end_ms: i64, span_ms: i64) -> f64 {
     100.0 - (pen.left_ms(end_ms) as f64 / span_ms as f64 * 100.0).clamp(0.0, 100.0)
-}
-
-/// Whether the limit in the snapshot is newer than the one that the client reports.
-///
-/// The client repeats what came with its session's last reply, and does not say when that was. But
-/// a window only fills up until the next one begins: of two reports, the newer is that of the later
-/// window, or the fuller one of the same. If they are equal, the one in the snapshot is preferred,
-/// because it has a time.
-fn is_newer(kept: &Limit, reported: &Limit) -> bool {
-    let later = kept.resets_at_ms.saturating_sub(reported.resets_at_ms);
-    let is_same_window = later.abs() < MINUTE_MS;
-    if is_same_window { kept.used_percentage >= reported.used_percentage } else { later > 0 }
 }

@@ -206,7 +206,7 @@ fn git_error(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
 }
 
 fn pr(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
-    let kept = pen.scope.session.and_then(|it| it.pr.as_ref());
+    let kept = pen.kept().and_then(|it| it.pr.as_ref());
     let pr = pen.view.client.pr.as_ref().or(kept)?;
     match part {
         "number" => {

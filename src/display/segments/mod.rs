@@ -30,7 +30,8 @@ pub(crate) const SEGMENTS: &[&[Segment]] =
 
 /// The format of the line unless the user sets one.
 pub(crate) const FORMAT: &str = "{directory} {git} {git_error} {pr} {model} {agent} {context} \
-     {cost} {block} {today} {five_hour} {seven_day} {spend_limit} {subagents} {others_waiting} \
+     {cost} {block} {today} {five_hour} {seven_day} {spend_limit} {other_limits} {subagents} \
+     {others_waiting} \
      {degraded} {watcher}";
 
 /// Segments that tell what may be out of date. Those that the format leaves out are added to the

@@ -9,7 +9,7 @@ use crate::display::scope::Scope;
 use crate::display::template::{Token, Tokenizer};
 use crate::display::text::Text;
 use crate::display::view::View;
-use crate::store::schema::display;
+use crate::store::schema::{Session, display};
 use crate::time::SECOND_MS;
 
 /// Everything there is to know of a segment.
@@ -91,7 +91,7 @@ pub(super) struct Pen<'a> {
     pub(super) look: &'a Look<'a>,
 }
 
-impl Pen<'_> {
+impl<'a> Pen<'a> {
     /// The segment in this format. `None` if none of the parts in it has anything to say.
     pub(super) fn draw(&self, format: &str) -> Option<Text> {
         let mut text = Text::default();
@@ -138,6 +138,14 @@ impl Pen<'_> {
 
     fn color(&self, part: &str) -> Option<display::Ink> {
         self.chosen.and_then(|it| it.colors.get(part).copied())
+    }
+
+    /// What the watcher knows of the session, for facts that only the client states: `None` if the
+    /// client gave a document, since what that lacks is not so.
+    ///
+    /// See docs/decisions/029-a-document-denies-what-it-lacks.md.
+    pub(super) fn kept(&self) -> Option<&'a Session> {
+        self.scope.session.filter(|_| !self.view.client.is_document())
     }
 
     pub(super) fn symbol(&self, name: &str) -> &str {

@@ -5,7 +5,10 @@ use crate::display::model_name::{api_name, readable};
 use crate::display::numbers::{age, countdown, money, tokens, valid};
 use crate::display::paint::Paint::{Dim, Good, Plain, Removed, Warning};
 use crate::display::text::Text;
-use crate::store::schema::{PromptCache, Session, SessionKind, Status, Tokens};
+use crate::store::schema::{
+    Context, Cost, CostSource, PromptCache, Session, SessionKind, Status, Tokens,
+};
+use crate::time::HOUR_MS;
 
 pub(super) const SEGMENTS: &[Segment] = &[
     Segment {
@@ -223,6 +226,8 @@ pub(super) const SEGMENTS: &[Segment] = &[
     },
 ];
 
+/// No prompt stays in the cache for longer than this: one hour, and what clocks may differ.
+const LONGEST_CACHE_MS: i64 = 2 * HOUR_MS;
 /// A context window of up to this size is not mentioned.
 const USUAL_WINDOW: u64 = 200_000;
 
@@ -253,7 +258,11 @@ fn model(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
 
 fn context(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
     let client = pen.view.client;
+    // Only the client knows the size of the window. Where it has stated that, it says by a document
+    // without a share that it does not know the share.
+    let is_stated = |it: &&Context| client.context_window.or(it.window).is_some();
     let kept = session(pen).and_then(|it| it.context.as_ref());
+    let kept = kept.filter(|it| !client.is_document() || !is_stated(it));
     let share = valid(client.context_used_percentage.or(kept.and_then(|it| it.used_percentage)));
     let used = client.context_tokens.or(kept.and_then(|it| it.tokens));
     let window = client.context_window.or(kept.and_then(|it| it.window));
@@ -285,7 +294,8 @@ fn cost(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
     if let Some(usd) = valid(pen.view.client.cost_usd) {
         return put(out, Plain, &money(usd));
     }
-    let cost = session(pen)?.cost.as_ref()?;
+    let is_kept = |it: &&Cost| it.source == CostSource::Transcript || pen.kept().is_some();
+    let cost = session(pen)?.cost.as_ref().filter(is_kept)?;
     let usd = valid(Some(cost.usd))?;
     // Our own sum lacks the cost of models without a price. Whether the client's does is unknown.
     if cost.unpriced > 0 {
@@ -313,7 +323,8 @@ fn cache(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
     let cache = pen.view.client.prompt_cache.as_ref().unwrap_or(&none);
     let counted = session(pen).and_then(|it| it.cache_hit_ratio);
     let hit = || valid(cache.hit_ratio.or(counted)).map(|it| it.min(1.0) * 100.0);
-    let left_ms = cache.expires_at_ms.map(|it| pen.left_ms(it));
+    let left_ms =
+        cache.expires_at_ms.map(|it| pen.left_ms(it)).filter(|it| *it <= LONGEST_CACHE_MS);
     let is_cold = cache.warm == Some(false) || left_ms.is_some_and(|it| it <= 0);
     match part {
         "hit" => {
@@ -347,7 +358,7 @@ fn message(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
 }
 
 fn lines(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
-    let kept = session(pen).and_then(|it| it.lines);
+    let kept = pen.kept().and_then(|it| it.lines);
     let lines = pen.view.client.lines.or(kept)?;
     match part {
         "added" => put_count(out, Good, pen.symbol("added"), lines.added),
@@ -357,7 +368,7 @@ fn lines(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
 }
 
 fn duration(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
-    let kept = session(pen).and_then(|it| it.duration_ms);
+    let kept = pen.kept().and_then(|it| it.duration_ms);
     let ms = match part {
         "time" => pen.view.client.duration_ms.or(kept)?,
         "api" => pen.view.client.api_duration_ms?,
@@ -373,7 +384,7 @@ fn name(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
 }
 
 fn output_style(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
-    let kept = session(pen).and_then(|it| it.output_style.as_deref());
+    let kept = pen.kept().and_then(|it| it.output_style.as_deref());
     let style = pen.view.client.output_style.as_deref().or(kept)?;
     (part == "style" && style != "default").then(|| out.put(Plain, style))
 }
@@ -434,7 +445,7 @@ fn waiting(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
 }
 
 fn version(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
-    let kept = session(pen).and_then(|it| it.client_version.as_deref());
+    let kept = pen.kept().and_then(|it| it.client_version.as_deref());
     let version = pen.view.client.client_version.as_deref().or(kept)?;
     if part == "version" { put(out, Dim, version) } else { None }
 }

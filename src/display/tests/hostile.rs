@@ -118,6 +118,7 @@ proptest! {
             resets_at_ms: times[3],
             as_of_ms: times[2],
             full_at_ms: Some(times[0]),
+            ..Limit::default()
         };
         root(&mut snapshot).limits.five_hour = Some(used);
         let client = ClientFacts {
@@ -125,7 +126,11 @@ proptest! {
             model: Some(Model { id: text.clone(), display_name: Some(text) }),
             context_used_percentage: share,
             cost_usd: usd,
-            limits: Limits { seven_day: Some(used), five_hour: Some(used), spend_limit: None },
+            limits: Limits {
+                seven_day: Some(used),
+                five_hour: Some(used),
+                ..Limits::default()
+            },
             ..ClientFacts::default()
         };
         let style = Style { columns: Some(columns), depth: Depth::None, has_links: false };

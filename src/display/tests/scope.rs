@@ -1,15 +1,15 @@
 //! A line shows the facts of its own session, account and repository, and no others.
 
 use super::{
-    NOW, PLAIN, REST, add_session, check, check_client, limit, repo, show, snapshot, zone,
+    NOW, PLAIN, REST, add_session, check, check_client, limit, repo, session, show, snapshot, zone,
 };
 use crate::display::view::{Around, Source, Tree, View, Watcher};
-use crate::display::{line, session_line};
+use crate::display::{NOTHING, line, session_line};
 use crate::store::schema::{
-    BackgroundJob, ClientFacts, CommandOutput, Degraded, Limits, Model, Repo, Session, SessionId,
-    SessionKind, Snapshot, Status, Waiting,
+    BackgroundJob, ClientFacts, CommandOutput, CostSource, Degraded, Limits, Lines, Model,
+    PromptCache, PullRequest, Repo, Session, SessionId, SessionKind, Snapshot, Status, Waiting,
 };
-use crate::time::{DAY_MS, MINUTE_MS};
+use crate::time::{DAY_MS, HOUR_MS, MINUTE_MS};
 
 #[test]
 fn facts_from_the_client_take_precedence() {
@@ -25,7 +25,7 @@ fn facts_from_the_client_take_precedence() {
         limits: Limits { seven_day: Some(limit(7.0, DAY_MS)), ..Limits::default() },
         ..ClientFacts::default()
     };
-    let expected = "~/w/p/src · main · Opus 4.8 · ctx 3% of 1M · $0.12 · block $10.00 2h13m left · \
+    let expected = "~/w/p/src · main · Opus 4.8 · ctx 3% of 1M · $0.12 · block $10.00 2h00m left · \
                     today $30.00 · 5h 34% ↻2h00m · 7d 7% ↻1d00h";
     check_client(&client, expected);
 }
@@ -56,6 +56,64 @@ const NO_DATA: &str = " · no data yet";
 fn tree(top: &str, branch: &str) -> Tree {
     let head = Repo { branch: Some(branch.to_owned()), ..Repo::default() };
     Tree { top: top.to_owned(), head: Some(head), is_own: true }
+}
+
+/// The session has every fact that only the client states, from an earlier document.
+fn reported() -> Snapshot {
+    let mut snapshot = snapshot();
+    snapshot.display.format =
+        Some("{pr} {context} {cost} {lines} {duration} {output_style} {version}".to_owned());
+    let session = session(&mut snapshot);
+    session.pr = Some(PullRequest { number: 7, ..PullRequest::default() });
+    session.context.as_mut().unwrap().window = Some(200_000);
+    session.cost.as_mut().unwrap().source = CostSource::Client;
+    session.lines = Some(Lines { added: 3, removed: 1 });
+    session.duration_ms = Some(60_000);
+    session.output_style = Some("terse".to_owned());
+    session.client_version = Some("2.1.332".to_owned());
+    snapshot
+}
+
+#[test]
+fn a_document_denies_what_it_lacks_and_a_request_denies_nothing() {
+    let snapshot = reported();
+    let drawn =
+        |client: &ClientFacts| show(Source::Snapshot(&snapshot), Watcher::Alive, client, &PLAIN);
+    let all = "#7 · ctx 42% · $1.00 · +3 −1 · 01m · terse · v2.1.332";
+    assert_eq!(drawn(&ClientFacts::default()), all);
+    let id = Some("one".to_owned());
+    assert_eq!(drawn(&ClientFacts { session_id: id, ..ClientFacts::default() }), all);
+    let document = ClientFacts { context_window: Some(200_000), ..ClientFacts::default() };
+    assert_eq!(drawn(&document), NOTHING);
+    let with_cost = ClientFacts { cost_usd: Some(2.0), ..document };
+    assert_eq!(drawn(&with_cost), "$2.00");
+}
+
+#[test]
+fn without_a_statement_of_the_client_context_and_cost_are_those_of_the_transcript() {
+    let mut snapshot = reported();
+    session(&mut snapshot).context.as_mut().unwrap().window = None;
+    session(&mut snapshot).cost.as_mut().unwrap().source = CostSource::Transcript;
+    let client = ClientFacts { client_version: Some("1.0".to_owned()), ..ClientFacts::default() };
+    let drawn = show(Source::Snapshot(&snapshot), Watcher::Alive, &client, &PLAIN);
+    assert_eq!(drawn, "ctx 42% · $1.00 · v1.0");
+    let client = ClientFacts { context_window: Some(200_000), ..client };
+    let drawn = show(Source::Snapshot(&snapshot), Watcher::Alive, &client, &PLAIN);
+    assert_eq!(drawn, "$1.00 · v1.0", "the client does not know the share");
+}
+
+#[test]
+fn a_cache_that_would_be_warm_for_days_has_no_countdown() {
+    let mut snapshot = snapshot();
+    snapshot.display.format = Some("{cache}".to_owned());
+    for (left_ms, expected) in [(HOUR_MS, "cache 50% warm 1h00m"), (DAY_MS, "cache 50%")] {
+        let expires_at_ms = Some(NOW + left_ms);
+        let hit_ratio = Some(0.5);
+        let prompt_cache = Some(PromptCache { expires_at_ms, hit_ratio, ..Default::default() });
+        let client = ClientFacts { prompt_cache, ..ClientFacts::default() };
+        let drawn = show(Source::Snapshot(&snapshot), Watcher::Alive, &client, &PLAIN);
+        assert_eq!(drawn, expected);
+    }
 }
 
 #[test]
@@ -138,7 +196,7 @@ fn facts_of_one_session_never_appear_in_the_line_of_another() {
     assert_eq!(drawn("one"), format!("~/w/p · main · model-one · {REST} · 14:32"));
     assert_eq!(
         drawn("two"),
-        "~/w/q · topic · model-two · ctx 84% · $2.00 · block $20.00 2h13m left · \
+        "~/w/q · topic · model-two · ctx 84% · $2.00 · block $20.00 2h00m left · \
          today $60.00 · 5h 68% ↻2h00m · 14:32"
     );
     assert_eq!(drawn("three"), "14:32");
@@ -154,7 +212,7 @@ fn a_new_session_finds_its_account_by_its_transcript() {
         ..ClientFacts::default()
     };
     let drawn = show(Source::Snapshot(&snapshot), Watcher::Alive, &client, &PLAIN);
-    let rest = "block $10.00 2h13m left · today $30.00 · 5h 34% ↻2h00m";
+    let rest = "block $10.00 2h00m left · today $30.00 · 5h 34% ↻2h00m";
     assert_eq!(drawn, format!("~/w/p · main · {rest}"));
 }
 

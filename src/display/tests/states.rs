@@ -8,7 +8,7 @@ use crate::fetch::claude::client::{parse_stdin, parse_subagents};
 use crate::store::schema::display::{Depth, Display};
 use crate::store::schema::{
     Block, ClientFacts, Context, Cost, CostSource, Degraded, Limit, Limits, Lines, Message, Model,
-    Repo, RepoKey, Root, RootKey, Session, SessionId, Snapshot, Subagents, Totals, Usage,
+    Repo, RepoKey, Root, RootKey, Session, SessionId, Snapshot, Subagents, Totals, Usage, Window,
 };
 use crate::time::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS};
 
@@ -42,12 +42,12 @@ fn snapshot() -> Snapshot {
     let mut snapshot = Snapshot { version: 1, published_at_ms: NOW, ..Snapshot::default() };
     let limit = |used_percentage, left_ms| {
         let resets_at_ms = NOW + left_ms;
-        Some(Limit { used_percentage, resets_at_ms, as_of_ms: NOW, full_at_ms: None })
+        Some(Limit { used_percentage, resets_at_ms, as_of_ms: NOW, ..Limit::default() })
     };
     let limits = Limits {
         five_hour: limit(61.3, 129 * MINUTE_MS),
         seven_day: limit(38.0, 3 * DAY_MS),
-        spend_limit: None,
+        ..Limits::default()
     };
     let usage = Usage {
         as_of_ms: NOW,
@@ -56,6 +56,11 @@ fn snapshot() -> Snapshot {
             end_ms: NOW + 274 * MINUTE_MS,
             cost_usd: 61.48,
             ..Block::default()
+        }),
+        window: Some(Window {
+            start_ms: NOW - 171 * MINUTE_MS,
+            end_ms: NOW + 129 * MINUTE_MS,
+            used: Totals { cost_usd: 68.15, ..Totals::default() },
         }),
         today: Totals { cost_usd: 74.2, ..Totals::default() },
         day_ends_ms: NOW + 8 * HOUR_MS,

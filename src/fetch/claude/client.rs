@@ -5,10 +5,9 @@ use super::line::Usage;
 use super::scan::{Scan, read_object};
 use crate::sanitize;
 use crate::store::schema::{
-    BackgroundJob, ClientFacts, Limit, Limits, Lines, Model, PromptCache, PullRequest, SessionId,
+    BackgroundJob, ClientFacts, Limit, Lines, Model, PromptCache, PullRequest, SessionId,
     SessionKind, Status, Task,
 };
-use crate::time::SECOND_MS;
 
 /// A process of Claude Code, as `sessions/<pid>.json` describes it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -132,7 +131,7 @@ pub fn parse_stdin(bytes: &[u8]) -> Option<ClientFacts> {
             })?,
             b"cost" => cost(scan, &mut facts)?,
             b"context_window" => context_window(scan, &mut facts)?,
-            b"rate_limits" => rate_limits(scan, &mut facts.limits)?,
+            b"rate_limits" => rate_limits(scan, &mut facts)?,
             b"exceeds_200k_tokens" => facts.exceeds_200k = scan.flag()?,
             b"effort" => facts.effort = effort(scan)?,
             b"thinking" => scan.field(b"enabled", |scan| {
@@ -202,33 +201,26 @@ fn context_window(scan: &mut Scan<'_>, facts: &mut ClientFacts) -> Option<()> {
     })
 }
 
-fn rate_limits(scan: &mut Scan<'_>, limits: &mut Limits) -> Option<()> {
-    scan.fields(|scan, key| {
-        match key {
-            b"five_hour" => limits.five_hour = rate_limit(scan)?,
-            b"seven_day" => limits.seven_day = rate_limit(scan)?,
-            b"spend_limit" => limits.spend_limit = rate_limit(scan)?,
-            _ => scan.skip()?,
+/// Reads all limits, also those of names that this version does not know.
+fn rate_limits(scan: &mut Scan<'_>, facts: &mut ClientFacts) -> Option<()> {
+    scan.fields(|scan, name| {
+        let (mut used, mut limit) = (None, Limit::default());
+        facts.has_rate_limits |= scan.object(|scan, key| {
+            match key {
+                b"used_percentage" => used = scan.real()?,
+                b"resets_at" => limit.resets_at_ms = scan.moment_ms()?.unwrap_or(0),
+                b"used_usd" => limit.used_usd = scan.real()?,
+                b"limit_usd" => limit.limit_usd = scan.real()?,
+                _ => scan.skip()?,
+            }
+            Some(())
+        })?;
+        let by_money = limit.used_usd.zip(limit.limit_usd).map(|(used, most)| used / most * 100.0);
+        if let Some((name, used_percentage)) = str::from_utf8(name).ok().zip(used.or(by_money)) {
+            facts.limits.insert(name, Limit { used_percentage, ..limit });
         }
         Some(())
     })
-}
-
-fn rate_limit(scan: &mut Scan<'_>) -> Option<Option<Limit>> {
-    let (mut used, mut resets_at) = (None, None);
-    scan.fields(|scan, key| {
-        match key {
-            b"used_percentage" => used = scan.real()?.filter(is_amount),
-            b"resets_at" => resets_at = scan.real()?.filter(is_amount),
-            _ => scan.skip()?,
-        }
-        Some(())
-    })?;
-    Some(used.zip(resets_at).map(|(used_percentage, resets_at)| Limit {
-        used_percentage,
-        resets_at_ms: (resets_at * SECOND_MS as f64) as i64,
-        ..Limit::default()
-    }))
 }
 
 /// Reads a word, or an object with the word in `level`.

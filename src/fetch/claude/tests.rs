@@ -484,6 +484,7 @@ fn the_clients_document_is_read_field_by_field() {
         context_used_percentage: Some(3.0),
         cost_usd: Some(0.5),
         limits: Limits { five_hour: Some(five_hour), ..Limits::default() },
+        has_rate_limits: true,
         ..ClientFacts::default()
     };
     assert_eq!(facts, Some(expected));
@@ -495,6 +496,69 @@ fn the_clients_document_is_read_field_by_field() {
     assert_eq!(nothing_fits, Some(ClientFacts::default()));
     assert_eq!(parse_stdin(b"[]"), None);
     assert_eq!(parse_stdin(b""), None);
+}
+
+/// Reads `rate_limits`. Returns each limit with its share and its end.
+fn limits_in(json: &str) -> (bool, Vec<(String, f64, i64)>) {
+    let facts = parse_stdin(format!(r#"{{"rate_limits":{json}}}"#).as_bytes()).unwrap();
+    let limits = facts.limits.iter();
+    let limits = limits.map(|(name, it)| (name.to_owned(), it.used_percentage, it.resets_at_ms));
+    (facts.has_rate_limits, limits.collect())
+}
+
+#[test]
+fn limits_of_any_name_are_read_and_each_wrong_value_loses_itself_only() {
+    let end = 1_795_440_000_000;
+    let five = |used, end| vec![("five_hour".to_owned(), used, end)];
+    for (json, expected) in [
+        (r#"{"five_hour":{"used_percentage":61,"resets_at":1795440000}}"#, five(61.0, end)),
+        (r#"{"five_hour":{"used_percentage":61,"resets_at":1795440000000}}"#, five(61.0, end)),
+        (
+            r#"{"five_hour":{"used_percentage":61,"resets_at":"2026-11-23T12:00:00Z"}}"#,
+            five(61.0, 1_795_435_200_000),
+        ),
+        (r#"{"five_hour":{"used_percentage":61,"resets_at":null}}"#, five(61.0, 0)),
+        (r#"{"five_hour":{"used_percentage":61,"resets_at":"soon"}}"#, five(61.0, 0)),
+        (r#"{"five_hour":{"used_percentage":61,"resets_at":-5}}"#, five(61.0, 0)),
+        (r#"{"five_hour":{"used_percentage":100}}"#, five(100.0, 0)),
+        (r#"{"five_hour":{"used_percentage":100.5}}"#, vec![]),
+        (r#"{"five_hour":{"used_percentage":-0.5}}"#, vec![]),
+        (r#"{"five_hour":{"used_percentage":"61"}}"#, vec![]),
+        (r#"{"five_hour":{"used_percentage":1e999}}"#, vec![]),
+        (r#"{"five_hour":{"resets_at":1795440000}}"#, vec![]),
+        (
+            r#"{"seven_day_opus":{"used_percentage":12,"resets_at":1795440000}}"#,
+            vec![("seven_day_opus".to_owned(), 12.0, end)],
+        ),
+        (r#"{"a b":{"used_percentage":12},"\u001b":{"used_percentage":1}}"#, vec![]),
+        (r#"{"spend_limit":{"used_percentage":130}}"#, vec![("spend_limit".to_owned(), 130.0, 0)]),
+        (
+            r#"{"spend_limit":{"used_usd":50,"limit_usd":200,"period":"monthly"}}"#,
+            vec![("spend_limit".to_owned(), 25.0, 0)],
+        ),
+        (r#"{"spend_limit":{"used_usd":50,"limit_usd":0}}"#, vec![]),
+        (r#"{"spend_limit":{"used_usd":0,"limit_usd":0}}"#, vec![]),
+    ] {
+        assert_eq!(limits_in(json), (true, expected), "{json}");
+    }
+    for json in ["null", "{}", "[]", r#"{"five_hour":null}"#, "7"] {
+        assert_eq!(limits_in(json), (false, vec![]), "{json}");
+    }
+}
+
+#[test]
+fn implausible_amounts_are_absent() {
+    let facts = parse_stdin(
+        br#"{"cost":{"total_cost_usd":-5,"total_duration_ms":1e18,"total_lines_added":1e15},
+        "context_window":{"context_window_size":0,"used_percentage":1795440000,
+          "current_usage":{"input_tokens":1e15}},"prompt_cache":{"hit_ratio":93}}"#,
+    );
+    let prompt_cache = Some(PromptCache::default());
+    assert_eq!(facts.unwrap().clipped(), ClientFacts { prompt_cache, ..ClientFacts::default() });
+    for usd in ["1e6", "NaN", "\"5\"", "null"] {
+        let document = format!(r#"{{"cost":{{"total_cost_usd":{usd}}}}}"#);
+        assert_eq!(parse_stdin(document.as_bytes()).unwrap_or_default().clipped().cost_usd, None);
+    }
 }
 
 #[test]

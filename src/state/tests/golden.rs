@@ -62,7 +62,7 @@ fn story() -> Sim {
     let limits = Limits {
         five_hour: limit(61.5, HOUR_MS),
         seven_day: limit(96.0, 48 * HOUR_MS),
-        spend_limit: None,
+        ..Limits::default()
     };
     let told = ClientFacts {
         session_name: Some("the name".to_owned()),
@@ -133,9 +133,41 @@ fn check(name: &str, found: &[u8]) {
 }
 
 #[test]
-fn the_snapshot_is_byte_for_byte_that_of_the_first_version() {
+fn the_snapshot_is_byte_for_byte_as_before() {
     let snapshot = story().snapshot();
-    check("snapshot-1.json", &snapshot::to_bytes(&snapshot).unwrap());
+    check("snapshot.json", &snapshot::to_bytes(&snapshot).unwrap());
+}
+
+/// Fields were added since, and none was removed or got another meaning.
+#[test]
+fn the_first_versions_snapshot_is_read_and_says_the_same_today() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/golden/snapshot-1.json");
+    let before = fs_err::read(path).unwrap();
+    snapshot::parse(&before).unwrap();
+    let before: serde_json::Value = serde_json::from_slice(&before).unwrap();
+    let now = serde_json::to_value(story().snapshot()).unwrap();
+    check_contains(&now, &before, "");
+}
+
+/// Checks that every value of `before` is in `now`, at the same place.
+#[track_caller]
+fn check_contains(now: &serde_json::Value, before: &serde_json::Value, at: &str) {
+    use serde_json::Value::{Array, Object};
+    match (now, before) {
+        (Object(now), Object(before)) => {
+            for (key, before) in before {
+                let Some(now) = now.get(key) else { panic!("{at}/{key} is missing") };
+                check_contains(now, before, &format!("{at}/{key}"));
+            }
+        }
+        (Array(now), Array(before)) => {
+            assert_eq!(now.len(), before.len(), "{at}");
+            for (nth, (now, before)) in now.iter().zip(before).enumerate() {
+                check_contains(now, before, &format!("{at}/{nth}"));
+            }
+        }
+        (now, before) => assert_eq!(now, before, "{at}"),
+    }
 }
 
 #[test]
