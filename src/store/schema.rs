@@ -669,8 +669,6 @@ pub struct ClientFacts {
     pub agent: Option<String>,
     /// The version of Claude Code.
     pub client_version: Option<String>,
-    /// The name of the linked working tree that the session works in.
-    pub worktree: Option<String>,
     pub prompt_cache: Option<PromptCache>,
     /// Whether the document has `rate_limits`, even if none in them is plausible.
     pub has_rate_limits: bool,
@@ -776,7 +774,6 @@ impl ClientFacts {
             vim_mode: word(self.vim_mode),
             agent: word(self.agent),
             client_version: word(self.client_version),
-            worktree: word(self.worktree),
             prompt_cache: self.prompt_cache.map(|cache| PromptCache {
                 hit_ratio: within(cache.hit_ratio, 1.0),
                 last_miss_cause: word(cache.last_miss_cause),

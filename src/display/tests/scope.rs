@@ -106,9 +106,12 @@ fn without_a_statement_of_the_client_context_and_cost_are_those_of_the_transcrip
 fn a_cache_that_would_be_warm_for_days_has_no_countdown() {
     let mut snapshot = snapshot();
     snapshot.display.format = Some("{cache}".to_owned());
-    for (left_ms, expected) in [(HOUR_MS, "cache 50% warm 1h00m"), (DAY_MS, "cache 50%")] {
+    for (left_ms, hit_ratio, expected) in [
+        (HOUR_MS, Some(0.5), "cache 50% warm 1h00m"),
+        (HOUR_MS, None, "cache warm 1h00m"),
+        (DAY_MS, Some(0.5), "cache 50%"),
+    ] {
         let expires_at_ms = Some(NOW + left_ms);
-        let hit_ratio = Some(0.5);
         let prompt_cache = Some(PromptCache { expires_at_ms, hit_ratio, ..Default::default() });
         let client = ClientFacts { prompt_cache, ..ClientFacts::default() };
         let drawn = show(Source::Snapshot(&snapshot), Watcher::Alive, &client, &PLAIN);

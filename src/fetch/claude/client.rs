@@ -113,7 +113,7 @@ fn milliseconds(scan: &mut Scan<'_>) -> Option<Option<i64>> {
 /// `None` where it is not a JSON object.
 pub fn parse_stdin(bytes: &[u8]) -> Option<ClientFacts> {
     let mut facts = ClientFacts::default();
-    let (mut current_dir, mut git_worktree) = (None, None);
+    let mut current_dir = None;
     read_object(bytes, |scan, key| {
         match key {
             b"session_id" => facts.session_id = scan.name()?,
@@ -124,7 +124,6 @@ pub fn parse_stdin(bytes: &[u8]) -> Option<ClientFacts> {
             b"workspace" => scan.fields(|scan, key| {
                 match key {
                     b"current_dir" => current_dir = scan.name()?,
-                    b"git_worktree" => git_worktree = scan.name()?,
                     _ => scan.skip()?,
                 }
                 Some(())
@@ -143,7 +142,6 @@ pub fn parse_stdin(bytes: &[u8]) -> Option<ClientFacts> {
             b"output_style" => facts.output_style = named(scan, b"name")?,
             b"vim" => facts.vim_mode = named(scan, b"mode")?,
             b"agent" => facts.agent = named(scan, b"name")?,
-            b"worktree" => facts.worktree = named(scan, b"name")?,
             b"version" => facts.client_version = scan.name()?,
             b"prompt_cache" => facts.prompt_cache = prompt_cache(scan)?,
             _ => scan.skip()?,
@@ -151,7 +149,6 @@ pub fn parse_stdin(bytes: &[u8]) -> Option<ClientFacts> {
         Some(())
     })?;
     facts.cwd = facts.cwd.or(current_dir);
-    facts.worktree = facts.worktree.or(git_worktree);
     Some(facts)
 }
 

@@ -586,7 +586,6 @@ fn facts_that_only_the_client_knows_are_read() {
         agent: Some("reviewer".into()),
         output_style: Some("terse".into()),
         client_version: Some("2.1.330".into()),
-        worktree: Some("w2".into()),
         pr: Some(PullRequest {
             number: 7,
             url: Some("https://forge/7".into()),
