@@ -12,8 +12,6 @@ use crate::error::{Error, Result};
 /// Without a subcommand it runs as the watcher, in the foreground: it observes Claude Code's
 /// transcripts and the git directories that its sessions work in, and publishes one snapshot file,
 /// which displays read.
-///
-/// See docs/decisions/022-the-packaged-binary-is-static.md.
 #[derive(Debug, Default, Parser)]
 #[command(version, args_conflicts_with_subcommands = true, after_long_help = AFTER_HELP)]
 pub struct Cli {
@@ -45,6 +43,8 @@ pub struct Cli {
 impl Cli {
     /// Parses the command line. On --help and --version, and if the command line is invalid, it
     /// prints a message and ends the process.
+    ///
+    /// See docs/decisions/022-the-packaged-binary-is-static.md.
     pub fn read() -> Cli {
         let mut args = std::env::args_os().skip(1);
         if args.next().is_some_and(|it| it == "show") && args.next().is_none() {

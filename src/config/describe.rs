@@ -94,7 +94,9 @@ fn theme(config: &Config, out: &mut Page) {
     out.value("separator", theme.separator.as_deref().map(quoted), &quoted(separator));
     out.comment("Set this to the `padding` of statusLine in Claude Code's settings.");
     out.value("padding", (theme.padding > 0).then(|| theme.padding.to_string()), "0");
-    out.comment("The width of the terminal that lines for cat are made for. They take four columns less.");
+    out.comment(
+        "The width of the terminal that lines for cat are made for. They take four columns less.",
+    );
     out.value("columns", theme.columns.map(|it| it.to_string()), "120");
     out.blank_line();
     out.comment(

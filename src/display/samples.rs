@@ -64,6 +64,8 @@ pub(crate) fn samples(now_ms: i64, commands: &[&str]) -> Vec<Sample> {
         sample("at work", |_| ()),
         sample("in trouble", in_trouble),
         sample("just started, without a watcher", just_started),
+        sample("at the commit of a tag", at_a_tag),
+        sample("in a bare repository", in_a_bare_repository),
     ]
 }
 
@@ -117,6 +119,7 @@ fn at_work(about: &'static str, now_ms: i64) -> Sample {
         commit: Some("1a2b3c4d5e6f".to_owned()),
         upstream: Some("origin/checkout-flow".to_owned()),
         ahead: 1,
+        behind: 2,
         stashes: 2,
         staged: 1,
         unstaged: 3,
@@ -198,13 +201,12 @@ fn in_trouble(sample: &mut Sample) {
     for repo in sample.snapshot.repos.values_mut() {
         *repo = Repo {
             as_of_ms: now_ms - 4 * MINUTE_MS,
+            branch: Some("checkout-flow".to_owned()),
             commit: Some("1a2b3c4d5e6f".to_owned()),
-            behind: 2,
+            upstream: Some("origin/checkout-flow".to_owned()),
             conflicts: 2,
-            operation: Some("rebase 2/5".to_owned()),
-            bare: true,
+            operation: Some("merge".to_owned()),
             upstream_gone: true,
-            tag: Some("v2.4.0".to_owned()),
             error: Some("timed out after 5 s".to_owned()),
             ..Repo::default()
         };
@@ -283,7 +285,7 @@ fn just_started(sample: &mut Sample) {
     sample.snapshot.published_at_ms -= 3 * HOUR_MS;
     sample.snapshot.sessions.clear();
     for repo in sample.snapshot.repos.values_mut() {
-        (repo.upstream, repo.ahead, repo.has_remote) = (None, 0, true);
+        (repo.upstream, repo.ahead, repo.behind, repo.has_remote) = (None, 0, 0, true);
     }
     let head = sample.snapshot.repos.values().next().cloned();
     sample.around = Around::Tree(Box::new(Tree { top: CWD.to_owned(), head, is_own: true }));
@@ -293,6 +295,39 @@ fn just_started(sample: &mut Sample) {
         model: sample.client.model.take(),
         effort: sample.client.effort.take(),
         cost_usd: Some(0.0),
+        ..ClientFacts::default()
+    };
+}
+
+/// Changes the sample to one in which HEAD is detached.
+fn at_a_tag(sample: &mut Sample) {
+    let tag = Some("v2.4.0".to_owned());
+    let commit = Some("1a2b3c4d5e6f".to_owned());
+    let repo = Repo { as_of_ms: sample.now_ms, commit, tag, ..Repo::default() };
+    keep_only_repo(sample, repo);
+}
+
+/// Changes the sample to one without a working tree.
+fn in_a_bare_repository(sample: &mut Sample) {
+    let branch = Some("main".to_owned());
+    let repo = Repo { as_of_ms: sample.now_ms, branch, bare: true, ..Repo::default() };
+    keep_only_repo(sample, repo);
+}
+
+/// Removes what the samples before have shown, apart from the model and the directory.
+fn keep_only_repo(sample: &mut Sample, repo: Repo) {
+    for it in sample.snapshot.repos.values_mut() {
+        it.clone_from(&repo);
+    }
+    sample.snapshot.roots.clear();
+    for session in sample.snapshot.sessions.values_mut() {
+        let Session { root, cwd, repo, live, .. } = std::mem::take(session);
+        *session = Session { root, cwd, repo, live, ..Session::default() };
+    }
+    sample.client = ClientFacts {
+        session_id: sample.client.session_id.take(),
+        cwd: sample.client.cwd.take(),
+        model: sample.client.model.take(),
         ..ClientFacts::default()
     };
 }

@@ -216,7 +216,7 @@ fn no_format_hides_that_data_is_old() {
     assert_eq!(drawn[1], expected);
     assert_eq!(drawn[2], "$0.00 · no watcher · 14:32");
     let old = draw("format = '{git}'\n[segments.git]\nformat = '{branch}'").remove(1);
-    assert!(without_colour(&old).starts_with("@v2.4.0 4m ago"), "{old}");
+    assert!(without_colour(&old).starts_with("checkout-flow 4m ago"), "{old}");
 }
 
 #[test]
