@@ -12,7 +12,7 @@ use super::segments::segment::COMMAND;
 use super::view::Style;
 use crate::store::schema::display::{Display, Ink, Theme};
 
-/// The samples in the user's theme, in every preset and in every palette.
+/// All samples in the user's theme, and the first ones in every preset and in every palette.
 pub fn preview(display: &Display, now_ms: i64, style: &Style) -> String {
     let format = display.format.as_deref().unwrap_or_default();
     let names = format.split(['{', '}']).filter_map(|it| it.strip_prefix(COMMAND));
@@ -23,7 +23,7 @@ pub fn preview(display: &Display, now_ms: i64, style: &Style) -> String {
     for preset in &PRESETS {
         let theme = Theme { preset: Some(preset.name.to_owned()), ..Theme::default() };
         let title = format!("preset {}: {}", preset.name, preset.about);
-        add(&mut out, &title, &with(display, theme), &mut samples, style);
+        add(&mut out, &title, &with(display, theme), &mut samples[..3], style);
     }
     for palette in &PALETTES {
         let theme = Theme { palette: Some(palette.name.to_owned()), ..Theme::default() };
