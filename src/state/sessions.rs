@@ -271,6 +271,11 @@ impl Sessions {
         self.processes.keys()
     }
 
+    /// What this file said of the process that runs as far as is known; `None` if none does.
+    pub(super) fn running(&self, path: &Path) -> Option<&SessionFile> {
+        self.processes.get(path).filter(|(_, it)| it.is_alive).map(|(_, it)| &it.file)
+    }
+
     /// Whether the end of this process is waited for already, since its file was read before.
     pub(super) fn is_running(&self, path: &Path, process: &Process) -> bool {
         let id = |it: &Process| (it.file.pid, it.file.proc_start.clone(), it.file.started_at_ms);
