@@ -253,10 +253,12 @@ impl Sessions {
     /// A transcript was deleted. If it was the last one, a session without a process ends.
     pub(super) fn transcript_vanished(&mut self, key: &SessionKey, path: &Path) {
         let Some(session) = self.sessions.get_mut(key) else { return };
-        session.agents.remove(path);
-        session.transcript.take_if(|transcript| transcript == path);
-        let has_transcript = session.transcript.is_some() || !session.agents.is_empty();
-        session.is_deleted = !has_transcript;
+        let was_own = session.transcript.take_if(|transcript| transcript == path).is_some();
+        if !session.agents.remove(path) && !was_own {
+            // Only a display named it: the client had not begun to write it.
+            return;
+        }
+        session.is_deleted = session.transcript.is_none() && session.agents.is_empty();
     }
 
     // ---- Processes

@@ -260,6 +260,22 @@ fn a_process_file_is_read_again_with_what_it_said() {
 }
 
 #[test]
+fn a_session_on_display_lives_before_its_transcript_is_begun_and_after_it_was_deleted() {
+    let mut sim = settled();
+    let gone = |sim: &mut Sim, id: &str| {
+        let path = format!("/r/projects/p/{id}.jsonl");
+        sim.fetched(Outcome::Transcript(path.into(), Err(io::ErrorKind::NotFound.into())));
+        sim.session(id).live
+    };
+    let facts = || ClientFacts { cwd: Some("/w".into()), ..ClientFacts::default() };
+    sim.hint("/r", "new", facts());
+    assert!(gone(&mut sim, "new"));
+    assert!(!gone(&mut sim, "s"), "nothing but its transcript was known");
+    sim.hint("/r", "s", facts());
+    assert!(gone(&mut sim, "s"), "a display came since");
+}
+
+#[test]
 fn sessions_that_wait_are_listed_the_longest_wait_first() {
     let mut sim = settled();
     for (n, since_ms) in (0..18).zip([5, 3].into_iter().chain(10..)) {
