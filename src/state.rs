@@ -309,7 +309,10 @@ impl State {
                 let from = self.transcripts.resume_at(path);
                 Job::Read(ReadJob::Transcript { path: path.clone(), from })
             }
-            Source::Process(path) => Job::Read(ReadJob::Process { path: path.clone() }),
+            Source::Process(path) => {
+                let known = self.sessions.running(path).map(|it| Box::new(it.clone()));
+                Job::Read(ReadJob::Process { path: path.clone(), known })
+            }
             Source::Tree(cwd) => Job::Read(ReadJob::Tree { cwd: cwd.clone() }),
             Source::Repo(top) => {
                 let limits = exec::RunLimits {
@@ -348,7 +351,7 @@ impl State {
             }
             Outcome::Process(path, Ok(process)) => self.process_read(&path, Some(process), now),
             // Any other error means that the client was writing the file while it was read. An event
-            // or a listing follows. Until then the session's transcript shows whether it is live.
+            // or a listing follows. Until then the process runs as far as is known.
             Outcome::Process(path, Err(err)) => {
                 if err.kind() == io::ErrorKind::NotFound {
                     self.forget_source(&source);

@@ -36,7 +36,8 @@ impl Exits {
         let (wake, woken) = UnixStream::pair()?;
         wake.set_nonblocking(true)?;
         woken.set_nonblocking(true)?;
-        let run = move || Thread { woken, queue, processes: BTreeMap::new(), ended }.run();
+        let (processes, most) = (BTreeMap::new(), most(descriptor_limit()));
+        let run = move || Thread { woken, queue, processes, ended, most }.run();
         std::thread::Builder::new().name("exits".to_owned()).spawn(run)?;
         Ok(Exits { awaited, wake })
     }
@@ -55,6 +56,8 @@ struct Thread<F> {
     /// By the path of its file: a descriptor that becomes readable when the process ends.
     processes: BTreeMap<PathBuf, OwnedFd>,
     ended: F,
+    /// The most processes to wait for.
+    most: usize,
 }
 
 impl<F: Fn(PathBuf)> Thread<F> {
@@ -91,7 +94,7 @@ impl<F: Fn(PathBuf)> Thread<F> {
     }
 
     fn add(&mut self, path: PathBuf, file: &SessionFile) {
-        if self.processes.len() >= MAX_PROCESSES && !self.processes.contains_key(&path) {
+        if self.processes.len() >= self.most && !self.processes.contains_key(&path) {
             return;
         }
         match open(file.pid) {
@@ -105,6 +108,24 @@ impl<F: Fn(PathBuf)> Thread<F> {
     }
 }
 
+/// The most processes to wait for where this process may have `limit` descriptors. The larger part of
+/// them is left for files and programs, without which there is nothing to show.
+fn most(limit: Option<u64>) -> usize {
+    let share = limit.and_then(|it| usize::try_from(it / 4).ok());
+    share.map_or(MAX_PROCESSES, |it| it.min(MAX_PROCESSES))
+}
+
+/// How many descriptors this process may have; `None` for any number.
+#[cfg(target_os = "linux")]
+fn descriptor_limit() -> Option<u64> {
+    rustix::process::getrlimit(rustix::process::Resource::Nofile).current
+}
+
+#[cfg(not(target_os = "linux"))]
+fn descriptor_limit() -> Option<u64> {
+    None
+}
+
 /// Opens a descriptor that becomes readable when the process ends.
 #[cfg(target_os = "linux")]
 fn open(pid: u32) -> Result<OwnedFd, Errno> {
@@ -116,4 +137,25 @@ fn open(pid: u32) -> Result<OwnedFd, Errno> {
 #[cfg(not(target_os = "linux"))]
 fn open(_pid: u32) -> Result<OwnedFd, Errno> {
     Err(Errno::ENOSYS)
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    #[test]
+    fn most_descriptors_are_left_for_files_and_programs() {
+        assert_eq!(most(None), MAX_PROCESSES);
+        assert_eq!(most(Some(1 << 20)), MAX_PROCESSES);
+        assert_eq!(most(Some(256)), 64);
+    }
+
+    #[test]
+    fn the_limit_on_descriptors_is_that_of_this_process() {
+        let before = getrlimit(Resource::Nofile);
+        let lower = before.current.map_or(4096, |it| it - 1);
+        setrlimit(Resource::Nofile, Rlimit { current: Some(lower), ..before }).unwrap();
+        assert_eq!(descriptor_limit(), Some(lower));
+    }
 }

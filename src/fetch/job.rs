@@ -9,6 +9,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::path::PathBuf;
 
+use super::claude::client::SessionFile;
 use super::claude::transcript::TranscriptFacts;
 use super::exec::{self, RunLimits};
 use super::git;
@@ -93,8 +94,9 @@ pub enum ReadJob {
     /// Read the transcript from where the last read ended, with the facts up to there; from its
     /// beginning where `from` is `None`.
     Transcript { path: PathBuf, from: Option<Box<(Cursor, TranscriptFacts)>> },
-    /// Read the process file, and check whether the process runs.
-    Process { path: PathBuf },
+    /// Read the process file, and check whether the process runs. `known` is what the file said of
+    /// the process that runs as far as is known.
+    Process { path: PathBuf, known: Option<Box<SessionFile>> },
     /// Find the working tree around `cwd`.
     Tree { cwd: PathBuf },
 }
@@ -134,7 +136,7 @@ impl Job {
     pub fn source(&self) -> Source {
         match self {
             Job::Read(ReadJob::Transcript { path, .. }) => Source::Transcript(path.clone()),
-            Job::Read(ReadJob::Process { path }) => Source::Process(path.clone()),
+            Job::Read(ReadJob::Process { path, .. }) => Source::Process(path.clone()),
             Job::Read(ReadJob::Tree { cwd }) => Source::Tree(cwd.clone()),
             Job::Run(job) => job.source(),
         }
@@ -146,7 +148,7 @@ impl ReadJob {
     pub fn failed(&self, err: io::Error) -> Outcome {
         match self {
             ReadJob::Transcript { path, .. } => Outcome::Transcript(path.clone(), Err(err)),
-            ReadJob::Process { path } => Outcome::Process(path.clone(), Err(err)),
+            ReadJob::Process { path, .. } => Outcome::Process(path.clone(), Err(err)),
             ReadJob::Tree { cwd } => Outcome::Tree(cwd.clone(), None),
         }
     }

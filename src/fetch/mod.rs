@@ -81,7 +81,7 @@ impl Workers {
     /// Queues a read. A call of `fetched` will answer it.
     pub fn read(&self, job: ReadJob) {
         match &job {
-            ReadJob::Transcript { path, .. } | ReadJob::Process { path } => {
+            ReadJob::Transcript { path, .. } | ReadJob::Process { path, .. } => {
                 self.readers.submit(path.clone(), job);
             }
             ReadJob::Tree { cwd } => self.finders.submit(cwd.clone(), job),
@@ -101,7 +101,9 @@ fn read(job: &ReadJob, reader: &mut Reader) -> Outcome {
             let tail = reader.read_tail(path, from.as_deref().cloned());
             Outcome::Transcript(path.clone(), tail.map(Box::new))
         }
-        ReadJob::Process { path } => Outcome::Process(path.clone(), process::read(path)),
+        ReadJob::Process { path, known } => {
+            Outcome::Process(path.clone(), process::read_again(path, known.as_deref()))
+        }
         ReadJob::Tree { cwd } => {
             let tree = WorkTree::discover(cwd).ok().flatten().map(|tree| {
                 let dirs = tree.watch_dirs();

@@ -35,8 +35,21 @@ impl Process {
     }
 }
 
+/// The same as [`read`], for a file that has been read before: it said `known` then. A client that is
+/// killed, or finds the disk full, may leave a file behind that says nothing. So where there is a file
+/// that cannot be read, and the process ended, the file still counts as that of this process.
+pub fn read_again(path: &Path, known: Option<&SessionFile>) -> io::Result<Process> {
+    let left_behind = |err: io::Error| match known {
+        Some(file) if err.kind() != io::ErrorKind::NotFound && !is_alive(file) => {
+            Ok(Process { file: file.clone(), is_alive: false, job: None })
+        }
+        _ => Err(err),
+    };
+    read(path).or_else(left_behind)
+}
+
 /// Reads `sessions/<pid>.json`, and checks whether the process runs.
-pub fn read(path: &Path) -> io::Result<Process> {
+fn read(path: &Path) -> io::Result<Process> {
     let bytes = read_bounded(path, MAX_FILE)?;
     let file = client::parse_session_file(&bytes).ok_or_else(|| {
         io::Error::new(io::ErrorKind::InvalidData, format!("{}: no process", path.display()))
@@ -198,6 +211,22 @@ mod tests {
             "started after the file was written"
         );
         assert!(!is_alive(&file(u32::MAX >> 1, None, at_ms)), "no such process");
+    }
+
+    #[test]
+    fn a_process_that_ended_has_ended_though_its_file_says_nothing() {
+        let tmp = tempfile::tempdir().unwrap();
+        let path = tmp.path().join("7.json");
+        let (running, ended) =
+            (file(std::process::id(), None, i64::MAX), file(u32::MAX >> 1, None, 0));
+        let again = |known| read_again(&path, known).map(|it| (it.file.pid, it.is_alive));
+        assert_eq!(again(Some(&ended)).unwrap_err().kind(), io::ErrorKind::NotFound);
+        fs_err::write(&path, "").unwrap();
+        assert_eq!(again(Some(&ended)).unwrap(), (ended.pid, false));
+        assert!(again(Some(&running)).is_err(), "it may be writing the file");
+        assert!(again(None).is_err());
+        fs_err::write(&path, format!(r#"{{"pid":{}}}"#, running.pid)).unwrap();
+        assert_eq!(again(Some(&ended)).unwrap(), (running.pid, true), "another one wrote it");
     }
 
     #[cfg(target_os = "linux")]

@@ -253,10 +253,12 @@ impl Sessions {
     /// A transcript was deleted. If it was the last one, a session without a process ends.
     pub(super) fn transcript_vanished(&mut self, key: &SessionKey, path: &Path) {
         let Some(session) = self.sessions.get_mut(key) else { return };
-        session.agents.remove(path);
-        session.transcript.take_if(|transcript| transcript == path);
-        let has_transcript = session.transcript.is_some() || !session.agents.is_empty();
-        session.is_deleted = !has_transcript;
+        let was_own = session.transcript.take_if(|transcript| transcript == path).is_some();
+        if !session.agents.remove(path) && !was_own {
+            // Only a display named it: the client had not begun to write it.
+            return;
+        }
+        session.is_deleted = session.transcript.is_none() && session.agents.is_empty();
     }
 
     // ---- Processes
@@ -269,6 +271,11 @@ impl Sessions {
     /// All known process files.
     pub(super) fn all_process_files(&self) -> impl Iterator<Item = &PathBuf> {
         self.processes.keys()
+    }
+
+    /// What this file said of the process that runs as far as is known; `None` if none does.
+    pub(super) fn running(&self, path: &Path) -> Option<&SessionFile> {
+        self.processes.get(path).filter(|(_, it)| it.is_alive).map(|(_, it)| &it.file)
     }
 
     /// Whether the end of this process is waited for already, since its file was read before.

@@ -236,6 +236,46 @@ fn the_exit_of_a_process_is_awaited_once_and_its_file_read_at_once() {
 }
 
 #[test]
+fn a_process_file_is_read_again_with_what_it_said() {
+    let mut sim = settled();
+    let path = PathBuf::from("/r/sessions/7.json");
+    let file =
+        SessionFile { pid: 7, session_id: SessionId::checked("s"), ..SessionFile::default() };
+    let known = |sim: &mut Sim| {
+        sim.effects.clear();
+        sim.event(Event::Exited(path.clone()));
+        let jobs = sim.effects.iter().filter_map(|effect| match effect {
+            Effect::Fetch(Job::Read(ReadJob::Process { known, .. })) => Some(known.clone()),
+            _ => None,
+        });
+        jobs.collect::<Vec<_>>()
+    };
+    let process = Process { file: file.clone(), is_alive: true, job: None };
+    sim.fetched(Outcome::Process(path.clone(), Ok(process.clone())));
+    assert_eq!(known(&mut sim), [Some(Box::new(file))]);
+    // The file says nothing any more, but the process ended.
+    sim.fetched(Outcome::Process(path.clone(), Ok(Process { is_alive: false, ..process })));
+    assert!(!sim.session("s").live);
+    assert_eq!(known(&mut sim), [None]);
+}
+
+#[test]
+fn a_session_on_display_lives_before_its_transcript_is_begun_and_after_it_was_deleted() {
+    let mut sim = settled();
+    let gone = |sim: &mut Sim, id: &str| {
+        let path = format!("/r/projects/p/{id}.jsonl");
+        sim.fetched(Outcome::Transcript(path.into(), Err(io::ErrorKind::NotFound.into())));
+        sim.session(id).live
+    };
+    let facts = || ClientFacts { cwd: Some("/w".into()), ..ClientFacts::default() };
+    sim.hint("/r", "new", facts());
+    assert!(gone(&mut sim, "new"));
+    assert!(!gone(&mut sim, "s"), "nothing but its transcript was known");
+    sim.hint("/r", "s", facts());
+    assert!(gone(&mut sim, "s"), "a display came since");
+}
+
+#[test]
 fn sessions_that_wait_are_listed_the_longest_wait_first() {
     let mut sim = settled();
     for (n, since_ms) in (0..18).zip([5, 3].into_iter().chain(10..)) {
