@@ -2,8 +2,8 @@
 //! watcher and a `--oneshot` run both drive it.
 //!
 //! **Invariant:** after the start, the engine itself only reads and writes files of the state
-//! directory. Other threads read all other files, list directories and run programs, since these may
-//! hang or take long. Their results come back as events.
+//! directory. Other threads read all other files, list directories and run programs, since these
+//! may hang or take long. Their results come back as events.
 
 mod once_log;
 
@@ -164,8 +164,8 @@ impl Engine {
         std::mem::take(&mut self.changed_lines)
     }
 
-    /// Handles one event, and performs the effects. Fails only if another watcher may have taken the
-    /// place of this one.
+    /// Handles one event, and performs the effects. Fails only if another watcher may have taken
+    /// the place of this one.
     pub(crate) fn handle(&mut self, event: Event) -> Result<()> {
         let now = Now::read();
         if let Event::Listed(listing) = &event {
@@ -255,8 +255,9 @@ impl Engine {
 
     // ---- Publishing
 
-    /// Writes a snapshot to disk, and the lines that are drawn from it. The inner result says whether
-    /// both were written. The outer one fails if another watcher may have taken the place of this one.
+    /// Writes a snapshot to disk, and the lines that are drawn from it. The inner result says
+    /// whether both were written. The outer one fails if another watcher may have taken the place
+    /// of this one.
     fn publish(&mut self, snapshot: Snapshot, now: Now) -> Result<std::result::Result<(), String>> {
         if let Role::Watcher { lock, .. } = &self.role
             && !lock.is_current()
@@ -294,7 +295,8 @@ impl Engine {
         }
     }
 
-    /// Draws the line of every live session. The lines of ended sessions stay as they were drawn last.
+    /// Draws the line of every live session. The lines of ended sessions stay as they were drawn
+    /// last.
     fn draw(&mut self, snapshot: &Snapshot, now: Now) {
         let style = display::lines_style(&snapshot.display);
         // The last snapshot of a watcher that ends names no watcher.
@@ -312,9 +314,9 @@ impl Engine {
         }
     }
 
-    /// Listens on a new socket if the one for hints was removed. Without it, a `--oneshot` run takes the
-    /// watcher for dead and publishes itself. The next snapshot of this watcher must have a higher number
-    /// than that one.
+    /// Listens on a new socket if the one for hints was removed. Without it, a `--oneshot` run
+    /// takes the watcher for dead and publishes itself. The next snapshot of this watcher must have
+    /// a higher number than that one.
     fn stay_reachable(&mut self) {
         let Role::Watcher { listener, .. } = &mut self.role else { return };
         if ipc::is_reachable() {
@@ -331,7 +333,8 @@ impl Engine {
         self.publisher.catch_up();
     }
 
-    /// Saves the checkpoint, and publishes a last snapshot, which tells displays that no watcher runs.
+    /// Saves the checkpoint, and publishes a last snapshot, which tells displays that no watcher
+    /// runs.
     pub(crate) fn shut_down(&mut self) {
         if let Err(err) = self.handle(Event::Shutdown) {
             warn!("{err}");
@@ -353,7 +356,8 @@ impl Engine {
         }
     }
 
-    /// Reads the configuration in a thread of its own, since it may be on a disk that does not answer.
+    /// Reads the configuration in a thread of its own, since it may be on a disk that does not
+    /// answer.
     fn configure(&mut self) {
         let (env, events) = (self.env.clone(), self.events.clone());
         let run = move || {
@@ -385,9 +389,8 @@ impl Engine {
     }
 }
 
-/// The subject of log messages about a config root.
-/// What the state is told of a configuration that could not be read. An error of the system is taken
-/// for a passing one, unless its kind says that it stays until somebody changes something.
+/// What the state is told of a configuration that could not be read. An error of the system is
+/// taken for a passing one, unless its kind says that it stays until somebody changes something.
 fn read_failure(err: &Error) -> ReadFailure {
     use std::io::ErrorKind::{
         InvalidData, InvalidInput, IsADirectory, NotADirectory, NotFound, PermissionDenied,
@@ -402,6 +405,7 @@ fn read_failure(err: &Error) -> ReadFailure {
     }
 }
 
+/// The subject of log messages about a config root.
 fn root_subject(root: &std::path::Path) -> String {
     format!("root:{}", root.display())
 }
@@ -434,8 +438,8 @@ fn load_settings(env: &Environment) -> Result<Settings> {
     })
 }
 
-/// The config roots with symbolic links resolved, each once, since two paths to one directory are one
-/// account. The path stays as it is if the directory is missing, or if its file system does not
+/// The config roots with symbolic links resolved, each once, since two paths to one directory are
+/// one account. The path stays as it is if the directory is missing, or if its file system does not
 /// answer, since resolving it would then hang this thread.
 fn roots(env: &Environment, config: &Config) -> Result<Vec<PathBuf>> {
     let mut roots = env.claude_roots()?;

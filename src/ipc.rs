@@ -11,7 +11,7 @@
 
 use std::io;
 use std::net::Shutdown;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -123,9 +123,10 @@ fn real_path(path: PathBuf) -> String {
     real.unwrap_or(path).to_string_lossy().into_owned()
 }
 
-/// Whether the watcher's socket is still there, or was removed so that displays cannot reach it.
+/// Whether the watcher's socket is still there. If it was removed, or something else was put in its
+/// place, displays cannot reach the watcher.
 pub fn is_reachable() -> bool {
-    fs_err::symlink_metadata(SOCKET).is_ok()
+    fs_err::symlink_metadata(SOCKET).is_ok_and(|it| it.file_type().is_socket())
 }
 
 /// Connects to the watcher, with a socket that never blocks. An error means that no watcher is
@@ -167,8 +168,9 @@ impl Cookie {
         Ok(cookie)
     }
 
-    /// Waits for the answer for at most `timeout`, or until a signal interrupts the wait. Returns whether
-    /// it came. An error means that there will be none, or that the watcher could not publish.
+    /// Waits for the answer for at most `timeout`, or until a signal interrupts the wait. Returns
+    /// whether it came. An error means that there will be none, or that the watcher could not
+    /// publish.
     pub fn wait(&self, timeout: Duration) -> io::Result<bool> {
         self.socket.set_read_timeout(Some(timeout))?;
         let mut answer = [0; 16];

@@ -5,6 +5,7 @@
 //!
 //! See docs/decisions/020-the-checkpoint-is-a-cache.md.
 
+use std::cell::Cell;
 use std::hash::{DefaultHasher, Hasher};
 use std::io::{self, BufWriter, Write};
 
@@ -24,26 +25,36 @@ const MAX_BYTES: u64 = 256 << 20;
 
 /// Replaces the checkpoint. On an error the old one is still there.
 pub fn save(dir: &StateDir, facts: &impl Serialize) -> io::Result<()> {
-    atomic::write_with(dir.path(), NAME, |file| {
-        let mut out = BufWriter::new(HashingWriter { file, hasher: DefaultHasher::new() });
-        out.write_all(HEADER.as_bytes())?;
-        let HashingWriter { file, hasher } = postcard::to_io(facts, out)
-            .map_err(io::Error::other)?
-            .into_inner()
-            .map_err(io::IntoInnerError::into_error)?;
-        file.write_all(&hasher.finish().to_le_bytes())
-    })
+    atomic::write_with(dir.path(), NAME, |file| write(file, facts))
+}
+
+fn write(file: &mut fs_err::File, facts: &impl Serialize) -> io::Result<()> {
+    let failure = Cell::new(None);
+    let hasher = DefaultHasher::new();
+    let mut out = BufWriter::new(HashingWriter { file, hasher, failure: &failure });
+    out.write_all(HEADER.as_bytes())?;
+    let HashingWriter { file, hasher, .. } = postcard::to_io(facts, out)
+        .map_err(|err| failure.take().unwrap_or_else(|| io::Error::other(err)))?
+        .into_inner()
+        .map_err(io::IntoInnerError::into_error)?;
+    file.write_all(&hasher.finish().to_le_bytes())
 }
 
 /// A writer that hashes what it writes.
 struct HashingWriter<'a> {
     file: &'a mut fs_err::File,
     hasher: DefaultHasher,
+    /// Why a write failed. postcard itself says only that it did.
+    failure: &'a Cell<Option<io::Error>>,
 }
 
 impl Write for HashingWriter<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let n_written = self.file.write(bytes)?;
+        let n_written = self.file.write(bytes).map_err(|err| {
+            let kind = err.kind();
+            self.failure.set(Some(err));
+            io::Error::from(kind)
+        })?;
         self.hasher.write(&bytes[..n_written]);
         Ok(n_written)
     }
@@ -88,6 +99,18 @@ mod tests {
         assert_eq!(load::<String>(&dir), None);
         save(&dir, &"facts").unwrap();
         assert_eq!(load::<String>(&dir).as_deref(), Some("facts"));
+    }
+
+    #[test]
+    fn what_the_system_refused_is_reported_in_its_own_words() {
+        let (_tmp, dir) = dir();
+        save(&dir, &"facts").unwrap();
+        let mut read_only = fs_err::File::open(dir.join(NAME)).unwrap();
+        // One fits into the buffer and is refused at the end, the other before.
+        for n_bytes in [10, 100_000] {
+            let err = write(&mut read_only, &"x".repeat(n_bytes)).unwrap_err().to_string();
+            assert!(err.contains("Bad file descriptor"), "{n_bytes}: {err}");
+        }
     }
 
     /// No byte may be missing, and none may be changed.

@@ -178,6 +178,21 @@ fn a_watcher_whose_socket_was_removed_binds_a_new_one() {
     assert!(sandbox.oneshot().watcher.is_some(), "it is reached again");
 }
 
+#[test]
+fn a_watcher_whose_socket_was_replaced_by_a_file_binds_a_new_one() {
+    let (sandbox, mut transcript) = Sandbox::with_session();
+    let _watcher = sandbox.start_watcher();
+    let socket = sandbox.state.join("notify.sock");
+    let other = sandbox.state.join("other");
+    fs_err::write(&other, "").unwrap();
+    fs_err::rename(&other, &socket).unwrap();
+    transcript.reply("one");
+    sandbox.wait_until("a socket", || {
+        fs_err::metadata(&socket).is_ok_and(|it| it.file_type().is_socket())
+    });
+    assert!(sandbox.oneshot().watcher.is_some());
+}
+
 /// Each listener has threads of its own, and each must end with its socket.
 #[cfg(target_os = "linux")]
 #[test]
