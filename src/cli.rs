@@ -172,8 +172,9 @@ impl Environment {
         Ok(base.join("ccstatusd"))
     }
 
-    /// Like [`Environment::state_dir`], but fails if `CCSTATUSD_DIR` is relative instead of ignoring
-    /// it. The watcher and `--oneshot` use it; a display has nowhere to print such an error.
+    /// Like [`Environment::state_dir`], but fails if `CCSTATUSD_DIR` is relative instead of
+    /// ignoring it. The watcher and `--oneshot` use it; a display has nowhere to print such an
+    /// error.
     pub fn checked_state_dir(&self) -> Result<PathBuf> {
         match self.get("CCSTATUSD_DIR").map(Path::new).filter(|it| it.is_relative()) {
             Some(dir) => {
@@ -196,8 +197,8 @@ impl Environment {
         base.or_else(|| Some(self.home()?.join(".config")))
     }
 
-    /// The directories in which Claude Code keeps its files: those in `CLAUDE_CONFIG_DIR`, separated
-    /// by commas, or else `~/.claude` and `~/.config/claude`. They need not exist.
+    /// The directories in which Claude Code keeps its files: those in `CLAUDE_CONFIG_DIR`,
+    /// separated by commas, or else `~/.claude` and `~/.config/claude`. They need not exist.
     pub fn claude_roots(&self) -> Result<Vec<PathBuf>> {
         let listed = self.text("CLAUDE_CONFIG_DIR").unwrap_or_default();
         let listed: Vec<_> = listed.split(',').map(str::trim).filter(|it| !it.is_empty()).collect();

@@ -1,5 +1,5 @@
-//! The watcher: a loop that waits for events in one `select!`, and hands each to the engine. Also its
-//! start, its signals and its messages to systemd.
+//! The watcher: a loop that waits for events in one `select!`, and hands each to the engine. Also
+//! its start, its signals and its messages to systemd.
 
 use std::time::{Duration, Instant};
 
@@ -35,8 +35,8 @@ pub fn run(env: &Environment, mut print: impl FnMut(&SessionId, &str)) -> Result
         .map_err(|it| Error::new("cannot work in the state directory").because(it))?;
     let signals = signals()?;
     let listener = {
-        // A `--oneshot` run that began without a watcher publishes too. It holds the fetch lock until
-        // it has. Later runs find the socket that `ipc::listen` creates, and leave a cookie.
+        // A `--oneshot` run that began without a watcher publishes too. It holds the fetch lock
+        // until it has. Later runs find the socket that `ipc::listen` creates, and leave a cookie.
         let Some(_no_oneshot) = wait_for_oneshots(&dir, &signals) else { return Ok(()) };
         dir.sweep();
         ipc::sweep();
@@ -77,8 +77,8 @@ pub fn run(env: &Environment, mut print: impl FnMut(&SessionId, &str)) -> Result
         }
         if engine.published != published {
             published.clone_from(&engine.published);
-            // The watcher is ready even if publishing failed: it tries again, and systemd could not do
-            // better by restarting it.
+            // The watcher is ready even if publishing failed: it tries again, and systemd could not
+            // do better by restarting it.
             let status = match &published {
                 Some(Err(reason)) => format!("cannot publish: {reason}"),
                 _ => "watching".to_owned(),
@@ -98,8 +98,8 @@ pub fn run(env: &Environment, mut print: impl FnMut(&SessionId, &str)) -> Result
 enum Input {
     Event(Event),
     Signal(i32),
-    /// The channel of this name was closed, so the thread that sends to it has ended. The watcher must
-    /// end too: it would look alive but miss events. Its supervisor restarts it.
+    /// The channel of this name was closed, so the thread that sends to it has ended. The watcher
+    /// must end too: it would look alive but miss events. Its supervisor restarts it.
     Ended(&'static str),
 }
 
@@ -143,9 +143,9 @@ fn signals() -> Result<Receiver<i32>> {
     Ok(receiver)
 }
 
-/// Waits until no `--oneshot` run holds the fetch lock. Returns `Some` with the lock, or with `None` if
-/// that takes too long or fails: a run that finds a watcher when it is done does not publish. Returns
-/// `None` if a signal to end came first.
+/// Waits until no `--oneshot` run holds the fetch lock. Returns `Some` with the lock, or with
+/// `None` if that takes too long or fails: a run that finds a watcher when it is done does not
+/// publish. Returns `None` if a signal to end came first.
 fn wait_for_oneshots(dir: &StateDir, signals: &Receiver<i32>) -> Option<Option<FetchLock>> {
     let give_up_at = Now::read().mono + ONESHOTS_TIMEOUT;
     let mut is_logged = false;

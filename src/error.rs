@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-/// An error that ends the process. A source that fails while the watcher goes on is published in the
-/// snapshot as `Degraded` instead.
+/// An error that ends the process. A source that fails while the watcher goes on is published in
+/// the snapshot as `Degraded` instead.
 #[derive(Debug)]
 pub struct Error {
     /// What failed, and on what: "cannot take /x/watch.lock".

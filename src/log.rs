@@ -91,8 +91,8 @@ impl Write for BackgroundWriter {
     }
 }
 
-/// A file of at most [`MAX_LOG_FILE`] bytes. A full file is renamed to the same name with `.1`, in place
-/// of the one before.
+/// A file of at most [`MAX_LOG_FILE`] bytes. A full file is renamed to the same name with `.1`, in
+/// place of the one before.
 #[derive(Debug)]
 struct CappedFile {
     file: fs_err::File,

@@ -96,8 +96,8 @@ fn run(cli: &Cli, env: &Environment) -> Result<Exit> {
     }
 }
 
-/// Lets a write beyond the limit on the size of files (`ulimit -f`) fail like any other write, where
-/// the signal for it would end the process.
+/// Lets a write beyond the limit on the size of files (`ulimit -f`) fail like any other write,
+/// where the signal for it would end the process.
 fn survive_the_file_size_limit() {
     let is_received = Arc::new(AtomicBool::new(false));
     signal_hook::flag::register(signal_hook::consts::SIGXFSZ, is_received).ok();

@@ -1,9 +1,9 @@
 //! `--oneshot`: publishes one up-to-date snapshot, and ends.
 //!
-//! If a watcher runs, this process leaves a cookie (a socket) and waits until the watcher answers it.
-//! The watcher first publishes everything that happened before the cookie. If none runs, this process
-//! takes the fetch lock, so that only one such run works at a time. It drives the engine of the watcher
-//! until nothing is left to fetch.
+//! If a watcher runs, this process leaves a cookie (a socket) and waits until the watcher answers
+//! it. The watcher first publishes everything that happened before the cookie. If none runs, this
+//! process takes the fetch lock, so that only one such run works at a time. It drives the engine of
+//! the watcher until nothing is left to fetch.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -22,9 +22,9 @@ use crate::store::lock::{FetchLock, WatchLock};
 use crate::store::schema::Snapshot;
 use crate::time::{Now, pause};
 
-/// After this time a `--oneshot` run gives up, so that a script does not hang. On a machine that works,
-/// fetches take at most two calls of a tool up to its deadline: one that began before the run, and one
-/// after it.
+/// After this time a `--oneshot` run gives up, so that a script does not hang. On a machine that
+/// works, fetches take at most two calls of a tool up to its deadline: one that began before the
+/// run, and one after it.
 const ONESHOT_TIMEOUT: Duration = Duration::from_secs(90);
 /// A process that is stopped, by Ctrl-Z say, is waited for this long.
 const STOPPED_TIMEOUT: Duration = Duration::from_secs(8);
@@ -35,8 +35,8 @@ const CHECK_EVERY: Duration = Duration::from_millis(500);
 /// How often to try the fetch lock.
 const RETRY_EVERY: Duration = Duration::from_millis(10);
 
-/// Makes sure that an up-to-date snapshot is published, by the watcher or by this process, and returns
-/// it.
+/// Makes sure that an up-to-date snapshot is published, by the watcher or by this process, and
+/// returns it.
 pub fn run(env: &Environment) -> Result<Snapshot> {
     let began = Now::read();
     let give_up_at = began.mono + ONESHOT_TIMEOUT;
@@ -79,10 +79,10 @@ pub fn run(env: &Environment) -> Result<Snapshot> {
     }
 }
 
-/// The snapshot of another run, if that run began after this process started to wait. Runs follow each
-/// other, so it did if it is not the first that has published since: the first may have read a file
-/// before a change that this process was to include. `None` too if the clock was set back since, which
-/// makes the times mean nothing.
+/// The snapshot of another run, if that run began after this process started to wait. Runs follow
+/// each other, so it did if it is not the first that has published since: the first may have read a
+/// file before a change that this process was to include. `None` too if the clock was set back
+/// since, which makes the times mean nothing.
 fn shared(dir: &StateDir, (number, since): (u64, Now)) -> Option<Snapshot> {
     let times = since.wall_ms + 1..=Now::read().wall_ms;
     let is_fresh = |snapshot: &Snapshot| {
@@ -100,8 +100,8 @@ struct Wait {
 
 impl Wait {
     /// Fails if this process has waited too long for another one, whose id is `holder` if that is
-    /// known. It has too long sooner if that process is stopped. Logs once what it waits for, if that
-    /// takes long.
+    /// known. It has too long sooner if that process is stopped. Logs once what it waits for, if
+    /// that takes long.
     fn check(&mut self, what: &str, holder: Option<u32>) -> Result<()> {
         let now = Now::read().mono;
         if self.log_at.is_none_or(|at| now < at) && now < self.began + STOPPED_TIMEOUT {

@@ -1,5 +1,5 @@
-//! PURE. Schedules fetches: decides which source to fetch next, from what changed, how long ago, and
-//! how often the last fetches failed.
+//! PURE. Schedules fetches: decides which source to fetch next, from what changed, how long ago,
+//! and how often the last fetches failed.
 //!
 //! It never reads a clock or a file, never starts anything, and does not know what a source is: the
 //! type of its key is a parameter.
@@ -21,13 +21,13 @@ pub struct Policy {
     pub debounce: Debounce,
     /// The shortest time from one start of a source's fetch to the next.
     pub spacing: Duration,
-    /// Fetches of one source take at most 1/`rest` of the time. With 10, a source rests for nine times
-    /// as long as its fetch took.
+    /// Fetches of one source take at most 1/`rest` of the time. With 10, a source rests for nine
+    /// times as long as its fetch took.
     pub rest: u32,
     /// How many fetches that are not slow run at the same time.
     pub slots: usize,
-    /// A fetch that runs for longer than this no longer takes a slot, so that a slow source delays no
-    /// other one. `None`: each takes a slot until it ends.
+    /// A fetch that runs for longer than this no longer takes a slot, so that a slow source delays
+    /// no other one. `None`: each takes a slot until it ends.
     pub slow_after: Option<Duration>,
     /// How many fetches run at once, slow ones included.
     pub most: usize,
@@ -99,8 +99,8 @@ impl<K: Ord + Clone> Plan<K> {
         }
     }
 
-    /// Plans a fetch because `key` changed. Returns whether one that starts at `now` or later is to be
-    /// expected soon; it is not if the source is failing and waits for its next try.
+    /// Plans a fetch because `key` changed. Returns whether one that starts at `now` or later is to
+    /// be expected soon; it is not if the source is failing and waits for its next try.
     pub fn want(&mut self, key: &K, urgency: Urgency, now: Instant) -> bool {
         let task = self.tasks.entry(key.clone()).or_insert(Task::NEW);
         let window = match task.slot {
@@ -132,8 +132,9 @@ impl<K: Ord + Clone> Plan<K> {
         !failing || due <= now
     }
 
-    /// Plans the next periodic fetch, for a source whose changes are not reported: at `at`, or later
-    /// if the policy requires it. No client waits for it. Call this when the last fetch has ended.
+    /// Plans the next periodic fetch, for a source whose changes are not reported: at `at`, or
+    /// later if the policy requires it. No client waits for it. Call this when the last fetch has
+    /// ended.
     pub fn repeat(&mut self, key: &K, at: Instant) {
         let task = self.tasks.entry(key.clone()).or_insert(Task::NEW);
         match task.slot {
@@ -274,9 +275,9 @@ impl<K: Ord + Clone> Plan<K> {
         task.postponed
     }
 
-    /// The sources among `keys` of which a fetch runs or is planned, each with the number of fetches
-    /// that must end until its data is newer than this moment. Retries of failing sources and
-    /// periodic fetches are left out.
+    /// The sources among `keys` of which a fetch runs or is planned, each with the number of
+    /// fetches that must end until its data is newer than this moment. Retries of failing sources
+    /// and periodic fetches are left out.
     pub fn pending(&self, keys: impl RangeBounds<K>) -> impl Iterator<Item = (&K, u8)> {
         self.tasks.range(keys).filter_map(|(key, task)| {
             let fetches = match task.slot {

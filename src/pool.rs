@@ -29,8 +29,8 @@ use mounts::{Mounts, PathProgress};
 
 /// How long a job may take before it counts as hung. On a disk that works it takes microseconds.
 pub const HANG_AFTER: Duration = Duration::from_secs(2);
-/// Hung threads of one pool on one file system, from which on no other thread touches it. It is more
-/// than one, since a single slow file does not mean that the file system is gone.
+/// Hung threads of one pool on one file system, from which on no other thread touches it. It is
+/// more than one, since a single slow file does not mean that the file system is gone.
 const MAX_HUNG_ON_MOUNT: usize = 4;
 /// Hung threads of one pool that are replaced.
 const MAX_HUNG: usize = 16;

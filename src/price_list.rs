@@ -1,4 +1,5 @@
-//! PURE. `ccstatusd prices`: what the tokens of each model cost, and which list the prices are from.
+//! PURE. `ccstatusd prices`: what the tokens of each model cost, and which list the prices are
+//! from.
 
 use crate::config::Config;
 use crate::error::{Error, Result};

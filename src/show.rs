@@ -2,8 +2,9 @@
 //!
 //! They read standard input until the document in it is complete or a deadline has passed, and then
 //! the snapshot. `show` also sends the client's facts to the watcher, and reads what is checked out
-//! where the session works. Neither writes a file, takes a lock or starts a process. **Invariant:** `show` returns a line, whatever its input is, and within
-//! a fraction of a second: the client shows nothing for a status line that fails.
+//! where the session works. Neither writes a file, takes a lock or starts a process. **Invariant:**
+//! `show` returns a line, whatever its input is, and within a fraction of a second: the client
+//! shows nothing for a status line that fails.
 
 use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;

@@ -14,8 +14,8 @@
 //! - `checkpoint.rs`: what a restarted process needs in order not to read all transcripts again.
 //!
 //! **Invariants:** each fact is kept under the key that it belongs to (config root, session or
-//! working tree), and the snapshot is computed from these facts alone. When a source fails, its last
-//! good fact stays.
+//! working tree), and the snapshot is computed from these facts alone. When a source fails, its
+//! last good fact stays.
 //!
 //! See docs/decisions/001-one-thread-owns-the-state.md.
 
@@ -217,8 +217,8 @@ impl State {
         }
     }
 
-    /// Does the work of each minute in which a session is live: checks sessions and processes, forgets
-    /// what is old, and lists directories in case that the kernel did not report a change.
+    /// Does the work of each minute in which a session is live: checks sessions and processes,
+    /// forgets what is old, and lists directories in case that the kernel did not report a change.
     fn tick(&mut self, now: Now) {
         for key in self.sessions.keys().cloned().collect::<Vec<_>>() {
             self.refresh_session(&key, now);
@@ -259,10 +259,11 @@ impl State {
         self.publication.mark_changed();
     }
 
-    /// The wall clock was set back by `by_ms`, so known times may lie in the future: such facts would
-    /// never look old, and would seem newer than those reported from now on. Moves these times back
-    /// by as much, so that each fact keeps its age, or to now where they would still lie in the
-    /// future. After a restart nobody knows by how much the clock was set back, and `by_ms` is 0.
+    /// The wall clock was set back by `by_ms`, so known times may lie in the future: such facts
+    /// would never look old, and would seem newer than those reported from now on. Moves these
+    /// times back by as much, so that each fact keeps its age, or to now where they would still lie
+    /// in the future. After a restart nobody knows by how much the clock was set back, and `by_ms`
+    /// is 0.
     fn clock_set_back(&mut self, by_ms: i64, now: Now) {
         let times = self
             .accounts
@@ -350,8 +351,8 @@ impl State {
                 }
             }
             Outcome::Process(path, Ok(process)) => self.process_read(&path, Some(process), now),
-            // Any other error means that the client was writing the file while it was read. An event
-            // or a listing follows. Until then the process runs as far as is known.
+            // Any other error means that the client was writing the file while it was read. An
+            // event or a listing follows. Until then the process runs as far as is known.
             Outcome::Process(path, Err(err)) => {
                 if err.kind() == io::ErrorKind::NotFound {
                     self.forget_source(&source);
@@ -365,8 +366,8 @@ impl State {
         }
         self.sources.wait_for_follow_ups(&source, has_more, |top| self.repos.is_unanswered(top));
         if has_failed {
-            // A cookie that came during this fetch would wait for the next try, which may be minutes
-            // away.
+            // A cookie that came during this fetch would wait for the next try, which may be
+            // minutes away.
             self.sources.stop_waiting_for(&source);
         }
     }
@@ -505,8 +506,8 @@ impl State {
 
     // ---- The configuration
 
-    /// Observes the directory of the configuration file, and of each file that a symbolic link to it
-    /// leads through.
+    /// Observes the directory of the configuration file, and of each file that a symbolic link to
+    /// it leads through.
     fn observe_configuration(&mut self) {
         if let Mode::Once = self.mode {
             return;

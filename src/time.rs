@@ -22,8 +22,8 @@ impl Now {
         }
     }
 
-    /// By how many milliseconds the wall clock advanced more than the monotonic clock since then. It
-    /// is not 0 if the wall clock was set, or if the machine was suspended.
+    /// By how many milliseconds the wall clock advanced more than the monotonic clock since then.
+    /// It is not 0 if the wall clock was set, or if the machine was suspended.
     pub fn jumped_ms(self, since: Now) -> i64 {
         let mono = i64::try_from((self.mono - since.mono).as_millis()).unwrap_or(i64::MAX);
         self.wall_ms - since.wall_ms - mono

@@ -1,4 +1,5 @@
-//! PURE. `ccstatusd config`: prints the configuration in effect, with an explanation of each setting.
+//! PURE. `ccstatusd config`: prints the configuration in effect, with an explanation of each
+//! setting.
 //!
 //! **Invariant:** the output is a configuration file that reads back as the same configuration.
 //! Settings that have their default are commented out, and have the same effect uncommented.

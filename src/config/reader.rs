@@ -1,8 +1,8 @@
 //! PURE. Reads a parsed TOML file key by key, and collects what is wrong with it.
 //!
 //! The code that reads a table states which keys exist and which values each may have. Messages are
-//! made from that, from the path of keys and from the value's position in the file. serde would stop
-//! at the first problem, and describe it in terms of Rust's types.
+//! made from that, from the path of keys and from the value's position in the file. serde would
+//! stop at the first problem, and describe it in terms of Rust's types.
 //!
 //! **Invariant:** a key of the file that no code asks for is reported as a problem.
 
@@ -102,7 +102,8 @@ impl<'a> Table<'a, '_> {
             for (key, value) in table.entries {
                 let name = key.get_ref().as_ref();
                 let checked = check_name(name);
-                // If the value is no table, `enter` reports that, and not what is wrong with the name.
+                // If the value is no table, `enter` reports that, and not what is wrong with the
+                // name.
                 let Some(entry) = table.enter(key, value) else { continue };
                 match checked {
                     Ok(checked) => {

@@ -4,7 +4,8 @@
 //! So the same code draws the line of `show`, the files for `cat`, and the line of `--oneshot`.
 //!
 //! **Invariant:** a line is never empty. Nothing in it comes from another session, account or
-//! working tree than the one that it is drawn for, but for the list of other sessions that wait. A fact that may be out of date shows its age.
+//! working tree than the one that it is drawn for, but for the list of other sessions that wait. A
+//! fact that may be out of date shows its age.
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;

@@ -316,8 +316,8 @@ fn in_a_bare_repository(sample: &mut Sample) {
 
 /// Removes what the samples before have shown, apart from the model and the directory.
 fn keep_only_repo(sample: &mut Sample, repo: Repo) {
-    for it in sample.snapshot.repos.values_mut() {
-        it.clone_from(&repo);
+    for known in sample.snapshot.repos.values_mut() {
+        known.clone_from(&repo);
     }
     sample.snapshot.roots.clear();
     for session in sample.snapshot.sessions.values_mut() {

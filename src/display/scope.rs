@@ -179,8 +179,8 @@ fn repo<'a>(
     Some(Cow::Owned(repo))
 }
 
-/// Whether two descriptions of a working tree are of the same branch, or of the same commit if there
-/// is none. A branch that moved is the same: what git counted shows its own age.
+/// Whether two descriptions of a working tree are of the same branch, or of the same commit if
+/// there is none. A branch that moved is the same: what git counted shows its own age.
 fn is_same_head(told: &Repo, head: &Repo) -> bool {
     told.branch == head.branch && (head.branch.is_some() || told.commit == head.commit)
 }

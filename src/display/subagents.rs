@@ -178,8 +178,8 @@ fn says_the_same(one: &str, other: &str) -> bool {
     !is_blank && (one.starts_with(other) || other.starts_with(one))
 }
 
-/// The symbol for the status of a task that does not run any more, the same in ASCII, and its paint.
-/// The client shows running tasks, with a symbol of its own before each row.
+/// The symbol for the status of a task that does not run any more, the same in ASCII, and its
+/// paint. The client shows running tasks, with a symbol of its own before each row.
 fn status(status: &str) -> (&'static str, &'static str, Option<Paint>) {
     match status.to_ascii_lowercase().as_str() {
         "completed" | "done" | "success" | "finished" => ("✓", "ok", Some(Paint::Dim)),

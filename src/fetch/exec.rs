@@ -146,8 +146,8 @@ impl Runner {
         Runner { guard, env }
     }
 
-    /// Runs `what` until it ends or breaks its limits. Returns its standard output if it exited with
-    /// code 0.
+    /// Runs `what` until it ends or breaks its limits. Returns its standard output if it exited
+    /// with code 0.
     pub fn run(
         &self,
         _alone: &FetchLock,
@@ -265,8 +265,8 @@ struct Stream<R> {
 }
 
 impl RunningGuard {
-    /// Reads until the guard closes the lifeline, which it does by exiting. Returns `false` if it has
-    /// not by `give_up_at`.
+    /// Reads until the guard closes the lifeline, which it does by exiting. Returns `false` if it
+    /// has not by `give_up_at`.
     ///
     /// The end of the output is not waited for: a surviving process may hold a pipe open for ever.
     fn listen(&mut self, max_output: usize, give_up_at: Instant) -> bool {

@@ -30,7 +30,8 @@ pub struct Exits {
 }
 
 impl Exits {
-    /// Starts the thread. It calls `ended` with the path of its file once for each process that ended.
+    /// Starts the thread. It calls `ended` with the path of its file once for each process that
+    /// ended.
     pub fn start(ended: impl Fn(PathBuf) + Send + 'static) -> io::Result<Exits> {
         let (awaited, queue) = unbounded();
         let (wake, woken) = UnixStream::pair()?;
@@ -108,8 +109,8 @@ impl<F: Fn(PathBuf)> Thread<F> {
     }
 }
 
-/// The most processes to wait for where this process may have `limit` descriptors. The larger part of
-/// them is left for files and programs, without which there is nothing to show.
+/// The most processes to wait for where this process may have `limit` descriptors. The larger part
+/// of them is left for files and programs, without which there is nothing to show.
 fn most(limit: Option<u64>) -> usize {
     let share = limit.and_then(|it| usize::try_from(it / 4).ok());
     share.map_or(MAX_PROCESSES, |it| it.min(MAX_PROCESSES))

@@ -168,8 +168,8 @@ impl Order {
         Ok(Pid::from_raw(child.id().cast_signed()))
     }
 
-    /// Waits for the program's exit, a request to stop, or the deadline. Unless it is the exit, asks
-    /// the program to end, and gives it the grace period.
+    /// Waits for the program's exit, a request to stop, or the deadline. Unless it is the exit,
+    /// asks the program to end, and gives it the grace period.
     fn wait(&self, leader: Pid, events: &Receiver<GuardEvent>, give_up_at: Instant) -> Verdict {
         let verdict = match events.recv_deadline(give_up_at) {
             Ok(GuardEvent::Exited(verdict)) => return verdict,

@@ -1,8 +1,8 @@
-//! PURE. The types of fetching: a [`Source`] is what can be fetched, a [`Job`] is the order to fetch it
-//! once, and an [`Outcome`] is what that found.
+//! PURE. The types of fetching: a [`Source`] is what can be fetched, a [`Job`] is the order to
+//! fetch it once, and an [`Outcome`] is what that found.
 //!
-//! A job and its outcome each contain the path or name of their source, so an outcome cannot be taken
-//! for that of another source.
+//! A job and its outcome each contain the path or name of their source, so an outcome cannot be
+//! taken for that of another source.
 
 use std::cmp::Ordering;
 use std::ffi::OsStr;
@@ -37,8 +37,8 @@ pub enum Source {
 }
 
 impl Source {
-    /// Sorts by kind, then by path or name. Compares paths as bytes, since comparing them component by
-    /// component took a third of the time of a scan.
+    /// Sorts by kind, then by path or name. Compares paths as bytes, since comparing them component
+    /// by component took a third of the time of a scan.
     fn key(&self) -> (u8, &OsStr) {
         match self {
             Source::Transcript(path) => (0, path.as_os_str()),
@@ -120,10 +120,11 @@ pub enum Outcome {
     /// What the process file says, and whether the process runs. The file may be unreadable for a
     /// moment while the client rewrites it.
     Process(PathBuf, io::Result<Process>),
-    /// The working tree around a directory, and the directories inside `.git` whose changes can change
-    /// git's answer; `None` where there is no working tree.
+    /// The working tree around a directory, and the directories inside `.git` whose changes can
+    /// change git's answer; `None` where there is no working tree.
     Tree(PathBuf, Option<(WorkTree, Vec<PathBuf>)>),
-    /// The state of the working tree, and the same directories again, since git may create new ones.
+    /// The state of the working tree, and the same directories again, since git may create new
+    /// ones.
     Repo(PathBuf, Result<schema::Repo, git::status::GitError>, Vec<PathBuf>),
     /// The active block; `None` where the account has none.
     Block(PathBuf, Result<Option<schema::Block>, tool::ToolError>),
@@ -216,8 +217,8 @@ impl Outcome {
     }
 }
 
-/// Whether the error means that there is no file to read: the path does not exist, or is not a regular
-/// file.
+/// Whether the error means that there is no file to read: the path does not exist, or is not a
+/// regular file.
 pub fn is_gone(err: &io::Error) -> bool {
     matches!(err.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput)
 }

@@ -1,10 +1,10 @@
 //! Fetching: the threads that read files and run programs, and how each source is read.
 //!
-//! Reader threads read files. A finder thread finds working trees, which may be on other file systems.
-//! Both live as long as the process. Each call of a program, git or one that the user configured, has a
-//! thread of its own, so that a slow one delays no other; the plans bound how many run. Every program
-//! runs under the fetch lock, so that only one process runs programs at a time. A fetch that panics
-//! counts as failed.
+//! Reader threads read files. A finder thread finds working trees, which may be on other file
+//! systems. Both live as long as the process. Each call of a program, git or one that the user
+//! configured, has a thread of its own, so that a slow one delays no other; the plans bound how
+//! many run. Every program runs under the fetch lock, so that only one process runs programs at a
+//! time. A fetch that panics counts as failed.
 
 pub mod ccusage;
 pub mod claude;
@@ -88,8 +88,8 @@ impl Workers {
         }
     }
 
-    /// Starts a program. A call of `fetched` will answer it. `lock` proves that no other process runs
-    /// programs.
+    /// Starts a program. A call of `fetched` will answer it. `lock` proves that no other process
+    /// runs programs.
     pub fn run(&self, job: RunJob, lock: Arc<FetchLock>) {
         (self.run_in_own_thread)(job, lock);
     }

@@ -1,5 +1,5 @@
-//! Reads the file that a process of Claude Code writes about itself, and finds out whether the process
-//! still runs.
+//! Reads the file that a process of Claude Code writes about itself, and finds out whether the
+//! process still runs.
 
 use std::io;
 use std::path::Path;
@@ -35,9 +35,10 @@ impl Process {
     }
 }
 
-/// The same as [`read`], for a file that has been read before: it said `known` then. A client that is
-/// killed, or finds the disk full, may leave a file behind that says nothing. So where there is a file
-/// that cannot be read, and the process ended, the file still counts as that of this process.
+/// The same as [`read`], for a file that has been read before: it said `known` then. A client that
+/// is killed, or finds the disk full, may leave a file behind that says nothing. So where there is
+/// a file that cannot be read, and the process ended, the file still counts as that of this
+/// process.
 pub fn read_again(path: &Path, known: Option<&SessionFile>) -> io::Result<Process> {
     let left_behind = |err: io::Error| match known {
         Some(file) if err.kind() != io::ErrorKind::NotFound && !is_alive(file) => {
@@ -64,9 +65,9 @@ fn read(path: &Path) -> io::Result<Process> {
     Ok(Process { file, is_alive, job })
 }
 
-/// Whether the process that the file names still runs on this machine. Since process ids are reused,
-/// its start time must be the one in the file. A file may state it in a notation of its own; then it
-/// must at least lie before the file was written.
+/// Whether the process that the file names still runs on this machine. Since process ids are
+/// reused, its start time must be the one in the file. A file may state it in a notation of its
+/// own; then it must at least lie before the file was written.
 ///
 /// See docs/decisions/018-a-process-file-decides-liveness.md.
 pub(super) fn is_alive(file: &SessionFile) -> bool {
@@ -124,8 +125,8 @@ pub(super) fn stat(pid: u32) -> Option<Stat> {
     parse_stat(&fs_err::read(format!("/proc/{pid}/stat")).ok()?)
 }
 
-/// Parses `/proc/<pid>/stat`. The name of the process stands in parentheses and may contain any byte,
-/// parentheses too. So the other fields are those after the last closing parenthesis.
+/// Parses `/proc/<pid>/stat`. The name of the process stands in parentheses and may contain any
+/// byte, parentheses too. So the other fields are those after the last closing parenthesis.
 #[cfg(target_os = "linux")]
 fn parse_stat(stat: &[u8]) -> Option<Stat> {
     let after_name = stat.get(memchr::memrchr(b')', stat)? + 1..)?;
@@ -156,8 +157,8 @@ fn boot_ms() -> Option<i64> {
     Some(line.trim().parse::<i64>().ok()? * SECOND_MS)
 }
 
-/// Checks only whether the process id is in use, since without `/proc` the start time is unknown. EPERM
-/// means that a process of another user has the id.
+/// Checks only whether the process id is in use, since without `/proc` the start time is unknown.
+/// EPERM means that a process of another user has the id.
 #[cfg(not(target_os = "linux"))]
 fn start_time(pid: u32) -> Option<StartTime> {
     use nix::errno::Errno;

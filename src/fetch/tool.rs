@@ -1,8 +1,8 @@
 //! Calls of configured programs: the tool that computes the active block, and commands whose output
 //! the line shows.
 //!
-//! Each call runs an argument vector without a shell, with a deadline and a limit on its output. It gets
-//! only the environment variables in [`exec::PASSED_ON`].
+//! Each call runs an argument vector without a shell, with a deadline and a limit on its output. It
+//! gets only the environment variables in [`exec::PASSED_ON`].
 //!
 //! See docs/decisions/019-configured-programs.md.
 
@@ -16,8 +16,8 @@ use crate::sanitize;
 use crate::store::lock::FetchLock;
 use crate::store::schema::{Block, CommandOutput};
 
-/// The bounds of one call. On a gigabyte of transcripts, `ccusage` takes a second or two, and was seen
-/// to take 24 seconds. Each command has its own deadline.
+/// The bounds of one call. On a gigabyte of transcripts, `ccusage` takes a second or two, and was
+/// seen to take 24 seconds. Each command has its own deadline.
 pub const TOOL_LIMITS: RunLimits = RunLimits {
     deadline: Duration::from_secs(35),
     grace: Duration::from_millis(500),
@@ -61,8 +61,8 @@ impl ToolError {
 }
 
 /// Calls the block tool for the account of a config root. `Ok(None)` means that no block is active.
-/// `now_ms` is the time before the call, and becomes the time of the answer, since that may lack what
-/// changes during the call.
+/// `now_ms` is the time before the call, and becomes the time of the answer, since that may lack
+/// what changes during the call.
 pub fn block(
     runner: &Runner,
     lock: &FetchLock,

@@ -22,7 +22,8 @@ pub(super) struct Barriers {
 
 #[derive(Debug)]
 struct Barrier {
-    /// Whether directories are still being listed. Until then the fetches to wait for are not known.
+    /// Whether directories are still being listed. Until then the fetches to wait for are not
+    /// known.
     awaits_listings: bool,
     /// Sources to wait for, and how many fetches of each must end: two if it changed during a
     /// running fetch, which may have missed the change.
@@ -75,9 +76,9 @@ impl Barriers {
         !self.answered.remove(path) && self.add_cookie(path)
     }
 
-    /// A listing found the cookies `there`. Adds barriers for new ones and returns how many these are,
-    /// with the cookies that were answered already. Such a cookie may be left by a process that was
-    /// killed before it could remove it, or by a new one with the same process id.
+    /// A listing found the cookies `there`. Adds barriers for new ones and returns how many these
+    /// are, with the cookies that were answered already. Such a cookie may be left by a process
+    /// that was killed before it could remove it, or by a new one with the same process id.
     pub(super) fn cookies_listed(&mut self, there: &BTreeSet<PathBuf>) -> (usize, Vec<PathBuf>) {
         self.answered.retain(|path| there.contains(path));
         let new = there.difference(&self.answered).cloned().collect::<Vec<_>>();
@@ -113,8 +114,8 @@ impl Barriers {
         }
     }
 
-    /// No barrier waits for this source any more. If a fetch of it is running, barriers still wait for
-    /// that one fetch.
+    /// No barrier waits for this source any more. If a fetch of it is running, barriers still wait
+    /// for that one fetch.
     pub(super) fn stop_waiting_for(&mut self, source: &Source, is_running: bool) {
         for barrier in &mut self.waiting {
             match barrier.fetches.get_mut(source) {
@@ -159,8 +160,8 @@ impl Barrier {
         Barrier { awaits_listings: true, fetches: BTreeMap::new(), kind }
     }
 
-    /// Whether this barrier can wait for a source. The scan does not wait for programs, since a slow
-    /// repository or tool must not delay the first snapshot.
+    /// Whether this barrier can wait for a source. The scan does not wait for programs, since a
+    /// slow repository or tool must not delay the first snapshot.
     fn awaits(&self, source: &Source) -> bool {
         self.kind != Kind::Scan || !source.is_program()
     }

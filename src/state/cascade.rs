@@ -167,8 +167,8 @@ impl State {
         self.stop_unused_tools();
     }
 
-    /// A `--oneshot` run prints the line of the session that was active last, live or not. Fetches what
-    /// that line shows.
+    /// A `--oneshot` run prints the line of the session that was active last, live or not. Fetches
+    /// what that line shows.
     pub(super) fn print_latest(&mut self, now: Now) {
         let Some(key) = self.sessions.latest(now).cloned() else { return };
         if let Some(cwd) = self.sessions.mark_printed(&key) {
@@ -345,8 +345,8 @@ impl State {
 
     // ---- Configured programs
 
-    /// Entries of this account were counted, or taken back. Plans a call of the block tool, if one is
-    /// configured.
+    /// Entries of this account were counted, or taken back. Plans a call of the block tool, if one
+    /// is configured.
     pub(super) fn want_block(&mut self, root: &Path, now: Now) {
         let Some(tool) = self.accounts.block_tool_mut(root) else { return };
         tool.mark_behind();
@@ -407,8 +407,8 @@ impl State {
         self.sessions.of_interest().next().is_some()
     }
 
-    /// Whether the answer of a running fetch counts. The answer of a program that was replaced in the
-    /// configuration since it was started does not.
+    /// Whether the answer of a running fetch counts. The answer of a program that was replaced in
+    /// the configuration since it was started does not.
     pub(super) fn is_answer_wanted(&self, source: &Source) -> bool {
         match source {
             Source::Block(root) => self.accounts.block_tool(root).is_some_and(|it| it.is_running()),
@@ -460,8 +460,8 @@ impl State {
         }
     }
 
-    /// A configured program failed. No cookie waits for the next try, and without a session whose line
-    /// is shown there is no next try.
+    /// A configured program failed. No cookie waits for the next try, and without a session whose
+    /// line is shown there is no next try.
     fn tool_failed(&mut self, source: &Source) {
         self.sources.stop_waiting_for(source);
         if !self.is_any_of_interest() {
@@ -469,8 +469,8 @@ impl State {
         }
     }
 
-    /// The settings changed from `before`. Forgets programs that are no longer configured, and starts
-    /// new ones.
+    /// The settings changed from `before`. Forgets programs that are no longer configured, and
+    /// starts new ones.
     pub(super) fn replace_tools(&mut self, before: &Settings, now: Now) {
         if before.block_tool != self.settings.block_tool {
             for root in self.accounts.roots().cloned().collect::<Vec<_>>() {

@@ -200,7 +200,8 @@ impl State {
         self.effects.extend(leave);
     }
 
-    /// A path that was missing may exist now. Lists it instead of the directory where it was awaited.
+    /// A path that was missing may exist now. Lists it instead of the directory where it was
+    /// awaited.
     fn awaited_path_appeared(&mut self, target: &Path) {
         let leave = self
             .directories

@@ -24,8 +24,8 @@ use crate::watch::Stamp;
 /// The content of the checkpoint file. It may be taken at any moment, even before every transcript
 /// was read: a transcript that it lacks is read from its beginning after the restart.
 ///
-/// `T` is [`Found`] when it is read. When it is written, `T` is a pair of references, since copies for
-/// thousands of files would take megabytes.
+/// `T` is [`Found`] when it is read. When it is written, `T` is a pair of references, since copies
+/// for thousands of files would take megabytes.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Checkpoint<'a, T> {
     /// A hash of the prices. The ledgers store costs, which are only valid for these prices.
@@ -86,8 +86,8 @@ impl State {
                 let mut folders = Path::new(&*file.path).ancestors();
                 folders.find(|folder| folder.parent().and_then(Path::parent) == Some(root))
             });
-            // A folder that is gone must be listed too: the listing of `projects` does not show that
-            // it existed.
+            // A folder that is gone must be listed too: the listing of `projects` does not show
+            // that it existed.
             for folder in folders.map(Path::as_os_str).collect::<BTreeSet<_>>() {
                 self.observe(Path::new(folder), Purpose::Project { root: root.to_owned() });
             }

@@ -12,8 +12,8 @@ use crate::time::Now;
 use crate::watch::SILENT;
 use crate::watch::debounce::{Debounce, Window};
 
-/// How long the file must stay unchanged before it is read. Some editors empty a file and then write
-/// it, others write a new file and rename it.
+/// How long the file must stay unchanged before it is read. Some editors empty a file and then
+/// write it, others write a new file and rename it.
 const SETTLE: Debounce =
     Debounce { quiet: Duration::from_millis(100), max_hold: Duration::from_secs(1) };
 
@@ -97,8 +97,8 @@ impl Configuration {
         is_news
     }
 
-    /// The entry for the snapshot's `degraded` list while the file cannot be used. `path` is where the
-    /// file is.
+    /// The entry for the snapshot's `degraded` list while the file cannot be used. `path` is where
+    /// the file is.
     pub(super) fn degraded(&self, path: Option<&Path>, now: Now) -> Option<Degraded> {
         let (since_ms, reason) = self.invalid.clone()?;
         let source = format!("config:{}", path.map(text::of).unwrap_or_default());

@@ -1,10 +1,10 @@
 //! PURE. Which directories are observed, for which purposes, and when they are listed again.
 //!
-//! To observe a directory means to watch it (with inotify or the system's like) and to list it: once
-//! at first, and again whenever events may have been missed. A look is the request for both.
+//! To observe a directory means to watch it (with inotify or the system's like) and to list it:
+//! once at first, and again whenever events may have been missed. A look is the request for both.
 //!
-//! **Invariant:** a directory is observed as long as it has a purpose. It is looked at again after it
-//! was removed or replaced, and after one of several paths to it is no longer observed.
+//! **Invariant:** a directory is observed as long as it has a purpose. It is looked at again after
+//! it was removed or replaced, and after one of several paths to it is no longer observed.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -45,12 +45,13 @@ pub(super) enum Purpose {
     BackgroundJob { process: PathBuf },
     /// A directory inside the `.git` of the working tree with this top directory.
     Git { top: PathBuf },
-    /// The working directory of a live session that is in no repository, or a `.git` there that is no
-    /// repository (yet).
+    /// The working directory of a live session that is in no repository, or a `.git` there that is
+    /// no repository (yet).
     NoRepo { cwd: PathBuf },
     /// The directory in which `--oneshot` runs leave their cookies.
     Cookies,
-    /// The directory of the configuration file, or of a file that a symbolic link to it leads through.
+    /// The directory of the configuration file, or of a file that a symbolic link to it leads
+    /// through.
     Config,
 }
 
@@ -60,9 +61,10 @@ pub(super) struct Directories {
     /// When this process started, in Unix milliseconds.
     started_ms: i64,
     dirs: BTreeMap<PathBuf, Directory>,
-    /// The observed paths of each directory, by device and inode. Links can give one directory several
-    /// paths, but the kernel has only one watch for it and reports changes under the path that was
-    /// watched last. When any of the paths is no longer watched, the watch is gone for all of them.
+    /// The observed paths of each directory, by device and inode. Links can give one directory
+    /// several paths, but the kernel has only one watch for it and reports changes under the path
+    /// that was watched last. When any of the paths is no longer watched, the watch is gone for all
+    /// of them.
     by_identity: BTreeMap<(u64, u64), BTreeSet<PathBuf>>,
     /// How many looks have not been answered by a listing yet.
     outstanding: usize,
@@ -78,8 +80,8 @@ pub(super) struct Directories {
 #[derive(Debug, Default)]
 struct Directory {
     purposes: BTreeSet<Purpose>,
-    /// Device and inode, by the last listing; `None` before the first, and where it does not exist or
-    /// cannot be read.
+    /// Device and inode, by the last listing; `None` before the first, and where it does not exist
+    /// or cannot be read.
     identity: Option<(u64, u64)>,
     /// Why the kernel does not report changes here; `None` where it does.
     unarmed: Option<String>,
@@ -104,8 +106,8 @@ impl Directories {
         }
     }
 
-    /// Observes `dir` for one more purpose. Returns the look at it; `None` if it was observed for this
-    /// purpose already.
+    /// Observes `dir` for one more purpose. Returns the look at it; `None` if it was observed for
+    /// this purpose already.
     pub(super) fn observe(&mut self, dir: &Path, purpose: Purpose) -> Option<Effect> {
         let directory = self.dirs.entry(dir.to_owned()).or_default();
         directory.purposes.insert(purpose).then(|| self.look(dir))
@@ -202,8 +204,8 @@ impl Directories {
         self.rescan_at
     }
 
-    /// Drops every watch and looks at all directories. After an overflow the `notify` crate may have
-    /// missed the creation or removal of a watched directory.
+    /// Drops every watch and looks at all directories. After an overflow the `notify` crate may
+    /// have missed the creation or removal of a watched directory.
     pub(super) fn rescan(&mut self, now: Instant) -> Vec<Effect> {
         (self.rescan_at, self.last_rescan) = (None, Some(now));
         let mut effects = vec![Effect::Rebuild];
@@ -251,13 +253,14 @@ impl Directories {
         effects
     }
 
-    /// A look was answered. Returns the purposes of the directory, none if it is no longer observed.
-    /// Also returns looks at directories that lost their watch because this one changed its identity.
+    /// A look was answered. Returns the purposes of the directory, none if it is no longer
+    /// observed. Also returns looks at directories that lost their watch because this one changed
+    /// its identity.
     pub(super) fn listed(&mut self, listing: &Listing) -> (Vec<Purpose>, Vec<Effect>) {
         self.outstanding = self.outstanding.saturating_sub(1);
         let Some(directory) = self.dirs.get_mut(&listing.dir) else {
-            // It was left before this listing told its identity. If it has another observed path, that
-            // one may have lost its watch.
+            // It was left before this listing told its identity. If it has another observed path,
+            // that one may have lost its watch.
             let looks = match &listing.found {
                 Found::Dir { identity, .. } => self.look_at_names(*identity),
                 _ => Vec::new(),
@@ -332,8 +335,8 @@ impl Directories {
         concerns
     }
 
-    /// The entries for the snapshot's `degraded` list: one if a look hangs, and one for each directory
-    /// that cannot be read.
+    /// The entries for the snapshot's `degraded` list: one if a look hangs, and one for each
+    /// directory that cannot be read.
     pub(super) fn degraded(&self, now: Now) -> impl Iterator<Item = Degraded> {
         let is_hung = |since: &Instant| *since + GIVE_UP_AFTER <= now.mono;
         let hung = self.looking_since.filter(is_hung);

@@ -16,7 +16,8 @@ use crate::watch::{Listing, Look};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ReadFailure {
     pub reason: String,
-    /// Whether the reason may pass by itself: the process lacked descriptors, threads or memory, say.
+    /// Whether the reason may pass by itself: the process lacked descriptors, threads or memory,
+    /// say.
     pub is_transient: bool,
 }
 
@@ -36,8 +37,8 @@ pub enum Event {
     /// A program could not be started, for this reason: most often another process holds the fetch
     /// lock.
     Busy(Source, String),
-    /// A display sent what Claude Code had passed to it; or, without a session id, a `--oneshot` run
-    /// sent a hint that it left a cookie.
+    /// A display sent what Claude Code had passed to it; or, without a session id, a `--oneshot`
+    /// run sent a hint that it left a cookie.
     Hint(Box<ClientFacts>),
     /// [`State::deadline`](super::State::deadline) has come.
     Deadline,
@@ -65,8 +66,8 @@ pub enum Effect {
     Rebuild,
     /// Start this fetch. An [`Event::Fetched`] or an [`Event::Busy`] follows.
     Fetch(Job),
-    /// Notice when the process that wrote this file ends. An [`Event::Exited`] follows then, where the
-    /// system can tell.
+    /// Notice when the process that wrote this file ends. An [`Event::Exited`] follows then, where
+    /// the system can tell.
     AwaitExit(PathBuf, Box<SessionFile>),
     /// Write this snapshot to disk. The publisher sets its number and time. An [`Event::Published`]
     /// follows.
@@ -75,6 +76,7 @@ pub enum Effect {
     Configure,
     /// Write [`State::checkpoint`](super::State::checkpoint) to disk.
     Save,
-    /// Tell the process that left this cookie that a snapshot with all earlier changes is published.
+    /// Tell the process that left this cookie that a snapshot with all earlier changes is
+    /// published.
     Acknowledge(PathBuf),
 }

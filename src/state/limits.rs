@@ -1,13 +1,13 @@
 //! PURE. The limits of an account: the newest observation of each, and when it will be used up.
 //!
 //! Claude Code learns the limits with each reply of the API. Each session reports those of its own
-//! last reply, so the sessions of one account disagree. An observation is as old as the reply that it
-//! came with.
+//! last reply, so the sessions of one account disagree. An observation is as old as the reply that
+//! it came with.
 //!
 //! See docs/decisions/028-the-newest-word-wins.md.
 //!
-//! **Invariant:** an older observation never replaces a newer one, and an observation is not reported
-//! after its window has ended.
+//! **Invariant:** an older observation never replaces a newer one, and an observation is not
+//! reported after its window has ended.
 
 use std::collections::BTreeMap;
 
@@ -193,8 +193,8 @@ mod tests {
         limits
     }
 
-    /// Each observation is (when, percent used, when it resets), in hours from now. `full` is when the
-    /// five-hour limit and the spending limit will be used up, in hours from now.
+    /// Each observation is (when, percent used, when it resets), in hours from now. `full` is when
+    /// the five-hour limit and the spending limit will be used up, in hours from now.
     #[track_caller]
     fn check_full(observations: &[(f64, f64, f64)], full: [Option<f64>; 2]) {
         let ms = |it: f64| (it * HOUR_MS as f64) as i64;

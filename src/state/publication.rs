@@ -65,8 +65,8 @@ impl Publication {
         self.not_before = None;
     }
 
-    /// When a timer must publish; `None` while nothing has changed, and where a change may be published
-    /// at once, see [`Publication::is_due`].
+    /// When a timer must publish; `None` while nothing has changed, and where a change may be
+    /// published at once, see [`Publication::is_due`].
     pub(super) fn due_at(&self) -> Option<Instant> {
         let news = if self.is_dirty { self.not_before } else { None };
         let confirm = self.confirm_at.max(self.not_before.filter(|_| self.confirm_at.is_some()));
@@ -100,8 +100,8 @@ impl Publication {
         self.not_before = self.not_before.max(Some(rested));
     }
 
-    /// The entry for the snapshot's `degraded` list after publishing failed. The next snapshot that is
-    /// published shows it.
+    /// The entry for the snapshot's `degraded` list after publishing failed. The next snapshot that
+    /// is published shows it.
     pub(super) fn degraded(&self) -> Option<Degraded> {
         let (since_ms, reason) = self.error.clone()?;
         Some(Degraded { source: "store".to_owned(), since_ms, reason, next_try_ms: None })

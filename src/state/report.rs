@@ -1,5 +1,5 @@
-//! PURE. Converts the state to a snapshot, and restores what only the snapshot of an earlier process
-//! has.
+//! PURE. Converts the state to a snapshot, and restores what only the snapshot of an earlier
+//! process has.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -254,8 +254,8 @@ fn waiting(sessions: &BTreeMap<SessionId, schema::Session>) -> (Vec<Waiting>, u6
     (waiting, n_more as u64)
 }
 
-/// What a session cost: as Claude Code reported, if the report is current, otherwise as computed from
-/// its transcripts.
+/// What a session cost: as Claude Code reported, if the report is current, otherwise as computed
+/// from its transcripts.
 fn cost(
     session: &Session,
     current: Option<&Reported>,

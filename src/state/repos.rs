@@ -62,8 +62,8 @@ impl Repos {
         true
     }
 
-    /// Sets the directories inside `.git` whose changes can change the facts. Returns them as a set;
-    /// `None` if they are the same as before, or the working tree is unknown.
+    /// Sets the directories inside `.git` whose changes can change the facts. Returns them as a
+    /// set; `None` if they are the same as before, or the working tree is unknown.
     pub(super) fn set_dirs(&mut self, top: &Path, dirs: Vec<PathBuf>) -> Option<BTreeSet<PathBuf>> {
         let repo = self.repos.get_mut(top)?;
         let dirs: BTreeSet<_> = dirs.into_iter().collect();
@@ -74,9 +74,9 @@ impl Repos {
         Some(dirs)
     }
 
-    /// One of these directories does not exist any more. [`Repos::set_dirs`] will return it as new if
-    /// it is created again. Returns whether the whole repository may be gone; `None` for an unknown
-    /// working tree.
+    /// One of these directories does not exist any more. [`Repos::set_dirs`] will return it as new
+    /// if it is created again. Returns whether the whole repository may be gone; `None` for an
+    /// unknown working tree.
     pub(super) fn dir_missing(&mut self, top: &Path, dir: &Path) -> Option<bool> {
         let repo = self.repos.get_mut(top)?;
         repo.dirs.remove(dir);
@@ -95,8 +95,8 @@ impl Repos {
         Some(repo.tree.clone())
     }
 
-    /// A call of git ended. If it failed, the facts stay, with the error. Returns whether the working
-    /// tree is known.
+    /// A call of git ended. If it failed, the facts stay, with the error. Returns whether the
+    /// working tree is known.
     pub(super) fn git_answered(
         &mut self,
         top: &Path,
@@ -126,8 +126,8 @@ impl Repos {
         self.repos.get(top).is_some_and(|repo| repo.took.is_zero())
     }
 
-    /// A display requested a line. Returns whether the facts are so old that git must be asked again;
-    /// `None` for an unknown working tree.
+    /// A display requested a line. Returns whether the facts are so old that git must be asked
+    /// again; `None` for an unknown working tree.
     pub(super) fn is_refresh_due(&self, top: &Path, now: Now) -> Option<bool> {
         let repo = self.repos.get(top)?;
         let least = repo.refresh_after.max(repo.took * (REFRESH_SHARE - 1));

@@ -19,8 +19,8 @@ const LINGER_MS: i64 = 30 * MINUTE_MS;
 ///
 /// See docs/decisions/017-the-clients-word-for-two-minutes.md.
 const CLIENT_LEAD_MS: i64 = 2 * MINUTE_MS;
-/// A display's report on a session that has ended is a sign of life only if it comes later than this
-/// after the end: the last one may have been on its way.
+/// A display's report on a session that has ended is a sign of life only if it comes later than
+/// this after the end: the last one may have been on its way.
 const LAST_REPORT_MS: i64 = 30 * SECOND_MS;
 /// The same for a line in one of its transcripts: the client may have been writing when it ended.
 const LAST_LINE_MS: i64 = 100;
@@ -42,8 +42,8 @@ pub(super) struct SessionKey {
 #[derive(Debug, Default)]
 pub(super) struct Sessions {
     sessions: BTreeMap<SessionKey, Session>,
-    /// The sessions to consider for snapshots: all that belong in one, and maybe some that no longer
-    /// do. These are few, while `sessions` has those of a month and more.
+    /// The sessions to consider for snapshots: all that belong in one, and maybe some that no
+    /// longer do. These are few, while `sessions` has those of a month and more.
     shown: BTreeSet<SessionKey>,
     /// By the path of each process file: the session that it names, and its process.
     processes: BTreeMap<PathBuf, (SessionKey, Process)>,
@@ -61,18 +61,19 @@ pub(super) struct Session {
     pub(super) reported: Option<Box<Reported>>,
     /// When one of its transcripts was last appended to, in Unix milliseconds.
     pub(super) appended_ms: i64,
-    /// The newest time that a line in one of its transcripts states, in Unix milliseconds; 0 if none
-    /// does. Unlike `appended_ms`, it does not change when something is appended to the transcript of
-    /// a session that has ended: Claude Code appends a last line after the end, and other programs
-    /// may append more.
+    /// The newest time that a line in one of its transcripts states, in Unix milliseconds; 0 if
+    /// none does. Unlike `appended_ms`, it does not change when something is appended to the
+    /// transcript of a session that has ended: Claude Code appends a last line after the end, and
+    /// other programs may append more.
     dated_ms: i64,
     /// When a display last requested its line, in Unix milliseconds; 0 if none did.
     pub(super) requested_ms: i64,
-    /// When its process ended, in Unix milliseconds; 0 if no end is known. Only a process, or what is
-    /// dated later, makes it live again.
+    /// When its process ended, in Unix milliseconds; 0 if no end is known. Only a process, or what
+    /// is dated later, makes it live again.
     ended_ms: i64,
-    /// Whether its last transcript was deleted, and neither another nor a display came since. Such a
-    /// session is not live, but nobody knows that it has ended: its transcript may have been moved.
+    /// Whether its last transcript was deleted, and neither another nor a display came since. Such
+    /// a session is not live, but nobody knows that it has ended: its transcript may have been
+    /// moved.
     is_deleted: bool,
     pub(super) is_live: bool,
     /// Whether a `--oneshot` run prints its line, so that git is asked even if it is not live.
@@ -88,7 +89,8 @@ pub(super) struct Reported {
     /// The limits in them are dated with the reply that they came with.
     pub(super) facts: ClientFacts,
     pub(super) at_ms: i64,
-    /// When it first stated the limits that it states, in Unix milliseconds; 0 if that is not known.
+    /// When it first stated the limits that it states, in Unix milliseconds; 0 if that is not
+    /// known.
     limits_at_ms: i64,
     /// See [`schema::Session::subscription`].
     pub(super) subscription: Option<bool>,
@@ -138,14 +140,14 @@ impl Session {
         first.or(second).or(started)
     }
 
-    /// When the watcher noticed its end, in Unix milliseconds; `None` while it lives, and if no end is
-    /// known.
+    /// When the watcher noticed its end, in Unix milliseconds; `None` while it lives, and if no end
+    /// is known.
     pub(super) fn ended_ms(&self) -> Option<i64> {
         (!self.is_live && self.ended_ms > 0).then_some(self.ended_ms)
     }
 
-    /// Whether it lives as far as its transcripts and displays show, which decide where no process is
-    /// known.
+    /// Whether it lives as far as its transcripts and displays show, which decide where no process
+    /// is known.
     ///
     /// See docs/decisions/026-an-end-is-an-end.md.
     fn is_active(&self, now: Now) -> bool {
@@ -222,8 +224,8 @@ impl Sessions {
 
     // ---- Transcripts
 
-    /// A transcript of this session was appended to at `at_ms`. `dated_ms` is the newest time that a
-    /// line in it states. `is_main` is false for the transcript of a subagent.
+    /// A transcript of this session was appended to at `at_ms`. `dated_ms` is the newest time that
+    /// a line in it states. `is_main` is false for the transcript of a subagent.
     pub(super) fn transcript_appended(
         &mut self,
         key: &SessionKey,
@@ -291,8 +293,8 @@ impl Sessions {
         named.peek().is_some() && named.all(|(_, process)| process.file.is_spare)
     }
 
-    /// A process file was read. `found` is `None` if it was deleted, or belongs to no session. Returns
-    /// the sessions to refresh, and whether the snapshot changed.
+    /// A process file was read. `found` is `None` if it was deleted, or belongs to no session.
+    /// Returns the sessions to refresh, and whether the snapshot changed.
     pub(super) fn process_read(
         &mut self,
         path: &Path,
@@ -385,7 +387,8 @@ impl Sessions {
         (is_news, statement)
     }
 
-    /// The context of a session was compacted: what the client reported of it before `at_ms` is void.
+    /// The context of a session was compacted: what the client reported of it before `at_ms` is
+    /// void.
     pub(super) fn compacted(&mut self, key: &SessionKey, at_ms: i64) {
         let reported = self.sessions.get_mut(key).and_then(|session| session.reported.as_mut());
         if let Some(reported) = reported.filter(|it| it.at_ms < at_ms) {
@@ -394,8 +397,8 @@ impl Sessions {
         }
     }
 
-    /// A `--oneshot` run will print this session's line. Returns its working directory if the working
-    /// tree must be looked for; for a live session that has been requested already.
+    /// A `--oneshot` run will print this session's line. Returns its working directory if the
+    /// working tree must be looked for; for a live session that has been requested already.
     pub(super) fn mark_printed(&mut self, key: &SessionKey) -> Option<PathBuf> {
         let session = self.sessions.get_mut(key)?;
         session.is_printed = true;
@@ -430,8 +433,8 @@ impl Sessions {
         }
     }
 
-    /// The search for the working tree around `cwd` ended; `top` is `None` where there is none. Returns
-    /// whether this changed any session.
+    /// The search for the working tree around `cwd` ended; `top` is `None` where there is none.
+    /// Returns whether this changed any session.
     pub(super) fn tree_found(&mut self, cwd: &Path, top: Option<&Path>) -> bool {
         let mut has_changed = false;
         for session in self.sessions.values_mut().filter(|session| session.is_of_interest()) {
@@ -451,8 +454,8 @@ impl Sessions {
         shown.min_by_key(|(_, session)| session.rank()).map(|(key, _)| key)
     }
 
-    /// The sessions of a snapshot: live ones first, then by their last activity. If two roots hold the
-    /// same session (their `projects` may be one directory), only the first of these.
+    /// The sessions of a snapshot: live ones first, then by their last activity. If two roots hold
+    /// the same session (their `projects` may be one directory), only the first of these.
     pub(super) fn shown(&self, now: Now) -> Vec<(&SessionKey, &Session)> {
         let mut shown: Vec<_> = self.worth_showing(now).collect();
         shown.sort_by_key(|(_, session)| session.rank());
@@ -468,9 +471,9 @@ impl Sessions {
         known.filter(move |(_, session)| session.is_shown(now))
     }
 
-    /// Restores a session from the snapshot of an earlier process. What Claude Code reported is stored
-    /// nowhere else, and neither is when the session ended. Returns the process file to read, to find
-    /// out whether the process that ran the session still does.
+    /// Restores a session from the snapshot of an earlier process. What Claude Code reported is
+    /// stored nowhere else, and neither is when the session ended. Returns the process file to
+    /// read, to find out whether the process that ran the session still does.
     pub(super) fn recall(
         &mut self,
         key: SessionKey,
@@ -560,8 +563,8 @@ pub(super) fn is_shown_since(at_ms: i64, now: Now) -> bool {
     now.wall_ms - at_ms < SHOWN_MS
 }
 
-/// Dates the limits in a document of a session, of which `before` is the report before. Returns what
-/// they say.
+/// Dates the limits in a document of a session, of which `before` is the report before. Returns
+/// what they say.
 ///
 /// A client repeats what came with the session's last reply, and does not say when that was. It
 /// draws its line after each reply. So what differs from the report before came with a reply since.

@@ -28,7 +28,8 @@ pub enum Mode {
 /// The configuration in the form that the state uses.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
-    /// The config roots: directories of Claude Code, such as `~/.claude`, each with its own account.
+    /// The config roots: directories of Claude Code, such as `~/.claude`, each with its own
+    /// account.
     pub roots: Vec<PathBuf>,
     /// Usage is summed per day of this zone.
     pub zone: TimeZone,

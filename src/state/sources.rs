@@ -18,8 +18,8 @@ use crate::time::Now;
 use crate::watch::SILENT;
 use crate::watch::debounce::Debounce;
 
-/// Reads of files: at once after a change, and then at most every 50 ms. A read of what was appended
-/// takes microseconds.
+/// Reads of files: at once after a change, and then at most every 50 ms. A read of what was
+/// appended takes microseconds.
 const READS: Policy = Policy {
     debounce: Debounce { quiet: Duration::ZERO, max_hold: Duration::ZERO },
     spacing: Duration::from_millis(50),
@@ -54,11 +54,11 @@ const GIT: Policy = Policy {
 /// Configured programs: as git, but with more slots, since one call may take long.
 const TOOLS: Policy = Policy { slots: 8, slow_after: None, most: 8, ..GIT };
 
-/// After this time nothing waits any longer for a read of a file or a listing of a directory. Either
-/// takes microseconds where the file system works.
+/// After this time nothing waits any longer for a read of a file or a listing of a directory.
+/// Either takes microseconds where the file system works.
 pub(super) const GIVE_UP_AFTER: Duration = Duration::from_secs(10);
-/// After this many failures in a row to get the fetch lock, the source counts as degraded. The tries
-/// take two and a half seconds.
+/// After this many failures in a row to get the fetch lock, the source counts as degraded. The
+/// tries take two and a half seconds.
 const PATIENT_TRIES: u32 = 7;
 
 /// The plans of all fetches, the failing sources, and the barriers that wait for fetches.
@@ -154,9 +154,9 @@ impl Sources {
         was_given_up || has_changed
     }
 
-    /// A fetch could not start, because another process holds the fetch lock. It is tried again. After
-    /// [`PATIENT_TRIES`] the source is degraded, and no barrier waits for it. Returns whether the
-    /// snapshot changed.
+    /// A fetch could not start, because another process holds the fetch lock. It is tried again.
+    /// After [`PATIENT_TRIES`] the source is degraded, and no barrier waits for it. Returns whether
+    /// the snapshot changed.
     pub(super) fn postpone(&mut self, source: &Source, reason: String, now: Now) -> bool {
         let n_tries = self.plan_mut(source).postpone(source, now.mono);
         // The fetch did not begin, so it will see all changes so far, and barriers need only one.
@@ -174,8 +174,8 @@ impl Sources {
         true
     }
 
-    /// A source is not needed any more. If a fetch of it is running, that goes on, and barriers still
-    /// wait for it. Returns whether the snapshot changed.
+    /// A source is not needed any more. If a fetch of it is running, that goes on, and barriers
+    /// still wait for it. Returns whether the snapshot changed.
     pub(super) fn forget(&mut self, source: &Source) -> bool {
         let is_running = self.plan_mut(source).forget(source);
         self.barriers.stop_waiting_for(source, is_running);
@@ -218,8 +218,8 @@ impl Sources {
         true
     }
 
-    /// The reads that have run for [`GIVE_UP_AFTER`], and since when. The usual cause is a network disk
-    /// whose server does not answer.
+    /// The reads that have run for [`GIVE_UP_AFTER`], and since when. The usual cause is a network
+    /// disk whose server does not answer.
     pub(super) fn hung(&self, now: Now) -> impl Iterator<Item = (&Source, Instant)> {
         self.reads.running().filter(move |(_, since)| *since + GIVE_UP_AFTER <= now.mono)
     }
@@ -251,10 +251,11 @@ impl Sources {
         self.barriers.stop_waiting_for(source, false);
     }
 
-    /// A fetch ended. Barriers that waited for it now wait for the fetches that follow from it: the rest
-    /// of a transcript that is read in parts (`has_more`), the search for the working tree of a session
-    /// that the read found, the first answer of git for that tree, and configured programs. They do not
-    /// wait for other fetches, since a transcript may be appended to all the time.
+    /// A fetch ended. Barriers that waited for it now wait for the fetches that follow from it: the
+    /// rest of a transcript that is read in parts (`has_more`), the search for the working tree of
+    /// a session that the read found, the first answer of git for that tree, and configured
+    /// programs. They do not wait for other fetches, since a transcript may be appended to all the
+    /// time.
     pub(super) fn wait_for_follow_ups(
         &mut self,
         source: &Source,
@@ -284,9 +285,9 @@ impl Sources {
         self.barriers.add(&waited, &led_to);
     }
 
-    /// The barriers that no longer wait for anything. `is_looking` says whether looks are outstanding,
-    /// since listings may lead to more fetches, and `is_configured` whether the configuration has been
-    /// read.
+    /// The barriers that no longer wait for anything. `is_looking` says whether looks are
+    /// outstanding, since listings may lead to more fetches, and `is_configured` whether the
+    /// configuration has been read.
     pub(super) fn take_passed(&mut self, is_looking: bool, is_configured: bool) -> Passed {
         if !is_looking {
             let plans = [&self.reads, &self.git, &self.tools];
@@ -313,7 +314,8 @@ impl Sources {
         self.plans().into_iter().filter_map(Plan::deadline).min()
     }
 
-    /// Whether everything has been fetched, except for retries of failing sources, and reads that hang.
+    /// Whether everything has been fetched, except for retries of failing sources, and reads that
+    /// hang.
     pub(super) fn is_settled(&self) -> bool {
         let none = BTreeSet::new();
         self.is_scanned()

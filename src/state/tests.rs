@@ -36,8 +36,8 @@ use crate::usage::ledger::REACH_MS;
 use crate::usage::prices::Prices;
 use crate::watch::{Entry as Listed, EntryKind, Found, Listing, Stamp};
 
-/// A watcher's state, without threads, files or a real clock: a test moves `now`, and plays the part
-/// of the engine. Effects are collected until a test takes or clears them.
+/// A watcher's state, without threads, files or a real clock: a test moves `now`, and plays the
+/// part of the engine. Effects are collected until a test takes or clears them.
 struct Sim {
     state: State,
     now: Now,

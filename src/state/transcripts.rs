@@ -15,15 +15,16 @@ use crate::usage::ledger::{FileId, REACH_MS};
 use crate::watch::Stamp;
 use crate::watch::debounce::{Debounce, Window};
 
-/// When a checkpoint is written after reads. It is rare, since a checkpoint has megabytes, and without
-/// the newest one a restart would only read about as much again.
+/// When a checkpoint is written after reads. It is rare, since a checkpoint has megabytes, and
+/// without the newest one a restart would only read about as much again.
 const SAVES: Debounce =
     Debounce { quiet: Duration::from_secs(60), max_hold: Duration::from_secs(600) };
 
 /// All known transcripts.
 #[derive(Debug, Default)]
 pub(super) struct Transcripts {
-    /// By path. An `OsString` compares faster than a `PathBuf`, which compares component by component.
+    /// By path. An `OsString` compares faster than a `PathBuf`, which compares component by
+    /// component.
     files: BTreeMap<OsString, File>,
     /// The folders beside transcripts that exist. Each is named after a session and holds what its
     /// subagents write.
@@ -38,8 +39,8 @@ pub(super) struct File {
     pub(super) root: PathBuf,
     kind: claude::layout::FileKind,
     pub(super) id: FileId,
-    /// Identity, size and time of the file at the last read; `None` before the first, and if the last
-    /// one did not reach the end of the file.
+    /// Identity, size and time of the file at the last read; `None` before the first, and if the
+    /// last one did not reach the end of the file.
     pub(super) stamp: Option<Stamp>,
     /// Where the next read goes on; `None` before the first.
     pub(super) cursor: Option<Cursor>,
@@ -155,8 +156,8 @@ impl Transcripts {
         files.map(|(path, file)| (path.as_os_str(), file))
     }
 
-    /// A listing showed a file with this stamp. Returns whether it must be read: not if it was read in
-    /// this state already, nor if it is unknown and too old for any sum.
+    /// A listing showed a file with this stamp. Returns whether it must be read: not if it was read
+    /// in this state already, nor if it is unknown and too old for any sum.
     pub(super) fn is_read_due(&self, path: &Path, stamp: Stamp, now: Now) -> bool {
         match self.get(path) {
             Some(file) => file.stamp != Some(stamp),
@@ -164,8 +165,8 @@ impl Transcripts {
         }
     }
 
-    /// Stores what a read found, and moves the facts out of `tail`. `None` if the read is useless: the
-    /// transcript was dropped, or its reads were forgotten, while it was being read.
+    /// Stores what a read found, and moves the facts out of `tail`. `None` if the read is useless:
+    /// the transcript was dropped, or its reads were forgotten, while it was being read.
     pub(super) fn take_in(
         &mut self,
         path: &Path,
@@ -234,8 +235,8 @@ impl Transcripts {
         old.map(|(path, file)| (PathBuf::from(path), file))
     }
 
-    /// Forgets all reads, after the ledgers were emptied. `number` registers a root and a transcript
-    /// with the new ledger. Returns the transcripts to read again.
+    /// Forgets all reads, after the ledgers were emptied. `number` registers a root and a
+    /// transcript with the new ledger. Returns the transcripts to read again.
     pub(super) fn forget_reads(
         &mut self,
         mut number: impl FnMut(&Path, &Path) -> Option<FileId>,

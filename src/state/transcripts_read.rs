@@ -30,8 +30,8 @@ impl State {
         }
     }
 
-    /// Plans reads of known transcripts that a listing of `dir` lacks. The read decides whether such a
-    /// file is gone: it may have come back since.
+    /// Plans reads of known transcripts that a listing of `dir` lacks. The read decides whether
+    /// such a file is gone: it may have come back since.
     pub(super) fn want_unlisted(&mut self, dir: &Path, entries: &[Entry], now: Now) {
         let listed = entries.iter().map(|entry| entry.path.as_os_str()).collect();
         for path in self.transcripts.missing_from(dir, &listed) {
@@ -137,9 +137,9 @@ impl State {
         Some(file)
     }
 
-    /// Counts all transcripts again from their beginning, after prices changed, or after a clock that
-    /// was ahead made ledgers refuse entries. The ledgers cannot be corrected without reading: they do
-    /// not store the model of each entry. The usage of deleted transcripts is lost.
+    /// Counts all transcripts again from their beginning, after prices changed, or after a clock
+    /// that was ahead made ledgers refuse entries. The ledgers cannot be corrected without reading:
+    /// they do not store the model of each entry. The usage of deleted transcripts is lost.
     pub(super) fn recount(&mut self, now: Now) {
         self.accounts.recount(&self.settings, self.sources.is_scanned(), now);
         let accounts = &mut self.accounts;
@@ -157,8 +157,8 @@ impl State {
         }
     }
 
-    /// Marks the usage of all accounts as complete as of now. Leaves out accounts with a transcript that
-    /// cannot be read, and does nothing if a read or a listing hangs.
+    /// Marks the usage of all accounts as complete as of now. Leaves out accounts with a transcript
+    /// that cannot be read, and does nothing if a read or a listing hangs.
     pub(super) fn confirm_usage(&mut self, now: Now) {
         if self.directories.is_hung(now) || self.sources.hung(now).next().is_some() {
             return;

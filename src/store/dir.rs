@@ -101,8 +101,8 @@ pub(super) fn make_private(path: &Path) -> Result<bool> {
 }
 
 /// Creates the directories that are missing, for the user alone. Fails below a directory of another
-/// user's, who could put something else in their place: so does a program that root started with the
-/// `HOME` of a user.
+/// user's, who could put something else in their place: so does a program that root started with
+/// the `HOME` of a user.
 fn make_parents(path: &Path, doing: impl Fn() -> String) -> Result<()> {
     let existing = path.ancestors().find_map(|dir| Some((dir, fs_err::metadata(dir).ok()?)));
     let Some((existing, meta)) = existing.filter(|(existing, _)| *existing != path) else {

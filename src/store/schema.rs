@@ -46,9 +46,9 @@ pub struct SessionId(pub String);
 pub const LATEST: &str = "latest";
 
 impl SessionId {
-    /// Accepts ids that are safe as file names: 1 to 128 ASCII letters, digits, `-` and `_`, but not
-    /// `latest`, which is a file of ours beside those of sessions. Code that makes a path of an id
-    /// must take a `SessionId` that was made here.
+    /// Accepts ids that are safe as file names: 1 to 128 ASCII letters, digits, `-` and `_`, but
+    /// not `latest`, which is a file of ours beside those of sessions. Code that makes a path of an
+    /// id must take a `SessionId` that was made here.
     pub fn checked(id: &str) -> Option<SessionId> {
         let is_in_range = (1..=128).contains(&id.len());
         let is_plain = id.bytes().all(|it| it.is_ascii_alphanumeric() || it == b'-' || it == b'_');
@@ -80,8 +80,8 @@ pub struct Snapshot {
     /// process is known, then the last active one. `null` without any session to show.
     pub latest: Option<SessionId>,
     /// The sessions that wait for the user, of all accounts: those that wait longest, at most
-    /// [`MAX_WAITING`]. It repeats what is in `sessions`, so that a display, which reads only its own
-    /// session there, can show which others wait.
+    /// [`MAX_WAITING`]. It repeats what is in `sessions`, so that a display, which reads only its
+    /// own session there, can show which others wait.
     pub waiting: Vec<Waiting>,
     /// The number of sessions that wait and are not in `waiting`.
     pub waiting_more: u64,
@@ -312,7 +312,8 @@ pub struct Repo {
     pub commit: Option<String>,
     /// The branch's upstream, `origin/main` for example; `null` if it has none.
     pub upstream: Option<String>,
-    /// Commits of the branch that the upstream lacks; 0 where `status.aheadBehind` forbids to count.
+    /// Commits of the branch that the upstream lacks; 0 where `status.aheadBehind` forbids to
+    /// count.
     pub ahead: u64,
     /// Commits of the upstream that the branch lacks.
     pub behind: u64,
@@ -438,9 +439,9 @@ pub struct Session {
     /// with which they came. They may be older than those of its account, and their windows may
     /// have ended.
     pub limits: Limits,
-    /// Whether the limits of its account apply to it: `true` if the client states limits, `false` if
-    /// it states none after the first reply, or the model is another provider's. `null` while that
-    /// is not known.
+    /// Whether the limits of its account apply to it: `true` if the client states limits, `false`
+    /// if it states none after the first reply, or the model is another provider's. `null` while
+    /// that is not known.
     pub subscription: Option<bool>,
     /// The time of the newest reply in its transcript; `null` before the first one.
     pub last_reply_ms: Option<i64>,

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 pub struct Debounce {
     /// How long after the newest change to act.
     pub quiet: Duration,
-    /// How long after the first change to act at the latest, so that a transcript to which something
-    /// is appended all day still reaches the screen.
+    /// How long after the first change to act at the latest, so that a transcript to which
+    /// something is appended all day still reaches the screen.
     pub max_hold: Duration,
 }
 

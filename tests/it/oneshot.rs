@@ -173,7 +173,8 @@ fn a_watcher_that_starts_beside_a_stopped_one_does_not_wait_for_it() {
     assert_eq!(published.watcher.map(|it| it.pid), Some(watcher.id()));
 }
 
-/// The first run reads the transcript before the change, so its snapshot does not do for the second.
+/// The first run reads the transcript before the change, so its snapshot does not do for the
+/// second.
 #[test]
 fn one_that_waits_for_another_includes_changes_right_before_it() {
     let sandbox = sandbox();

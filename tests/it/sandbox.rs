@@ -1,5 +1,5 @@
-//! The fixture of integration tests: a private HOME with watchers, clients and repositories. Nothing
-//! outside of it is touched.
+//! The fixture of integration tests: a private HOME with watchers, clients and repositories.
+//! Nothing outside of it is touched.
 #![expect(clippy::disallowed_methods, reason = "the user of the sandbox at work")]
 
 use std::cell::Cell;
@@ -27,8 +27,8 @@ use crate::transcripts::Transcript;
 /// How long anything may take that takes moments, on a busy machine.
 pub(crate) const CAP: Duration = Duration::from_secs(10);
 
-/// A private HOME. Watchers in it find a stub of `git`, which logs every call and then runs the real
-/// one.
+/// A private HOME. Watchers in it find a stub of `git`, which logs every call and then runs the
+/// real one.
 #[derive(Debug)]
 pub(crate) struct Sandbox {
     /// The home directory. Its path contains no links.

@@ -94,7 +94,8 @@ impl ClientSandbox {
     }
 }
 
-/// Waits until a process ends, but no longer than [`HANGS_AFTER`]. Its standard input stays open meanwhile.
+/// Waits until a process ends, but no longer than [`HANGS_AFTER`]. Its standard input stays open
+/// meanwhile.
 #[track_caller]
 fn finish(mut child: Child) -> Output {
     let stdin = child.stdin.take();

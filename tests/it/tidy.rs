@@ -1,4 +1,5 @@
-//! Tests of the source itself: the rules that ARCHITECTURE.md and docs/decisions promise it follows.
+//! Tests of the source itself: the rules that ARCHITECTURE.md and docs/decisions promise it
+//! follows.
 
 mod circles;
 mod names;
@@ -109,6 +110,22 @@ fn only_closures_of_one_line_are_about_it() {
         }
     }
     assert!(found.is_empty(), "{} values called `it`:\n{}", found.len(), found.join("\n"));
+}
+
+/// rustfmt on stable Rust leaves comments as they are.
+#[test]
+fn no_comment_is_wider_than_the_code() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let files = ["src", "tests", "benches", "fuzz"].iter().flat_map(|it| sources(&root.join(it)));
+    let mut wide = Vec::new();
+    for file in files.filter(|it| is_rust(it)) {
+        for (number, line) in (1..).zip(fs_err::read_to_string(&file).unwrap().lines()) {
+            if line.trim_start().starts_with("//") && line.chars().count() > 100 {
+                wide.push(format!("{}:{number}", file.display()));
+            }
+        }
+    }
+    assert!(wide.is_empty(), "wider than 100 columns: {wide:#?}");
 }
 
 /// The names of the pages in docs/decisions.

@@ -215,9 +215,9 @@ fn block<'a>(pen: &Pen<'a>) -> Option<(&'a Block, i64)> {
     Some((block, as_of_ms))
 }
 
-/// What was used, when the window ends, and when that was so: in the window that the five-hour limit
-/// is for. Where its end is not known, or the user chose a program that computes the block, in the
-/// block. The line shows only one of them, since each has its own clock.
+/// What was used, when the window ends, and when that was so: in the window that the five-hour
+/// limit is for. Where its end is not known, or the user chose a program that computes the block,
+/// in the block. The line shows only one of them, since each has its own clock.
 fn five_hours<'a>(pen: &Pen<'a>) -> Option<(Cow<'a, Totals>, i64, i64)> {
     let usage = usage(pen)?;
     let is_own = usage.block.as_ref().is_none_or(|it| it.source == BlockSource::Transcripts);

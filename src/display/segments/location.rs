@@ -107,7 +107,8 @@ pub(super) const SEGMENTS: &[Segment] = &[
 const NAME_COLUMNS: usize = 40;
 
 /// Git's facts show their age when they are older than this. The watcher asks git after every
-/// change that it can observe, and every half a minute while a line of the working tree is displayed.
+/// change that it can observe, and every half a minute while a line of the working tree is
+/// displayed.
 const GIT_FRESH_MS: i64 = MINUTE_MS;
 
 fn directory(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {

@@ -334,8 +334,8 @@ fn is_same_reply(entry: &Entry, line: &Line<'_>, message: &LineMessage<'_>) -> b
         && entry.is_sidechain == (line.is_sidechain == Some(true))
 }
 
-/// Sets a fact to the value in a line, if there is one in which something is visible. Allocates only
-/// if it differs.
+/// Sets a fact to the value in a line, if there is one in which something is visible. Allocates
+/// only if it differs.
 fn replace(fact: &mut Option<String>, value: Option<Text<'_>>) {
     if let Some(value) = value.filter(|it| has_visible(it))
         && fact.as_deref() != Some(&*value)

@@ -42,8 +42,9 @@ pub enum GitError {
 /// `now_ms` is the time before the call, and becomes `as_of_ms`: a change during the call may be
 /// missing from the result. The [`FetchLock`] proves that no other process fetches.
 ///
-/// Of a bare repository only the branch is determined, also where it is the `.git` of a directory. During a rebase git has no branch checked
-/// out; `branch` is then the branch that is being rebased, since that is what the user works on.
+/// Of a bare repository only the branch is determined, also where it is the `.git` of a directory.
+/// During a rebase git has no branch checked out; `branch` is then the branch that is being
+/// rebased, since that is what the user works on.
 ///
 /// Known limitation: in a repository of reftable format, no file tells of a cherry-pick or revert
 /// of a single commit that waits to be continued, so `operation` is `None`. Of several commits it
@@ -143,8 +144,8 @@ fn tag(call: &impl Fn(&[&str]) -> Result<Vec<u8>, GitError>, repo: &Repo) -> Opt
     (!name.is_empty()).then_some(name)
 }
 
-/// The arguments of `git status`. What they do not say, such as which untracked files to report, the
-/// user's configuration says.
+/// The arguments of `git status`. What they do not say, such as which untracked files to report,
+/// the user's configuration says.
 const STATUS: [&str; 5] = ["status", "--porcelain=v2", "-z", "--branch", "--show-stash"];
 
 impl GitError {

@@ -73,8 +73,8 @@ fn a_cookie_does_not_wait_for_a_source_that_was_forgotten() {
     assert!(is_acknowledged, "{:?}", sim.state.sources);
 }
 
-/// The cookie came while a fetch ran, so it waits for the next one. Since the first one fails, the next
-/// one may be minutes away.
+/// The cookie came while a fetch ran, so it waits for the next one. Since the first one fails, the
+/// next one may be minutes away.
 #[test]
 fn a_cookie_that_came_during_a_fetch_does_not_wait_for_a_retry_if_the_fetch_fails() {
     let is_answered = |it: &Effect| matches!(it, Effect::Acknowledge(_));

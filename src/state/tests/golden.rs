@@ -1,5 +1,5 @@
-//! The snapshot and the checkpoint, compared byte by byte with those that the first version wrote after
-//! the same events. Other versions read both files.
+//! The snapshot and the checkpoint, compared byte by byte with those that the first version wrote
+//! after the same events. Other versions read both files.
 
 use super::*;
 use crate::store::schema::{BlockSource, PullRequest};
@@ -118,8 +118,8 @@ fn story() -> Sim {
     sim
 }
 
-/// Compares with a file of `tests/data/golden`. If it differs, writes what was found to the directory
-/// for temporary files. If the difference is intended, copy it from there.
+/// Compares with a file of `tests/data/golden`. If it differs, writes what was found to the
+/// directory for temporary files. If the difference is intended, copy it from there.
 #[track_caller]
 fn check(name: &str, found: &[u8]) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));

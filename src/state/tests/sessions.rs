@@ -82,7 +82,8 @@ fn report() -> ClientFacts {
     ClientFacts { cost_usd: Some(1.0), ..ClientFacts::default() }
 }
 
-/// Something was appended to the transcript of `s`, and nothing in it states a time later than before.
+/// Something was appended to the transcript of `s`, and nothing in it states a time later than
+/// before.
 fn append_undated(sim: &mut Sim, dated_ms: i64) {
     sim.changed("/r/projects/p/s.jsonl");
     sim.reply_at("/r/projects/p/s.jsonl", "/w", "claude-opus-4-8", dated_ms);

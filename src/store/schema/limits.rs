@@ -111,8 +111,8 @@ impl Limits {
         self.filter_map(|_, limit| Some(Limit { as_of_ms, ..limit }))
     }
 
-    /// Adds a limit, unless its share cannot be. Ignores a limit whose name is not a plain word, and
-    /// more than eight of which this version does not know the name.
+    /// Adds a limit, unless its share cannot be. Ignores a limit whose name is not a plain word,
+    /// and more than eight of which this version does not know the name.
     pub fn insert(&mut self, name: &str, limit: Limit) {
         let Some(limit) = limit.clipped(name) else { return };
         match name {
@@ -136,8 +136,8 @@ impl Limits {
         self.filter_map(|name, limit| limit.plausible(name, now_ms))
     }
 
-    /// Whether a session that said `before` says nothing new with this. A client leaves a window out
-    /// once it has ended, which is no news.
+    /// Whether a session that said `before` says nothing new with this. A client leaves a window
+    /// out once it has ended, which is no news.
     pub fn is_repetition_of(&self, before: &Limits, now_ms: i64) -> bool {
         let is_open = |limit: &Limit| limit.resets_at_ms == 0 || limit.resets_at_ms > now_ms;
         let says = |all: &Limits, name: &str, limit: &Limit| {
@@ -182,9 +182,9 @@ impl ClientFacts {
         self.has_rate_limits || self.limits.iter().next().is_some()
     }
 
-    /// Whether the limits of the account apply to the session that this is about, since it is one of
-    /// a subscription. `None` where that cannot be known yet. `before` is what was known before this,
-    /// and `has_replies` whether its transcript has any reply.
+    /// Whether the limits of the account apply to the session that this is about, since it is one
+    /// of a subscription. `None` where that cannot be known yet. `before` is what was known before
+    /// this, and `has_replies` whether its transcript has any reply.
     ///
     /// The client states limits with the first reply to a session of a subscription, and never
     /// states any to others.

@@ -90,8 +90,8 @@ fn beside_hostile_programs_a_good_one_stays_fresh_and_no_process_survives() {
     report("13 hostile sources at once, watcher killed in the middle", n_kills, 0, 0, 0);
 }
 
-/// Each of the others takes until its deadline, five seconds, and is tried again. One after the other,
-/// or two at a time, they would keep the last one waiting for twenty.
+/// Each of the others takes until its deadline, five seconds, and is tried again. One after the
+/// other, or two at a time, they would keep the last one waiting for twenty.
 #[test]
 fn repositories_that_hang_do_not_keep_another_one_waiting() {
     let sandbox = Sandbox::with_root();

@@ -1,18 +1,18 @@
 //! Finds circles of imports: groups of source files in which each file takes a name from another
 //! one of the group, so that none of them can be understood or moved without the others.
 //!
-//! An *arrow* leads from a file that names an item to the file of the item's module. Items are named
-//! in `use` and in qualified paths (`crate::a::f()`, `super::T`, `child::f()`), in code and in the
-//! arguments of macros. A path belongs to the deepest module on it: an item that a module re-exports
-//! counts as the module's own. A `use` of a module alone takes nothing; paths that begin with that
-//! module do.
+//! An *arrow* leads from a file that names an item to the file of the item's module. Items are
+//! named in `use` and in qualified paths (`crate::a::f()`, `super::T`, `child::f()`), in code and
+//! in the arguments of macros. A path belongs to the deepest module on it: an item that a module
+//! re-exports counts as the module's own. A `use` of a module alone takes nothing; paths that begin
+//! with that module do.
 //!
 //! These do not count: `mod x;`, visibilities, attributes, comments, strings, and everything under
 //! `#[cfg(test)]`, which the built program does not contain.
 //!
-//! **The rule for parents and children:** imports point down. The file of a parent module (`a.rs` or
-//! `a/mod.rs`) may take from its children, or they from it, but not both. What both need belongs in
-//! a third file.
+//! **The rule for parents and children:** imports point down. The file of a parent module (`a.rs`
+//! or `a/mod.rs`) may take from its children, or they from it, but not both. What both need belongs
+//! in a third file.
 //!
 //! `lib.rs` and `main.rs` need no exception. `lib.rs` holds nothing but `mod` lines, so that
 //! `crate::a::f` leads to `a.rs` and not to `lib.rs`. `main.rs` is a crate of its own, whose items

@@ -1,8 +1,9 @@
 //! Finds values called `it` where that says too little.
 //!
 //! `it` is the value that a closure is about. In a closure of one line its meaning is on that line.
-//! Anywhere else (in a longer closure, in one that is within another closure about `it`, in a `let`,
-//! a `match` or a `for`) the reader has to look for it, so there a value has a name of its own.
+//! Anywhere else (in a longer closure, in one that is within another closure about `it`, in a
+//! `let`, a `match` or a `for`) the reader has to look for it, so there a value has a name of its
+//! own.
 
 use syn::spanned::Spanned;
 use syn::visit::{self, Visit};
