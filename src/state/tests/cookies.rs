@@ -2,6 +2,20 @@
 
 use super::*;
 
+fn is_answered(effect: &Effect) -> bool {
+    matches!(effect, Effect::Acknowledge(_))
+}
+
+/// A cookie that came while git runs.
+fn with_a_cookie_during_a_fetch() -> Sim {
+    let mut sim = settled();
+    sim.changed("/w/.git/HEAD");
+    sim.pass_ms(200);
+    assert_eq!(sim.fetches(), [Source::Repo("/w".into())]);
+    sim.changed("/state/sync/77");
+    sim
+}
+
 #[test]
 fn a_cookie_is_answered_when_everything_before_it_is_published() {
     let mut sim = settled();
@@ -38,7 +52,7 @@ fn a_cookie_does_not_wait_for_the_next_try_of_a_failing_source() {
     sim.list("/w", &[]);
     sim.effects.clear();
     sim.changed("/state/sync/77");
-    assert!(sim.effects.iter().any(|it| matches!(it, Effect::Acknowledge(_))));
+    assert!(sim.effects.iter().any(is_answered));
 }
 
 #[test]
@@ -69,20 +83,14 @@ fn a_cookie_does_not_wait_for_a_source_that_was_forgotten() {
     sim.changed("/state/sync/77");
     sim.state.sources.stop_git(sim.now);
     end(&mut sim, "s");
-    let is_acknowledged = sim.effects.iter().any(|it| matches!(it, Effect::Acknowledge(_)));
-    assert!(is_acknowledged, "{:?}", sim.state.sources);
+    assert!(sim.effects.iter().any(is_answered), "{:?}", sim.state.sources);
 }
 
 /// The cookie came while a fetch ran, so it waits for the next one. Since the first one fails, the
 /// next one may be minutes away.
 #[test]
 fn a_cookie_that_came_during_a_fetch_does_not_wait_for_a_retry_if_the_fetch_fails() {
-    let is_answered = |it: &Effect| matches!(it, Effect::Acknowledge(_));
-    let mut sim = settled();
-    sim.changed("/w/.git/HEAD");
-    sim.pass_ms(200);
-    assert_eq!(sim.fetches(), [Source::Repo("/w".into())]);
-    sim.changed("/state/sync/77");
+    let mut sim = with_a_cookie_during_a_fetch();
     assert!(!sim.effects.iter().any(is_answered));
     sim.git_failed("/w");
     sim.pass_ms(200);
@@ -92,12 +100,7 @@ fn a_cookie_that_came_during_a_fetch_does_not_wait_for_a_retry_if_the_fetch_fail
 
 #[test]
 fn a_cookie_that_came_while_a_fetch_was_refused_waits_for_one_fetch_only() {
-    let is_answered = |it: &Effect| matches!(it, Effect::Acknowledge(_));
-    let mut sim = settled();
-    sim.changed("/w/.git/HEAD");
-    sim.pass_ms(200);
-    assert_eq!(sim.fetches(), [Source::Repo("/w".into())]);
-    sim.changed("/state/sync/77");
+    let mut sim = with_a_cookie_during_a_fetch();
     sim.event(Event::Busy(Source::Repo("/w".into()), "busy".to_owned()));
     sim.pass_ms(50);
     assert_eq!(sim.fetches(), [Source::Repo("/w".into())]);
