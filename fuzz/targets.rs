@@ -80,7 +80,7 @@ pub(crate) fn stdin_document(bytes: &[u8]) {
 
 /// The output of `git status`.
 pub(crate) fn porcelain(bytes: &[u8]) {
-    let Some(repo) = porcelain::parse(bytes) else { return };
+    let Some(repo) = porcelain::parse(bytes, |_| true) else { return };
     let n_entries = repo.staged + repo.unstaged + repo.untracked + repo.conflicts;
     assert!(n_entries as usize <= 2 * bytes.len());
     let shown = Session { live: true, repo: Some("/p".to_owned()), ..Session::default() };
@@ -130,6 +130,7 @@ pub(crate) fn snapshot(bytes: &[u8]) {
         block_tool: None,
         display: snapshot.display.clone(),
         config: Vec::new(),
+        trusted: Vec::new(),
         git_timeout: Config::default().git.timeout(),
         commands: BTreeMap::new(),
     };

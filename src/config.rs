@@ -23,6 +23,9 @@
 //!
 //! [git]
 //! timeout_ms = 5000
+//! # Repositories whose own configuration may name programs, such as filters: those whose `.git`
+//! # lies in one of these directories.
+//! trust = ["~/work"]
 //!
 //! [privacy]
 //! preview = true  # false: no text of any message is kept or published
@@ -96,8 +99,11 @@ pub struct Config {
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct GitConfig {
-    /// `git status` is ended after so many milliseconds.
+    /// Each call of git is ended after so many milliseconds.
     pub timeout_ms: u64,
+    /// Git may run what the configuration of a repository names if the repository lies in one of
+    /// these directories. Each is absolute or begins with `~/`.
+    pub trust: Vec<PathBuf>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -182,14 +188,19 @@ fn whole_path(path: &str) -> std::result::Result<PathBuf, String> {
 
 impl Default for GitConfig {
     fn default() -> GitConfig {
-        GitConfig { timeout_ms: 5000 }
+        GitConfig { timeout_ms: 5000, trust: Vec::new() }
     }
 }
 
 impl GitConfig {
     fn read(table: &mut Table<'_, '_>) -> GitConfig {
+        let default = GitConfig::default();
         let timeout_ms = table.value("timeout_ms", whole(10..=600_000));
-        timeout_ms.map_or_else(GitConfig::default, |timeout_ms| GitConfig { timeout_ms })
+        let trust = table.list("trust", |it| whole_path(text(it)?));
+        GitConfig {
+            timeout_ms: timeout_ms.unwrap_or(default.timeout_ms),
+            trust: trust.unwrap_or(default.trust),
+        }
     }
 
     pub fn timeout(&self) -> Duration {

@@ -432,24 +432,30 @@ fn load_settings(env: &Environment) -> Result<Settings> {
         preview: config.privacy.preview,
         display: config.display.clone(),
         config: path.map_or(Vec::new(), |path| config::link_chain(&path)),
+        trusted: resolved(config.git.trust.iter().filter_map(|dir| env.expand(dir)).collect())?,
         git_timeout: config.git.timeout(),
         block_tool: config.block_tool(env),
         commands: config.commands(env),
     })
 }
 
-/// The config roots with symbolic links resolved, each once, since two paths to one directory are
-/// one account. The path stays as it is if the directory is missing, or if its file system does not
-/// answer, since resolving it would then hang this thread.
+/// The config roots. Two paths to one directory are one account.
 fn roots(env: &Environment, config: &Config) -> Result<Vec<PathBuf>> {
     let mut roots = env.claude_roots()?;
     roots.extend(config.roots.iter().filter_map(|root| env.expand(root)));
+    resolved(roots)
+}
+
+/// These directories with symbolic links resolved, each once. A path stays as it is if the
+/// directory is missing, or if its file system does not answer, since resolving it would then hang
+/// this thread.
+fn resolved(dirs: Vec<PathBuf>) -> Result<Vec<PathBuf>> {
     let probe =
         Probe::start(|| ()).map_err(|err| Error::new("cannot start a thread").because(err))?;
-    let resolved = |root: PathBuf| match probe.answers(&root) {
-        true => fs_err::canonicalize(&root).unwrap_or(root),
-        false => root,
+    let resolved = |dir: PathBuf| match probe.answers(&dir) {
+        true => fs_err::canonicalize(&dir).unwrap_or(dir),
+        false => dir,
     };
     let mut seen = BTreeSet::new();
-    Ok(roots.into_iter().map(resolved).filter(|root| seen.insert(root.clone())).collect())
+    Ok(dirs.into_iter().map(resolved).filter(|dir| seen.insert(dir.clone())).collect())
 }

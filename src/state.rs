@@ -278,10 +278,15 @@ impl State {
         if self.accounts.is_ahead(now) {
             self.recount(now);
         }
+        self.want_repos(now);
+        self.publication.mark_changed();
+    }
+
+    /// Asks git about each working tree, if the line of a session there is shown.
+    fn want_repos(&mut self, now: Now) {
         for top in self.repos.tops().cloned().collect::<Vec<_>>() {
             self.want_repo(&top, Urgency::Now, now);
         }
-        self.publication.mark_changed();
     }
 
     fn zone_changed(&mut self, zone: jiff::tz::TimeZone) {
@@ -320,7 +325,9 @@ impl State {
                     deadline: self.settings.git_timeout,
                     ..git::status::GIT_LIMITS
                 };
-                Job::Run(RunJob::Repo { tree: self.repos.git_started(top, now)?, limits })
+                let tree = self.repos.git_started(top, now)?;
+                let is_trusted = tree.lies_in(&self.settings.trusted);
+                Job::Run(RunJob::Repo(git::status::Question { tree, is_trusted, limits }))
             }
             Source::Block(root) => {
                 let tool = self.settings.block_tool.clone()?;
@@ -557,6 +564,9 @@ impl State {
         self.observe_configuration();
         self.replace_tools(&before, now);
         self.forget_messages();
+        if before.trusted != self.settings.trusted {
+            self.want_repos(now);
+        }
         if before.prices != self.settings.prices {
             self.recount(now);
         }

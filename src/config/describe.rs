@@ -5,7 +5,7 @@
 //! Settings that have their default are commented out, and have the same effect uncommented.
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::Config;
 use super::display::DEPTHS;
@@ -44,8 +44,7 @@ pub fn describe(config: &Config, path: Option<&Path>) -> String {
     out.comment(
         "Claude Code's directories, besides those in CLAUDE_CONFIG_DIR or the default ones.",
     );
-    let roots: Vec<_> = config.roots.iter().map(|it| it.to_string_lossy().into_owned()).collect();
-    out.value("roots", (!roots.is_empty()).then(|| list(&roots)), "[]");
+    out.value("roots", (!config.roots.is_empty()).then(|| paths(&config.roots)), "[]");
     theme(config, &mut out);
     usage(config, &mut out);
     git(config, &mut out);
@@ -137,9 +136,16 @@ fn usage(config: &Config, out: &mut Page) {
 fn git(config: &Config, out: &mut Page) {
     let default = Config::default();
     out.table("git", config.git != default.git);
-    out.comment("`git status` is ended after so many milliseconds.");
-    let own = (config.git != default.git).then(|| config.git.timeout_ms.to_string());
+    out.comment("Each call of git is ended after so many milliseconds.");
+    let timeout_ms = config.git.timeout_ms;
+    let own = (timeout_ms != default.git.timeout_ms).then(|| timeout_ms.to_string());
     out.value("timeout_ms", own, &default.git.timeout_ms.to_string());
+    out.comment(
+        "Programs that the configuration of a repository names, such as filters, run if its .git \
+         lies in one of these directories.",
+    );
+    let own = (config.git.trust != default.git.trust).then(|| paths(&config.git.trust));
+    out.value("trust", own, "[]");
 }
 
 fn privacy(config: &Config, out: &mut Page) {
@@ -248,6 +254,10 @@ fn word_for<T: PartialEq>(words: &[(&'static str, T)], value: &T) -> &'static st
 
 fn float(number: f64) -> String {
     format!("{number:?}")
+}
+
+fn paths(of: &[PathBuf]) -> String {
+    list(&of.iter().map(|it| it.to_string_lossy().into_owned()).collect::<Vec<_>>())
 }
 
 fn list(of: &[String]) -> String {

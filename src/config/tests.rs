@@ -26,11 +26,13 @@ fn an_empty_file_changes_nothing() {
 
 #[test]
 fn every_option_is_read() {
-    let text = "roots = ['/r']\n[usage]\nweek_starts = 'sunday'\n[git]\ntimeout_ms = 100\n";
+    let text = "roots = ['/r']\n[usage]\nweek_starts = 'sunday'\n\
+                [git]\ntimeout_ms = 100\ntrust = ['~/w']\n";
     let config = Config::parse(text.as_bytes()).unwrap();
     assert_eq!(config.roots, [Path::new("/r")]);
     assert_eq!(config.usage.week_starts, Weekday::Sunday);
     assert_eq!(config.git.timeout(), Duration::from_millis(100));
+    assert_eq!(config.git.trust, [Path::new("~/w")]);
 }
 
 #[test]
@@ -326,7 +328,7 @@ fn the_printed_configuration_reads_back_as_the_same_configuration() {
     let live = live.join("\n");
     Config::parse(live.as_bytes()).unwrap();
 
-    let text = "format = \"{git}\\n{model}'\"\nroots = ['/r']\n[git]\ntimeout_ms = 100\n\
+    let text = "format = \"{git}\\n{model}'\"\nroots = ['/r']\n[git]\ntimeout_ms = 100\ntrust = ['/w', '~/v']\n\
         [theme]\npreset = 'ascii'\npalette = 'nord'\ndepth = '256'\nseparator = ' \"\\ '\n\
         padding = 2\ncolumns = 90\ncolors.dim = '#010203'\n\
         [segments.git]\nformat = '{branch}'\nshort = ''\npriority = 3\nmax_width = 9\n\

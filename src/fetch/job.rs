@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use super::claude::client::SessionFile;
 use super::claude::transcript::TranscriptFacts;
-use super::exec::{self, RunLimits};
+use super::exec;
 use super::git;
 use super::git::tree::WorkTree;
 use super::process::Process;
@@ -105,7 +105,7 @@ pub enum ReadJob {
 #[derive(Clone, Debug)]
 pub enum RunJob {
     /// Run `git status`.
-    Repo { tree: WorkTree, limits: RunLimits },
+    Repo(git::status::Question),
     /// Run the tool that computes the active block of `root`.
     Block { root: PathBuf, tool: Tool },
     /// Run the configured command of this name.
@@ -159,7 +159,7 @@ impl RunJob {
     /// The source that this job fetches.
     pub fn source(&self) -> Source {
         match self {
-            RunJob::Repo { tree, .. } => Source::Repo(tree.top.clone()),
+            RunJob::Repo(question) => Source::Repo(question.tree.top.clone()),
             RunJob::Block { root, .. } => Source::Block(root.clone()),
             RunJob::Command { name, .. } => Source::Command(name.clone()),
         }
@@ -169,9 +169,9 @@ impl RunJob {
     pub fn failed(&self, err: io::Error) -> Outcome {
         let failure = exec::RunError::Io(err);
         match self {
-            RunJob::Repo { tree, .. } => {
+            RunJob::Repo(question) => {
                 let failure = git::status::GitError::Failed(failure);
-                Outcome::Repo(tree.top.clone(), Err(failure), Vec::new())
+                Outcome::Repo(question.tree.top.clone(), Err(failure), Vec::new())
             }
             RunJob::Block { root, .. } => {
                 Outcome::Block(root.clone(), Err(tool::ToolError::Failed(failure)))

@@ -117,8 +117,9 @@ fn read(job: &ReadJob, reader: &mut Reader) -> Outcome {
 fn run(job: &RunJob, runner: &Runner, lock: &FetchLock) -> Outcome {
     let now_ms = Now::read().wall_ms;
     match job {
-        RunJob::Repo { tree, limits } => {
-            let status = git::status::query(runner, lock, tree, *limits, now_ms);
+        RunJob::Repo(question) => {
+            let status = git::status::query(runner, lock, question, now_ms);
+            let tree = &question.tree;
             // If git failed, the file system may hang, and listing directories would hang too.
             let dirs = if status.is_ok() { tree.watch_dirs() } else { Vec::new() };
             Outcome::Repo(tree.top.clone(), status, dirs)

@@ -42,6 +42,9 @@ pub struct Settings {
     /// The path of the configuration file, and each path that symbolic links lead to from there.
     /// Empty without a configuration directory.
     pub config: Vec<PathBuf>,
+    /// Git may run what the configuration of a repository names if the repository lies in one of
+    /// these directories.
+    pub trusted: Vec<PathBuf>,
     /// How long one call of git may take before it is killed.
     pub git_timeout: Duration,
     /// The program that computes the active five-hour block; `None` where this process does.

@@ -61,6 +61,7 @@ fn settings(roots: &[&str]) -> Settings {
         preview: true,
         display: Default::default(),
         config: Vec::new(),
+        trusted: Vec::new(),
         git_timeout: Duration::from_secs(5),
         block_tool: None,
         commands: BTreeMap::new(),

@@ -17,6 +17,8 @@ pub const LINES: &str = "lines";
 /// The folder in which `--oneshot` creates a cookie, to learn when the watcher has seen all
 /// changes.
 pub const SYNC: &str = "sync";
+/// The folder of files that programs read while they run.
+pub(super) const SCRATCH: &str = "scratch";
 
 /// A state directory that belongs to the user and that no other user can access.
 #[derive(Clone, Debug)]

@@ -13,12 +13,13 @@
 use std::fs::TryLockError;
 use std::io::{self, Seek, Write};
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use fs_err::os::unix::fs::OpenOptionsExt;
 use nix::fcntl::OFlag;
+use tempfile::TempDir;
 
-use super::dir::StateDir;
+use super::dir::{self, SCRATCH, StateDir};
 use super::file::read_bounded;
 use crate::error::{Error, Exit, Result};
 
@@ -39,6 +40,8 @@ pub struct WatchLock {
 #[must_use = "the lock is released as soon as this value is dropped"]
 pub struct FetchLock {
     file: fs_err::File,
+    /// The folder of the directories that programs read while they run.
+    scratch: PathBuf,
 }
 
 /// Closing the file would not be enough: a child that another thread has just forked holds a copy
@@ -77,7 +80,18 @@ impl WatchLock {
 impl FetchLock {
     /// Takes the lock; `None` where another process holds it.
     pub fn try_acquire(dir: &StateDir) -> Result<Option<FetchLock>> {
-        Ok(acquire(&dir.join(FETCH))?.map(|file| FetchLock { file }))
+        let Some(file) = acquire(&dir.join(FETCH))? else { return Ok(None) };
+        let scratch = dir.join(SCRATCH);
+        // What a holder left behind that was killed. Mostly there is nothing.
+        fs_err::remove_dir_all(&scratch).ok();
+        Ok(Some(FetchLock { file, scratch }))
+    }
+
+    /// A new directory for files that a program is to read. It is removed when the value is
+    /// dropped, or by the next holder of the lock.
+    pub fn scratch_dir(&self) -> io::Result<TempDir> {
+        dir::make_private(&self.scratch).map_err(io::Error::other)?;
+        tempfile::tempdir_in(&self.scratch)
     }
 
     /// The id of the process that holds the lock, for messages.

@@ -9,7 +9,7 @@ use std::process::Command;
 
 use ccstatusd::fetch::exec::{RunLimits, Runner};
 use ccstatusd::fetch::git;
-use ccstatusd::fetch::git::status::GitError;
+use ccstatusd::fetch::git::status::{GitError, Question};
 use ccstatusd::fetch::git::tree::WorkTree;
 use ccstatusd::store::lock::FetchLock;
 use ccstatusd::store::schema::Repo;
@@ -94,7 +94,8 @@ impl GitSandbox {
         let env = [("PATH", path), ("HOME", self.home.path().as_os_str())];
         let env = env.map(|(name, value)| (name.into(), value.into()));
         let runner = Runner::new(env!("CARGO_BIN_EXE_ccstatusd").into(), env);
-        git::status::query(&runner, &self.lock, &self.tree(name), limits, 7)
+        let tree = self.tree(name);
+        git::status::query(&runner, &self.lock, &Question { tree, is_trusted: false, limits }, 7)
     }
 
     /// Puts a `git` before the real one in the `PATH`. In the script, `$git` is the real one.

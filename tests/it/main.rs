@@ -11,6 +11,7 @@ mod exec;
 mod faults;
 mod first_render;
 mod git;
+mod git_programs;
 mod lifecycle;
 mod oneshot;
 mod sandbox;

@@ -55,7 +55,8 @@ impl Sandbox {
         fs_err::create_dir(sandbox.path("bin")).unwrap();
         let script = format!(
             "#!/bin/sh\nhome='{}'\necho \"start $$ $PPID $*\" >> \"$home/git.log\"\n\
-             if [ -e \"$home/slow\" ]; then sleep \"$(cat \"$home/slow\")\"; fi\n\
+             case \"$*\" in *' status '*)\n\
+             if [ -e \"$home/slow\" ]; then sleep \"$(cat \"$home/slow\")\"; fi;; esac\n\
              if [ -e \"$home/fail\" ]; then echo 'the stub fails' >&2; code=128\n\
              else '{}' \"$@\"; code=$?; fi\n\
              echo \"end $$\" >> \"$home/git.log\"\nexit $code\n",
@@ -290,12 +291,12 @@ impl Sandbox {
     #[track_caller]
     pub(crate) fn patch_git(&self, lines: &str) {
         let stub = fs_err::read_to_string(self.path("bin/git")).unwrap();
-        let patched = stub.replacen("\nif [", &format!("\n{lines}if ["), 1);
+        let patched = stub.replacen("\ncase ", &format!("\n{lines}case "), 1);
         assert_ne!(patched, stub);
         fs_err::write(self.path("bin/git"), patched).unwrap();
     }
 
-    /// Makes every further `git` call of a watcher take this long.
+    /// Makes every further `git status` of a watcher take this long.
     pub(crate) fn slow_git(&self, seconds: &str) {
         fs_err::write(self.path("slow"), seconds).unwrap();
     }
@@ -311,8 +312,12 @@ impl Sandbox {
         log.lines().map(str::to_owned).collect()
     }
 
+    /// How many calls of `git status` were started so far. Other calls go with each of them.
     pub(crate) fn n_git_calls(&self) -> usize {
-        self.git_log().iter().filter(|it| it.starts_with("start")).count()
+        self.git_log()
+            .iter()
+            .filter(|it| it.starts_with("start") && it.contains(" status "))
+            .count()
     }
 }
 

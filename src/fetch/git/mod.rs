@@ -6,13 +6,14 @@
 //! an event that wakes the watcher again. The price: files whose times are not in the index are
 //! hashed on every call, until the user's own git refreshes the index.
 //!
-//! The call never prompts, never fetches objects, and never starts the file monitor that a
-//! repository configures in `core.fsmonitor`. A `filter.*.clean` from `.git/config` does run, in
-//! repositories that git trusts, as it does for every `git status`.
+//! The call never prompts and never fetches objects. It starts no program that the repository names
+//! in its configuration or attributes, unless the user trusts the repository.
 //!
 //! **Invariant:** a repository that git refuses or cannot read is an error, and is never reported
 //! as clean.
 
+mod common_dir;
+mod config;
 pub mod head;
 pub mod operation;
 pub mod porcelain;

@@ -5,10 +5,12 @@
 use crate::store::schema::Repo;
 
 /// The branch, commit, upstream, stashes and counts in git's output. `None` where the output lacks
-/// the header with the commit, or ends within a record.
-pub fn parse(output: &[u8]) -> Option<Repo> {
+/// the header with the commit, or ends within a record. Unstaged changes of a submodule are not
+/// counted where `is_ignored` returns true for its path.
+pub fn parse(output: &[u8], is_ignored: impl Fn(&[u8]) -> bool) -> Option<Repo> {
     let mut repo = Repo::default();
     let (mut has_commit_header, mut has_distance) = (false, false);
+    let is_ignored_submodule = |record: &[u8]| submodule(record).is_some_and(&is_ignored);
     let mut records = output.strip_suffix(b"\0")?.split(|it| *it == 0);
     while let Some(record) = records.next() {
         match record {
@@ -21,7 +23,7 @@ pub fn parse(output: &[u8]) -> Option<Repo> {
             }
             [kind @ (b'1' | b'2'), b' ', staged, unstaged, b' ', ..] => {
                 repo.staged += u64::from(*staged != b'.');
-                repo.unstaged += u64::from(*unstaged != b'.');
+                repo.unstaged += u64::from(*unstaged != b'.' && !is_ignored_submodule(record));
                 if *kind == b'2' {
                     // The path before the rename is a record of its own. A path may look like any
                     // other record, so it must be skipped here.
@@ -38,12 +40,22 @@ pub fn parse(output: &[u8]) -> Option<Repo> {
     has_commit_header.then_some(repo)
 }
 
-/// Whether a submodule differs from what is recorded of it. Such an entry has an `S` where others
-/// have an `N`.
+/// Whether a submodule differs from what is recorded of it.
 pub fn has_submodule_changes(output: &[u8]) -> bool {
-    output
-        .split(|it| *it == 0)
-        .any(|it| matches!(it, [b'1' | b'2' | b'u', b' ', _, _, b' ', b'S', ..]))
+    output.split(|it| *it == 0).any(|it| submodule(it).is_some())
+}
+
+/// The path of the submodule that an entry is about; `None` for other entries. An entry of a
+/// submodule has an `S` where others have an `N`. Eight fields precede the path, nine in an entry
+/// of a rename, and ten in one of a conflict.
+fn submodule(record: &[u8]) -> Option<&[u8]> {
+    let [kind @ (b'1' | b'2' | b'u'), b' ', _, _, b' ', b'S', ..] = record else { return None };
+    let n_before = match kind {
+        b'1' => 8,
+        b'2' => 9,
+        _ => 10,
+    };
+    record.splitn(n_before + 1, |it| *it == b' ').nth(n_before)
 }
 
 fn fold_header(repo: &mut Repo, name: &str, value: &str) {
@@ -78,7 +90,12 @@ mod tests {
         let output = [OID.as_bytes(), output.as_ref()].concat();
         let commit = Some("2c18165".to_owned());
         let expected = Repo { commit, ..expected.clone() };
-        assert_eq!(parse(&output).as_ref(), Some(&expected), "{}", output.escape_ascii());
+        assert_eq!(
+            parse(&output, |_| false).as_ref(),
+            Some(&expected),
+            "{}",
+            output.escape_ascii()
+        );
     }
 
     fn some(text: &str) -> Option<String> {
@@ -107,14 +124,15 @@ mod tests {
         check(upstream, &Repo { upstream_gone: true, ..repo.clone() });
         check(format!("{upstream}# branch.ab +0 -0\0"), &repo);
         check(format!("{upstream}# branch.ab +? -?\0"), &repo);
-        let unborn = parse(format!("# branch.oid (initial)\0{upstream}").as_bytes()).unwrap();
+        let unborn =
+            parse(format!("# branch.oid (initial)\0{upstream}").as_bytes(), |_| false).unwrap();
         assert!(!unborn.upstream_gone);
     }
 
     #[test]
     fn a_detached_head_has_no_branch_and_an_unborn_one_no_commit() {
         check("# branch.head (detached)\0", &Repo::default());
-        let unborn = parse(b"# branch.oid (initial)\0# branch.head main\0").unwrap();
+        let unborn = parse(b"# branch.oid (initial)\0# branch.head main\0", |_| false).unwrap();
         assert_eq!((unborn.commit, unborn.branch), (None, some("main")));
     }
 
@@ -149,10 +167,10 @@ mod tests {
 
     #[test]
     fn incomplete_output_is_refused() {
-        assert_eq!(parse(b""), None);
-        assert_eq!(parse(b"\0"), None);
-        assert_eq!(parse(b"? a\0"), None, "no header");
-        assert_eq!(parse(b"# branch.oid 2c18165\0? a"), None, "cut short");
+        assert_eq!(parse(b"", |_| false), None);
+        assert_eq!(parse(b"\0", |_| false), None);
+        assert_eq!(parse(b"? a\0", |_| false), None, "no header");
+        assert_eq!(parse(b"# branch.oid 2c18165\0? a", |_| false), None, "cut short");
     }
 
     proptest! {
@@ -162,7 +180,7 @@ mod tests {
             0..200,
         )) {
             let output = [OID.as_bytes(), &bytes, b"\0"].concat();
-            let repo = parse(&output).unwrap();
+            let repo = parse(&output, |_| false).unwrap();
             let n_records = output.split(|it| *it == 0).count() as u64;
             prop_assert!(repo.untracked + repo.conflicts + repo.staged <= n_records);
         }

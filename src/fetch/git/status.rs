@@ -2,10 +2,14 @@
 //!
 //! See docs/decisions/004-git-is-a-program.md.
 
+use std::ffi::OsStr;
 use std::fmt;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::common_dir::stand_in;
+use super::config::{self, Config};
 use super::head;
 use super::operation::{branch_name, operation, rebased_branch};
 use super::porcelain;
@@ -31,10 +35,22 @@ pub enum GitError {
         /// The working tree, or the git directory of a bare repository.
         dir: PathBuf,
     },
-    /// The output of git is not a complete status.
+    /// It does not tell which of its files a setting is from, as git before 2.26.
+    TooOld,
+    /// The output of git is not a complete status or configuration.
     Unreadable,
     /// The process could not be run, failed, or exceeded its bounds.
     Failed(exec::RunError),
+}
+
+/// How a repository is to be asked about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Question {
+    pub tree: WorkTree,
+    /// Whether git may run what the repository's own configuration names.
+    pub is_trusted: bool,
+    /// The bounds of each call of git.
+    pub limits: RunLimits,
 }
 
 /// The state of a working tree or bare repository.
@@ -52,84 +68,86 @@ pub enum GitError {
 pub fn query(
     runner: &Runner,
     lock: &FetchLock,
-    tree: &WorkTree,
-    limits: RunLimits,
+    question: &Question,
     now_ms: i64,
 ) -> Result<Repo, GitError> {
-    let call = |args: &[&str]| run(runner, lock, &tree.top, args, limits);
-    let status = if tree.is_bare { None } else { status(&call)? };
-    let has_files = status.is_some();
-    let mut repo = match status {
-        Some(repo) => repo,
-        None => Repo { branch: bare_branch(&call, tree)?, bare: true, ..Repo::default() },
+    let tree = &question.tree;
+    let ask = |args: &[&str]| run(runner, lock, question, args, Vec::new());
+    let output = ask(&config::LIST).map_err(|failure| match failure {
+        failure if failure.says("show-scope") => GitError::TooOld,
+        failure => failure,
+    })?;
+    let config = Config::parse(&output).ok_or(GitError::Unreadable)?;
+    if config.has_only_the_users()
+        && let Err(failure) = ask(&["rev-parse", "--git-dir"])
+    {
+        return refused(tree, failure, now_ms);
+    }
+    let io_error = |err| GitError::Failed(exec::RunError::Io(err));
+    let stand_in = match question.is_trusted {
+        true => None,
+        false => Some(stand_in(&tree.common_dir, &config, lock).map_err(io_error)?),
+    };
+    let top = config.work_tree(tree.is_linked()).map(|it| Path::new(OsStr::from_bytes(it)));
+    let top = top.map_or_else(|| tree.top.clone(), |it| tree.git_dir.join(it));
+    let mut env = vec![("GIT_DIR", tree.git_dir.as_path()), ("GIT_WORK_TREE", &top)];
+    env.extend(stand_in.as_ref().map(|it| ("GIT_COMMON_DIR", it.path())));
+    let call = |args: &[&str]| run(runner, lock, question, args, env.clone());
+    let is_bare = tree.is_bare || config.is_bare(tree.is_linked());
+    let mut repo = match is_bare {
+        true => Repo { branch: bare_branch(&call)?, bare: true, ..Repo::default() },
+        false => status(&call, &config)?,
     };
     repo.as_of_ms = now_ms;
     repo.worktree = tree.linked_name();
     repo.operation = operation(&tree.git_dir);
     repo.branch = repo.branch.or_else(|| rebased_branch(&tree.git_dir));
-    repo.has_remote = has_files && tree.has_remote();
+    repo.has_remote = !is_bare && config.has_remote();
     repo.tag = tag(&call, &repo);
     Ok(repo)
 }
 
-/// The output of `git status`; `None` where the repository is bare.
-///
-/// Git runs a second and a third time only where the user's configuration may forbid to report what
-/// it reported. See docs/decisions/024-git-as-it-is-configured.md.
-fn status(call: &impl Fn(&[&str]) -> Result<Vec<u8>, GitError>) -> Result<Option<Repo>, GitError> {
-    let parse = |output: Vec<u8>| porcelain::parse(&output).ok_or(GitError::Unreadable);
-    let plain = |more: &[&str]| call(&[&STATUS, more].concat());
-    let output = match plain(&["--ignore-submodules=dirty"]) {
-        Ok(output) => output,
-        Err(failure) if failure.says("must be run in a work tree") => return Ok(None),
+/// What is known of a repository that git does not read: nothing, but for one case.
+fn refused(tree: &WorkTree, failure: GitError, now_ms: i64) -> Result<Repo, GitError> {
+    // The user wants git to read no bare repository that lies around. Its HEAD is read
+    // nevertheless, which runs nothing.
+    if !failure.says("safe.bareRepository") || !tree.is_own() {
+        return Err(failure);
+    }
+    Ok(Repo {
+        as_of_ms: now_ms,
+        branch: head::read(tree).and_then(|it| it.branch),
+        bare: true,
+        ..Repo::default()
+    })
+}
+
+/// The output of `git status`, without what the user's configuration forbids to report. See
+/// docs/decisions/024-git-as-it-is-configured.md.
+fn status(
+    call: &impl Fn(&[&str]) -> Result<Vec<u8>, GitError>,
+    config: &Config<'_>,
+) -> Result<Repo, GitError> {
+    let output = match call(&STATUS) {
         // To detect renames git may need objects that a partial clone would have to fetch.
         Err(failure) if failure.says("unable to read") || failure.says("could not fetch") => {
-            plain(&["--ignore-submodules=dirty", "--no-renames"])?
+            call(&[&STATUS[..], &["--no-renames"]].concat())?
         }
-        Err(failure) => return Err(failure),
+        other => other?,
     };
-    let has_submodule_changes = porcelain::has_submodule_changes(&output);
-    let mut repo = parse(output)?;
-    if repo.ahead + repo.behind > 0 || has_submodule_changes {
-        let set = Settings::read(call);
-        if has_submodule_changes {
-            // Without the flag, the settings of single submodules count.
-            let output = match set.ignores_submodules {
-                true => plain(&[])?,
-                false => call(&[&["-c", "diff.ignoreSubmodules=dirty"], &STATUS[..]].concat())?,
-            };
-            repo = parse(output)?;
-        }
-        if !set.counts_distance {
-            (repo.ahead, repo.behind) = (0, 0);
-        }
+    let mut modules = Vec::new();
+    if porcelain::has_submodule_changes(&output) {
+        // It fails if there is no such file.
+        modules = call(&[&config::LIST[..], &["-f", ".gitmodules"]].concat()).unwrap_or_default();
     }
-    Ok(Some(repo))
-}
-
-/// What the user's configuration says that the output for programs does not heed, or that a flag
-/// overrides.
-struct Settings {
-    /// `status.aheadBehind`.
-    counts_distance: bool,
-    /// Whether `diff.ignoreSubmodules` is set, to whatever.
-    ignores_submodules: bool,
-}
-
-impl Settings {
-    fn read(call: &impl Fn(&[&str]) -> Result<Vec<u8>, GitError>) -> Settings {
-        let names = r"^(status\.aheadbehind|diff\.ignoresubmodules)$";
-        // It fails if none of them is set.
-        let output = call(&["config", "-z", "--get-regexp", names]).unwrap_or_default();
-        let output = String::from_utf8_lossy(&output).to_ascii_lowercase();
-        // The last one counts. A newline precedes the value; without one, the setting is true.
-        let value = |name| output.split('\0').filter_map(|it| it.strip_prefix(name)).next_back();
-        let is_false = |it: &str| matches!(it, "\nfalse" | "\nno" | "\noff" | "\n0" | "\n");
-        Settings {
-            counts_distance: !value("status.aheadbehind").is_some_and(is_false),
-            ignores_submodules: value("diff.ignoresubmodules").is_some(),
-        }
+    let modules = Config::parse(&modules).ok_or(GitError::Unreadable)?;
+    let ignored = config.ignored_submodules(&modules);
+    let repo = porcelain::parse(&output, |path| ignored.contains(path));
+    let mut repo = repo.ok_or(GitError::Unreadable)?;
+    if !config.counts_distance() {
+        (repo.ahead, repo.behind) = (0, 0);
     }
+    Ok(repo)
 }
 
 /// The tag of a commit that is checked out without a branch. During an operation it is of no
@@ -146,7 +164,15 @@ fn tag(call: &impl Fn(&[&str]) -> Result<Vec<u8>, GitError>, repo: &Repo) -> Opt
 
 /// The arguments of `git status`. What they do not say, such as which untracked files to report,
 /// the user's configuration says.
-const STATUS: [&str; 5] = ["status", "--porcelain=v2", "-z", "--branch", "--show-stash"];
+const STATUS: [&str; 6] = [
+    "status",
+    "--porcelain=v2",
+    "-z",
+    "--branch",
+    "--show-stash",
+    // Otherwise git starts a status in each submodule, which reads the submodule's configuration.
+    "--ignore-submodules=dirty",
+];
 
 impl GitError {
     /// Whether git failed with this in its message.
@@ -162,6 +188,7 @@ impl GitError {
                 let dir = dir.to_string_lossy().replace('\'', r"'\''");
                 Some(format!("git config --global --add safe.directory '{dir}'"))
             }
+            GitError::TooOld => Some("install git 2.26 or newer".to_owned()),
             GitError::Unreadable | GitError::Failed(_) => None,
         }
     }
@@ -173,6 +200,7 @@ impl fmt::Display for GitError {
         match self {
             GitError::NoGit => f.write_str("not installed"),
             GitError::NotTrusted { .. } => f.write_str("dubious ownership (see safe.directory)"),
+            GitError::TooOld => f.write_str("too old"),
             GitError::Unreadable => f.write_str("its status cannot be understood"),
             GitError::Failed(source) => source.fmt(f),
         }
@@ -183,7 +211,10 @@ impl std::error::Error for GitError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             GitError::Failed(source) => Some(source),
-            GitError::NoGit | GitError::NotTrusted { .. } | GitError::Unreadable => None,
+            GitError::NoGit
+            | GitError::NotTrusted { .. }
+            | GitError::TooOld
+            | GitError::Unreadable => None,
         }
     }
 }
@@ -191,32 +222,36 @@ impl std::error::Error for GitError {
 fn run(
     runner: &Runner,
     lock: &FetchLock,
-    dir: &Path,
+    question: &Question,
     args: &[&str],
-    limits: RunLimits,
+    paths: Vec<(&str, &Path)>,
 ) -> Result<Vec<u8>, GitError> {
+    let dir = &question.tree.top;
     let no_side_effects = ["--no-optional-locks", "-c", "core.fsmonitor=false"];
     // To compare each of many new files with each of many deleted ones takes seconds.
     let no_long_search = ["-c", "status.renameLimit=200"];
     let env = [
         ("GIT_OPTIONAL_LOCKS", "0"),
         ("GIT_TERMINAL_PROMPT", "0"),
-        // Git before 2.45 ignores it, and may fetch what it needs to find renames.
+        // To find renames, git may fetch the objects that a partial clone lacks.
         ("GIT_NO_LAZY_FETCH", "1"),
+        // The same for git before 2.45, which fetches over none of these protocols.
+        ("GIT_ALLOW_PROTOCOL", "none"),
         // For `is_trust_error`, which compares messages.
         ("LC_ALL", "C"),
     ];
+    let env = env.map(|(name, value)| (name, OsStr::new(value)));
+    let paths = paths.into_iter().map(|(name, path)| (name, path.as_os_str()));
     let what = Invocation {
         program: "git".into(),
         args: no_side_effects.iter().chain(&no_long_search).chain(args).map(Into::into).collect(),
-        // Not set with `GIT_DIR`: then git would skip its check of who owns the repository.
-        dir: Some(dir.to_owned()),
-        env: env.map(|(name, value)| (name.into(), value.into())).into(),
+        dir: Some(dir.clone()),
+        env: env.into_iter().chain(paths).map(|(name, it)| (name.into(), it.into())).collect(),
     };
-    runner.run(lock, &what, limits).map_err(|failure| match failure {
+    runner.run(lock, &what, question.limits).map_err(|failure| match failure {
         exec::RunError::NotFound { .. } => GitError::NoGit,
         exec::RunError::Exited { stderr, .. } if is_trust_error(&stderr) => {
-            GitError::NotTrusted { dir: dir.to_owned() }
+            GitError::NotTrusted { dir: dir.clone() }
         }
         other => GitError::Failed(other),
     })
@@ -229,17 +264,11 @@ fn is_trust_error(stderr: &str) -> bool {
 
 fn bare_branch(
     call: &impl Fn(&[&str]) -> Result<Vec<u8>, GitError>,
-    tree: &WorkTree,
 ) -> Result<Option<String>, GitError> {
     match call(&["symbolic-ref", "--quiet", "HEAD"]) {
         Ok(name) => Ok(branch_name(&String::from_utf8_lossy(&name))),
         // With `--quiet`, this is the exit code of a detached HEAD.
         Err(GitError::Failed(exec::RunError::Exited { code: 1, .. })) => Ok(None),
-        // The user wants git to read no repository that lies around. Its HEAD is read nevertheless,
-        // which runs nothing.
-        Err(failure) if failure.says("safe.bareRepository") && tree.is_own() => {
-            Ok(head::read(tree).and_then(|it| it.branch))
-        }
         Err(failure) => Err(failure),
     }
 }

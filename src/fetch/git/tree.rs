@@ -23,9 +23,6 @@ const MAX_ENTRIES: usize = 10_000;
 /// The most bytes of a file that contains a path. The system's limit on paths is 4096.
 const MAX_POINTER: u64 = 8192;
 
-/// The most bytes of a configuration file. With a thousand branches it has 100 KiB.
-const MAX_CONFIG: u64 = 1 << 20;
-
 /// A working tree, or a bare repository.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WorkTree {
@@ -100,20 +97,19 @@ impl WorkTree {
         Some(name.to_string_lossy().into_owned())
     }
 
+    /// Whether the repository lies in one of these directories. Its working tree may lie elsewhere,
+    /// since what git runs is named in the repository.
+    pub fn lies_in(&self, dirs: &[PathBuf]) -> bool {
+        let is_in = |path: &Path| dirs.iter().any(|dir| path.starts_with(dir));
+        is_in(&self.git_dir) && is_in(&self.common_dir)
+    }
+
     /// Whether all that git compares for its check of who owns a repository belongs to this user.
     /// Otherwise git reads it only where the user's configuration says so.
     pub fn is_own(&self) -> bool {
         let user = nix::unistd::geteuid().as_raw();
         let owns = |path: &Path| fs_err::symlink_metadata(path).is_ok_and(|it| it.uid() == user);
         owns(&self.git_dir) && (self.is_bare || owns(&self.top) && owns(&self.top.join(".git")))
-    }
-
-    /// Whether the repository's own configuration names a remote. What that file includes is not
-    /// looked at.
-    pub fn has_remote(&self) -> bool {
-        let config = read_bounded(&self.common_dir.join("config"), MAX_CONFIG).unwrap_or_default();
-        let is_remote = |line: &[u8]| line.trim_ascii_start().starts_with(b"[remote \"");
-        config.split(|it| *it == b'\n').any(is_remote)
     }
 
     /// The directories to watch, each without its subdirectories. Every change in git's own files
@@ -198,7 +194,8 @@ impl WorkTree {
         }
     }
 
-    fn is_linked(&self) -> bool {
+    /// Whether this is not the main working tree of its repository.
+    pub fn is_linked(&self) -> bool {
         self.git_dir != self.common_dir
     }
 }

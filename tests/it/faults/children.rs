@@ -129,6 +129,8 @@ fn a_git_that_is_killed_leaves_no_lock_and_disturbs_no_user() {
     let runner = Runner::new(env!("CARGO_BIN_EXE_ccstatusd").into(), env);
     let lock = fetch_lock(&sandbox.state);
     let tree = WorkTree::discover(&repo).unwrap().unwrap();
+    let limits = git::status::GIT_LIMITS;
+    let question = git::status::Question { tree, is_trusted: false, limits };
 
     let n_kills = times(150, 1000);
     let is_over = AtomicBool::new(false);
@@ -150,7 +152,7 @@ fn a_git_that_is_killed_leaves_no_lock_and_disturbs_no_user() {
                 fs_err::write(repo.join(format!("f{}", n * 15 + 1)), format!("{}\n", n * 15 + 1))
                     .unwrap();
             }
-            let res = git::status::query(&runner, &lock, &tree, git::status::GIT_LIMITS, 0);
+            let res = git::status::query(&runner, &lock, &question, 0);
             n_killed += usize::from(res.is_err_and(|it| it.to_string().contains("signal 9")));
         }
         is_over.store(true, Ordering::Relaxed);
