@@ -5,6 +5,22 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use crate::cli::Environment;
+use crate::error::{Error, Result};
+
+/// Fails if `HOME` is the home directory of another user, as after `sudo`, which may leave it as it
+/// was. The configuration there names programs that the caller would run in its own name.
+pub fn check(env: &Environment) -> Result<()> {
+    let Some(home) = env.home() else { return Ok(()) };
+    let owner = fs_err::metadata(home).ok().map(|it| it.uid());
+    match owner.filter(|it| *it != nix::unistd::geteuid().as_raw()) {
+        None => Ok(()),
+        Some(owner) => {
+            let what = format!("HOME is {}, which belongs to user {owner}", home.display());
+            let hint = "run it as that user, or set HOME to your own directory (`sudo -H` does)";
+            Err(Error::new(what).hint(hint))
+        }
+    }
+}
 
 /// Where the home directory is.
 #[derive(Clone, Debug, Default)]

@@ -10,7 +10,7 @@ use ccstatusd::cli::{Cli, Environment, Subcommand};
 use ccstatusd::config::{self, Config};
 use ccstatusd::error::{Error, Exit, Result};
 use ccstatusd::fetch::guard;
-use ccstatusd::home::Home;
+use ccstatusd::home::{self, Home};
 use ccstatusd::store::schema::display::Depth;
 use ccstatusd::store::schema::{ClientFacts, SessionId, Snapshot};
 use ccstatusd::time::Now;
@@ -38,6 +38,12 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli, env: &Environment) -> Result<Exit> {
+    // A display reads only the state directory, whose owner it checks, and always prints a line.
+    let is_display =
+        matches!(cli.subcommand, Some(Subcommand::Show { preview: false } | Subcommand::Subagents));
+    if !is_display {
+        home::check(env)?;
+    }
     match &cli.subcommand {
         Some(Subcommand::Show { preview: true }) => {
             let config = Config::load(env.config_file().as_deref())?;

@@ -10,6 +10,7 @@ mod display;
 mod exec;
 mod faults;
 mod first_render;
+mod foreign;
 mod git;
 mod git_programs;
 mod lifecycle;
