@@ -114,6 +114,7 @@ impl State {
         };
         for root in state.settings.roots.clone() {
             state.add_root(&root, now);
+            state.sessions.trust(&root);
         }
         if let Some(previous) = previous {
             state.recall(previous, now);
@@ -317,7 +318,9 @@ impl State {
             }
             Source::Process(path) => {
                 let known = self.sessions.running(path).map(|it| Box::new(it.clone()));
-                Job::Read(ReadJob::Process { path: path.clone(), known })
+                let root = path.parent().and_then(Path::parent);
+                let with_lineage = root.is_some_and(|root| !self.sessions.is_trusted(root));
+                Job::Read(ReadJob::Process { path: path.clone(), known, with_lineage })
             }
             Source::Tree(cwd) => Job::Read(ReadJob::Tree { cwd: cwd.clone() }),
             Source::Repo(top) => {
@@ -499,7 +502,7 @@ impl State {
     fn forget_old(&mut self, now: Now) {
         // Roots that came from a client, not from the configuration, and were deleted.
         let is_gone = |root: &&PathBuf| {
-            !self.settings.roots.contains(*root) && !self.directories.is_there(root)
+            !self.settings.roots.contains(*root) && self.directories.is_gone(root)
         };
         for root in self.accounts.roots().filter(is_gone).cloned().collect::<Vec<_>>() {
             self.drop_root(&root);
@@ -579,6 +582,9 @@ impl State {
         for root in self.settings.roots.clone() {
             if !self.accounts.contains(&root) {
                 self.add_root(&root, now);
+            }
+            if !self.sessions.is_trusted(&root) {
+                self.root_proved(&root, now);
             }
         }
         self.publication.mark_changed();

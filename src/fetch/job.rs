@@ -95,8 +95,9 @@ pub enum ReadJob {
     /// beginning where `from` is `None`.
     Transcript { path: PathBuf, from: Option<Box<(Cursor, TranscriptFacts)>> },
     /// Read the process file, and check whether the process runs. `known` is what the file said of
-    /// the process that runs as far as is known.
-    Process { path: PathBuf, known: Option<Box<SessionFile>> },
+    /// the process that runs as far as is known. `with_lineage` says whether to find out which
+    /// processes it descends from.
+    Process { path: PathBuf, known: Option<Box<SessionFile>>, with_lineage: bool },
     /// Find the working tree around `cwd`.
     Tree { cwd: PathBuf },
 }

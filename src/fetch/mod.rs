@@ -101,8 +101,9 @@ fn read(job: &ReadJob, reader: &mut Reader) -> Outcome {
             let tail = reader.read_tail(path, from.as_deref().cloned());
             Outcome::Transcript(path.clone(), tail.map(Box::new))
         }
-        ReadJob::Process { path, known } => {
-            Outcome::Process(path.clone(), process::read_again(path, known.as_deref()))
+        ReadJob::Process { path, known, with_lineage } => {
+            let process = process::read_again(path, known.as_deref(), *with_lineage);
+            Outcome::Process(path.clone(), process)
         }
         ReadJob::Tree { cwd } => {
             let tree = WorkTree::discover(cwd).ok().flatten().map(|tree| {

@@ -16,6 +16,8 @@ const MAX_FILE: u64 = 64 << 10;
 /// How much later than the time in its file a process may seem to have started. In truth it starts
 /// before it writes the file, but the two times come from clocks that may differ by this much.
 const SLACK_MS: i64 = 10 * SECOND_MS;
+/// The most generations of processes that are looked at. Processes may change while they are.
+const MAX_LINEAGE: usize = 64;
 
 /// A process of Claude Code.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -26,6 +28,9 @@ pub struct Process {
     /// The background job that it works on; `None` for other processes, and while the job is not
     /// described.
     pub job: Option<Box<BackgroundJob>>,
+    /// If the process is the user's: its id, and those of the processes that it descends from.
+    /// Empty for others, and where it was not asked for.
+    pub lineage: Vec<u32>,
 }
 
 impl Process {
@@ -39,18 +44,22 @@ impl Process {
 /// is killed, or finds the disk full, may leave a file behind that says nothing. So where there is
 /// a file that cannot be read, and the process ended, the file still counts as that of this
 /// process.
-pub fn read_again(path: &Path, known: Option<&SessionFile>) -> io::Result<Process> {
+pub fn read_again(
+    path: &Path,
+    known: Option<&SessionFile>,
+    with_lineage: bool,
+) -> io::Result<Process> {
     let left_behind = |err: io::Error| match known {
         Some(file) if err.kind() != io::ErrorKind::NotFound && !is_alive(file) => {
-            Ok(Process { file: file.clone(), is_alive: false, job: None })
+            Ok(Process { file: file.clone(), ..Process::default() })
         }
         _ => Err(err),
     };
-    read(path).or_else(left_behind)
+    read(path, with_lineage).or_else(left_behind)
 }
 
 /// Reads `sessions/<pid>.json`, and checks whether the process runs.
-fn read(path: &Path) -> io::Result<Process> {
+fn read(path: &Path, with_lineage: bool) -> io::Result<Process> {
     let bytes = read_bounded(path, MAX_FILE)?;
     let file = client::parse_session_file(&bytes).ok_or_else(|| {
         io::Error::new(io::ErrorKind::InvalidData, format!("{}: no process", path.display()))
@@ -62,7 +71,8 @@ fn read(path: &Path) -> io::Result<Process> {
             .unwrap_or_default();
         client::parse_job(id, &bytes).map(Box::new)
     });
-    Ok(Process { file, is_alive, job })
+    let lineage = if is_alive && with_lineage { lineage(file.pid) } else { Vec::new() };
+    Ok(Process { file, is_alive, job, lineage })
 }
 
 /// Whether the process that the file names still runs on this machine. Since process ids are
@@ -149,6 +159,26 @@ fn start_time(pid: u32) -> Option<StartTime> {
     Some(StartTime { ticks: Some(ticks), at_ms })
 }
 
+/// See [`Process::lineage`].
+#[cfg(target_os = "linux")]
+fn lineage(pid: u32) -> Vec<u32> {
+    use std::os::unix::fs::MetadataExt;
+    let owner = fs_err::metadata(format!("/proc/{pid}")).map(|it| it.uid());
+    if !owner.is_ok_and(|it| it == nix::unistd::geteuid().as_raw()) {
+        return Vec::new();
+    }
+    let parent = |pid: &u32| stat(*pid)?.parent.try_into().ok().filter(|it| *it > 0);
+    std::iter::successors(Some(pid), parent).take(MAX_LINEAGE).collect()
+}
+
+/// Without `/proc` no parents are known. A signal can be sent to processes of the user's only.
+#[cfg(not(target_os = "linux"))]
+fn lineage(pid: u32) -> Vec<u32> {
+    let id = i32::try_from(pid).map(nix::unistd::Pid::from_raw);
+    let is_own = id.is_ok_and(|it| nix::sys::signal::kill(it, None).is_ok());
+    if is_own { vec![pid] } else { Vec::new() }
+}
+
 /// When the machine was booted, in Unix milliseconds.
 #[cfg(target_os = "linux")]
 fn boot_ms() -> Option<i64> {
@@ -220,7 +250,7 @@ mod tests {
         let path = tmp.path().join("7.json");
         let (running, ended) =
             (file(std::process::id(), None, i64::MAX), file(u32::MAX >> 1, None, 0));
-        let again = |known| read_again(&path, known).map(|it| (it.file.pid, it.is_alive));
+        let again = |known| read_again(&path, known, false).map(|it| (it.file.pid, it.is_alive));
         assert_eq!(again(Some(&ended)).unwrap_err().kind(), io::ErrorKind::NotFound);
         fs_err::write(&path, "").unwrap();
         assert_eq!(again(Some(&ended)).unwrap(), (ended.pid, false));
@@ -228,6 +258,24 @@ mod tests {
         assert!(again(None).is_err());
         fs_err::write(&path, format!(r#"{{"pid":{}}}"#, running.pid)).unwrap();
         assert_eq!(again(Some(&ended)).unwrap(), (running.pid, true), "another one wrote it");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_process_of_the_users_has_a_lineage() {
+        let tmp = tempfile::tempdir().unwrap();
+        let path = tmp.path().join("7.json");
+        let me = std::process::id();
+        let lineage = |pid: u32, is_wanted| {
+            fs_err::write(&path, format!(r#"{{"pid":{pid}}}"#)).unwrap();
+            read(&path, is_wanted).unwrap().lineage
+        };
+        let found = lineage(me, true);
+        assert_eq!(found[..2], [me, std::os::unix::process::parent_id()]);
+        assert!(lineage(me, false).is_empty() && lineage(u32::MAX >> 1, true).is_empty());
+        if !nix::unistd::geteuid().is_root() {
+            assert!(lineage(1, true).is_empty(), "the first process is root's");
+        }
     }
 
     #[cfg(target_os = "linux")]

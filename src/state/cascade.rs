@@ -35,6 +35,12 @@ impl State {
             let id = process.file.session_id.clone()?;
             Some((SessionKey { id, root }, process))
         });
+        if let Some((key, process)) = &found
+            && !self.sessions.is_trusted(&key.root)
+            && self.sessions.proves_root(process)
+        {
+            self.root_proved(&key.root.clone(), now);
+        }
         if let Some((_, process)) = &found
             && process.is_alive
             && !self.sessions.is_running(path, process)
@@ -97,7 +103,7 @@ impl State {
         if !self.accounts.contains(&root) {
             // A watcher that runs as a login service does not see the CLAUDE_CONFIG_DIR that the
             // client sees. The path of the client's transcript shows the root.
-            if self.accounts.len() >= MAX_CLIENT_ROOTS + self.settings.roots.len() {
+            if !self.make_room_for_root() {
                 return;
             }
             self.add_root(&root, now);
@@ -129,6 +135,38 @@ impl State {
         self.refresh_repo(&key, now);
     }
 
+    /// Drops a root that a display brought, if there are too many: one that is gone, or else one
+    /// that no process has proved. Returns whether there is room for one more.
+    fn make_room_for_root(&mut self) -> bool {
+        if self.accounts.len() < MAX_CLIENT_ROOTS + self.settings.roots.len() {
+            return true;
+        }
+        let brought = || self.accounts.roots().filter(|root| !self.settings.roots.contains(root));
+        let is_gone = |root: &&PathBuf| self.directories.is_gone(root);
+        let last_activity_ms = |root: &&PathBuf| {
+            self.sessions.of_root(root).map(|(_, session)| session.last_activity_ms()).max()
+        };
+        let unproved = || brought().filter(|root| !self.sessions.is_trusted(root));
+        let dropped = brought().find(is_gone).or_else(|| unproved().min_by_key(last_activity_ms));
+        let Some(dropped) = dropped.cloned() else { return false };
+        self.drop_root(&dropped);
+        true
+    }
+
+    /// A process of the user's showed that a root is the user's. Until now no program ran for its
+    /// sessions.
+    pub(super) fn root_proved(&mut self, root: &Path, now: Now) {
+        self.sessions.trust(root);
+        let sessions: Vec<_> = self.sessions.of_root(root).map(|(key, _)| key.clone()).collect();
+        for key in sessions {
+            self.refresh_session(&key, now);
+        }
+        self.want_block(root, now);
+        if self.is_any_of_interest() {
+            self.want_tools(now);
+        }
+    }
+
     /// Decides anew whether a session is live and where it works, and acts on a change.
     pub(super) fn refresh_session(&mut self, key: &SessionKey, now: Now) {
         let transcript = self.sessions.get(key).and_then(|session| session.transcript.as_ref());
@@ -152,8 +190,10 @@ impl State {
             let SessionKey { root, id: session } = key.clone();
             self.observe(&folder, Purpose::Agents { root, session });
         }
-        self.want_tools(now);
-        self.want_tree(key, now);
+        if self.sessions.is_trusted(&key.root) {
+            self.want_tools(now);
+            self.want_tree(key, now);
+        }
     }
 
     fn session_ended(&mut self, key: &SessionKey) {
@@ -174,15 +214,17 @@ impl State {
         if let Some(cwd) = self.sessions.mark_printed(&key) {
             self.sources.want(&Source::Tree(cwd), Urgency::Now, now);
         }
-        self.want_tools(now);
+        if self.sessions.is_trusted(&key.root) {
+            self.want_tools(now);
+        }
     }
 
     // ---- Working trees
 
     fn want_tree(&mut self, key: &SessionKey, now: Now) {
-        let cwd = self.sessions.get(key).and_then(|session| session.cwd.clone());
-        if let Some(cwd) = cwd {
-            self.sources.want(&Source::Tree(cwd), Urgency::Now, now);
+        let dir = self.sessions.get(key).and_then(|session| session.search_dir.clone());
+        if let Some(dir) = dir {
+            self.sources.want(&Source::Tree(dir), Urgency::Now, now);
         }
     }
 
@@ -270,7 +312,8 @@ impl State {
     fn want_trees(&mut self, top: &Path, now: Now) {
         let sessions = self.sessions.of_interest();
         let inside = sessions.filter(|session| session.repo.as_deref() == Some(top));
-        for cwd in inside.filter_map(|session| session.cwd.clone()).collect::<BTreeSet<_>>() {
+        for cwd in inside.filter_map(|session| session.search_dir.clone()).collect::<BTreeSet<_>>()
+        {
             self.sources.want(&Source::Tree(cwd), Urgency::Settled, now);
         }
     }
@@ -283,7 +326,7 @@ impl State {
             self.observe_git(&top, Vec::new());
             self.forget_source(&Source::Repo(top));
         }
-        let cwds = self.sessions.of_interest().filter_map(|session| session.cwd.clone());
+        let cwds = self.sessions.of_interest().filter_map(|session| session.search_dir.clone());
         let cwds: BTreeSet<_> = cwds.collect();
         let leave = self
             .directories
@@ -296,7 +339,7 @@ impl State {
         let Some(session) = self.sessions.get(key).filter(|session| session.is_live) else {
             return;
         };
-        match (session.repo.clone(), session.cwd.clone()) {
+        match (session.repo.clone(), session.search_dir.clone()) {
             (Some(top), _) => self.want_repo(&top, Urgency::Settled, now),
             // The session may have run `git init`.
             (None, Some(cwd)) => self.sources.want(&Source::Tree(cwd), Urgency::Settled, now),
@@ -348,6 +391,9 @@ impl State {
     /// Entries of this account were counted, or taken back. Plans a call of the block tool, if one
     /// is configured.
     pub(super) fn want_block(&mut self, root: &Path, now: Now) {
+        if !self.sessions.is_trusted(root) {
+            return;
+        }
         let Some(tool) = self.accounts.block_tool_mut(root) else { return };
         tool.mark_behind();
         // When the first scan ends, `want_blocks` plans a call for every root.

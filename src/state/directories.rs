@@ -299,9 +299,9 @@ impl Directories {
         }
     }
 
-    /// Whether a directory is observed and existed at its last listing.
-    pub(super) fn is_there(&self, dir: &Path) -> bool {
-        self.dirs.get(dir).is_some_and(|it| it.identity.is_some())
+    /// Whether a directory is not observed, or did not exist at its last listing.
+    pub(super) fn is_gone(&self, dir: &Path) -> bool {
+        self.dirs.get(dir).is_none_or(|it| it.identity.is_none() && it.looks == 0)
     }
 
     /// Whether a path is itself an observed directory.

@@ -28,6 +28,9 @@ const LAST_LINE_MS: i64 = 100;
 const SHOWN_MS: i64 = DAY_MS;
 /// How many sessions that are not live a snapshot has. The user may resume one of them.
 const MAX_ENDED: usize = 32;
+/// How many sessions are kept that only displays named. A session has a transcript after its first
+/// prompt, and a process file before.
+const MAX_HINTED: usize = 256;
 
 /// Identifies a session. The id alone does not: two config roots may hold copies of one transcript.
 ///
@@ -47,6 +50,11 @@ pub(super) struct Sessions {
     shown: BTreeSet<SessionKey>,
     /// By the path of each process file: the session that it names, and its process.
     processes: BTreeMap<PathBuf, (SessionKey, Process)>,
+    /// The sessions that only displays named: neither a transcript nor a process is known.
+    hinted: BTreeSet<SessionKey>,
+    /// The roots that the user configured, and those that a process of the user's proved to be the
+    /// user's. For sessions in others no program runs.
+    trusted_roots: BTreeSet<PathBuf>,
 }
 
 /// One session.
@@ -78,8 +86,16 @@ pub(super) struct Session {
     pub(super) is_live: bool,
     /// Whether a `--oneshot` run prints its line, so that git is asked even if it is not live.
     is_printed: bool,
+    /// Whether its root is one of [`Sessions::trusted_roots`].
+    is_trusted: bool,
     pub(super) cwd: Option<PathBuf>,
-    /// The top directory of the working tree around `cwd`.
+    /// Where the search for its working tree begins: `cwd` if its transcript or its process names
+    /// that directory, otherwise the one that they name. Nobody but Claude Code can write there,
+    /// while many can send a hint.
+    ///
+    /// See docs/decisions/031-hints-are-shown-and-not-acted-on.md.
+    pub(super) search_dir: Option<PathBuf>,
+    /// The top directory of the working tree around `search_dir`.
     pub(super) repo: Option<PathBuf>,
 }
 
@@ -111,9 +127,9 @@ pub(super) enum Transition {
 
 impl Session {
     /// Whether its line is shown, so that its repository is worth calls of git: it is live, or a
-    /// `--oneshot` run prints it.
+    /// `--oneshot` run prints it. Only sessions of trusted roots are worth any.
     pub(super) fn is_of_interest(&self) -> bool {
-        self.is_live || self.is_printed
+        self.is_trusted && (self.is_live || self.is_printed)
     }
 
     /// When its transcript was last appended to, or its line requested, in Unix milliseconds.
@@ -138,6 +154,14 @@ impl Session {
             false => (written, reported),
         };
         first.or(second).or(started)
+    }
+
+    /// See [`Session::search_dir`].
+    fn stated_dir<'a>(&'a self, transcript: Option<&'a TranscriptFacts>) -> Option<&'a str> {
+        let written = transcript.and_then(|facts| facts.cwd.as_deref());
+        let started = self.process.as_ref().and_then(|it| it.file.cwd.as_deref());
+        let cwd = self.cwd(transcript);
+        cwd.filter(|_| cwd == written || cwd == started).or(written).or(started)
     }
 
     /// When the watcher noticed its end, in Unix milliseconds; `None` while it lives, and if no end
@@ -207,7 +231,7 @@ impl Sessions {
 
     /// Whether the line of any session that works in this directory is shown.
     pub(super) fn is_cwd_used(&self, dir: &Path) -> bool {
-        self.of_interest().any(|session| session.cwd.as_deref() == Some(dir))
+        self.of_interest().any(|session| session.search_dir.as_deref() == Some(dir))
     }
 
     /// Whether a display requested the line of a live session of this root. Its next hint would add
@@ -222,6 +246,52 @@ impl Sessions {
         self.sessions.values().filter_map(|session| session.repo.clone()).collect()
     }
 
+    // ---- Trust
+
+    /// Programs may run for sessions of this root.
+    pub(super) fn trust(&mut self, root: &Path) {
+        self.trusted_roots.insert(root.to_owned());
+    }
+
+    /// Whether programs may run for sessions of this root.
+    pub(super) fn is_trusted(&self, root: &Path) -> bool {
+        self.trusted_roots.contains(root)
+    }
+
+    /// Whether this process of a root proves that the root is the user's: it is a process of the
+    /// user's, and neither it nor a process that it descends from runs a session of a trusted root.
+    /// Those could be programs of that session, which may be confined where we are not.
+    ///
+    /// See docs/decisions/031-hints-are-shown-and-not-acted-on.md.
+    pub(super) fn proves_root(&self, process: &Process) -> bool {
+        let mut known = self.processes.values().filter(|(key, _)| self.is_trusted(&key.root));
+        process.runs_session()
+            && !process.lineage.is_empty()
+            && !known.any(|(_, it)| it.is_alive && process.lineage.contains(&it.file.pid))
+    }
+
+    /// The sessions of this root.
+    pub(super) fn of_root(&self, root: &Path) -> impl Iterator<Item = (&SessionKey, &Session)> {
+        self.sessions.iter().filter(move |(key, _)| key.root == root)
+    }
+
+    /// Makes room for a session that only a display names. Forgets the one of this kind that no
+    /// display has requested for the longest time if there are too many.
+    fn make_room(&mut self, key: &SessionKey) {
+        if self.sessions.contains_key(key) {
+            return;
+        }
+        if self.hinted.len() >= MAX_HINTED {
+            let requested_ms = |key: &&SessionKey| self.get(key).map(|it| it.requested_ms);
+            if let Some(oldest) = self.hinted.iter().min_by_key(requested_ms).cloned() {
+                self.hinted.remove(&oldest);
+                self.shown.remove(&oldest);
+                self.sessions.remove(&oldest);
+            }
+        }
+        self.hinted.insert(key.clone());
+    }
+
     // ---- Transcripts
 
     /// A transcript of this session was appended to at `at_ms`. `dated_ms` is the newest time that
@@ -234,6 +304,7 @@ impl Sessions {
         at_ms: i64,
         dated_ms: Option<i64>,
     ) {
+        self.hinted.remove(key);
         let session = self.sessions.entry(key.clone()).or_default();
         if is_main {
             session.transcript = Some(path.to_owned());
@@ -318,6 +389,7 @@ impl Sessions {
             has_changed = true;
         }
         let Some((key, process)) = found else { return (changed, has_changed) };
+        self.hinted.remove(&key);
         if process.runs_session() {
             let session = self.sessions.entry(key.clone()).or_default();
             if session.process.as_deref() != Some(&process) {
@@ -369,6 +441,7 @@ impl Sessions {
         replied_ms: Option<i64>,
         now: Now,
     ) -> (bool, Option<Statement>) {
+        self.make_room(key);
         let session = self.sessions.entry(key.clone()).or_default();
         (session.requested_ms, session.is_deleted) = (now.wall_ms, false);
         if !facts.is_document() {
@@ -402,7 +475,7 @@ impl Sessions {
     pub(super) fn mark_printed(&mut self, key: &SessionKey) -> Option<PathBuf> {
         let session = self.sessions.get_mut(key)?;
         session.is_printed = true;
-        session.cwd.clone().filter(|_| !session.is_live)
+        session.search_dir.clone().filter(|_| !session.is_live)
     }
 
     // ---- Changes
@@ -418,10 +491,13 @@ impl Sessions {
         let is_spare = self.is_spare(key);
         let Some(session) = self.sessions.get_mut(key) else { return Transition::Same };
         let is_live = session.process.is_some() || (!is_spare && session.is_active(now));
-        let cwd = session.cwd(transcript).map(PathBuf::from).filter(|cwd| cwd.is_absolute());
+        let absolute = |dir: Option<&str>| dir.map(PathBuf::from).filter(|dir| dir.is_absolute());
+        let (cwd, dir) = (absolute(session.cwd(transcript)), session.stated_dir(transcript));
+        let search_dir = absolute(dir).filter(|_| self.trusted_roots.contains(&key.root));
+        session.is_trusted = self.trusted_roots.contains(&key.root);
         let was_live = std::mem::replace(&mut session.is_live, is_live);
-        let has_moved = cwd.is_some() && cwd != session.cwd;
-        session.cwd = cwd;
+        let has_moved = search_dir.is_some() && search_dir != session.search_dir;
+        (session.cwd, session.search_dir) = (cwd, search_dir);
         if session.is_shown(now) && !is_spare && !self.shown.contains(key) {
             self.shown.insert(key.clone());
         }
@@ -438,7 +514,7 @@ impl Sessions {
     pub(super) fn tree_found(&mut self, cwd: &Path, top: Option<&Path>) -> bool {
         let mut has_changed = false;
         for session in self.sessions.values_mut().filter(|session| session.is_of_interest()) {
-            if session.cwd.as_deref() == Some(cwd) && session.repo.as_deref() != top {
+            if session.search_dir.as_deref() == Some(cwd) && session.repo.as_deref() != top {
                 session.repo = top.map(Path::to_owned);
                 has_changed = true;
             }
@@ -483,7 +559,7 @@ impl Sessions {
         let process_file = before.pid.map(|pid| claude::layout::process_file(&key.root, pid));
         if let Some((path, pid)) = process_file.clone().zip(before.pid) {
             let file = SessionFile { pid, ..SessionFile::default() };
-            let process = Process { file, is_alive: true, job: None };
+            let process = Process { file, is_alive: true, ..Process::default() };
             self.processes.insert(path, (key.clone(), process));
         }
         let session = self.sessions.entry(key.clone()).or_default();
@@ -497,6 +573,7 @@ impl Sessions {
     /// Forgets sessions whose last activity is too old for any sum.
     pub(super) fn forget_old(&mut self, now: Now) {
         self.sessions.retain(|_, session| session.is_recent(now));
+        self.hinted.retain(|key| self.sessions.contains_key(key));
     }
 
     /// Removes sessions from `shown` that no longer belong in snapshots.
@@ -509,6 +586,8 @@ impl Sessions {
     pub(super) fn drop_root(&mut self, root: &Path) {
         self.processes.retain(|_, (key, _)| key.root != root);
         self.sessions.retain(|key, _| key.root != root);
+        self.hinted.retain(|key| key.root != root);
+        self.trusted_roots.remove(root);
     }
 
     /// Every time that is known of a session, so that it can be moved if the clock is set back.
@@ -629,6 +708,7 @@ mod tests {
     #[test]
     fn a_session_begins_moves_and_ends_once() {
         let (mut sessions, zero) = (Sessions::default(), Now::read());
+        sessions.trust(Path::new("/r"));
         let facts = |cwd: &str| TranscriptFacts { cwd: Some(cwd.into()), ..Default::default() };
         sessions.transcript_appended(
             &key("a"),

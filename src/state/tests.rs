@@ -316,7 +316,7 @@ fn gone(path: &str) -> Outcome {
 fn end(sim: &mut Sim, id: &str) {
     let file = SessionFile { pid: 1, session_id: SessionId::checked(id), ..SessionFile::default() };
     let path = PathBuf::from("/r/sessions/1.json");
-    let process = Process { file, is_alive: true, job: None };
+    let process = Process { file, is_alive: true, ..Process::default() };
     sim.fetched(Outcome::Process(path.clone(), Ok(process)));
     sim.fetched(Outcome::Process(path, Err(io::ErrorKind::NotFound.into())));
     assert!(!sim.session(id).live);

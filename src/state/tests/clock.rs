@@ -112,9 +112,12 @@ fn a_session_whose_process_ended_while_the_clock_was_ahead_may_live_again() {
     let path = "/r/sessions/1.json";
     let file = SessionFile { session_id: Some(SessionId("s".into())), ..SessionFile::default() };
     sim.changed(path);
-    let ran = Process { file: file.clone(), is_alive: true, job: None };
+    let ran = Process { file: file.clone(), is_alive: true, ..Process::default() };
     sim.fetched(Outcome::Process(path.into(), Ok(ran)));
-    sim.fetched(Outcome::Process(path.into(), Ok(Process { file, is_alive: false, job: None })));
+    sim.fetched(Outcome::Process(
+        path.into(),
+        Ok(Process { file, is_alive: false, ..Process::default() }),
+    ));
     assert!(!sim.session("s").live);
     set_right(&mut sim);
     sim.pass_ms(1000);

@@ -53,7 +53,7 @@ fn story() -> Sim {
         name: Some("deploy".to_owned()),
         ..SessionFile::default()
     };
-    let process = Process { file, is_alive: true, job: None };
+    let process = Process { file, is_alive: true, ..Process::default() };
     sim.fetched(Outcome::Process("/r/sessions/42.json".into(), Ok(process)));
     let limit = |used_percentage, after_ms| {
         let resets_at_ms = sim.now.wall_ms + after_ms;

@@ -13,7 +13,7 @@ fn a_session_lives_as_long_as_its_process() {
             name: Some("deploy".to_owned()),
             ..SessionFile::default()
         };
-        Outcome::Process(path.into(), Ok(Process { file, is_alive, job: None }))
+        Outcome::Process(path.into(), Ok(Process { file, is_alive, ..Process::default() }))
     };
     sim.fetched(process("s", true));
     assert_eq!(sim.session("s").name.as_deref(), Some("deploy"));
@@ -68,7 +68,10 @@ fn a_session_that_is_open_twice_lives_until_both_have_ended() {
     for pid in [1, 2] {
         let session_id = SessionId::checked("s");
         let file = SessionFile { pid, session_id, ..SessionFile::default() };
-        sim.fetched(Outcome::Process(path(pid), Ok(Process { file, is_alive: true, job: None })));
+        sim.fetched(Outcome::Process(
+            path(pid),
+            Ok(Process { file, is_alive: true, ..Process::default() }),
+        ));
     }
     let gone = |pid| Outcome::Process(path(pid), Err(io::ErrorKind::NotFound.into()));
     sim.fetched(gone(2));
@@ -166,7 +169,10 @@ fn a_session_that_ended_while_no_watcher_ran_has_ended() {
     let path = PathBuf::from("/r/sessions/7.json");
     let file =
         SessionFile { pid: 7, session_id: SessionId::checked("s"), ..SessionFile::default() };
-    sim.fetched(Outcome::Process(path.clone(), Ok(Process { file, is_alive: true, job: None })));
+    sim.fetched(Outcome::Process(
+        path.clone(),
+        Ok(Process { file, is_alive: true, ..Process::default() }),
+    ));
     let snapshot = sim.snapshot();
     assert_eq!(snapshot.sessions[&SessionId("s".into())].pid, Some(7));
     let mut sim = Sim::after(&["/r"], Some(&snapshot));
@@ -185,7 +191,7 @@ fn a_spare_worker_is_no_session_nor_is_what_it_displays() {
     let process = |is_spare| {
         let session_id = SessionId::checked("spare");
         let file = SessionFile { pid: 9, session_id, is_spare, ..SessionFile::default() };
-        Outcome::Process(path.into(), Ok(Process { file, is_alive: true, job: None }))
+        Outcome::Process(path.into(), Ok(Process { file, is_alive: true, ..Process::default() }))
     };
     let is_known = |sim: &Sim| sim.snapshot().sessions.contains_key(&SessionId("spare".into()));
     // Its display may come before its file is read.
@@ -217,7 +223,7 @@ fn the_exit_of_a_process_is_awaited_once_and_its_file_read_at_once() {
     let process = |proc_start: &str| {
         let (session_id, proc_start) = (SessionId::checked("s"), Some(proc_start.to_owned()));
         let file = SessionFile { pid: 7, session_id, proc_start, ..SessionFile::default() };
-        Outcome::Process(path.clone(), Ok(Process { file, is_alive: true, job: None }))
+        Outcome::Process(path.clone(), Ok(Process { file, is_alive: true, ..Process::default() }))
     };
     let n_awaited = |sim: &mut Sim| {
         let effects = std::mem::take(&mut sim.effects);
@@ -251,7 +257,7 @@ fn a_process_file_is_read_again_with_what_it_said() {
         });
         jobs.collect::<Vec<_>>()
     };
-    let process = Process { file: file.clone(), is_alive: true, job: None };
+    let process = Process { file: file.clone(), is_alive: true, ..Process::default() };
     sim.fetched(Outcome::Process(path.clone(), Ok(process.clone())));
     assert_eq!(known(&mut sim), [Some(Box::new(file))]);
     // The file says nothing any more, but the process ended.
@@ -291,7 +297,10 @@ fn sessions_that_wait_are_listed_the_longest_wait_first() {
             ..SessionFile::default()
         };
         let path = PathBuf::from(format!("/r/sessions/{n}.json"));
-        sim.fetched(Outcome::Process(path, Ok(Process { file, is_alive: true, job: None })));
+        sim.fetched(Outcome::Process(
+            path,
+            Ok(Process { file, is_alive: true, ..Process::default() }),
+        ));
     }
     let snapshot = sim.snapshot();
     let names: Vec<_> = snapshot.waiting.iter().map(|it| &*it.name).collect();

@@ -4,7 +4,7 @@ use super::*;
 use crate::fetch::exec::Invocation;
 use crate::store::schema::{Block, BlockSource};
 
-fn tool(program: &str, every_s: u64) -> Tool {
+pub(super) fn tool(program: &str, every_s: u64) -> Tool {
     let what = Invocation { program: program.into(), args: Vec::new(), dir: None, env: Vec::new() };
     Tool { what, limits: tool::TOOL_LIMITS, every: Duration::from_secs(every_s) }
 }

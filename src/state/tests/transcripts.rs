@@ -103,7 +103,7 @@ fn a_transcript_too_old_for_any_sum_is_forgotten_and_read_again_if_it_is_resumed
         sim.reply(path, "nowhere", "claude-opus-4-8");
     }
     let file = SessionFile { session_id: SessionId::checked("idle"), ..SessionFile::default() };
-    let process = Process { file, is_alive: true, job: None };
+    let process = Process { file, is_alive: true, ..Process::default() };
     sim.fetched(Outcome::Process("/r/sessions/1.json".into(), Ok(process)));
     let known =
         |it: &State| it.transcripts.paths().into_iter().map(OsString::from).collect::<Vec<_>>();
