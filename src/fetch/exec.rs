@@ -6,6 +6,10 @@
 //! only while the guard lives. The program has an empty standard input, no terminal and no open
 //! descriptors but the standard three, and sees only the environment variables in [`PASSED_ON`].
 //!
+//! While the guard lives, no other guard runs a program of the same source: see
+//! [`SourceLock`](crate::store::lock::SourceLock). So a program that cannot be killed is there once
+//! at most, however often its source is tried again.
+//!
 //! What to run, when, and whether to try again is decided elsewhere.
 //!
 //! **Invariant:** [`Runner::run`] returns within `deadline + grace` and a quarter of a second.
@@ -16,7 +20,7 @@ use std::io::{self, PipeReader, Read};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -115,24 +119,30 @@ pub enum RunError {
         /// 0 for a signal without a name.
         signal: i32,
     },
-    /// The program did not end even when killed. Its guard waits on until it does.
-    Stuck,
+    /// A process of this id did not end even when killed. Its guard waits until it does.
+    Stuck { process: u32 },
+    /// The program was not started, because a process of this source's last run still lives; 0
+    /// where its id is unknown.
+    StillRunning { process: u32 },
     /// The guard died, so it is unknown how the program ended.
     Lost,
     /// This process could not do its part.
     Io(io::Error),
 }
 
-/// Starts programs, each under a guard.
+/// Starts programs of one source, each under a guard.
 #[derive(Clone, Debug)]
 pub struct Runner {
     guard: PathBuf,
     env: Vec<(OsString, OsString)>,
+    /// The number of the source.
+    source: u64,
 }
 
 impl Runner {
     /// `guard` is the path that guards are started from, see [`own_program`]. Programs see those of
-    /// the `inherited` variables that [`PASSED_ON`] names.
+    /// the `inherited` variables that [`PASSED_ON`] names. The source has the number 0 until
+    /// [`Runner::for_source`] is called.
     pub fn new(
         guard: PathBuf,
         inherited: impl IntoIterator<Item = (OsString, OsString)>,
@@ -143,28 +153,35 @@ impl Runner {
         let position = env.iter().position(|(name, _)| name == "PATH");
         let path = position.map(|nth| env.remove(nth).1).unwrap_or_default();
         env.push(("PATH".into(), absolute_parts(&path)));
-        Runner { guard, env }
+        Runner { guard, env, source: 0 }
+    }
+
+    /// The same for the programs of the source with this number.
+    pub fn for_source(&self, source: u64) -> Runner {
+        Runner { source, ..self.clone() }
     }
 
     /// Runs `what` until it ends or breaks its limits. Returns its standard output if it exited
     /// with code 0.
     pub fn run(
         &self,
-        _alone: &FetchLock,
+        alone: &FetchLock,
         what: &Invocation,
         limits: RunLimits,
     ) -> Result<Vec<u8>, RunError> {
         let give_up_at = Now::read().mono + limits.deadline + limits.grace + GUARD_TAKES;
-        let mut running = self.start(what, limits).map_err(RunError::Io)?;
-        let hung_up = running.listen(limits.max_output, give_up_at);
+        let lock_file = alone.guards_file();
+        let mut running = self.start(&lock_file, what, limits).map_err(RunError::Io)?;
+        let has_exited = running.listen(limits.max_output, give_up_at);
         let RunningGuard { guard, lifeline, stdout, stderr } = running;
         let guard_id = guard.id();
-        reap(guard, hung_up);
-        if !hung_up {
-            return Err(RunError::Stuck);
-        }
-        let verdict = Verdict::parse(&lifeline.kept);
-        if verdict != Some(Verdict::Stuck) && (stdout.has_overflowed || stderr.has_overflowed) {
+        reap(guard, has_exited);
+        let verdict = match Verdict::parse(&lifeline.kept) {
+            None if !has_exited => Some(Verdict::Stuck(guard_id)),
+            verdict => verdict,
+        };
+        let is_stuck = matches!(verdict, Some(Verdict::Stuck(_)));
+        if !is_stuck && (stdout.has_overflowed || stderr.has_overflowed) {
             return Err(RunError::TooMuchOutput { limit: limits.max_output });
         }
         let program = || what.program.to_string_lossy().into_owned();
@@ -183,7 +200,13 @@ impl Runner {
                 source: io::Error::from_raw_os_error(errno),
             },
             Some(Verdict::TimedOut) => RunError::TimedOut { after: limits.deadline },
-            Some(Verdict::Stuck) => RunError::Stuck,
+            Some(Verdict::Stuck(process)) => RunError::Stuck { process },
+            Some(Verdict::StillRunning(process)) => RunError::StillRunning { process },
+            Some(Verdict::NotLocked(errno)) => {
+                let why = io::Error::from_raw_os_error(errno);
+                let error = format!("cannot lock {}: {why}", lock_file.display());
+                RunError::Io(io::Error::new(why.kind(), error))
+            }
             Some(Verdict::Stopped) => RunError::Lost,
             None => {
                 // The guard was killed, and the program goes on without one.
@@ -194,10 +217,17 @@ impl Runner {
     }
 
     #[expect(clippy::disallowed_methods, reason = "the one place that starts guards")]
-    fn start(&self, what: &Invocation, limits: RunLimits) -> io::Result<RunningGuard> {
+    fn start(
+        &self,
+        lock_file: &Path,
+        what: &Invocation,
+        limits: RunLimits,
+    ) -> io::Result<RunningGuard> {
         let order = Order {
             deadline: limits.deadline,
             grace: limits.grace,
+            lock_file: lock_file.to_owned(),
+            source: self.source,
             dir: what.dir.clone(),
             program: what.program.clone(),
             args: what.args.clone(),
@@ -266,7 +296,7 @@ struct Stream<R> {
 
 impl RunningGuard {
     /// Reads until the guard closes the lifeline, which it does by exiting. Returns `false` if it
-    /// has not by `give_up_at`.
+    /// has not by `give_up_at`, or says that it will not soon.
     ///
     /// The end of the output is not waited for: a surviving process may hold a pipe open for ever.
     fn listen(&mut self, max_output: usize, give_up_at: Instant) -> bool {
@@ -276,6 +306,9 @@ impl RunningGuard {
             self.stdout.take_in(max_output);
             self.stderr.take_in(max_output);
             let Some(lifeline) = &self.lifeline.from else { return true };
+            if let Some(Verdict::Stuck(_)) = Verdict::parse(&self.lifeline.kept) {
+                return false;
+            }
             if self.stdout.has_overflowed || self.stderr.has_overflowed {
                 // The guard notices and ends the program. Its verdict still comes the other way.
                 lifeline.shutdown(Shutdown::Write).ok();
@@ -354,7 +387,15 @@ impl fmt::Display for RunError {
             }
             RunError::Killed { signal: 0 } => write!(f, "was killed by a signal"),
             RunError::Killed { signal } => write!(f, "was killed by signal {signal}"),
-            RunError::Stuck => write!(f, "is stuck: it does not end, not even killed"),
+            RunError::Stuck { process } => {
+                write!(f, "is stuck: process {process} does not end, not even killed")
+            }
+            RunError::StillRunning { process: 0 } => {
+                write!(f, "cannot run again: its last run has not ended")
+            }
+            RunError::StillRunning { process } => {
+                write!(f, "cannot run again: process {process} of its last run has not ended")
+            }
             RunError::Lost => write!(f, "was lost: its guard died"),
             RunError::Io(source) => write!(f, "cannot be run: {source}"),
         }
@@ -373,14 +414,15 @@ impl std::error::Error for RunError {
 }
 
 /// Reaps the guard, at once or in a thread.
-fn reap(mut guard: Child, hung_up: bool) {
-    if hung_up {
-        // It has exited, so this does not wait.
+fn reap(mut guard: Child, has_exited: bool) {
+    if has_exited {
+        // This does not wait, and afterwards its lock is free.
         guard.wait().ok();
         return;
     }
-    // It sleeps in the kernel, or its program has stopped it. It is not killed: once it can go on,
-    // it still ends its program, and no other process would.
+    // It waits for a program that is stuck, sleeps in the kernel, or was stopped by its program. It
+    // is not killed: it still ends its program, and no other process would. There is one such
+    // thread for a source at most, since guards that find its lock held exit.
     kill(Pid::from_raw(guard.id().cast_signed()), Signal::SIGCONT).ok();
     thread::Builder::new().spawn(move || guard.wait()).ok();
 }
@@ -416,6 +458,10 @@ mod tests {
         let stderr = "fatal: no".to_owned();
         let error = RunError::Exited { code: 128, stderr };
         assert_eq!(error.to_string(), "failed with exit code 128: fatal: no");
+        let error = RunError::StillRunning { process: 7 }.to_string();
+        assert_eq!(error, "cannot run again: process 7 of its last run has not ended");
+        let error = RunError::StillRunning { process: 0 }.to_string();
+        assert_eq!(error, "cannot run again: its last run has not ended");
     }
 
     #[test]

@@ -13,9 +13,14 @@
 //! ask the user anything. To end it, the guard sends SIGTERM to the group, waits for a grace
 //! period, and sends SIGKILL to the group and to each descendant that has become its own child.
 //!
-//! **Invariant:** when the guard exits, everything that it started is dead and reaped, or the
-//! verdict is `Stuck`. Only Linux lets the guard adopt processes that left the group; elsewhere
-//! this covers the group alone.
+//! SIGKILL does not end a process that became root, and one that sleeps in the kernel only once it
+//! wakes. If one is left, the guard says so, and stays until it has ended. Meanwhile it holds the
+//! lock of its source, so that the program is not started a second time by any process.
+//!
+//! **Invariant:** when the guard exits, everything that it started is dead and reaped, however long
+//! that takes. Only Linux lets the guard adopt processes that left the group; elsewhere this covers
+//! the group alone. Nobody keeps this for a guard that is itself killed with SIGKILL: see
+//! [`end_session`].
 //!
 //! See docs/decisions/003-a-guard-around-every-program.md.
 
@@ -40,14 +45,21 @@ use signal_hook::iterator::Signals;
 #[cfg(target_os = "linux")]
 use super::process;
 use super::process::Stat;
+use crate::store::lock::SourceLock;
 use crate::time::{Now, pause};
 
 /// The hidden subcommand for which the program's `main` calls [`main`].
 pub const SUBCOMMAND: &str = "__guard";
 
 /// How long SIGKILL may take. Only a process that sleeps in the kernel needs longer, for example on
-/// a dead network disk, and then there is no limit.
+/// a dead network disk, or one that became root, and then there is no limit.
 const KILL_TAKES: Duration = Duration::from_millis(200);
+/// How long to wait before looking again whether what was killed has ended. Most ends at once; what
+/// does not is waited for until the deadline, which may be far.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
+const LONGEST_PAUSE: Duration = Duration::from_millis(32);
+/// How often to try the lock of the source while another guard holds it.
+const TRY_LOCK_EVERY: Duration = Duration::from_millis(10);
 
 /// Runs the guard with the arguments after [`SUBCOMMAND`].
 ///
@@ -56,15 +68,17 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     let started_at = Now::read().mono;
     close_inherited();
     let lifeline = io::stdin().as_fd().try_clone_to_owned().map(UnixStream::from);
-    let (Some(order), Ok(mut lifeline)) = (Order::parse(args), lifeline) else {
+    let (Some(order), Ok(lifeline)) = (Order::parse(args), lifeline) else {
         return ExitCode::FAILURE;
     };
-    let verdict = match lifeline.try_clone() {
-        Ok(clone) => order.carry_out(clone, started_at),
-        Err(err) => Verdict::NotStarted(errno(&err)),
+    let report = |verdict: Verdict| {
+        // This fails where the watcher is gone.
+        (&lifeline).write_all(verdict.to_line().as_bytes()).ok();
     };
-    // This fails where the watcher is gone.
-    lifeline.write_all(verdict.to_line().as_bytes()).ok();
+    match lifeline.try_clone() {
+        Ok(clone) => order.carry_out(clone, started_at, report),
+        Err(err) => report(Verdict::NotStarted(errno(&err))),
+    }
     ExitCode::SUCCESS
 }
 
@@ -73,6 +87,10 @@ pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
 pub(super) struct Order {
     pub(super) deadline: Duration,
     pub(super) grace: Duration,
+    /// The file of which one byte is locked while the program runs, see [`SourceLock`].
+    pub(super) lock_file: PathBuf,
+    /// The number of the source, which selects the byte.
+    pub(super) source: u64,
     /// The working directory. The guard enters it, since the watcher must not hang on a dead disk.
     pub(super) dir: Option<PathBuf>,
     pub(super) program: OsString,
@@ -94,8 +112,12 @@ pub(super) enum Verdict {
     TimedOut,
     /// The lifeline was closed, or the guard got a signal.
     Stopped,
-    /// Some process survived SIGKILL.
-    Stuck,
+    /// The process with this id, among others perhaps, survived SIGKILL.
+    Stuck(u32),
+    /// It was not started: a process of the source's last run lives. This is its id, or 0.
+    StillRunning(u32),
+    /// It was not started: the source could not be locked, because of this error number.
+    NotLocked(i32),
 }
 
 /// What the guard waits for.
@@ -113,6 +135,8 @@ impl Order {
             SUBCOMMAND.into(),
             self.deadline.as_millis().to_string().into(),
             self.grace.as_millis().to_string().into(),
+            self.lock_file.clone().into(),
+            self.source.to_string().into(),
             // An empty path stands for no directory.
             self.dir.clone().unwrap_or_default().into(),
             self.program.clone(),
@@ -126,36 +150,74 @@ impl Order {
         Some(Order {
             deadline: millis(args.next()?)?,
             grace: millis(args.next()?)?,
+            lock_file: args.next()?.into(),
+            source: args.next()?.to_str()?.parse().ok()?,
             dir: Some(PathBuf::from(args.next()?)).filter(|it| !it.as_os_str().is_empty()),
             program: args.next()?,
             args: args.collect(),
         })
     }
 
-    fn carry_out(&self, lifeline: UnixStream, started_at: Instant) -> Verdict {
+    /// Runs the program, and calls `report` with the verdict. Returns once everything that was
+    /// started has ended, which is later if that is stuck.
+    fn carry_out(&self, lifeline: UnixStream, started_at: Instant, report: impl Fn(Verdict)) {
         isolate();
         // Room for all events there can be: the program's exit, the lifeline's end, one signal.
         let (sender, events) = crossbeam_channel::bounded(3);
         let watched =
             watch_signals(sender.clone()).and_then(|()| watch_lifeline(lifeline, sender.clone()));
         if let Err(err) = watched {
-            return Verdict::NotStarted(errno(&err));
+            return report(Verdict::NotStarted(errno(&err)));
         }
+        let _lock = match self.lock_source(&events, started_at) {
+            Ok(lock) => lock,
+            Err(verdict) => return report(verdict),
+        };
         if let Some(dir) = &self.dir
             && let Err(err) = std::env::set_current_dir(dir)
         {
-            return Verdict::NoDirectory(errno(&err));
+            return report(Verdict::NoDirectory(errno(&err)));
         }
         let leader = match self.start() {
             Ok(leader) => leader,
-            Err(err) => return Verdict::NotStarted(errno(&err)),
+            Err(err) => return report(Verdict::NotStarted(errno(&err))),
         };
         let give_up_at = started_at + self.deadline;
         let verdict = match watch_leader(leader, sender) {
             Ok(()) => self.wait(leader, &events, give_up_at),
             Err(err) => Verdict::NotStarted(errno(&err)),
         };
-        if end_everything(leader, give_up_at) { verdict } else { Verdict::Stuck }
+        if end_everything(leader, give_up_at) {
+            return report(verdict);
+        }
+        let left = one_child_of(std::process::id());
+        report(Verdict::Stuck(left.unwrap_or(leader.as_raw().cast_unsigned())));
+        wait_for_children();
+    }
+
+    /// Locks the source. If another guard holds the lock, its watcher was probably killed just now,
+    /// and it ends its program. So this waits for as long as that takes.
+    fn lock_source(
+        &self,
+        events: &Receiver<GuardEvent>,
+        started_at: Instant,
+    ) -> Result<SourceLock, Verdict> {
+        let give_up_at = started_at + self.deadline.min(self.grace + KILL_TAKES);
+        loop {
+            match SourceLock::try_acquire(&self.lock_file, self.source) {
+                Ok(Some(lock)) => return Ok(lock),
+                Ok(None) => {}
+                Err(err) => return Err(Verdict::NotLocked(errno(&err))),
+            }
+            if Now::read().mono >= give_up_at {
+                let holder = SourceLock::holder(&self.lock_file, self.source);
+                let left = holder.map(|guard| one_child_of(guard).unwrap_or(guard));
+                return Err(Verdict::StillRunning(left.unwrap_or(0)));
+            }
+            if events.recv_timeout(TRY_LOCK_EVERY).is_ok() {
+                return Err(Verdict::Stopped);
+            }
+        }
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the guard, which bounds it")]
@@ -196,14 +258,16 @@ impl Verdict {
             Verdict::NoDirectory(errno) => format!("no-directory {errno}\n"),
             Verdict::TimedOut => "timed-out 0\n".to_owned(),
             Verdict::Stopped => "stopped 0\n".to_owned(),
-            Verdict::Stuck => "stuck 0\n".to_owned(),
+            Verdict::Stuck(process) => format!("stuck {process}\n"),
+            Verdict::StillRunning(process) => format!("still-running {process}\n"),
+            Verdict::NotLocked(errno) => format!("not-locked {errno}\n"),
         }
     }
 
     /// Reads a guard's line. `None` where the guard died before it had written all of it.
     pub(super) fn parse(line: &[u8]) -> Option<Verdict> {
         let (word, number) = str::from_utf8(line).ok()?.strip_suffix('\n')?.split_once(' ')?;
-        let number = number.parse().ok()?;
+        let number: i32 = number.parse().ok()?;
         match word {
             "exited" => Some(Verdict::Exited(number)),
             "killed" => Some(Verdict::Killed(number)),
@@ -211,7 +275,9 @@ impl Verdict {
             "no-directory" => Some(Verdict::NoDirectory(number)),
             "timed-out" => Some(Verdict::TimedOut),
             "stopped" => Some(Verdict::Stopped),
-            "stuck" => Some(Verdict::Stuck),
+            "stuck" => Some(Verdict::Stuck(number.cast_unsigned())),
+            "still-running" => Some(Verdict::StillRunning(number.cast_unsigned())),
+            "not-locked" => Some(Verdict::NotLocked(number)),
             _ => None,
         }
     }
@@ -306,6 +372,7 @@ fn wait_for_exit(leader: Pid) -> nix::Result<WaitStatus> {
 /// at `give_up_at`, or after [`KILL_TAKES`] if that is later.
 fn end_everything(leader: Pid, give_up_at: Instant) -> bool {
     let until = (Now::read().mono + KILL_TAKES).max(give_up_at);
+    let mut patience = SHORTEST_PAUSE;
     killpg(leader, Signal::SIGKILL).ok();
     while Now::read().mono < until {
         match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
@@ -313,22 +380,46 @@ fn end_everything(leader: Pid, give_up_at: Instant) -> bool {
             Ok(WaitStatus::StillAlive) => {
                 // Only now, since finding children takes a look at every process, which is rarely
                 // needed. Each round may find more: orphans of those that the last round killed.
-                for child in children() {
-                    kill(child, Signal::SIGKILL).ok();
-                }
-                crossbeam_channel::never::<()>().recv_timeout(Duration::from_millis(1)).ok();
+                kill_children();
+                let look_at = (Now::read().mono + patience).min(until);
+                crossbeam_channel::never::<()>().recv_deadline(look_at).ok();
+                patience = (patience * 2).min(LONGEST_PAUSE);
             }
-            _ => {}
+            _ => patience = SHORTEST_PAUSE,
         }
     }
     false
 }
 
-/// The guard's children, adopted ones included. Not their children in turn: only an id of our own
-/// child is sure to stay that child's, since no other process can reap it.
-fn children() -> Vec<Pid> {
+/// Reaps until no child is left, however long that takes. After each, kills those that were adopted
+/// meanwhile. SIGHUP, SIGINT and SIGTERM do not end this wait: they ask for what was done already.
+fn wait_for_children() {
+    // Nobody waits for output any more, so nobody should wait for its end.
+    for output in [1, 2] {
+        nix::unistd::close(output).ok();
+    }
+    loop {
+        match waitpid(None, None) {
+            Err(Errno::ECHILD) => return,
+            Err(_) => {}
+            Ok(_) => kill_children(),
+        }
+    }
+}
+
+/// Kills the guard's children, adopted ones included. Not their children in turn: only an id of our
+/// own child is sure to stay that child's, since no other process can reap it.
+fn kill_children() {
     let me = nix::unistd::getpid();
-    processes(|stat| stat.parent == me.as_raw())
+    for child in processes(|stat| stat.parent == me.as_raw()) {
+        kill(child, Signal::SIGKILL).ok();
+    }
+}
+
+/// The id of some child of a guard, for messages.
+fn one_child_of(guard: u32) -> Option<u32> {
+    let children = processes(|stat| stat.parent.cast_unsigned() == guard);
+    children.first().map(|it| it.as_raw().cast_unsigned())
 }
 
 /// Kills what a killed guard leaves behind: the processes in the session that it had made for its
@@ -386,6 +477,8 @@ mod tests {
         let mut order = Order {
             deadline: Duration::from_millis(5000),
             grace: Duration::ZERO,
+            lock_file: "/s/guard.lock".into(),
+            source: u64::MAX,
             dir: None,
             program: OsString::from_vec(b"a \xff\n".to_vec()),
             args: vec![],
@@ -398,8 +491,16 @@ mod tests {
 
     #[test]
     fn an_incomplete_order_is_refused() {
-        for args in [&[][..], &["1"], &["1", "2"], &["1", "2", ""], &["x", "2", "", "true"]] {
-            assert_eq!(Order::parse(args.iter().map(OsString::from)), None, "{args:?}");
+        let whole = ["1", "2", "/s/guard.lock", "3", "", "true"];
+        let parse = |args: &[&str]| Order::parse(args.iter().map(OsString::from));
+        assert!(parse(&whole).is_some());
+        for end in 0..whole.len() {
+            assert_eq!(parse(&whole[..end]), None, "{:?}", &whole[..end]);
+        }
+        for number in [0, 1, 3] {
+            let mut wrong = whole;
+            wrong[number] = "x";
+            assert_eq!(parse(&wrong), None, "{wrong:?}");
         }
     }
 
@@ -413,7 +514,9 @@ mod tests {
             Verdict::NoDirectory(20),
             Verdict::TimedOut,
             Verdict::Stopped,
-            Verdict::Stuck,
+            Verdict::Stuck(7),
+            Verdict::StillRunning(0),
+            Verdict::NotLocked(28),
         ] {
             let line = verdict.to_line();
             assert_eq!(Verdict::parse(line.as_bytes()), Some(verdict));

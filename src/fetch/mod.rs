@@ -117,6 +117,7 @@ fn read(job: &ReadJob, reader: &mut Reader) -> Outcome {
 
 fn run(job: &RunJob, runner: &Runner, lock: &FetchLock) -> Outcome {
     let now_ms = Now::read().wall_ms;
+    let runner = &runner.for_source(job.source().number());
     match job {
         RunJob::Repo(question) => {
             let status = git::status::query(runner, lock, question, now_ms);

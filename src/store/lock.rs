@@ -1,10 +1,11 @@
-//! The two kernel locks, as values.
+//! The kernel locks, as values.
 //!
-//! They are `flock`s on files that this program never deletes. The kernel releases a lock when its
-//! holder dies, so no lock is stale, and nothing here has to judge whether a process is dead. The
-//! process id in each file is for people.
+//! They are on files that this program never deletes: `flock`s on two whole files, and a record
+//! lock on one byte of a third for each source of which a program runs. The kernel releases a lock
+//! when its holder dies, so no lock is stale, and nothing here has to judge whether a process is
+//! dead. The process id in two of the files is for people.
 //!
-//! **Invariant:** a lock is held on the file that its path names. If the user removes that file
+//! **Invariant:** a lock is taken on the file that its path names. If the user removes that file
 //! (`rm -rf` on the state directory), [`WatchLock::is_current`] returns `false`, and the holder
 //! ends.
 //!
@@ -15,8 +16,10 @@ use std::io::{self, Seek, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use fs_err::os::unix::fs::OpenOptionsExt;
-use nix::fcntl::OFlag;
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::libc;
+use nix::sys::stat::Mode;
 use tempfile::TempDir;
 
 use super::dir::{self, SCRATCH, StateDir};
@@ -25,6 +28,7 @@ use crate::error::{Error, Exit, Result};
 
 const WATCH: &str = "watch.lock";
 const FETCH: &str = "fetch.lock";
+const GUARD: &str = "guard.lock";
 
 /// Proof that this process is the only watcher.
 #[derive(Debug)]
@@ -42,6 +46,18 @@ pub struct FetchLock {
     file: fs_err::File,
     /// The folder of the directories that programs read while they run.
     scratch: PathBuf,
+}
+
+/// Proof that this guard alone runs a program of a source.
+///
+/// It is a record lock on one byte of a file that all sources share: of one byte, so that a run
+/// creates no file, which a full disk would prevent, and leaves none behind; and a record lock,
+/// since children do not inherit it. Such a lock is lost when its process closes any descriptor of
+/// the file, so a guard opens the file for this alone.
+#[derive(Debug)]
+#[must_use = "the lock is released as soon as this value is dropped"]
+pub struct SourceLock {
+    _file: fs_err::File,
 }
 
 /// Closing the file would not be enough: a child that another thread has just forked holds a copy
@@ -98,41 +114,92 @@ impl FetchLock {
     pub fn holder(dir: &StateDir) -> Option<u32> {
         holder(&dir.join(FETCH))
     }
+
+    /// The file in the same directory whose bytes are locked by guards, see [`SourceLock`].
+    pub fn guards_file(&self) -> PathBuf {
+        self.file.path().with_file_name(GUARD)
+    }
+}
+
+impl SourceLock {
+    /// Locks the byte that the number of a source selects; `None` where another guard holds it.
+    pub fn try_acquire(path: &Path, source: u64) -> io::Result<Option<SourceLock>> {
+        let lock = |file: &fs_err::File| match fcntl(file, FcntlArg::F_SETLK(&byte(source))) {
+            Ok(_) => Ok(true),
+            Err(Errno::EAGAIN | Errno::EACCES) => Ok(false),
+            Err(err) => Err(err.into()),
+        };
+        Ok(lock_file(path, lock)?.map(|file| SourceLock { _file: file }))
+    }
+
+    /// The id of the guard that holds the lock, for messages. `None` where none does, or where the
+    /// kernel does not tell, as of a guard in another container.
+    pub fn holder(path: &Path, source: u64) -> Option<u32> {
+        let (file, mut found) = (open(path).ok()?, byte(source));
+        fcntl(&file, FcntlArg::F_GETLK(&mut found)).ok()?;
+        let is_held = found.l_type != libc::F_UNLCK as libc::c_short;
+        u32::try_from(found.l_pid).ok().filter(|pid| is_held && *pid != 0)
+    }
+}
+
+/// The byte of the guards' file that the number of a source selects. It need not exist.
+fn byte(source: u64) -> libc::flock {
+    libc::flock {
+        l_type: libc::F_WRLCK as libc::c_short,
+        l_whence: libc::SEEK_SET as libc::c_short,
+        // As many bits of the number as an offset has here, and never its sign.
+        l_start: source as libc::off_t & libc::off_t::MAX,
+        l_len: 1,
+        l_pid: 0,
+    }
 }
 
 /// Locks the file and writes our process id into it; `None` where another process holds the lock.
 fn acquire(path: &Path) -> Result<Option<fs_err::File>> {
-    let doing = || Error::new(format!("cannot take the lock {}", path.display()));
-    let hint = "it must be a regular file of yours that you can write; move it away";
+    let lock = |file: &fs_err::File| match file.try_lock() {
+        Ok(()) => Ok(true),
+        Err(TryLockError::WouldBlock) => Ok(false),
+        Err(TryLockError::Error(err)) => Err(err),
+    };
+    let mut file = lock_file(path, lock).map_err(|err| {
+        Error::new(format!("cannot take the lock {}", path.display()))
+            .because(err)
+            .hint("it must be a regular file of yours that you can write; move it away")
+    })?;
+    // The id is for people only, so a full disk is no reason to fail.
+    if let Some(file) = &mut file {
+        write_holder(file).ok();
+    }
+    Ok(file)
+}
+
+/// Opens the file and locks it by `try_lock`, which returns whether it could; `None` where another
+/// process holds the lock.
+fn lock_file(
+    path: &Path,
+    try_lock: impl Fn(&fs_err::File) -> io::Result<bool>,
+) -> io::Result<Option<fs_err::File>> {
     // Between open and lock another file may be put in this one's place. Each further round means
     // that this has happened once more.
     for _ in 0..16 {
-        let mut file = open(path).map_err(|err| doing().because(err).hint(hint))?;
-        match file.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Ok(None),
-            Err(TryLockError::Error(err)) => return Err(doing().because(err)),
+        let file = open(path)?;
+        if !try_lock(&file)? {
+            return Ok(None);
         }
         if is_same_file(&file).unwrap_or(false) {
-            // The id is for people only, so a full disk is no reason to fail.
-            write_holder(&mut file).ok();
             return Ok(Some(file));
         }
     }
-    Err(doing().because("it is replaced again and again"))
+    Err(io::Error::other("it is replaced again and again"))
 }
 
 fn open(path: &Path) -> io::Result<fs_err::File> {
     // No O_TRUNC: a process that does not get the lock must not erase the holder's id.
-    let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
-    let file = fs_err::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(flags.bits())
-        .open(path)?;
+    let flags =
+        OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+    // Not by `fs_err`, whose errors have no number, and a guard can report no more than that.
+    let file = nix::fcntl::open(path, flags, Mode::S_IRUSR | Mode::S_IWUSR)?;
+    let file = fs_err::File::from_parts(file.into(), path);
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("it is not a regular file"));
     }

@@ -15,8 +15,12 @@ use std::time::Duration;
 use ccstatusd::fetch::exec::{Invocation, RunError, RunLimits, Runner};
 use ccstatusd::store::lock::FetchLock;
 use ccstatusd::time::Now;
+use nix::sys::signal::Signal;
 
-use crate::sandbox::{CAP, fetch_lock, is_met_within, processes_with, zombies_of};
+use crate::sandbox::{
+    CAP, EndAtLast, OTHER_USER, fetch_lock, install_become_root, is_met_within, processes_with,
+    send_signal, write_script, zombies_of,
+};
 
 const GUARD: &str = env!("CARGO_BIN_EXE_ccstatusd");
 const MARKER: &str = "CCSTATUSD_TEST_MARKER";
@@ -280,10 +284,13 @@ fn a_program_has_no_input_no_terminal_and_no_descriptor_of_ours() {
 #[test]
 #[expect(clippy::disallowed_methods, reason = "starts a guard as a careless parent would")]
 fn descriptors_that_a_parent_left_open_are_closed() {
+    let tmp = tempfile::tempdir().unwrap();
     let (lifeline, guards_end) = UnixStream::pair().unwrap();
     let output = Command::new("sh")
         .args(["-c", r#"exec 7</dev/null; exec "$0" "$@""#, GUARD])
-        .args(["__guard", "10000", "100", "", "ls", "/proc/self/fd"])
+        .args(["__guard", "10000", "100"])
+        .arg(tmp.path().join("guard.lock"))
+        .args(["0", "", "ls", "/proc/self/fd"])
         .stdin(OwnedFd::from(guards_end))
         .output()
         .unwrap();
@@ -301,7 +308,7 @@ fn a_program_that_stops_its_guard_is_ended_all_the_same() {
     let started_at = Now::read().mono;
     let res = runner().run(&lock(tmp.path()), &what, SHORT);
     let wall = Now::read().mono - started_at;
-    assert!(matches!(res, Err(RunError::Stuck)), "{res:?}");
+    assert!(matches!(res, Err(RunError::Stuck { .. })), "{res:?}");
     assert!(wall <= SHORT.deadline + SHORT.grace + MARGIN, "took {wall:?}");
     eventually(|| marked(&marker), |it| it.is_empty());
     let zombies = zombies();
@@ -314,11 +321,14 @@ fn a_program_that_stops_its_guard_is_ended_all_the_same() {
 #[test]
 #[expect(clippy::disallowed_methods, reason = "starts a guard to send it a signal")]
 fn a_signal_to_a_guard_ends_its_program() {
+    let tmp = tempfile::tempdir().unwrap();
     for signal in ["TERM", "INT", "HUP"] {
         let marker = new_marker();
         let (lifeline, guards_end) = UnixStream::pair().unwrap();
         let mut guard = Command::new(GUARD)
-            .args(["__guard", "60000", "100", "", "sh", "-c"])
+            .args(["__guard", "60000", "100"])
+            .arg(tmp.path().join("guard.lock"))
+            .args(["0", "", "sh", "-c"])
             .arg("trap '' TERM; setsid sleep 60 & sleep 60")
             .env(MARKER, &marker)
             .stdin(OwnedFd::from(guards_end))
@@ -377,6 +387,245 @@ fn fetch_for_ever(script: &str) {
     let marker = std::env::vars_os().find(|(name, _)| name == MARKER).expect("run by a test");
     let what = Invocation { env: vec![marker], ..sh(script) };
     runner().run(&lock(tmp.path()), &what, limits(60_000, 100)).unwrap();
+}
+
+// ---- What cannot be killed
+
+/// Runs programs under guards of another user, who cannot kill what becomes root.
+struct Unkillable {
+    tmp: tempfile::TempDir,
+    lock: FetchLock,
+    runner: Runner,
+    /// The command line of `become-root`.
+    become_root: String,
+    marker: String,
+    _end: EndAtLast,
+}
+
+impl Unkillable {
+    fn new() -> Option<Unkillable> {
+        let tmp = tempfile::tempdir().unwrap();
+        let lock = lock(tmp.path());
+        for dir in [tmp.path(), &tmp.path().join("state")] {
+            std::os::unix::fs::chown(dir, Some(OTHER_USER), Some(OTHER_USER)).ok();
+        }
+        let become_root = install_become_root(tmp.path())?.join(" ");
+        let guard = tmp.path().join("guard");
+        let user = format!("--reuid {OTHER_USER} --regid {OTHER_USER} --clear-groups");
+        write_script(&guard, &format!("#!/bin/sh\nexec setpriv {user} '{GUARD}' \"$@\"\n"));
+        let marker = new_marker();
+        Some(Unkillable {
+            tmp,
+            lock,
+            runner: Runner::new(guard, std::env::vars_os()).for_source(1),
+            become_root,
+            _end: EndAtLast(format!("{MARKER}={marker}")),
+            marker,
+        })
+    }
+
+    fn invocation(&self, script: &str) -> Invocation {
+        let env = vec![(MARKER.into(), self.marker.clone().into())];
+        let dir = Some(self.tmp.path().to_owned());
+        Invocation { env, dir, ..sh(&script.replace("become-root", &self.become_root)) }
+    }
+
+    /// Runs the script. Checks that this takes no longer than promised.
+    #[track_caller]
+    fn run(&self, runner: &Runner, script: &str, limits: RunLimits) -> Result<Vec<u8>, RunError> {
+        let started_at = Now::read().mono;
+        let res = runner.run(&self.lock, &self.invocation(script), limits);
+        let wall = Now::read().mono - started_at;
+        assert!(wall <= limits.deadline + limits.grace + MARGIN, "took {wall:?}");
+        res
+    }
+
+    /// Runs the script, which must leave a process that cannot be killed. Returns the ids of that
+    /// process and of its guard.
+    #[track_caller]
+    fn run_stuck(&self, script: &str) -> (u32, u32) {
+        // Time enough to become root.
+        let (process, guard) = match self.run(&self.runner, script, limits(1000, 100)) {
+            Err(RunError::Stuck { process }) => (process, parent(process)),
+            other => panic!("{other:?}"),
+        };
+        let left = marked(&self.marker);
+        assert!(
+            left.iter().any(|it| it.starts_with(&format!("{guard}: ")) && is_guard(it)),
+            "{left:?}"
+        );
+        (process, guard)
+    }
+
+    /// The ids of the sleeping programs.
+    fn sleeping(&self) -> Vec<u32> {
+        let all = marked(&self.marker);
+        all.iter().filter(|it| it.contains(": sleep ")).map(|it| id(it)).collect()
+    }
+
+    /// Checks that the source is not started while its last run is stuck with `process`.
+    #[track_caller]
+    fn check_locked(&self, process: u32) {
+        let before = marked(&self.marker);
+        match self.run(&self.runner, "become-root sleep 60", SHORT) {
+            Err(RunError::StillRunning { process: named }) => assert_eq!(named, process),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(marked(&self.marker), before, "the guard that found the lock held has ended");
+    }
+
+    /// Checks that nothing is left, and the source runs again.
+    #[track_caller]
+    fn check_free(&self) {
+        eventually(|| marked(&self.marker), |it| it.is_empty());
+        eventually(zombies, |it| it.is_empty());
+        assert_eq!(self.run(&self.runner, "echo again", LONG).unwrap(), b"again\n");
+    }
+}
+
+fn is_guard(process: &str) -> bool {
+    process.contains("__guard")
+}
+
+fn id(process: &str) -> u32 {
+    process.split(':').next().unwrap().parse().unwrap()
+}
+
+fn parent(pid: u32) -> u32 {
+    let status = fs_err::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let parent = status.lines().find_map(|it| it.strip_prefix("PPid:")).unwrap();
+    parent.trim().parse().unwrap()
+}
+
+#[test]
+fn what_cannot_be_killed_keeps_its_guard_and_is_not_started_again() {
+    let Some(test) = Unkillable::new() else { return };
+    let (process, guard) = test.run_stuck("exec become-root sleep 60");
+    assert_eq!(test.sleeping(), [process]);
+    for _ in 0..3 {
+        test.check_locked(process);
+    }
+    let other = test.runner.for_source(2);
+    assert_eq!(test.run(&other, "echo other", LONG).unwrap(), b"other\n", "other sources are free");
+    assert_eq!(parent(process), guard);
+    for output in ["1", "2"] {
+        let target = fs_err::read_link(format!("/proc/{guard}/fd/{output}"));
+        assert!(target.is_err(), "the guard keeps a pipe open: {target:?}");
+    }
+    send_signal(process, Signal::SIGKILL);
+    test.check_free();
+    let files = fs_err::read_dir(test.tmp.path().join("state")).unwrap();
+    let mut files: Vec<_> = files.map(|it| it.unwrap().file_name()).collect();
+    files.sort();
+    assert_eq!(files, ["fetch.lock", "guard.lock", "lines", "sync"], "no run leaves a file");
+    assert_eq!(fs_err::metadata(test.tmp.path().join("state/guard.lock")).unwrap().len(), 0);
+}
+
+#[test]
+fn a_grandchild_that_left_and_cannot_be_killed_is_guarded_too() {
+    let Some(test) = Unkillable::new() else { return };
+    let script = "setsid become-root sh -c 'touch root; exec sleep 60' &
+                  until [ -e root ]; do sleep 0.01; done; echo done";
+    let started_at = Now::read().mono;
+    let process = match test.runner.run(&test.lock, &test.invocation(script), limits(500, 60_000)) {
+        Err(RunError::Stuck { process }) => process,
+        other => panic!("{other:?}"),
+    };
+    let wall = Now::read().mono - started_at;
+    assert!(wall < CAP, "the verdict comes at the deadline, and not after {wall:?}");
+    test.check_locked(process);
+    send_signal(process, Signal::SIGKILL);
+    test.check_free();
+}
+
+#[test]
+fn a_guard_stays_until_the_last_of_many_that_cannot_be_killed() {
+    let Some(test) = Unkillable::new() else { return };
+    let nested = "sleep 60 & setsid sleep 60 & (sleep 60 &) ; sleep 60";
+    let (_, guard) = test.run_stuck(&format!("become-root sh -c '{nested}'"));
+    for n_left in (0..4).rev() {
+        // The shell is the guard's child or grandchild; its children become the guard's own.
+        let process = test.sleeping()[0];
+        send_signal(process, Signal::SIGKILL);
+        eventually(|| test.sleeping(), |it| it.len() <= n_left);
+        if n_left > 0 {
+            let left = marked(&test.marker);
+            assert!(left.iter().any(|it| is_guard(it) && id(it) == guard), "{left:?}");
+        }
+    }
+    test.check_free();
+}
+
+#[test]
+fn what_a_stuck_program_leaves_is_killed_as_soon_as_the_guard_adopts_it() {
+    let Some(test) = Unkillable::new() else { return };
+    // The child is the user's own, in a session of its own, and only its parent is root.
+    let user = format!("--reuid={OTHER_USER} --regid={OTHER_USER} --clear-groups");
+    let script = format!("become-root sh -c 'setsid setpriv {user} sleep 60 & sleep 61; :'");
+    test.run_stuck(&script);
+    let shells = || {
+        let all = marked(&test.marker);
+        all.iter().filter(|it| it.contains(": sh -c setsid")).map(|it| id(it)).collect::<Vec<_>>()
+    };
+    assert_eq!((shells().len(), test.sleeping().len()), (1, 2), "{:?}", marked(&test.marker));
+    send_signal(shells()[0], Signal::SIGKILL);
+    eventually(|| test.sleeping(), |it| it.len() == 1);
+    let last = test.sleeping()[0];
+    send_signal(last, Signal::SIGKILL);
+    test.check_free();
+}
+
+#[test]
+fn signals_do_not_end_a_guard_that_waits() {
+    let Some(test) = Unkillable::new() else { return };
+    let (process, guard) = test.run_stuck("exec become-root sleep 60");
+    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {
+        for _ in 0..2 {
+            send_signal(guard, signal);
+            test.check_locked(process);
+        }
+    }
+    assert_eq!(parent(process), guard);
+    send_signal(process, Signal::SIGKILL);
+    test.check_free();
+}
+
+#[test]
+fn a_run_waits_for_the_guard_of_a_killed_watcher() {
+    let tmp = tempfile::tempdir().unwrap();
+    let lock = lock(tmp.path());
+    let marker = new_marker();
+    let env = vec![(MARKER.into(), marker.clone().into())];
+    let ends_slowly = "trap 'sleep 0.3; exit' TERM; sleep 60 & wait";
+    let slow = Invocation { env, ..sh(ends_slowly) };
+    let limits = limits(10_000, 5_000);
+    std::thread::scope(|scope| {
+        scope.spawn(|| runner().run(&lock, &slow, limits));
+        eventually(|| marked(&marker), |it| n_sleeping(it) == 1);
+        // The guard ends its program as if its watcher was killed.
+        let all = marked(&marker);
+        let guard = all.iter().find(|it| is_guard(it)).unwrap();
+        send_signal(id(guard), Signal::SIGTERM);
+        let output = runner().run(&lock, &sh("echo again"), limits).unwrap();
+        assert_eq!(output, b"again\n");
+    });
+}
+
+#[test]
+fn without_the_lock_of_its_source_nothing_runs() {
+    let tmp = tempfile::tempdir().unwrap();
+    let lock = lock(tmp.path());
+    let file = tmp.path().join("state/guard.lock");
+    fs_err::create_dir(&file).unwrap();
+    let what = Invocation { dir: Some(tmp.path().to_owned()), ..sh("touch ran") };
+    let error = runner().run(&lock, &what, LONG).unwrap_err().to_string();
+    let expected = format!("cannot be run: cannot lock {}: Is a directory", file.display());
+    assert!(error.starts_with(&expected), "{error}");
+    assert!(!tmp.path().join("ran").exists());
+    // A file that was left behind, with whatever in it, is no lock.
+    fs_err::remove_dir(&file).unwrap();
+    fs_err::write(&file, "1\n").unwrap();
+    runner().run(&lock, &what, LONG).unwrap();
 }
 
 const TIMED_OUT: Result<&str, &str> = Err("timed out after 0.3 s");

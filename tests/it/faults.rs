@@ -9,6 +9,7 @@ mod load;
 mod locks;
 mod privacy;
 mod store;
+mod stuck;
 mod watching;
 
 use std::path::Path;

@@ -434,6 +434,57 @@ pub(crate) fn send_signal(pid: u32, signal: Signal) {
     kill(Pid::from_raw(pid.cast_signed()), signal).unwrap();
 }
 
+/// A user who is not the one that runs the tests.
+#[cfg(target_os = "linux")]
+pub(crate) const OTHER_USER: u32 = 64_001;
+
+/// Installs a program in `dir` that runs its arguments as root, whoever starts it, so that others
+/// cannot end it; as `sudo` does. Returns its command line. Where that is impossible, returns
+/// `None` and prints why.
+#[cfg(target_os = "linux")]
+#[track_caller]
+pub(crate) fn install_become_root(dir: &Path) -> Option<Vec<String>> {
+    let path = dir.join("become-root");
+    let Some(setpriv) = installed("setpriv") else {
+        skip("setpriv is missing: no program becomes root");
+        return None;
+    };
+    fs_err::copy(setpriv, &path).unwrap();
+    fs_err::set_permissions(&path, PermissionsExt::from_mode(0o4755)).unwrap();
+    let options = ["--reuid=0", "--regid=0", "--clear-groups"].map(str::to_owned);
+    let program: Vec<_> = [path.to_str().unwrap().to_owned()].into_iter().chain(options).collect();
+    let output = as_other_user(Command::new("setpriv")).args(&program).args(["id", "-ru"]).output();
+    match output {
+        Ok(output) if output.stdout == b"0\n" => Some(program),
+        other => {
+            skip(&format!("not root, or a disk without setuid: nothing becomes root: {other:?}"));
+            None
+        }
+    }
+}
+
+/// `command` is that of `setpriv`. The program and its arguments are to be added.
+#[cfg(target_os = "linux")]
+pub(crate) fn as_other_user(mut command: Command) -> Command {
+    let id = OTHER_USER.to_string();
+    command.args(["--reuid", &id, "--regid", &id, "--clear-groups"]);
+    command
+}
+
+/// Ends the processes that have this text in their environment as soon as this is dropped.
+#[cfg(target_os = "linux")]
+pub(crate) struct EndAtLast(pub(crate) String);
+
+#[cfg(target_os = "linux")]
+impl Drop for EndAtLast {
+    fn drop(&mut self) {
+        for line in processes_with(&self.0) {
+            let pid = line.split(':').next().and_then(|it| it.parse().ok());
+            pid.map(|pid| kill(Pid::from_raw(pid), Signal::SIGKILL));
+        }
+    }
+}
+
 /// Writes an executable file.
 #[track_caller]
 pub(crate) fn write_script(path: &Path, text: &str) {
@@ -482,7 +533,10 @@ pub(crate) fn env_path() -> OsString {
 }
 
 fn real_git() -> PathBuf {
+    installed("git").expect("git is installed")
+}
+
+fn installed(program: &str) -> Option<PathBuf> {
     let path = env_path();
-    let found = std::env::split_paths(&path).map(|it| it.join("git")).find(|it| it.is_file());
-    found.expect("git is installed")
+    std::env::split_paths(&path).map(|it| it.join(program)).find(|it| it.is_file())
 }

@@ -18,7 +18,9 @@ fn everything_in_the_state_directory_is_private() {
     sandbox.oneshot();
     let mut seen = Vec::new();
     check_private(&sandbox.state, &mut seen);
-    for name in ["snapshot.json", "watch.lock", "fetch.lock", "notify.sock", "s1", "latest"] {
+    for name in
+        ["snapshot.json", "watch.lock", "fetch.lock", "guard.lock", "notify.sock", "s1", "latest"]
+    {
         assert!(seen.iter().any(|it| it == name), "no {name} among {seen:?}");
     }
 }

@@ -383,6 +383,31 @@ fn a_command_runs_once_per_interval_while_a_session_is_live() {
 }
 
 #[test]
+fn a_command_that_is_stuck_is_named_and_tried_less_and_less_often_whatever_its_interval() {
+    let mut sim = settle(Sim::configured(with_command(1), None));
+    let mut waits = Vec::new();
+    for _ in 0..5 {
+        let stuck = exec::RunError::StillRunning { process: 7 };
+        sim.fetched(Outcome::Command("load".to_owned(), Err(tool::ToolError::Failed(stuck))));
+        let degraded = sim.snapshot().degraded;
+        let reason = "cannot run again: process 7 of its last run has not ended";
+        let named: Vec<_> = degraded.iter().map(|it| (&*it.source, &*it.reason)).collect();
+        assert_eq!(named, [("command:load", reason)]);
+        let mut waited_s = 0;
+        while !sim.fetches().contains(&command()) {
+            sim.append();
+            sim.pass_ms(SECOND_MS);
+            waited_s += 1;
+        }
+        waits.push(waited_s);
+    }
+    // The first call took two seconds of the test's clock, so a pause of 18 seconds follows.
+    assert_eq!(waits, [18, 2, 4, 8, 16]);
+    sim.command_prints("1");
+    assert_eq!(sim.snapshot().degraded, []);
+}
+
+#[test]
 fn a_session_that_begins_and_ends_does_not_run_a_command_early() {
     let mut sim = settle(Sim::configured(with_command(60), None));
     sim.command_prints("1");
