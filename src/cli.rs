@@ -38,6 +38,10 @@ pub struct Cli {
     /// the one before.
     #[arg(long, value_name = "PATH", conflicts_with = "oneshot")]
     pub log_file: Option<PathBuf>,
+
+    /// Leave the session of the terminal, as `ccstatusd start` wants it.
+    #[arg(long, hide = true, conflicts_with_all = ["oneshot", "print"])]
+    pub detach: bool,
 }
 
 impl Cli {
@@ -92,6 +96,12 @@ pub enum Subcommand {
     ///
     /// It reads Claude Code's JSON from standard input. It always exits with 0.
     Subagents,
+    /// Start the watcher in the background, unless one runs.
+    ///
+    /// It outlives the terminal. Its log is watcher.log in the state directory.
+    Start,
+    /// End the watcher that runs.
+    Stop,
     /// Print the configuration in effect, with an explanation of every setting.
     ///
     /// The output is a configuration file, from which you can start your own.
