@@ -34,6 +34,10 @@ pub struct Cli {
     #[arg(long, conflicts_with = "oneshot")]
     pub print: bool,
 
+    /// If another watcher runs, wait for its end and take over, as login units want it.
+    #[arg(long, conflicts_with = "oneshot")]
+    pub wait: bool,
+
     /// Log to this file instead of standard error. At 1 MiB it is renamed to PATH.1, in place of
     /// the one before.
     #[arg(long, value_name = "PATH", conflicts_with = "oneshot")]
@@ -66,7 +70,7 @@ Exit codes:
   0  done; with --oneshot, everything is fresh
   1  --oneshot: published, but some source is degraded
   2  it failed, or the command line is invalid
-  3  another watcher runs
+  3  another watcher runs, without --wait
 
 Environment:
   CLAUDE_CONFIG_DIR  Claude Code's directories, separated by commas [~/.claude, ~/.config/claude]

@@ -8,13 +8,14 @@ use std::sync::atomic::AtomicBool;
 
 use ccstatusd::cli::{Cli, Environment, Subcommand};
 use ccstatusd::config::{self, Config};
+use ccstatusd::daemon::{self, Rival};
 use ccstatusd::error::{Error, Exit, Result};
 use ccstatusd::fetch::guard;
 use ccstatusd::home::{self, Home};
 use ccstatusd::store::schema::display::Depth;
 use ccstatusd::store::schema::{ClientFacts, SessionId, Snapshot};
 use ccstatusd::time::Now;
-use ccstatusd::{background, daemon, display, log, oneshot, price_list, sanitize, show, terminal};
+use ccstatusd::{background, display, log, oneshot, price_list, sanitize, show, terminal};
 
 /// musl's own allocator maps and unmaps single pages, which takes a sixth of the time of `show` and
 /// a third of that of a cold scan.
@@ -30,8 +31,11 @@ fn main() -> ExitCode {
         return guard::main(args);
     }
     let env = Environment::read();
-    let exit = run(&Cli::read(), &env).unwrap_or_else(|err| {
-        write(io::stderr(), &sanitize::message(&format!("ccstatusd: {err}\n"))).ok();
+    let cli = Cli::read();
+    let exit = run(&cli, &env).unwrap_or_else(|err| {
+        let text = sanitize::message(&format!("ccstatusd: {err}\n"));
+        let is_logged = cli.subcommand.is_none() && log::is_journal(&env);
+        write(io::stderr(), &if is_logged { log::journal_error(&text) } else { text }).ok();
         err.exit
     });
     ExitCode::from(exit as u8)
@@ -86,7 +90,8 @@ fn run(cli: &Cli, env: &Environment) -> Result<Exit> {
         Some(Subcommand::Stop) => print(&(background::stop(env)? + "\n")),
         None if cli.oneshot => {
             survive_the_file_size_limit();
-            let mut log = log::start(None, env.text("CCSTATUSD_LOG").unwrap_or("warn"))?;
+            let level = env.text("CCSTATUSD_LOG").unwrap_or("warn");
+            let mut log = log::start(log::To::StandardError, level)?;
             let res = oneshot::run(env);
             log.flush().ok();
             let snapshot = res?;
@@ -100,8 +105,13 @@ fn run(cli: &Cli, env: &Environment) -> Result<Exit> {
                 nix::unistd::setsid().ok();
             }
             let level = env.text("CCSTATUSD_LOG").unwrap_or("info");
-            let mut log = log::start(cli.log_file.as_deref(), level)?;
-            let res = watch(cli.print, env);
+            let to = match &cli.log_file {
+                Some(path) => log::To::File(path),
+                None if log::is_journal(env) => log::To::Journal,
+                None => log::To::StandardError,
+            };
+            let mut log = log::start(to, level)?;
+            let res = watch(cli, env);
             log.flush().ok();
             res.map(|()| Exit::Success)
         }
@@ -115,14 +125,15 @@ fn survive_the_file_size_limit() {
     signal_hook::flag::register(signal_hook::consts::SIGXFSZ, is_received).ok();
 }
 
-fn watch(print: bool, env: &Environment) -> Result<()> {
-    if !print {
-        return daemon::run(env, |_, _| {});
+fn watch(cli: &Cli, env: &Environment) -> Result<()> {
+    let rival = if cli.wait { Rival::Await } else { Rival::Refuse };
+    if !cli.print {
+        return daemon::run(env, rival, |_, _| {});
     }
     let is_coloured = terminal::style(env).depth > Depth::None && io::stdout().is_terminal();
     let mut writer = log::BackgroundWriter::start(io::stdout())
         .map_err(|err| Error::new("cannot start the thread for --print").because(err))?;
-    daemon::run(env, |id, line| {
+    daemon::run(env, rival, |id, line| {
         let line = if is_coloured { line.to_owned() } else { display::ansi::without_colour(line) };
         writer.write_all(format!("{:.8}  {line}\n", id.0).as_bytes()).ok();
     })

@@ -2,13 +2,11 @@
 //! installed, the test prints `SKIP: ` and why.
 #![expect(clippy::disallowed_methods, reason = "these tests are about starting programs")]
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use nix::sys::signal::Signal;
-
-use crate::sandbox::{send_signal, skip, text, write_script};
+use crate::sandbox::{skip, text, write_script};
 
 #[test]
 fn the_systemd_unit_is_valid() {
@@ -73,35 +71,16 @@ fn the_launchd_agent_is_valid() {
     assert_eq!(agent["KeepAlive"]["SuccessfulExit"], false);
 }
 
-/// launchd restarts whatever does not exit with 0. Exit code 3 must not look like that.
+/// launchd signals the process that it started, and judges that one's exit code.
 #[test]
-fn another_watcher_is_no_failure_to_launchd() {
-    for (watcher_exits, launchd_sees) in [(0, 0), (2, 2), (3, 0)] {
-        let home = home_with_watcher(&format!("exit {watcher_exits}"));
-        let output = run(&mut launchd_command(home.path())).unwrap();
-        assert_eq!(output.status.code(), Some(launchd_sees), "watcher exits {watcher_exits}");
-    }
-}
-
-#[test]
-fn launchd_s_signals_reach_the_watcher() {
-    // It ends by itself after ten seconds, so that a signal that is lost fails the test.
-    let home = home_with_watcher(
-        "trap 'echo reloads' HUP; trap 'echo ends; exit 0' TERM; echo \"starts $*\"
-         n=0; while [ $n -lt 100 ]; do sleep 0.1; n=$((n + 1)); done; exit 9",
-    );
-    let mut shell = launchd_command(home.path()).stdout(Stdio::piped()).spawn().unwrap();
-    let mut said = BufReader::new(shell.stdout.take().unwrap()).lines().map(Result::unwrap);
-
+fn launchd_starts_the_watcher_itself() {
+    let home = home_with_watcher("echo \"$$ $*\"; exit 7");
+    let shell = launchd_command(home.path()).stdout(Stdio::piped()).spawn().unwrap();
+    let pid = shell.id();
+    let output = shell.wait_with_output().unwrap();
     let log = home.path().join("Library/Logs/ccstatusd.log");
-    assert_eq!(said.next(), Some(format!("starts --log-file {}", log.display())));
-    for _ in 0..2 {
-        send_signal(shell.id(), Signal::SIGHUP);
-        assert_eq!(said.next().as_deref(), Some("reloads"));
-    }
-    send_signal(shell.id(), Signal::SIGTERM);
-    assert_eq!(said.next().as_deref(), Some("ends"));
-    assert_eq!(shell.wait().unwrap().code(), Some(0));
+    let expected = format!("{pid} --wait --log-file {}\n", log.display());
+    assert_eq!((text(&output), output.status.code()), (expected, Some(7)));
 }
 
 #[test]
@@ -124,7 +103,7 @@ fn the_autostart_entry_finds_the_watcher() {
     assert!(!exec.contains(['\\', '%']), "{exec}");
     let output = run(Command::new("sh").arg("-c").arg(exec).env("HOME", home.path())).unwrap();
     let log = home.path().join(".local/state/ccstatusd/ccstatusd.log");
-    assert_eq!(text(&output), format!("starts --log-file {}\n", log.display()));
+    assert_eq!(text(&output), format!("starts --wait --log-file {}\n", log.display()));
 }
 
 #[test]
