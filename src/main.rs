@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use ccstatusd::cli::{Cli, Environment, Subcommand};
+use ccstatusd::cli::{Cli, Environment, InitOptions, Subcommand, UninstallOptions};
 use ccstatusd::config::{self, Config};
 use ccstatusd::daemon::{self, Rival};
 use ccstatusd::error::{Error, Exit, Result};
@@ -15,7 +15,7 @@ use ccstatusd::home::{self, Home};
 use ccstatusd::store::schema::display::Depth;
 use ccstatusd::store::schema::{ClientFacts, SessionId, Snapshot};
 use ccstatusd::time::Now;
-use ccstatusd::{background, display, log, oneshot, price_list, sanitize, show, terminal};
+use ccstatusd::{background, display, log, oneshot, price_list, sanitize, setup, show, terminal};
 
 /// musl's own allocator maps and unmaps single pages, which takes a sixth of the time of `show` and
 /// a third of that of a cold scan.
@@ -86,6 +86,8 @@ fn run(cli: &Cli, env: &Environment) -> Result<Exit> {
             let config = Config::load(env.config_file().as_deref())?;
             print(&price_list::describe(&config, model.as_deref())?)
         }
+        Some(Subcommand::Init(options)) => init(options, env),
+        Some(Subcommand::Uninstall(options)) => uninstall(options, env),
         Some(Subcommand::Start) => print(&(background::start(env)? + "\n")),
         Some(Subcommand::Stop) => print(&(background::stop(env)? + "\n")),
         None if cli.oneshot => {
@@ -116,6 +118,68 @@ fn run(cli: &Cli, env: &Environment) -> Result<Exit> {
             res.map(|()| Exit::Success)
         }
     }
+}
+
+fn init(options: &InitOptions, env: &Environment) -> Result<Exit> {
+    let mut plan = setup::init::Plan::make(env, options)?;
+    print(&plan.describe(env))?;
+    if options.dry_run {
+        return Ok(exit_of(plan.has_problems()));
+    }
+    if !plan.is_empty() {
+        if !options.yes && !agrees("Change it?")? {
+            return print("Nothing was changed.\n");
+        }
+        let question = "Services end when you log out, though this session may go on. Let \
+                        yours outlive your logins (loginctl enable-linger)?";
+        if plan.offers_lingering && !options.yes && agrees(question)? {
+            plan.add_lingering();
+        } else if plan.offers_lingering {
+            print(
+                "Services end when you log out, though this session may go on: `ccstatusd init \
+                 --linger` lets yours outlive your logins.\n",
+            )?;
+        }
+    }
+    let done = plan.carry_out(env)?;
+    print(&format!("{}\n", done.text))?;
+    let mut log = log::start(log::To::StandardError, "warn")?;
+    let snapshot = oneshot::run(env);
+    log.flush().ok();
+    print(&oneshot_output(&snapshot?, false, env)?)?;
+    Ok(exit_of(done.has_failed))
+}
+
+fn uninstall(options: &UninstallOptions, env: &Environment) -> Result<Exit> {
+    let plan = setup::uninstall::Plan::make(env, options)?;
+    print(&plan.describe(env))?;
+    if options.dry_run || plan.is_empty() {
+        return Ok(exit_of(plan.has_problems()));
+    }
+    if !options.yes && !agrees("Change it?")? {
+        return print("Nothing was changed.\n");
+    }
+    let done = plan.carry_out(env)?;
+    print(&done.text)?;
+    Ok(exit_of(done.has_failed))
+}
+
+fn exit_of(has_failed: bool) -> Exit {
+    if has_failed { Exit::Failure } else { Exit::Success }
+}
+
+/// Asks the user, at the terminal. Anything but yes is no.
+fn agrees(question: &str) -> Result<bool> {
+    if !io::stdin().is_terminal() {
+        let what = "cannot ask: standard input is no terminal, and nothing was changed";
+        return Err(Error::new(what).hint("give --yes to change it without a question"));
+    }
+    print(&format!("{question} [y/N] "))?;
+    let mut answer = String::new();
+    io::stdin()
+        .read_line(&mut answer)
+        .map_err(|err| Error::new("cannot read the answer").because(err))?;
+    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
 }
 
 /// Lets a write beyond the limit on the size of files (`ulimit -f`) fail like any other write,

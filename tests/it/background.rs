@@ -8,7 +8,7 @@ use nix::unistd::{Pid, getsid};
 use crate::sandbox::{CAP, Sandbox, Watcher, is_met_within, text};
 
 /// Ends the watcher of a sandbox, also if the test fails.
-struct Stopped<'a>(&'a Sandbox);
+pub(crate) struct Stopped<'a>(pub(crate) &'a Sandbox);
 
 impl Drop for Stopped<'_> {
     fn drop(&mut self) {
