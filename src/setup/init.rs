@@ -214,8 +214,9 @@ impl Plan {
             let file = File::read(path)?;
             let text = unit::text(env, login, program)?;
             let is_foreign = file.text.as_ref().is_some_and(|it| !unit::is_ours(it));
-            if is_foreign {
-                self.notes.push(format!("{} is not from us; it stays", short(env, path)));
+            if is_foreign || path.is_symlink() {
+                let what = if is_foreign { "not from us" } else { "a link" };
+                self.notes.push(format!("{} is {what}; it stays", short(env, path)));
             } else if file.text.as_ref() != Some(&text) {
                 if let Some(why) = file.refusal() {
                     self.problems.push(format!("{}: {why}", short(env, path)));

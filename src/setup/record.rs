@@ -24,6 +24,7 @@ const BACKUP: &str = "before-";
 const MAX_BYTES: u64 = 128 << 20;
 
 #[derive(Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub(super) struct Record {
     /// The files that were changed.
     pub(super) files: Vec<Changed>,

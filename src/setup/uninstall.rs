@@ -120,7 +120,9 @@ impl Plan {
             if has_file || self.record.logins.contains(&login) {
                 self.steps.push(Step::SwitchOff(login));
             }
-            if has_file || self.record.find(&path).is_some() {
+            if has_file && path.is_symlink() {
+                self.notes.push(format!("{} is a link; it stays", short(env, &path)));
+            } else if has_file {
                 self.plan_file(env, &path, Kind::Login);
             }
         }

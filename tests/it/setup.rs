@@ -422,6 +422,16 @@ fn an_older_unit_of_ours_is_replaced_and_others_stay() {
     fs_err::write(&unit, read(&unit) + "# edited\n").unwrap();
     says(&sandbox, &["uninstall", "--yes"]);
     assert!(!unit.exists() && !copy.exists());
+    // As dotfile managers do it.
+    fs_err::write(sandbox.path("unit"), old).unwrap();
+    fs_err::os::unix::fs::symlink(sandbox.path("unit"), &unit).unwrap();
+    for subcommand in ["init", "uninstall"] {
+        let said = says(&sandbox, &[subcommand, "--yes"]);
+        assert!(said.contains("ccstatusd.service is a link; it stays"), "{said}");
+        assert_eq!(read(&unit), old);
+    }
+    assert!(!sandbox.path("enabled").exists());
+    fs_err::remove_file(&unit).unwrap();
     let own = "[Service]\nExecStart=/opt/mine --ccstatusd\n";
     fs_err::write(&unit, own).unwrap();
     let said = says(&sandbox, &["init", "--yes"]);
