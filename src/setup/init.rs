@@ -438,6 +438,12 @@ impl Settings {
     /// What the user should know of the file, which is called `name`.
     fn notes(&self, name: &str) -> Vec<String> {
         let mut notes = Vec::new();
+        if let Some(place) = &self.found.laxity {
+            notes.push(format!(
+                "{name} has a comment or a comma too many ({place}), and Claude Code skips such a \
+                 file with all that is in it"
+            ));
+        }
         if self.found.is_disabled {
             let hook = match self.wanted.hook {
                 Some(_) => " and the hook that starts the watcher",

@@ -44,14 +44,19 @@ pub(super) struct Found {
     pub(super) raw: Option<String>,
     /// `disableAllHooks` switches status lines off as well.
     pub(super) is_disabled: bool,
+    /// Where the text is not strict JSON, which Claude Code 2.1.332 demands: it skips the whole
+    /// file.
+    pub(super) laxity: Option<String>,
 }
 
 /// Reads the text. An error says what is wrong, and where.
 pub(super) fn find(text: &str) -> Result<Found, String> {
     let (_, root) = parse(text)?;
     let Some(object) = root.object_value() else {
-        return Ok(Found { line: Line::Absent, raw: None, is_disabled: false });
+        let (line, raw, laxity) = (Line::Absent, None, None);
+        return Ok(Found { line, raw, is_disabled: false, laxity });
     };
+    let strict = serde_json::from_str::<serde::de::IgnoredAny>(text.trim_start_matches(BOM));
     let value = object.get(STATUS_LINE).and_then(|it| it.value());
     let line = match &value {
         None => Line::Absent,
@@ -67,6 +72,7 @@ pub(super) fn find(text: &str) -> Result<Found, String> {
         line,
         raw: value.filter(|_| is_foreign).map(|it| it.to_string()),
         is_disabled: disabled.is_some_and(|it| it.value()),
+        laxity: strict.err().map(|err| format!("line {}, column {}", err.line(), err.column())),
     })
 }
 
@@ -332,6 +338,8 @@ fn on_one_line(value: &CstInputValue) -> String {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     const COMMAND: &str = "/usr/bin/ccstatusd show";
@@ -423,6 +431,53 @@ mod tests {
             }
             assert_eq!(after, before, "{what}");
         }
+    }
+
+    proptest! {
+        /// Whatever the settings are, as the client writes them.
+        #[test]
+        fn any_settings_are_the_same_again(settings in json()) {
+            let object = serde_json::json!({"a": settings, "b": 1});
+            let text = serde_json::to_string_pretty(&object).unwrap() + "\n";
+            let both = with_both(&text);
+            let after: serde_json::Value = serde_json::from_str(&both).unwrap();
+            prop_assert_eq!(&after["a"], &object["a"]);
+            prop_assert_eq!(without_ours(&both, None).unwrap(), text);
+            let line = serde_json::to_string(&object).unwrap();
+            let both = with_both(&line);
+            prop_assert_eq!(both.lines().count(), 1);
+            let after: serde_json::Value = serde_json::from_str(&both).unwrap();
+            prop_assert_eq!(&after["a"], &object["a"]);
+            let left = without_ours(&both, None).unwrap();
+            prop_assert_eq!(serde_json::from_str::<serde_json::Value>(&left).unwrap(), object);
+        }
+
+        #[test]
+        fn no_text_makes_an_edit_panic(text in "[\\[\\]{}:,\" /*\\\\\na-z\u{feff}]{0,40}") {
+            find(&text).ok();
+            if let Ok(line) = with_line(&text, COMMAND) {
+                prop_assert_eq!(find(&line).unwrap().line, Line::Ours);
+                prop_assert_eq!(with_line(&line, COMMAND).unwrap(), line);
+            }
+            without_ours(&text, None).ok();
+        }
+    }
+
+    fn json() -> impl Strategy<Value = serde_json::Value> {
+        let leaf = prop_oneof![
+            any::<bool>().prop_map(serde_json::Value::from),
+            any::<i64>().prop_map(serde_json::Value::from),
+            "(statusLine|hooks|SessionStart|ccstatusd show|//|/\\*|\\PC{0,8}|[\r\n\t\"\\\\,{}]{0,6})"
+                .prop_map(serde_json::Value::from),
+        ];
+        leaf.prop_recursive(4, 24, 4, |inner| {
+            let key = "(statusLine|hooks|SessionStart|command|[a-z\"\\\\/]{0,6})";
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..4).prop_map(serde_json::Value::from),
+                prop::collection::btree_map(key, inner, 0..4)
+                    .prop_map(|it| serde_json::Value::Object(it.into_iter().collect())),
+            ]
+        })
     }
 
     #[test]
@@ -534,6 +589,19 @@ mod tests {
         }
         let twice = find("{\"statusLine\": 1, \"statusLine\": 2}").unwrap_err();
         assert!(twice.contains("\"statusLine\" stands there twice"), "{twice}");
+    }
+
+    #[test]
+    fn what_the_client_skips_is_told() {
+        for (what, text) in SHAPES {
+            let laxity = find(text).unwrap().laxity;
+            let expected = match what {
+                "comments" => Some("line 1, column 1"),
+                "trailing commas" => Some("line 4, column 3"),
+                _ => None,
+            };
+            assert_eq!(laxity.as_deref(), expected, "{what}");
+        }
     }
 
     #[test]
