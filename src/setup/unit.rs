@@ -94,7 +94,11 @@ fn systemd_unit(program: &str, places: &[(&str, String)]) -> String {
         }
     };
     let body = &UNIT[UNIT.find("[Unit]").unwrap_or(0)..];
-    let start = format!("ExecStart={} --wait", quoted(program));
+    // systemd starts no program with quotes in its path, but passes on an argument that has them.
+    let start = match program.contains(['"', '\'', '\\']) {
+        true => format!("ExecStart=/usr/bin/env {} --wait", quoted(&program.replace('$', "$$"))),
+        false => format!("ExecStart={} --wait", quoted(program)),
+    };
     let variables = places
         .iter()
         .map(|(name, value)| format!("Environment={}\n", quoted(&format!("{name}={value}"))));
@@ -283,8 +287,10 @@ mod tests {
     #[test]
     fn files_name_the_program_and_the_places() {
         let unit = systemd_unit(PROGRAM, &places());
-        let start = "ExecStart=\"/opt/my tools/100%%/it's/ccstatusd\" --wait\n";
+        let start = "ExecStart=/usr/bin/env \"/opt/my tools/100%%/it's/ccstatusd\" --wait\n";
         assert!(unit.contains(start), "{unit}");
+        let unit = systemd_unit("/opt/my tools/$x/ccstatusd", &places());
+        assert!(unit.contains("ExecStart=\"/opt/my tools/$x/ccstatusd\" --wait\n"), "{unit}");
         let variable = r#"Environment="CLAUDE_CONFIG_DIR=~/.claude,/a b/\"c\"""#;
         assert!(unit.contains(variable), "{unit}");
         let agent = launchd_agent(PROGRAM, &places());

@@ -24,27 +24,34 @@ fn check_systemd_unit(drop_ins: &[&str]) {
     let units = home.path().join("units");
     fs_err::create_dir_all(units.join("ccstatusd.service.d")).unwrap();
     fs_err::create_dir_all(home.path().join(".local/state/ccstatusd")).unwrap();
-    fs_err::write(units.join("plain.service"), "[Service]\nExecStart=/bin/sh -c true\n").unwrap();
     fs_err::copy(contrib("systemd/ccstatusd.service"), units.join("ccstatusd.service")).unwrap();
     for name in drop_ins {
         let to = units.join("ccstatusd.service.d").join(name);
         fs_err::copy(contrib("systemd").join(name), to).unwrap();
     }
-    let verify = |unit: &str| {
+    verify_systemd_unit(home.path(), &units);
+}
+
+/// Lets systemd read `ccstatusd.service` in this directory.
+#[track_caller]
+pub(crate) fn verify_systemd_unit(home: &Path, units: &Path) {
+    let verify = |unit: &Path| {
         // Without man: the manual page is not installed in this home.
         let mut command = Command::new("systemd-analyze");
-        command.args(["--user", "--man=no", "verify"]).arg(units.join(unit));
-        command.env("HOME", home.path()).env("XDG_RUNTIME_DIR", home.path());
+        command.args(["--user", "--man=no", "verify"]).arg(unit);
+        command.env("HOME", home).env("XDG_RUNTIME_DIR", home);
         run(&mut command)
     };
-
-    let Some(plain) = verify("plain.service") else {
+    let dir = tempfile::tempdir().unwrap();
+    let plain = dir.path().join("plain.service");
+    fs_err::write(&plain, "[Service]\nExecStart=/bin/sh -c true\n").unwrap();
+    let Some(plain) = verify(&plain) else {
         return skip("systemd-analyze is missing: the systemd unit is not verified");
     };
     if !plain.status.success() {
         return skip(&format!("systemd-analyze does not work here: {}", text(&plain)));
     }
-    let output = verify("ccstatusd.service").unwrap();
+    let output = verify(&units.join("ccstatusd.service")).unwrap();
     // An unknown key is reported, but does not fail. Other units' troubles are not ours.
     let complaints = text(&output).lines().filter(|it| it.contains("ccstatusd")).count();
     assert!(output.status.success() && complaints == 0, "{}", text(&output));

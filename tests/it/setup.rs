@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use crate::background::Stopped;
+use crate::contrib::verify_systemd_unit;
 use crate::sandbox::{Sandbox, skip, text, write_script};
 
 /// A user manager that logs its calls, and remembers what is enabled and active.
@@ -545,15 +546,33 @@ fn a_line_whose_path_needs_quotes_runs_in_a_shell() {
     fs_err::create_dir(&dir).unwrap();
     fs_err::copy(env!("CARGO_BIN_EXE_ccstatusd"), dir.join("ccstatusd")).unwrap();
     sandbox.set_env("PATH", std::env::join_paths([&dir, Path::new("/usr/bin")]).unwrap());
-    let mut command = sandbox.command(dir.join("ccstatusd"));
-    let output = command.args(LINE_ONLY).output().unwrap();
-    assert!(output.status.success(), "{}", text(&output));
+    let call = |args: &[&str]| {
+        let output = sandbox.command(dir.join("ccstatusd")).args(args).output().unwrap();
+        assert!(output.status.success(), "{}", text(&output));
+    };
+    call(&LINE_ONLY);
     let line = command_in(&settings(&sandbox));
     let mut shell = sandbox.command("sh");
     let output = shell.args(["-c", &line]).output().unwrap();
     assert!(output.status.success() && text(&output).contains("no watcher"), "{}", text(&output));
-    says(&sandbox, &["uninstall", "--yes"]);
+    call(&["uninstall", "--yes"]);
     assert!(!settings(&sandbox).exists());
+}
+
+/// The quotes of systemd are not those of a shell.
+#[test]
+fn a_unit_whose_path_and_places_need_quotes_is_valid() {
+    let mut sandbox = home();
+    let dir = sandbox.path("my 100% \"bin\"'s");
+    fs_err::create_dir(&dir).unwrap();
+    fs_err::copy(env!("CARGO_BIN_EXE_ccstatusd"), dir.join("ccstatusd")).unwrap();
+    let path = [sandbox.path("bin"), PathBuf::from("/usr/bin"), PathBuf::from("/bin")];
+    sandbox.set_env("PATH", std::env::join_paths(path).unwrap());
+    sandbox.set_env("CLAUDE_CONFIG_DIR", "~/a b,~/50%,~/\"c\"");
+    let mut command = sandbox.command(dir.join("ccstatusd"));
+    let output = command.args(["init", "--yes"]).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output));
+    verify_systemd_unit(&sandbox.home, &sandbox.path(".config/systemd/user"));
 }
 
 /// A user who answers.
