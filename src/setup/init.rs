@@ -31,6 +31,8 @@ pub struct Plan {
     notes: Vec<String>,
     /// What cannot be done.
     problems: Vec<String>,
+    /// Whether some session will show our line.
+    has_line: bool,
     /// Whether to ask if services of the user shall outlive logins.
     pub offers_lingering: bool,
 }
@@ -84,6 +86,7 @@ impl Plan {
             steps: Vec::new(),
             notes: Vec::new(),
             problems: Vec::new(),
+            has_line: false,
             offers_lingering: false,
         };
         if is_in_build_directory(Path::new(&program)) {
@@ -121,6 +124,8 @@ impl Plan {
                     if let Line::Foreign { command } = &edit.found.line {
                         foreign = foreign.or(command.clone());
                     }
+                    let stays = !options.replace && matches!(edit.found.line, Line::Foreign { .. });
+                    self.has_line |= !stays;
                     self.notes.extend(edit.notes(&name));
                     if edit.changes() {
                         edits.push(Step::Settings(edit));
@@ -317,12 +322,17 @@ impl Plan {
                 }
             }
         }
-        text += &format!(
-            "How to see that it works: the line is under the prompt of a session within {} s, \
-             also in one that\nruns already. `ccstatusd --oneshot` prints it here. \
-             `ccstatusd uninstall` gives back what was there.\n",
-            settings::REFRESH_S
-        );
+        text += &match self.has_line {
+            true => format!(
+                "How to see that it works: the line is under the prompt of a session within {} s, \
+                 also in one that\nruns already. `ccstatusd --oneshot` prints it here. ",
+                settings::REFRESH_S
+            ),
+            false => "No session shows our line, for the reasons above. `ccstatusd --oneshot` \
+                      prints it here.\n"
+                .to_owned(),
+        };
+        text += "`ccstatusd uninstall` gives back what was there.\n";
         Ok(Done { text, has_failed })
     }
 }

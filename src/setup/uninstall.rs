@@ -117,7 +117,8 @@ impl Plan {
             let Some(path) = unit::path(env, login)? else { continue };
             let has_file =
                 File::read(&path).is_ok_and(|it| it.text.is_some_and(|text| unit::is_ours(&text)));
-            if has_file || self.record.logins.contains(&login) {
+            let is_service = login != Login::Autostart;
+            if is_service && (has_file || self.record.logins.contains(&login)) {
                 self.steps.push(Step::SwitchOff(login));
             }
             if has_file && path.is_symlink() {
@@ -244,8 +245,7 @@ impl Step {
             Step::SwitchOff(Login::Systemd) => {
                 "systemctl --user: stop the service, and disable it\n".to_owned()
             }
-            Step::SwitchOff(Login::Launchd) => "launchctl: unload the agent\n".to_owned(),
-            Step::SwitchOff(_) => "no login starts the watcher any more\n".to_owned(),
+            Step::SwitchOff(_) => "launchctl: unload the agent\n".to_owned(),
             Step::Stop => "end the watcher\n".to_owned(),
             Step::StopLingering => {
                 "loginctl disable-linger: your services end with your last login\n".to_owned()

@@ -146,6 +146,7 @@ fn a_fresh_home_is_set_up_and_left_as_it_was() {
     let _stopped = Stopped(&sandbox);
     let said = says(&sandbox, &["init", "--yes"]);
     assert!(said.contains("the watcher has started"), "{said}");
+    assert!(said.contains("under the prompt of a session within 5 s"), "{said}");
     assert!(said.ends_with("no Claude Code session was active in the last day\n"), "{said}");
     let program = sandbox.path("bin/ccstatusd");
     assert_eq!(command_in(&settings(&sandbox)), format!("{} show", program.display()));
@@ -299,6 +300,7 @@ fn a_status_line_of_another_program_stays_unless_it_is_to_be_replaced() {
     write_settings(&sandbox, FOREIGN);
     let said = says(&sandbox, &LINE_ONLY);
     assert!(said.contains("status line `npx -y x@1`, which stays; --replace"), "{said}");
+    assert!(said.contains("No session shows our line"), "{said}");
     assert_eq!(read(&settings(&sandbox)), FOREIGN);
 
     let replace = [&LINE_ONLY[..], &["--replace"]].concat();
