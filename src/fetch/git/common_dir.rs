@@ -17,7 +17,19 @@ use super::config::Config;
 use crate::store::lock::FetchLock;
 
 /// What git looks for in a common directory, as far as it concerns the state of a working tree.
-const SHARED: [&str; 7] = ["info", "logs", "objects", "packed-refs", "refs", "reftable", "shallow"];
+const SHARED: [&str; 9] = [
+    // Remotes as the first versions of git kept them: a file with the name of each. They matter to
+    // the upstream of a branch, and name no program.
+    "branches",
+    "remotes",
+    "info",
+    "logs",
+    "objects",
+    "packed-refs",
+    "refs",
+    "reftable",
+    "shallow",
+];
 
 /// Makes the stand-in for the common directory `of`. It is removed when the result is dropped.
 pub(super) fn stand_in(of: &Path, config: &Config<'_>, lock: &FetchLock) -> io::Result<TempDir> {
