@@ -28,8 +28,8 @@ pub struct Process {
     /// The background job that it works on; `None` for other processes, and while the job is not
     /// described.
     pub job: Option<Box<BackgroundJob>>,
-    /// If the process is the user's: its id, and those of the processes that it descends from.
-    /// Empty for others, and where it was not asked for.
+    /// If the process is a client of the user's that is not confined: its id, and those of the
+    /// processes that it descends from. Empty for others, and where it was not asked for.
     pub lineage: Vec<u32>,
 }
 
@@ -159,14 +159,37 @@ fn start_time(pid: u32) -> Option<StartTime> {
     Some(StartTime { ticks: Some(ticks), at_ms })
 }
 
-/// See [`Process::lineage`].
+/// See [`Process::lineage`]. Whoever can write a file can write the id of any process into it, so
+/// what the file says is compared with what the kernel says of the process.
 #[cfg(target_os = "linux")]
 fn lineage(pid: u32) -> Vec<u32> {
     use std::os::unix::fs::MetadataExt;
     let owner = fs_err::metadata(format!("/proc/{pid}")).map(|it| it.uid());
-    if !owner.is_ok_and(|it| it == nix::unistd::geteuid().as_raw()) {
-        return Vec::new();
-    }
+    let is_own = owner.is_ok_and(|it| it == nix::unistd::geteuid().as_raw());
+    if is_own && is_client(pid) && !is_confined(pid) { ancestors(pid) } else { Vec::new() }
+}
+
+/// Whether the process is Claude Code: it calls itself so, or its program lies in a directory of
+/// that name.
+#[cfg(target_os = "linux")]
+fn is_client(pid: u32) -> bool {
+    const NAME: &str = "claude";
+    let calls_itself = fs_err::read(format!("/proc/{pid}/comm")).unwrap_or_default();
+    let program = fs_err::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
+    calls_itself.trim_ascii() == NAME.as_bytes() || program.iter().any(|part| part == NAME)
+}
+
+/// Whether the process can gain no privileges by starting a program, as everything in a sandbox
+/// that needs no root. A program of an agent may leave its lineage, but never this.
+#[cfg(target_os = "linux")]
+fn is_confined(pid: u32) -> bool {
+    let status = fs_err::read(format!("/proc/{pid}/status")).unwrap_or_default();
+    !status.split(|it| *it == b'\n').any(|line| line == b"NoNewPrivs:\t0")
+}
+
+/// The process, and those that it descends from.
+#[cfg(target_os = "linux")]
+fn ancestors(pid: u32) -> Vec<u32> {
     let parent = |pid: &u32| stat(*pid)?.parent.try_into().ok().filter(|it| *it > 0);
     std::iter::successors(Some(pid), parent).take(MAX_LINEAGE).collect()
 }
@@ -262,20 +285,9 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_process_of_the_users_has_a_lineage() {
-        let tmp = tempfile::tempdir().unwrap();
-        let path = tmp.path().join("7.json");
+    fn a_process_descends_from_its_parent() {
         let me = std::process::id();
-        let lineage = |pid: u32, is_wanted| {
-            fs_err::write(&path, format!(r#"{{"pid":{pid}}}"#)).unwrap();
-            read(&path, is_wanted).unwrap().lineage
-        };
-        let found = lineage(me, true);
-        assert_eq!(found[..2], [me, std::os::unix::process::parent_id()]);
-        assert!(lineage(me, false).is_empty() && lineage(u32::MAX >> 1, true).is_empty());
-        if !nix::unistd::geteuid().is_root() {
-            assert!(lineage(1, true).is_empty(), "the first process is root's");
-        }
+        assert_eq!(ancestors(me)[..2], [me, std::os::unix::process::parent_id()]);
     }
 
     #[cfg(target_os = "linux")]
