@@ -29,8 +29,9 @@ const SHOWN_MS: i64 = DAY_MS;
 /// How many sessions that are not live a snapshot has. The user may resume one of them.
 const MAX_ENDED: usize = 32;
 /// How many sessions are kept that only displays named. A session has a transcript after its first
-/// prompt, and a process file before.
-const MAX_HINTED: usize = 256;
+/// prompt, and a process file before. All of them count as live, so they must leave room for others
+/// in snapshots.
+const MAX_HINTED: usize = MAX_SESSIONS / 4;
 
 /// Identifies a session. The id alone does not: two config roots may hold copies of one transcript.
 ///
