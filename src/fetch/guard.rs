@@ -36,6 +36,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 use nix::errno::Errno;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
@@ -91,6 +92,8 @@ pub(super) struct Order {
     pub(super) lock_file: PathBuf,
     /// The number of the source, which selects the byte.
     pub(super) source: u64,
+    /// The bytes of memory that each process may use.
+    pub(super) max_memory: u64,
     /// The working directory. The guard enters it, since the watcher must not hang on a dead disk.
     pub(super) dir: Option<PathBuf>,
     pub(super) program: OsString,
@@ -137,6 +140,7 @@ impl Order {
             self.grace.as_millis().to_string().into(),
             self.lock_file.clone().into(),
             self.source.to_string().into(),
+            self.max_memory.to_string().into(),
             // An empty path stands for no directory.
             self.dir.clone().unwrap_or_default().into(),
             self.program.clone(),
@@ -152,6 +156,7 @@ impl Order {
             grace: millis(args.next()?)?,
             lock_file: args.next()?.into(),
             source: args.next()?.to_str()?.parse().ok()?,
+            max_memory: args.next()?.to_str()?.parse().ok()?,
             dir: Some(PathBuf::from(args.next()?)).filter(|it| !it.as_os_str().is_empty()),
             program: args.next()?,
             args: args.collect(),
@@ -222,6 +227,11 @@ impl Order {
 
     #[expect(clippy::disallowed_methods, reason = "this is the guard, which bounds it")]
     fn start(&self) -> io::Result<Pid> {
+        let (soft, hard) = getrlimit(Resource::RLIMIT_DATA)?;
+        if self.max_memory < soft {
+            // The program inherits it. The guard itself needs little.
+            setrlimit(Resource::RLIMIT_DATA, self.max_memory, hard)?;
+        }
         let child = Command::new(&self.program)
             .args(&self.args)
             .stdin(Stdio::null())
@@ -479,6 +489,7 @@ mod tests {
             grace: Duration::ZERO,
             lock_file: "/s/guard.lock".into(),
             source: u64::MAX,
+            max_memory: 1 << 31,
             dir: None,
             program: OsString::from_vec(b"a \xff\n".to_vec()),
             args: vec![],
@@ -491,13 +502,13 @@ mod tests {
 
     #[test]
     fn an_incomplete_order_is_refused() {
-        let whole = ["1", "2", "/s/guard.lock", "3", "", "true"];
+        let whole = ["1", "2", "/s/guard.lock", "3", "4", "", "true"];
         let parse = |args: &[&str]| Order::parse(args.iter().map(OsString::from));
         assert!(parse(&whole).is_some());
         for end in 0..whole.len() {
             assert_eq!(parse(&whole[..end]), None, "{:?}", &whole[..end]);
         }
-        for number in [0, 1, 3] {
+        for number in [0, 1, 3, 4] {
             let mut wrong = whole;
             wrong[number] = "x";
             assert_eq!(parse(&wrong), None, "{wrong:?}");

@@ -290,7 +290,7 @@ fn descriptors_that_a_parent_left_open_are_closed() {
         .args(["-c", r#"exec 7</dev/null; exec "$0" "$@""#, GUARD])
         .args(["__guard", "10000", "100"])
         .arg(tmp.path().join("guard.lock"))
-        .args(["0", "", "ls", "/proc/self/fd"])
+        .args(["0", "4000000000", "", "ls", "/proc/self/fd"])
         .stdin(OwnedFd::from(guards_end))
         .output()
         .unwrap();
@@ -328,7 +328,7 @@ fn a_signal_to_a_guard_ends_its_program() {
         let mut guard = Command::new(GUARD)
             .args(["__guard", "60000", "100"])
             .arg(tmp.path().join("guard.lock"))
-            .args(["0", "", "sh", "-c"])
+            .args(["0", "4000000000", "", "sh", "-c"])
             .arg("trap '' TERM; setsid sleep 60 & sleep 60")
             .env(MARKER, &marker)
             .stdin(OwnedFd::from(guards_end))

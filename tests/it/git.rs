@@ -6,6 +6,7 @@ use std::ffi::OsStr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use ccstatusd::fetch::exec::{RunLimits, Runner};
 use ccstatusd::fetch::git;
@@ -273,6 +274,17 @@ fn the_file_monitor_is_switched_off_for_every_version_of_git() {
     assert!(!sandbox.path("ran.it").exists());
 }
 
+/// Without a limit, git reads zeros until its deadline, and they fill the memory of the machine.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_repository_cannot_make_git_use_all_memory() {
+    let sandbox = GitSandbox::new("files");
+    sandbox.sh("git config core.attributesFile /dev/zero && touch -d 2001-01-01 f");
+    let limits = RunLimits { deadline: Duration::from_secs(60), ..git::status::GIT_LIMITS };
+    let error = sandbox.try_status("p", limits).unwrap_err().to_string();
+    assert!(error.contains("ut of memory"), "{error}");
+}
+
 #[test]
 fn an_error_names_the_files_of_the_repository() {
     let sandbox = GitSandbox::new("files");
@@ -283,6 +295,10 @@ fn an_error_names_the_files_of_the_repository() {
     let first = error("p");
     assert!(first.contains(&config) && !first.contains("scratch"), "{first}");
     assert_eq!(error("p"), first);
+    fs_err::remove_dir(sandbox.path("state/scratch")).unwrap();
+    fs_err::write(sandbox.path("state/scratch"), "no directory").unwrap();
+    let error = error("p");
+    assert!(error.contains("state directory") && !error.contains("scratch"), "{error}");
 }
 
 #[test]

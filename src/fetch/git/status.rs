@@ -25,6 +25,10 @@ pub const GIT_LIMITS: RunLimits = RunLimits {
     max_output: 16 << 20,
 };
 
+/// The bytes of memory that git may use. For a million files it needs a few hundred MiB, but a
+/// repository can have it read an endless file, or unpack a small object to a huge one.
+const MAX_MEMORY: u64 = 2 << 30;
+
 /// Why the state of a repository could not be determined.
 #[derive(Debug)]
 pub enum GitError {
@@ -272,6 +276,7 @@ fn run(
         dir: Some(dir.clone()),
         env: env.into_iter().chain(paths).map(|(name, it)| (name.into(), it.into())).collect(),
     };
+    let runner = runner.within_memory(MAX_MEMORY);
     runner.run(lock, &what, question.limits).map_err(|failure| match failure {
         exec::RunError::NotFound { .. } => GitError::NoGit,
         exec::RunError::Exited { stderr, .. } if is_trust_error(&stderr) => {
