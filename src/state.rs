@@ -474,6 +474,7 @@ impl State {
     fn drop_root(&mut self, root: &Path) {
         self.forget_source(&Source::Block(root.to_owned()));
         self.accounts.remove(root);
+        self.directories.set_brought(root, false);
         let files = self.transcripts.of_root(root).map(|(path, _)| Source::Transcript(path.into()));
         let processes = self.sessions.process_files(root).cloned().map(Source::Process);
         for source in files.chain(processes).collect::<Vec<_>>() {

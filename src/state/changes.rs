@@ -104,6 +104,11 @@ impl State {
                 }
             }
             Purpose::Root => {
+                let is_projects = |it: &Entry| it.path.ends_with(claude::layout::PROJECTS);
+                if self.directories.is_brought(dir) && !entries.iter().any(is_projects) {
+                    // Whatever it is, a client did not begin a session in it.
+                    return self.drop_root(dir);
+                }
                 for entry in entries {
                     self.observe_in_root(&entry.path);
                 }
@@ -159,6 +164,8 @@ impl State {
     /// An observed directory does not exist. `nearest` is the closest directory above that does.
     fn directory_missing(&mut self, purpose: Purpose, dir: &Path, nearest: &Path, now: Now) {
         match purpose {
+            // The next hint of a display adds it again.
+            Purpose::Root if self.directories.is_brought(dir) => self.drop_root(dir),
             Purpose::Root => self.observe(nearest, Purpose::Await(dir.to_owned())),
             Purpose::Config => {
                 self.observe(nearest, Purpose::Await(dir.to_owned()));

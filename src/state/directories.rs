@@ -55,12 +55,36 @@ pub(super) enum Purpose {
     Config,
 }
 
+impl Purpose {
+    /// Whether `dir`, which is observed for this purpose, belongs to one of these config roots.
+    fn is_in(&self, roots: &BTreeSet<PathBuf>, dir: &Path) -> bool {
+        match self {
+            Purpose::Root => roots.contains(dir),
+            Purpose::Projects { root }
+            | Purpose::Project { root }
+            | Purpose::Agents { root, .. }
+            | Purpose::Processes { root } => roots.contains(root),
+            Purpose::BackgroundJob { process } => {
+                process.ancestors().nth(2).is_some_and(|root| roots.contains(root))
+            }
+            Purpose::Await(_)
+            | Purpose::Git { .. }
+            | Purpose::NoRepo { .. }
+            | Purpose::Cookies
+            | Purpose::Config => false,
+        }
+    }
+}
+
 /// The observed directories.
 #[derive(Debug)]
 pub(super) struct Directories {
     /// When this process started, in Unix milliseconds.
     started_ms: i64,
     dirs: BTreeMap<PathBuf, Directory>,
+    /// Config roots that only hints named. No link leads out of them, since whoever sent the hint
+    /// may have made it.
+    brought: BTreeSet<PathBuf>,
     /// The observed paths of each directory, by device and inode. Links can give one directory
     /// several paths, but the kernel has only one watch for it and reports changes under the path
     /// that was watched last. When any of the paths is no longer watched, the watch is gone for all
@@ -97,6 +121,7 @@ impl Directories {
         Directories {
             started_ms: now.wall_ms,
             dirs: BTreeMap::new(),
+            brought: BTreeSet::new(),
             by_identity: BTreeMap::new(),
             outstanding: 0,
             looking_since: None,
@@ -116,12 +141,27 @@ impl Directories {
     /// Returns a look at a directory.
     pub(super) fn look(&mut self, dir: &Path) -> Effect {
         self.outstanding += 1;
-        let mut deep = false;
+        let (mut deep, mut by_links) = (false, true);
         if let Some(directory) = self.dirs.get_mut(dir) {
             directory.looks += 1;
             deep = directory.purposes.iter().any(|it| matches!(it, Purpose::Project { .. }));
+            by_links = !directory.purposes.iter().all(|it| it.is_in(&self.brought, dir));
         }
-        Effect::Look(Look { dir: dir.to_owned(), deep })
+        Effect::Look(Look { dir: dir.to_owned(), deep, by_links })
+    }
+
+    /// Sets whether only hints named this config root.
+    pub(super) fn set_brought(&mut self, root: &Path, is_brought: bool) {
+        if is_brought {
+            self.brought.insert(root.to_owned());
+        } else {
+            self.brought.remove(root);
+        }
+    }
+
+    /// Whether only hints named this config root.
+    pub(super) fn is_brought(&self, root: &Path) -> bool {
+        self.brought.contains(root)
     }
 
     /// Looks at every observed directory that has a purpose for which `which` returns true.
