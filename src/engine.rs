@@ -373,7 +373,7 @@ impl Engine {
 
     /// Logs whether a config root is watched, missing or unreadable.
     fn log_root(&mut self, listing: &Listing) {
-        if !self.state.is_root(&listing.dir) {
+        if !self.state.is_own_root(&listing.dir) {
             return;
         }
         let (root, subject) = (listing.dir.display(), root_subject(&listing.dir));

@@ -168,9 +168,10 @@ impl State {
         self.configuration.is_awaited()
     }
 
-    /// Whether a directory is a config root.
-    pub fn is_root(&self, dir: &Path) -> bool {
-        self.accounts.contains(dir)
+    /// Whether a directory is a config root that is worth a line in the log: one that only a hint
+    /// names is not, since hints can name a new one each time.
+    pub fn is_own_root(&self, dir: &Path) -> bool {
+        self.accounts.contains(dir) && !self.directories.is_brought(dir)
     }
 
     // ---- Time

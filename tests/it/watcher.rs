@@ -507,7 +507,7 @@ fn no_link_leads_out_of_a_root_that_only_a_hint_names() {
 fn a_directory_that_is_no_root_is_not_kept_as_one() {
     let sandbox = Sandbox::with_root();
     fs_err::create_dir(sandbox.path("private")).unwrap();
-    let _watcher = sandbox.start_watcher();
+    let watcher = sandbox.start_watcher();
     for name in ["private", "private/missing"] {
         let transcript = sandbox.path(name).join("projects/-p/s1.jsonl");
         sandbox.hint(&ClientFacts {
@@ -522,6 +522,7 @@ fn a_directory_that_is_no_root_is_not_kept_as_one() {
     fs_err::create_dir_all(sandbox.path("private/projects/-p")).unwrap();
     sandbox.oneshot();
     assert!(sandbox.snapshot().unwrap().sessions.is_empty(), "it is not watched");
+    assert!(!watcher.log().contains("private"), "hints fill no log: {}", watcher.log());
 }
 
 #[test]
