@@ -31,6 +31,7 @@ mod configuration;
 mod directories;
 pub mod event;
 mod limits;
+mod places;
 mod publication;
 mod report;
 mod repos;
@@ -471,18 +472,21 @@ impl State {
         }
         self.transcripts.drop_root(root);
         self.sessions.drop_root(root);
-        let leave = self.directories.leave(|dir, purpose| match purpose {
-            Purpose::Root => dir == root,
+        self.leave_at(root, &Purpose::Root);
+        let leave = self.directories.leave_all(|purpose| match purpose {
             Purpose::Await(missing) => missing == root,
             Purpose::Projects { root: of }
             | Purpose::Project { root: of }
             | Purpose::Agents { root: of, .. }
             | Purpose::Processes { root: of } => of == root,
             Purpose::BackgroundJob { process } => process.starts_with(root),
+            // Those of other roots.
+            Purpose::Root
             // Directories for these may lie inside the root, but do not belong to it.
-            Purpose::Git { .. } | Purpose::NoRepo { .. } | Purpose::Cookies | Purpose::Config => {
-                false
-            }
+            | Purpose::Git { .. }
+            | Purpose::NoRepo { .. }
+            | Purpose::Cookies
+            | Purpose::Config => false,
         });
         self.effects.extend(leave);
         self.leave_unused_repos();
@@ -514,9 +518,7 @@ impl State {
         }
         let dirs = self.settings.config.iter().filter_map(|path| path.parent());
         let dirs: BTreeSet<PathBuf> = dirs.map(PathBuf::from).collect();
-        let leave = self
-            .directories
-            .leave(|dir, purpose| *purpose == Purpose::Config && !dirs.contains(dir));
+        let leave = self.directories.leave(&Purpose::Config, |dir| dirs.contains(dir));
         self.effects.extend(leave);
         for dir in dirs {
             self.observe(&dir, Purpose::Config);

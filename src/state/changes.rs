@@ -85,9 +85,9 @@ impl State {
                 }
             }
             Found::NotADirectory => {
-                let leave =
-                    self.directories.leave(|it, purpose| it == dir && *purpose != Purpose::Root);
-                self.effects.extend(leave);
+                for purpose in purposes.iter().filter(|it| **it != Purpose::Root) {
+                    self.leave_at(&dir, purpose);
+                }
             }
             // The snapshot lists the reason.
             Found::Unreadable(_) => self.publication.mark_changed(),
@@ -165,11 +165,9 @@ impl State {
                 self.configuration.changed(now);
             }
             Purpose::Await(target) => {
-                let leave = self.directories.leave(|path, purpose| {
-                    path == dir && matches!(purpose, Purpose::Await(of) if *of == target)
-                });
-                self.effects.extend(leave);
-                self.observe(nearest, Purpose::Await(target));
+                let purpose = Purpose::Await(target);
+                self.leave_at(dir, &purpose);
+                self.observe(nearest, purpose);
             }
             Purpose::Project { .. } | Purpose::Agents { .. } => {
                 self.want_unlisted(dir, &[], now);
@@ -194,6 +192,18 @@ impl State {
         self.effects.extend(effect);
     }
 
+    /// Stops observing all directories for this purpose.
+    pub(super) fn leave(&mut self, purpose: &Purpose) {
+        let leave = self.directories.leave(purpose, |_| false);
+        self.effects.extend(leave);
+    }
+
+    /// Stops observing one directory for this purpose.
+    pub(super) fn leave_at(&mut self, dir: &Path, purpose: &Purpose) {
+        let leave = self.directories.leave(purpose, |it| it != dir);
+        self.effects.extend(leave);
+    }
+
     /// Stops observing a directory for any purpose.
     fn leave_dir(&mut self, dir: &Path) {
         let leave = self.directories.leave_dir(dir);
@@ -203,10 +213,7 @@ impl State {
     /// A path that was missing may exist now. Lists it instead of the directory where it was
     /// awaited.
     fn awaited_path_appeared(&mut self, target: &Path) {
-        let leave = self
-            .directories
-            .leave(|_, purpose| matches!(purpose, Purpose::Await(of) if of == target));
-        self.effects.extend(leave);
+        self.leave(&Purpose::Await(target.to_owned()));
         let look = self.directories.look(target);
         self.effects.push(look);
     }

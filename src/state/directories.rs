@@ -5,6 +5,9 @@
 //!
 //! **Invariant:** a directory is observed as long as it has a purpose. It is looked at again after
 //! it was removed or replaced, and after one of several paths to it is no longer observed.
+//!
+//! There may be tens of thousands of directories, and a listing of each. What one listing, or the
+//! end of one session, concerns is therefore found in indexes, not by a look at all of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -61,6 +64,10 @@ pub(super) struct Directories {
     /// When this process started, in Unix milliseconds.
     started_ms: i64,
     dirs: BTreeMap<PathBuf, Directory>,
+    /// The reverse of `dirs`: the directories that are observed for each purpose.
+    by_purpose: BTreeMap<Purpose, BTreeSet<PathBuf>>,
+    /// The directories in which the kernel reports no changes, and those that cannot be read.
+    unwatched: BTreeSet<PathBuf>,
     /// The observed paths of each directory, by device and inode. Links can give one directory
     /// several paths, but the kernel has only one watch for it and reports changes under the path
     /// that was watched last. When any of the paths is no longer watched, the watch is gone for all
@@ -79,7 +86,8 @@ pub(super) struct Directories {
 
 #[derive(Debug, Default)]
 struct Directory {
-    purposes: BTreeSet<Purpose>,
+    /// In order, each once. Nearly every directory has one, for which a `Vec` takes least memory.
+    purposes: Vec<Purpose>,
     /// Device and inode, by the last listing; `None` before the first, and where it does not exist
     /// or cannot be read.
     identity: Option<(u64, u64)>,
@@ -97,6 +105,8 @@ impl Directories {
         Directories {
             started_ms: now.wall_ms,
             dirs: BTreeMap::new(),
+            by_purpose: BTreeMap::new(),
+            unwatched: BTreeSet::new(),
             by_identity: BTreeMap::new(),
             outstanding: 0,
             looking_since: None,
@@ -109,8 +119,11 @@ impl Directories {
     /// Observes `dir` for one more purpose. Returns the look at it; `None` if it was observed for
     /// this purpose already.
     pub(super) fn observe(&mut self, dir: &Path, purpose: Purpose) -> Option<Effect> {
-        let directory = self.dirs.entry(dir.to_owned()).or_default();
-        directory.purposes.insert(purpose).then(|| self.look(dir))
+        let purposes = &mut self.dirs.entry(dir.to_owned()).or_default().purposes;
+        let at = purposes.binary_search(&purpose).err()?;
+        purposes.insert(at, purpose.clone());
+        self.by_purpose.entry(purpose).or_default().insert(dir.to_owned());
+        Some(self.look(dir))
     }
 
     /// Returns a look at a directory.
@@ -126,9 +139,8 @@ impl Directories {
 
     /// Looks at every observed directory that has a purpose for which `which` returns true.
     pub(super) fn look_at_all(&mut self, which: impl Fn(&Purpose) -> bool) -> Vec<Effect> {
-        let wanted = |directory: &Directory| directory.purposes.iter().any(&which);
-        let dirs: Vec<_> =
-            self.dirs.iter().filter(|(_, it)| wanted(it)).map(|(dir, _)| dir.clone()).collect();
+        let wanted = self.by_purpose.iter().filter(|(purpose, _)| which(purpose));
+        let dirs: BTreeSet<_> = wanted.flat_map(|(_, dirs)| dirs).cloned().collect();
         dirs.iter().map(|it| self.look(it)).collect()
     }
 
@@ -164,13 +176,13 @@ impl Directories {
 
     /// Looks at the directories in which the kernel reports no changes, and at unreadable ones.
     pub(super) fn look_at_unwatched(&mut self) -> Vec<Effect> {
-        let dirs: Vec<_> = self.unwatched().map(Path::to_owned).collect();
+        let dirs = self.unwatched.clone();
         dirs.iter().map(|it| self.look(it)).collect()
     }
 
     /// Plans the next poll, unless one is planned or no directory needs it.
     pub(super) fn schedule_poll(&mut self, is_live: bool, now: Instant) {
-        if self.unwatched().next().is_none() {
+        if self.unwatched.is_empty() {
             return;
         }
         let wait = if is_live { POLL_LIVE } else { POLL_IDLE };
@@ -213,44 +225,69 @@ impl Directories {
         effects
     }
 
-    fn unwatched(&self) -> impl Iterator<Item = &Path> {
-        let dirs =
-            self.dirs.iter().filter(|(_, it)| it.unarmed.is_some() || it.unreadable.is_some());
-        dirs.map(|it| it.0.as_path())
-    }
-
-    /// Drops the purposes for which `which` returns true, and stops observing directories that have
-    /// none left.
-    pub(super) fn leave(&mut self, which: impl Fn(&Path, &Purpose) -> bool) -> Vec<Effect> {
-        let mut effects = Vec::new();
-        let mut identities = Vec::new();
-        self.dirs.retain(|dir, directory| {
-            directory.purposes.retain(|it| !which(dir, it));
-            let keep = !directory.purposes.is_empty();
-            if !keep {
-                effects.push(Effect::Leave(dir.clone()));
-                identities.extend(directory.identity.map(|it| (it, dir.clone())));
+    /// Drops this purpose of all directories but those for which `is_kept` returns true, and stops
+    /// observing directories that have none left.
+    pub(super) fn leave(
+        &mut self,
+        purpose: &Purpose,
+        is_kept: impl Fn(&Path) -> bool,
+    ) -> Vec<Effect> {
+        let dirs = self.by_purpose.get(purpose).into_iter().flatten();
+        let left: Vec<_> = dirs.filter(|dir| !is_kept(dir)).cloned().collect();
+        let (mut effects, mut identities) = (Vec::new(), BTreeSet::new());
+        for dir in left {
+            self.forget_purpose(purpose, &dir);
+            let Some(directory) = self.dirs.get_mut(&dir) else { continue };
+            directory.purposes.retain(|it| it != purpose);
+            if directory.purposes.is_empty() {
+                identities.extend(self.remove(&dir));
+                effects.push(Effect::Leave(dir));
             }
-            keep
-        });
-        for (identity, dir) in &identities {
-            self.forget_identity(*identity, dir);
         }
-        for identity in identities.into_iter().map(|it| it.0).collect::<BTreeSet<_>>() {
+        for identity in identities {
             effects.extend(self.look_at_names(identity));
         }
         effects
+    }
+
+    /// Drops every purpose for which `which` returns true, as [`Directories::leave`] does.
+    pub(super) fn leave_all(&mut self, which: impl Fn(&Purpose) -> bool) -> Vec<Effect> {
+        let purposes: Vec<_> = self.by_purpose.keys().filter(|it| which(it)).cloned().collect();
+        purposes.iter().flat_map(|it| self.leave(it, |_| false)).collect()
     }
 
     /// Stops observing one directory, whatever its purposes.
     pub(super) fn leave_dir(&mut self, dir: &Path) -> Vec<Effect> {
-        let Some(directory) = self.dirs.remove(dir) else { return Vec::new() };
+        if !self.contains(dir) {
+            return Vec::new();
+        }
         let mut effects = vec![Effect::Leave(dir.to_owned())];
-        if let Some(identity) = directory.identity {
-            self.forget_identity(identity, dir);
+        if let Some(identity) = self.remove(dir) {
             effects.extend(self.look_at_names(identity));
         }
         effects
+    }
+
+    /// Takes a directory out. Returns its identity.
+    fn remove(&mut self, dir: &Path) -> Option<(u64, u64)> {
+        let directory = self.dirs.remove(dir)?;
+        self.unwatched.remove(dir);
+        for purpose in &directory.purposes {
+            self.forget_purpose(purpose, dir);
+        }
+        if let Some(identity) = directory.identity {
+            self.forget_identity(identity, dir);
+        }
+        directory.identity
+    }
+
+    fn forget_purpose(&mut self, purpose: &Purpose, dir: &Path) {
+        if let Some(dirs) = self.by_purpose.get_mut(purpose) {
+            dirs.remove(dir);
+            if dirs.is_empty() {
+                self.by_purpose.remove(purpose);
+            }
+        }
     }
 
     /// A look was answered. Returns the purposes of the directory, none if it is no longer
@@ -274,7 +311,12 @@ impl Directories {
             Found::Unreadable(reason) => (None, None, Some(reason.clone())),
             Found::Missing { .. } | Found::NotADirectory => (None, None, None),
         };
-        let (now, purposes) = (directory.identity, directory.purposes.iter().cloned().collect());
+        let (now, purposes) = (directory.identity, directory.purposes.clone());
+        if directory.is_unwatched() {
+            self.unwatched.insert(listing.dir.clone());
+        } else {
+            self.unwatched.remove(&listing.dir);
+        }
         let mut looks = Vec::new();
         if before != now {
             if let Some(identity) = before {
@@ -340,8 +382,10 @@ impl Directories {
     pub(super) fn degraded(&self, now: Now) -> impl Iterator<Item = Degraded> {
         let is_hung = |since: &Instant| *since + GIVE_UP_AFTER <= now.mono;
         let hung = self.looking_since.filter(is_hung);
-        let unreadable =
-            self.dirs.iter().filter_map(|(dir, it)| Some((dir, it.unreadable.as_ref()?)));
+        let unreadable = self
+            .unwatched
+            .iter()
+            .filter_map(|dir| Some((dir, self.dirs.get(dir)?.unreadable.as_ref()?)));
         let unreadable = unreadable.map(|(dir, reason)| Degraded {
             source: format!("watch:{}", text::of(dir)),
             since_ms: self.started_ms,
@@ -360,6 +404,113 @@ impl Directories {
 
     /// The directories in which the kernel reports no changes, each with the reason.
     pub(super) fn unarmed(&self) -> impl Iterator<Item = (&Path, &str)> {
-        self.dirs.iter().filter_map(|(dir, it)| Some((dir.as_path(), it.unarmed.as_deref()?)))
+        let unwatched = self.unwatched.iter();
+        unwatched.filter_map(|dir| Some((dir.as_path(), self.dirs.get(dir)?.unarmed.as_deref()?)))
+    }
+}
+
+impl Directory {
+    /// Whether the kernel reports no changes in it, or it cannot be read.
+    fn is_unwatched(&self) -> bool {
+        self.unarmed.is_some() || self.unreadable.is_some()
+    }
+}
+
+#[cfg(test)]
+impl Directories {
+    /// Checks that the indexes say what a look at every directory says.
+    pub(super) fn check_indexes(&self) {
+        let mut by_purpose: BTreeMap<Purpose, BTreeSet<PathBuf>> = BTreeMap::new();
+        let mut by_identity: BTreeMap<(u64, u64), BTreeSet<PathBuf>> = BTreeMap::new();
+        let mut unwatched = BTreeSet::new();
+        for (dir, directory) in &self.dirs {
+            assert!(directory.purposes.is_sorted_by(|a, b| a < b), "{:?}", directory.purposes);
+            assert!(!directory.purposes.is_empty(), "{dir:?} is observed for no purpose");
+            for purpose in &directory.purposes {
+                by_purpose.entry(purpose.clone()).or_default().insert(dir.clone());
+            }
+            if let Some(identity) = directory.identity {
+                by_identity.entry(identity).or_default().insert(dir.clone());
+            }
+            unwatched.extend(directory.is_unwatched().then(|| dir.clone()));
+        }
+        assert_eq!(self.by_purpose, by_purpose);
+        assert_eq!(self.by_identity, by_identity);
+        assert_eq!(self.unwatched, unwatched);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn any_purpose() -> impl Strategy<Value = Purpose> {
+        let root = || PathBuf::from("/r");
+        prop_oneof![
+            Just(Purpose::Root),
+            Just(Purpose::Project { root: root() }),
+            (0..2_u8).prop_map(move |n| Purpose::Agents {
+                root: root(),
+                session: SessionId(n.to_string()),
+            }),
+            (0..2_u8).prop_map(|n| Purpose::NoRepo { cwd: format!("/w/{n}").into() }),
+        ]
+    }
+
+    fn any_found() -> impl Strategy<Value = Found> {
+        prop_oneof![
+            ((0..3_u64), any::<bool>()).prop_map(|(inode, is_armed)| Found::Dir {
+                identity: (1, inode),
+                unarmed: (!is_armed).then(|| "no watches left".to_owned()),
+                entries: Vec::new(),
+            }),
+            Just(Found::Unreadable("denied".to_owned())),
+            Just(Found::NotADirectory),
+        ]
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Observe(Purpose),
+        Listed(Found),
+        LeaveAt(Purpose),
+        LeaveElsewhere(Purpose),
+        LeaveAll(Purpose),
+        LeaveDir,
+    }
+
+    fn any_step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            3 => any_purpose().prop_map(Step::Observe),
+            3 => any_found().prop_map(Step::Listed),
+            1 => any_purpose().prop_map(Step::LeaveAt),
+            1 => any_purpose().prop_map(Step::LeaveElsewhere),
+            1 => any_purpose().prop_map(Step::LeaveAll),
+            1 => Just(Step::LeaveDir),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn the_indexes_say_what_a_look_at_every_directory_says(
+            steps in proptest::collection::vec((0..4_u8, any_step()), 0..40),
+        ) {
+            let mut directories = Directories::new(Now::read());
+            for (n, step) in steps {
+                let dir = PathBuf::from(format!("/r/{n}"));
+                match step {
+                    Step::Observe(purpose) => drop(directories.observe(&dir, purpose)),
+                    Step::Listed(found) => drop(directories.listed(&Listing { dir, found })),
+                    Step::LeaveAt(purpose) => drop(directories.leave(&purpose, |it| it != dir)),
+                    Step::LeaveElsewhere(purpose) => {
+                        drop(directories.leave(&purpose, |it| it == dir));
+                    }
+                    Step::LeaveAll(purpose) => drop(directories.leave_all(|it| *it == purpose)),
+                    Step::LeaveDir => drop(directories.leave_dir(&dir)),
+                }
+                directories.check_indexes();
+            }
+        }
     }
 }
