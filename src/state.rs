@@ -342,6 +342,10 @@ impl State {
         let failure = outcome.failure().filter(|_| self.is_retry_wanted(&source));
         let has_failed = failure.is_some();
         let has_more = matches!(&outcome, Outcome::Transcript(_, Ok(tail)) if tail.has_more);
+        let top = match &outcome {
+            Outcome::Tree(_, found) => found.as_ref().map(|(tree, _)| tree.top.clone()),
+            _ => None,
+        };
         let has_changed = self.sources.done(&source, failure, now);
         self.publication.mark_changed_if(has_changed);
         match outcome {
@@ -365,7 +369,8 @@ impl State {
             Outcome::Block(root, found) => self.block_answered(&root, found),
             Outcome::Command(name, found) => self.command_ended(&name, found),
         }
-        self.sources.wait_for_follow_ups(&source, has_more, |top| self.repos.is_unanswered(top));
+        let new_repo = top.filter(|top| self.repos.is_unanswered(top));
+        self.sources.wait_for_follow_ups(&source, has_more, new_repo);
         if has_failed {
             // A cookie that came during this fetch would wait for the next try, which may be
             // minutes away.
