@@ -151,6 +151,8 @@ impl State {
         }
         self.directories.note_time(now.mono);
         self.fire_timers(now);
+        let looks = self.directories.take_looks();
+        self.effects.extend(looks);
         self.start_fetches(now);
         self.end_waits(now);
         self.publish_if_due(now);

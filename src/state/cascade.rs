@@ -145,6 +145,7 @@ impl State {
         self.directories.hurry_poll(now.mono);
         let transcript = self.sessions.get(key).and_then(|session| session.transcript.as_deref());
         let folder = transcript.map(claude::layout::session_folder);
+        self.hurry_project(key);
         // Most sessions have no such folder, and looking for one would cost a system call each.
         if let Some(folder) = folder.filter(|folder| self.transcripts.has_folder(folder)) {
             let SessionKey { root, id: session } = key.clone();
@@ -152,6 +153,21 @@ impl State {
         }
         self.want_tools(now);
         self.want_tree(key, now);
+    }
+
+    /// A session began. What it writes is read before the thousands of transcripts that may be in
+    /// other folders.
+    fn hurry_project(&mut self, key: &SessionKey) {
+        let Some(session) = self.sessions.get(key) else { return };
+        let written = session.transcript.as_deref().and_then(Path::parent).map(Path::to_owned);
+        let named = || {
+            let name = claude::layout::project_name(session.cwd.as_deref()?.to_str()?);
+            Some(key.root.join(claude::layout::PROJECTS).join(name))
+        };
+        if let Some(project) = written.or_else(named) {
+            let look = self.directories.hurry(&project);
+            self.effects.extend(look);
+        }
     }
 
     fn session_ended(&mut self, key: &SessionKey) {

@@ -104,13 +104,23 @@ impl State {
                 }
             }
             Purpose::Root => {
-                for entry in entries {
+                // Process files first: they say where sessions live, whose folders then go first.
+                let is_projects = |entry: &&Entry| entry.path.ends_with(claude::layout::PROJECTS);
+                let (projects, others): (Vec<_>, Vec<_>) = entries.iter().partition(is_projects);
+                for entry in others.into_iter().chain(projects) {
                     self.observe_in_root(&entry.path);
                 }
             }
             Purpose::Projects { root } => {
+                let live = self.live_projects(&root);
                 for entry in entries.iter().filter(|entry| entry.kind == EntryKind::Dir) {
-                    self.observe(&entry.path, Purpose::Project { root: root.clone() });
+                    let purpose = Purpose::Project { root: root.clone() };
+                    let name = entry.path.file_name().and_then(|name| name.to_str());
+                    if name.is_some_and(|it| live.contains(&claude::layout::project_name(it))) {
+                        self.observe(&entry.path, purpose);
+                    } else {
+                        self.directories.observe_in_turn(&entry.path, purpose);
+                    }
                 }
             }
             Purpose::Project { root } => {
@@ -190,6 +200,13 @@ impl State {
     pub(super) fn observe(&mut self, dir: &Path, purpose: Purpose) {
         let effect = self.directories.observe(dir, purpose);
         self.effects.extend(effect);
+    }
+
+    /// The names of the folders in which the live sessions of a root probably have their
+    /// transcripts, by the directories that they work in.
+    fn live_projects(&self, root: &Path) -> BTreeSet<String> {
+        let cwds = self.sessions.cwds_of_root(root);
+        cwds.filter_map(|cwd| Some(claude::layout::project_name(cwd.to_str()?))).collect()
     }
 
     /// Stops observing all directories for this purpose.

@@ -9,7 +9,7 @@
 //! There may be tens of thousands of directories, and a listing of each. What one listing, or the
 //! end of one session, concerns is therefore found in indexes, not by a look at all of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -27,6 +27,11 @@ const RESCAN_SPACING: Duration = Duration::from_secs(1);
 const POLL_LIVE: Duration = Duration::from_secs(2);
 /// The same while no session is live.
 const POLL_IDLE: Duration = Duration::from_secs(30);
+
+/// How many looks may be outstanding when one more at a folder of transcripts is requested. A look
+/// takes a tenth of a millisecond, so one that cannot wait comes after 50 ms, and not after looks
+/// at all of 50,000 folders.
+const MAX_LOOKS: usize = 512;
 
 /// Why a directory is observed. It names the config root, session or working tree to which a change
 /// in the directory belongs.
@@ -73,6 +78,9 @@ pub(super) struct Directories {
     /// that was watched last. When any of the paths is no longer watched, the watch is gone for all
     /// of them.
     by_identity: BTreeMap<(u64, u64), BTreeSet<PathBuf>>,
+    /// Folders of transcripts to look at once fewer than [`MAX_LOOKS`] are outstanding, in this
+    /// order. Only those count that are still [`Directory::is_waiting`].
+    waiting: VecDeque<PathBuf>,
     /// How many looks have not been answered by a listing yet.
     outstanding: usize,
     /// Since when at least one look has been outstanding; `None` while none is.
@@ -97,6 +105,8 @@ struct Directory {
     unreadable: Option<String>,
     /// How many looks at it have not been answered by a listing yet.
     looks: usize,
+    /// Whether it waits for its turn to be looked at.
+    is_waiting: bool,
 }
 
 impl Directories {
@@ -108,6 +118,7 @@ impl Directories {
             by_purpose: BTreeMap::new(),
             unwatched: BTreeSet::new(),
             by_identity: BTreeMap::new(),
+            waiting: VecDeque::new(),
             outstanding: 0,
             looking_since: None,
             poll_at: None,
@@ -119,11 +130,47 @@ impl Directories {
     /// Observes `dir` for one more purpose. Returns the look at it; `None` if it was observed for
     /// this purpose already.
     pub(super) fn observe(&mut self, dir: &Path, purpose: Purpose) -> Option<Effect> {
+        self.add_purpose(dir, purpose).then(|| self.look(dir))
+    }
+
+    /// As [`Directories::observe`], for a directory that can wait for its turn: the look comes from
+    /// [`Directories::take_looks`].
+    pub(super) fn observe_in_turn(&mut self, dir: &Path, purpose: Purpose) {
+        if self.add_purpose(dir, purpose) {
+            self.look_in_turn(dir);
+        }
+    }
+
+    /// Returns whether the directory was not observed for this purpose before.
+    fn add_purpose(&mut self, dir: &Path, purpose: Purpose) -> bool {
         let purposes = &mut self.dirs.entry(dir.to_owned()).or_default().purposes;
-        let at = purposes.binary_search(&purpose).err()?;
+        let Err(at) = purposes.binary_search(&purpose) else { return false };
         purposes.insert(at, purpose.clone());
         self.by_purpose.entry(purpose).or_default().insert(dir.to_owned());
-        Some(self.look(dir))
+        true
+    }
+
+    fn look_in_turn(&mut self, dir: &Path) {
+        if let Some(directory) = self.dirs.get_mut(dir)
+            && !std::mem::replace(&mut directory.is_waiting, true)
+        {
+            self.waiting.push_back(dir.to_owned());
+        }
+    }
+
+    /// The looks whose turn it is.
+    pub(super) fn take_looks(&mut self) -> Vec<Effect> {
+        let mut looks = Vec::new();
+        while self.outstanding < MAX_LOOKS {
+            let Some(dir) = self.waiting.pop_front() else { break };
+            looks.extend(self.hurry(&dir));
+        }
+        looks
+    }
+
+    /// Returns a look at a directory that waits for its turn; `None` if it does not.
+    pub(super) fn hurry(&mut self, dir: &Path) -> Option<Effect> {
+        self.dirs.get(dir).is_some_and(|it| it.is_waiting).then(|| self.look(dir))
     }
 
     /// Returns a look at a directory.
@@ -132,16 +179,24 @@ impl Directories {
         let mut deep = false;
         if let Some(directory) = self.dirs.get_mut(dir) {
             directory.looks += 1;
+            directory.is_waiting = false;
             deep = directory.purposes.iter().any(|it| matches!(it, Purpose::Project { .. }));
         }
         Effect::Look(Look { dir: dir.to_owned(), deep })
     }
 
-    /// Looks at every observed directory that has a purpose for which `which` returns true.
+    /// Looks at every observed directory that has a purpose for which `which` returns true: at
+    /// folders of transcripts in turn, since there may be tens of thousands, and at the others now.
     pub(super) fn look_at_all(&mut self, which: impl Fn(&Purpose) -> bool) -> Vec<Effect> {
         let wanted = self.by_purpose.iter().filter(|(purpose, _)| which(purpose));
-        let dirs: BTreeSet<_> = wanted.flat_map(|(_, dirs)| dirs).cloned().collect();
-        dirs.iter().map(|it| self.look(it)).collect()
+        let is_project = |it: &Purpose| matches!(it, Purpose::Project { .. });
+        let (in_turn, now): (Vec<_>, Vec<_>) = wanted.partition(|(it, _)| is_project(it));
+        let dirs = |of: Vec<(_, &BTreeSet<PathBuf>)>| -> BTreeSet<PathBuf> {
+            of.into_iter().flat_map(|(_, dirs)| dirs).cloned().collect()
+        };
+        let (in_turn, now) = (dirs(in_turn), dirs(now));
+        in_turn.difference(&now).for_each(|it| self.look_in_turn(it));
+        now.iter().map(|it| self.look(it)).collect()
     }
 
     /// Looks at every observed directory below `dir`.
@@ -158,7 +213,7 @@ impl Directories {
         names.iter().map(|it| self.look(it)).collect()
     }
 
-    /// Whether any look is outstanding.
+    /// Whether any look is outstanding. While some wait for their turn, others are.
     pub(super) fn is_looking(&self) -> bool {
         self.outstanding > 0
     }
@@ -169,9 +224,10 @@ impl Directories {
         self.looking_since = self.is_looking().then_some(since);
     }
 
-    /// Whether a look at a directory is outstanding, so that a newer listing of it will come.
+    /// Whether a look at a directory is outstanding or waits, so that a newer listing of it will
+    /// come.
     pub(super) fn is_looked_at(&self, dir: &Path) -> bool {
-        self.dirs.get(dir).is_some_and(|it| it.looks > 0)
+        self.dirs.get(dir).is_some_and(|it| it.looks > 0 || it.is_waiting)
     }
 
     /// Looks at the directories in which the kernel reports no changes, and at unreadable ones.
@@ -418,8 +474,10 @@ impl Directory {
 
 #[cfg(test)]
 impl Directories {
-    /// Checks that the indexes say what a look at every directory says.
+    /// Checks that the indexes say what a look at every directory says, and that each directory
+    /// that waits for its turn will get it.
     pub(super) fn check_indexes(&self) {
+        let waiting: BTreeSet<_> = self.waiting.iter().collect();
         let mut by_purpose: BTreeMap<Purpose, BTreeSet<PathBuf>> = BTreeMap::new();
         let mut by_identity: BTreeMap<(u64, u64), BTreeSet<PathBuf>> = BTreeMap::new();
         let mut unwatched = BTreeSet::new();
@@ -432,6 +490,7 @@ impl Directories {
             if let Some(identity) = directory.identity {
                 by_identity.entry(identity).or_default().insert(dir.clone());
             }
+            assert!(!directory.is_waiting || waiting.contains(dir), "{dir:?} is forgotten");
             unwatched.extend(directory.is_unwatched().then(|| dir.clone()));
         }
         assert_eq!(self.by_purpose, by_purpose);
@@ -473,6 +532,8 @@ mod tests {
     #[derive(Clone, Debug)]
     enum Step {
         Observe(Purpose),
+        ObserveInTurn(Purpose),
+        TakeLooks,
         Listed(Found),
         LeaveAt(Purpose),
         LeaveElsewhere(Purpose),
@@ -483,6 +544,8 @@ mod tests {
     fn any_step() -> impl Strategy<Value = Step> {
         prop_oneof![
             3 => any_purpose().prop_map(Step::Observe),
+            3 => any_purpose().prop_map(Step::ObserveInTurn),
+            1 => Just(Step::TakeLooks),
             3 => any_found().prop_map(Step::Listed),
             1 => any_purpose().prop_map(Step::LeaveAt),
             1 => any_purpose().prop_map(Step::LeaveElsewhere),
@@ -501,6 +564,8 @@ mod tests {
                 let dir = PathBuf::from(format!("/r/{n}"));
                 match step {
                     Step::Observe(purpose) => drop(directories.observe(&dir, purpose)),
+                    Step::ObserveInTurn(purpose) => directories.observe_in_turn(&dir, purpose),
+                    Step::TakeLooks => drop(directories.take_looks()),
                     Step::Listed(found) => drop(directories.listed(&Listing { dir, found })),
                     Step::LeaveAt(purpose) => drop(directories.leave(&purpose, |it| it != dir)),
                     Step::LeaveElsewhere(purpose) => {

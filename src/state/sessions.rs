@@ -235,6 +235,12 @@ impl Sessions {
         of_root.any(|key| self.get(key).is_some_and(|it| it.is_live && it.requested_ms > 0))
     }
 
+    /// The directories that the sessions of this root work in whose line is shown.
+    pub(super) fn cwds_of_root(&self, root: &Path) -> impl Iterator<Item = &Path> {
+        let of_root = self.places.keys().filter(move |key| key.root == root);
+        of_root.filter_map(|key| self.get(key)?.cwd.as_deref())
+    }
+
     /// The top directories of the working trees of all sessions, live or not.
     pub(super) fn repos(&self) -> BTreeSet<PathBuf> {
         self.sessions.values().filter_map(|session| session.repo.clone()).collect()
