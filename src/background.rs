@@ -1,5 +1,6 @@
 //! Starts a watcher in the background, and ends the one that runs.
 
+use std::fs::File;
 use std::io::{Read, Seek};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -9,7 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::cli::Environment;
-use crate::error::{Error, Result};
+use crate::error::{Error, Exit, Result};
 use crate::store::dir::StateDir;
 use crate::store::lock::WatchLock;
 use crate::time::{Now, pause};
@@ -35,8 +36,11 @@ pub fn start(env: &Environment) -> Result<String> {
     }
     let mut errors = tempfile::tempfile()
         .map_err(|err| Error::new("cannot make a temporary file").because(err))?;
-    let started = errors.try_clone().and_then(|stderr| spawn(&dir, stderr.into()));
-    let mut child = started.map_err(|err| Error::new("cannot start the watcher").because(err))?;
+    let launch = |errors: &File| {
+        let started = errors.try_clone().and_then(|stderr| spawn(&dir, stderr.into()));
+        started.map_err(|err| Error::new("cannot start the watcher").because(err))
+    };
+    let mut child = launch(&errors)?;
     let give_up_at = Now::read().mono + START_TIMEOUT;
     while Now::read().mono < give_up_at {
         let watcher = dir.read_snapshot().and_then(|snapshot| snapshot.watcher);
@@ -47,6 +51,12 @@ pub fn start(env: &Environment) -> Result<String> {
             Ok(Some(status)) => {
                 if let Some(pid) = WatchLock::running(&dir) {
                     return already(pid);
+                }
+                if status.code() == Some(Exit::AlreadyRunning as i32) {
+                    // A watcher that is just ending still holds the lock.
+                    pause(LOOK_EVERY);
+                    child = launch(&errors)?;
+                    continue;
                 }
                 let mut said = String::new();
                 errors.rewind().and_then(|()| errors.read_to_string(&mut said)).ok();

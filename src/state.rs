@@ -31,6 +31,7 @@ mod configuration;
 mod directories;
 pub mod event;
 mod limits;
+mod places;
 mod publication;
 mod report;
 mod repos;
@@ -151,6 +152,8 @@ impl State {
         }
         self.directories.note_time(now.mono);
         self.fire_timers(now);
+        let looks = self.directories.take_looks();
+        self.effects.extend(looks);
         self.start_fetches(now);
         self.end_waits(now);
         self.publish_if_due(now);
@@ -351,6 +354,10 @@ impl State {
         let failure = outcome.failure().filter(|_| self.is_retry_wanted(&source));
         let has_failed = failure.is_some();
         let has_more = matches!(&outcome, Outcome::Transcript(_, Ok(tail)) if tail.has_more);
+        let top = match &outcome {
+            Outcome::Tree(_, found) => found.as_ref().map(|(tree, _)| tree.top.clone()),
+            _ => None,
+        };
         let has_changed = self.sources.done(&source, failure, now);
         self.publication.mark_changed_if(has_changed);
         match outcome {
@@ -374,7 +381,8 @@ impl State {
             Outcome::Block(root, found) => self.block_answered(&root, found),
             Outcome::Command(name, found) => self.command_ended(&name, found),
         }
-        self.sources.wait_for_follow_ups(&source, has_more, |top| self.repos.is_unanswered(top));
+        let new_repo = top.filter(|top| self.repos.is_unanswered(top));
+        self.sources.wait_for_follow_ups(&source, has_more, new_repo);
         if has_failed {
             // A cookie that came during this fetch would wait for the next try, which may be
             // minutes away.
@@ -481,18 +489,21 @@ impl State {
         }
         self.transcripts.drop_root(root);
         self.sessions.drop_root(root);
-        let leave = self.directories.leave(|dir, purpose| match purpose {
-            Purpose::Root => dir == root,
+        self.leave_at(root, &Purpose::Root);
+        let leave = self.directories.leave_all(|purpose| match purpose {
             Purpose::Await(missing) => missing == root,
             Purpose::Projects { root: of }
             | Purpose::Project { root: of }
             | Purpose::Agents { root: of, .. }
             | Purpose::Processes { root: of } => of == root,
             Purpose::BackgroundJob { process } => process.starts_with(root),
+            // Those of other roots.
+            Purpose::Root
             // Directories for these may lie inside the root, but do not belong to it.
-            Purpose::Git { .. } | Purpose::NoRepo { .. } | Purpose::Cookies | Purpose::Config => {
-                false
-            }
+            | Purpose::Git { .. }
+            | Purpose::NoRepo { .. }
+            | Purpose::Cookies
+            | Purpose::Config => false,
         });
         self.effects.extend(leave);
         self.leave_unused_repos();
@@ -524,9 +535,7 @@ impl State {
         }
         let dirs = self.settings.config.iter().filter_map(|path| path.parent());
         let dirs: BTreeSet<PathBuf> = dirs.map(PathBuf::from).collect();
-        let leave = self
-            .directories
-            .leave(|dir, purpose| *purpose == Purpose::Config && !dirs.contains(dir));
+        let leave = self.directories.leave(&Purpose::Config, |dir| dirs.contains(dir));
         self.effects.extend(leave);
         for dir in dirs {
             self.observe(&dir, Purpose::Config);

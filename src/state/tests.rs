@@ -115,6 +115,8 @@ impl Sim {
     fn event(&mut self, event: Event) {
         let effects = self.state.on_event(event, self.now);
         self.effects.extend(effects);
+        self.state.sessions.check_indexes();
+        self.state.directories.check_indexes();
     }
 
     /// A listing of `dir` came back with these entries. Each directory has its own inode.
