@@ -1,7 +1,7 @@
 //! Starts a watcher in the background, and ends the one that runs.
 
 use std::fs::File;
-use std::io::{Read, Seek};
+use std::io::{self, Read, Seek};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -11,6 +11,7 @@ use nix::unistd::Pid;
 
 use crate::cli::Environment;
 use crate::error::{Error, Exit, Result};
+use crate::fetch::upgrade;
 use crate::store::dir::StateDir;
 use crate::store::lock::WatchLock;
 use crate::time::{Now, pause};
@@ -37,7 +38,7 @@ pub fn start(env: &Environment) -> Result<String> {
     let mut errors = tempfile::tempfile()
         .map_err(|err| Error::new("cannot make a temporary file").because(err))?;
     let launch = |errors: &File| {
-        let started = errors.try_clone().and_then(|stderr| spawn(&dir, stderr.into()));
+        let started = errors.try_clone().and_then(|stderr| spawn(env, &dir, stderr.into()));
         started.map_err(|err| Error::new("cannot start the watcher").because(err))
     };
     let mut child = launch(&errors)?;
@@ -94,8 +95,10 @@ pub fn stop(env: &Environment) -> Result<String> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the watcher, which is to outlive this process")]
-fn spawn(dir: &StateDir, stderr: Stdio) -> std::io::Result<Child> {
-    Command::new(std::env::current_exe()?)
+fn spawn(env: &Environment, dir: &StateDir, stderr: Stdio) -> io::Result<Child> {
+    // By the path that an upgrade replaces, so that the watcher notices it.
+    let program = upgrade::own_path(env.program_paths());
+    Command::new(program.ok_or(io::ErrorKind::NotFound)?)
         .args(["--detach", "--log-file"])
         .arg(dir.join(LOG))
         // Otherwise it would keep the disk of this directory busy.

@@ -125,6 +125,10 @@ impl State {
             let cookies = cookies.clone();
             state.observe(&cookies, Purpose::Cookies);
         }
+        let dirs = state.program().iter().filter_map(|path| path.parent());
+        for dir in dirs.map(PathBuf::from).collect::<BTreeSet<_>>() {
+            state.observe(&dir, Purpose::Program);
+        }
         state.observe_configuration();
         let effects = std::mem::take(&mut state.effects);
         (state, effects)
@@ -237,7 +241,9 @@ impl State {
             | Purpose::NoRepo { .. }
             | Purpose::Await(_)
             // Each tick reads the process file, and with it what describes the job.
-            | Purpose::BackgroundJob { .. } => false,
+            | Purpose::BackgroundJob { .. }
+            // An upgrade that is missed is not worth looks at a directory of programs.
+            | Purpose::Program => false,
             Purpose::Project { .. } | Purpose::Agents { .. } | Purpose::Config => is_full,
             Purpose::Root
             | Purpose::Projects { .. }
@@ -345,6 +351,7 @@ impl State {
                 self.commands.started(name, now);
                 Job::Run(RunJob::Command { name: name.clone(), tool })
             }
+            Source::Program(path) => Job::Run(RunJob::Program { path: path.clone() }),
         };
         Some(job)
     }
@@ -380,6 +387,11 @@ impl State {
             Outcome::Repo(top, found, dirs) => self.git_answered(&top, found, dirs, now),
             Outcome::Block(root, found) => self.block_answered(&root, found),
             Outcome::Command(name, found) => self.command_ended(&name, found),
+            Outcome::Program(program, Ok(Some(version))) => {
+                self.save();
+                self.effects.push(Effect::Upgrade { program, version });
+            }
+            Outcome::Program(..) => {}
         }
         let new_repo = top.filter(|top| self.repos.is_unanswered(top));
         self.sources.wait_for_follow_ups(&source, has_more, new_repo);
@@ -398,7 +410,7 @@ impl State {
             Source::Block(_) | Source::Command(_) => self.is_answer_wanted(source),
             // Its root may have been dropped during the read.
             Source::Transcript(path) => self.transcripts.get(path).is_some(),
-            Source::Process(_) | Source::Tree(_) => true,
+            Source::Process(_) | Source::Tree(_) | Source::Program(_) => true,
         }
     }
 
@@ -411,6 +423,23 @@ impl State {
     fn forget_source(&mut self, source: &Source) {
         let has_changed = self.sources.forget(source);
         self.publication.mark_changed_if(has_changed);
+    }
+
+    // ---- The program itself
+
+    /// See [`Mode::Watch`].
+    fn program(&self) -> &[PathBuf] {
+        match &self.mode {
+            Mode::Watch { program, .. } => program,
+            Mode::Once => &[],
+        }
+    }
+
+    /// The file of this program may have been replaced.
+    fn want_program(&mut self, now: Now) {
+        if let Some(path) = self.program().first().cloned() {
+            self.sources.want(&Source::Program(path), Urgency::Settled, now);
+        }
     }
 
     // ---- Publishing
@@ -503,7 +532,8 @@ impl State {
             | Purpose::Git { .. }
             | Purpose::NoRepo { .. }
             | Purpose::Cookies
-            | Purpose::Config => false,
+            | Purpose::Config
+            | Purpose::Program => false,
         });
         self.effects.extend(leave);
         self.leave_unused_repos();

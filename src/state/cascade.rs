@@ -463,7 +463,11 @@ impl State {
         match source {
             Source::Block(root) => self.accounts.block_tool(root).is_some_and(|it| it.is_running()),
             Source::Command(name) => self.commands.started_at(name).is_some(),
-            Source::Transcript(_) | Source::Process(_) | Source::Tree(_) | Source::Repo(_) => true,
+            Source::Transcript(_)
+            | Source::Process(_)
+            | Source::Tree(_)
+            | Source::Repo(_)
+            | Source::Program(_) => true,
         }
     }
 

@@ -62,6 +62,11 @@ impl State {
                         self.configuration.changed(now);
                     }
                 }
+                Purpose::Program => {
+                    if self.program().contains(&path) {
+                        self.want_program(now);
+                    }
+                }
             }
         }
     }
@@ -163,6 +168,7 @@ impl State {
                 }
             }
             Purpose::Config => self.configuration.changed(now),
+            Purpose::Program => self.want_program(now),
         }
     }
 
@@ -188,6 +194,7 @@ impl State {
                 self.leave_dir(dir);
             }
             Purpose::Git { top } => self.git_dir_missing(&top, dir, now),
+            Purpose::Program => self.observe(nearest, Purpose::Await(dir.to_owned())),
             // The directory above is observed too, and shows it when it is created again.
             Purpose::Projects { .. } | Purpose::NoRepo { .. } => self.leave_dir(dir),
             Purpose::BackgroundJob { .. } => self.leave_dir(dir),

@@ -100,7 +100,7 @@ impl Sources {
         match source {
             Source::Transcript(_) | Source::Process(_) | Source::Tree(_) => &self.reads,
             Source::Repo(_) => &self.git,
-            Source::Block(_) | Source::Command(_) => &self.tools,
+            Source::Block(_) | Source::Command(_) | Source::Program(_) => &self.tools,
         }
     }
 
@@ -108,7 +108,7 @@ impl Sources {
         match source {
             Source::Transcript(_) | Source::Process(_) | Source::Tree(_) => &mut self.reads,
             Source::Repo(_) => &mut self.git,
-            Source::Block(_) | Source::Command(_) => &mut self.tools,
+            Source::Block(_) | Source::Command(_) | Source::Program(_) => &mut self.tools,
         }
     }
 
@@ -290,7 +290,7 @@ impl Sources {
                 let pending = repo.iter().flat_map(|repo| self.git.pending(repo..=repo));
                 pending.map(owned).collect()
             }
-            Source::Repo(_) | Source::Block(_) | Source::Command(_) => return,
+            Source::Repo(_) | Source::Block(_) | Source::Command(_) | Source::Program(_) => return,
         };
         self.barriers.add(&waited, &led_to);
     }
@@ -391,6 +391,7 @@ fn name(source: &Source) -> String {
         Source::Tree(path) => ("tree", path),
         Source::Repo(path) => ("git", path),
         Source::Block(path) => ("usage", path),
+        Source::Program(path) => ("program", path),
         Source::Command(name) => return format!("command:{name}"),
     };
     format!("{kind}:{}", text::of(path))

@@ -73,7 +73,11 @@ fn invalid(reason: &str) -> ReadFailure {
 }
 
 fn watch() -> Mode {
-    Mode::Watch { identity: schema::Watcher::default(), cookies: "/state/sync".into() }
+    Mode::Watch {
+        identity: schema::Watcher::default(),
+        cookies: "/state/sync".into(),
+        program: Vec::new(),
+    }
 }
 
 impl Sim {

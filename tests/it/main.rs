@@ -22,5 +22,6 @@ mod store;
 mod tidy;
 mod tools;
 mod transcripts;
+mod upgrade;
 mod usage;
 mod watcher;
