@@ -97,12 +97,8 @@ impl Engine {
         let (events, results) = unbounded();
         let mode = match &role {
             Role::Watcher { .. } => {
-                let own_path = upgrade::own_path(env.program_paths());
-                Mode::Watch {
-                    identity: identity(now),
-                    cookies: dir.join(SYNC),
-                    program: own_path.map_or_else(Vec::new, |path| config::link_chain(&path)),
-                }
+                let program = upgrade::own_path(env.program_paths());
+                Mode::Watch { identity: identity(now), cookies: dir.join(SYNC), program }
             }
             Role::Once { .. } => Mode::Once,
         };

@@ -125,10 +125,6 @@ impl State {
             let cookies = cookies.clone();
             state.observe(&cookies, Purpose::Cookies);
         }
-        let dirs = state.program().iter().filter_map(|path| path.parent());
-        for dir in dirs.map(PathBuf::from).collect::<BTreeSet<_>>() {
-            state.observe(&dir, Purpose::Program);
-        }
         state.observe_configuration();
         let effects = std::mem::take(&mut state.effects);
         (state, effects)
@@ -241,9 +237,7 @@ impl State {
             | Purpose::NoRepo { .. }
             | Purpose::Await(_)
             // Each tick reads the process file, and with it what describes the job.
-            | Purpose::BackgroundJob { .. }
-            // An upgrade that is missed is not worth looks at a directory of programs.
-            | Purpose::Program => false,
+            | Purpose::BackgroundJob { .. } => false,
             Purpose::Project { .. } | Purpose::Agents { .. } | Purpose::Config => is_full,
             Purpose::Root
             | Purpose::Projects { .. }
@@ -255,6 +249,7 @@ impl State {
             self.want_block(&root, now);
         }
         self.confirm_usage(now);
+        self.want_program(now);
         self.publication.mark_changed();
         self.clock.tick_ended(self.sessions.is_any_live(), now);
     }
@@ -427,18 +422,11 @@ impl State {
 
     // ---- The program itself
 
-    /// See [`Mode::Watch`].
-    fn program(&self) -> &[PathBuf] {
-        match &self.mode {
-            Mode::Watch { program, .. } => program,
-            Mode::Once => &[],
-        }
-    }
-
-    /// The file of this program may have been replaced.
+    /// Finds out whether the file of this program was replaced. Its directory is not observed: the
+    /// kernel would report each start of each program in it.
     fn want_program(&mut self, now: Now) {
-        if let Some(path) = self.program().first().cloned() {
-            self.sources.want(&Source::Program(path), Urgency::Settled, now);
+        if let Mode::Watch { program: Some(path), .. } = &self.mode {
+            self.sources.want(&Source::Program(path.clone()), Urgency::Now, now);
         }
     }
 
@@ -532,8 +520,7 @@ impl State {
             | Purpose::Git { .. }
             | Purpose::NoRepo { .. }
             | Purpose::Cookies
-            | Purpose::Config
-            | Purpose::Program => false,
+            | Purpose::Config => false,
         });
         self.effects.extend(leave);
         self.leave_unused_repos();
@@ -574,6 +561,7 @@ impl State {
 
     fn reload_requested(&mut self, now: Now) {
         self.configuration.changed(now);
+        self.want_program(now);
         let looks = self.directories.look_at_all(|_| true);
         self.effects.extend(looks);
     }

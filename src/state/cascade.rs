@@ -193,6 +193,7 @@ impl State {
             self.want_tools(now);
             self.want_tree(key, now);
         }
+        self.want_program(now);
     }
 
     /// A session began. What it writes is read before the thousands of transcripts that may be in

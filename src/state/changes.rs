@@ -62,11 +62,6 @@ impl State {
                         self.configuration.changed(now);
                     }
                 }
-                Purpose::Program => {
-                    if self.program().contains(&path) {
-                        self.want_program(now);
-                    }
-                }
             }
         }
     }
@@ -168,7 +163,6 @@ impl State {
                 }
             }
             Purpose::Config => self.configuration.changed(now),
-            Purpose::Program => self.want_program(now),
         }
     }
 
@@ -194,7 +188,6 @@ impl State {
                 self.leave_dir(dir);
             }
             Purpose::Git { top } => self.git_dir_missing(&top, dir, now),
-            Purpose::Program => self.observe(nearest, Purpose::Await(dir.to_owned())),
             // The directory above is observed too, and shows it when it is created again.
             Purpose::Projects { .. } | Purpose::NoRepo { .. } => self.leave_dir(dir),
             Purpose::BackgroundJob { .. } => self.leave_dir(dir),

@@ -61,8 +61,6 @@ pub(super) enum Purpose {
     /// The directory of the configuration file, or of a file that a symbolic link to it leads
     /// through.
     Config,
-    /// The same for this program, which an upgrade replaces.
-    Program,
 }
 
 /// The observed directories.

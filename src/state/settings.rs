@@ -20,9 +20,8 @@ pub enum Mode {
         identity: schema::Watcher,
         /// The directory in which `--oneshot` runs leave their cookies.
         cookies: PathBuf,
-        /// The path of this program, and each path that symbolic links lead to from there. Empty
-        /// where that is unknown.
-        program: Vec<PathBuf>,
+        /// The path of this program; `None` where that is unknown.
+        program: Option<PathBuf>,
     },
     /// A `--oneshot` run without a watcher: publishes once, when nothing is left to fetch.
     Once,

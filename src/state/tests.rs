@@ -76,7 +76,7 @@ fn watch() -> Mode {
     Mode::Watch {
         identity: schema::Watcher::default(),
         cookies: "/state/sync".into(),
-        program: Vec::new(),
+        program: None,
     }
 }
 

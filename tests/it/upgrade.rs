@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use ccstatusd::store::schema::{Degraded, Snapshot};
+use nix::sys::signal::Signal;
 
 use crate::sandbox::{CAP, Sandbox, Watcher, is_met_within, write_script};
 use crate::transcripts::Transcript;
@@ -48,8 +49,10 @@ fn runs(watcher: &Watcher, sandbox: &Sandbox, program: &str) -> bool {
     inode(Path::new(&exe)) == inode(&sandbox.path(program))
 }
 
+/// Waits for the successor. Without the signal the watcher would look within a minute.
 #[track_caller]
 fn wait_until_runs(watcher: &Watcher, sandbox: &Sandbox, program: &str) {
+    watcher.signal(Signal::SIGHUP);
     sandbox.wait_until("the new program", || runs(watcher, sandbox, program));
 }
 
@@ -71,9 +74,10 @@ fn it_goes_on_as_the_new_program_and_loses_nothing() {
     assert!(after.seq > before.seq && after.degraded.is_empty(), "{after:#?}");
     let [before, after] = [before, after].map(|it| it.watcher.unwrap().started_at_ms);
     assert!(after > before, "it is another run of the program");
-    // And once more, to see that the successor notices its own.
+    // And once more, to see that the successor notices its own, without a signal.
     install(&sandbox, "app/ccstatusd");
-    wait_until_runs(&watcher, &sandbox, "app/ccstatusd");
+    sandbox.session("s2", &sandbox.path("p")).reply("a session begins");
+    sandbox.wait_until("its successor", || runs(&watcher, &sandbox, "app/ccstatusd"));
 }
 
 #[test]
@@ -111,6 +115,7 @@ fn what_is_no_version_of_it_is_named_and_not_run() {
         write_script(&new, "");
         fs_err::write(&new, content).unwrap();
         fs_err::rename(&new, sandbox.path("app/ccstatusd")).unwrap();
+        watcher.signal(Signal::SIGHUP);
         let is_named = |degraded: &Degraded| degraded.source.starts_with("program:");
         sandbox.wait_for(what, |snapshot| snapshot.degraded.iter().any(is_named));
         assert_eq!(inode(Path::new(&format!("/proc/{}/exe", watcher.id()))), old, "{what}");
