@@ -66,6 +66,10 @@ const TRY_LOCK_EVERY: Duration = Duration::from_millis(10);
 /// It never prints anything: standard output and error belong to the program.
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     let started_at = Now::read().mono;
+    // It was started as `/proc/self/exe`, and would be called `exe` in lists of processes. A name
+    // has at most 15 bytes.
+    #[cfg(target_os = "linux")]
+    nix::sys::prctl::set_name(c"ccstatusd-guard").ok();
     close_inherited();
     let lifeline = io::stdin().as_fd().try_clone_to_owned().map(UnixStream::from);
     let (Some(order), Ok(lifeline)) = (Order::parse(args), lifeline) else {
