@@ -24,6 +24,7 @@ use crate::fetch::Workers;
 use crate::fetch::exec::{self, Runner};
 use crate::fetch::exits::Exits;
 use crate::fetch::job::Job;
+use crate::fetch::upgrade;
 use crate::home::Home;
 use crate::ipc::{self, Listener};
 use crate::pool::probe::Probe;
@@ -64,6 +65,8 @@ pub(crate) struct Engine {
     pub(crate) changes: Changes,
     /// Whether the last snapshot was written to disk, or why not; `None` before the first.
     pub(crate) published: Option<std::result::Result<(), String>>,
+    /// The path of the program as which to go on, after an upgrade.
+    pub(crate) successor: Option<PathBuf>,
     state: State,
     dir: StateDir,
     env: Environment,
@@ -94,7 +97,8 @@ impl Engine {
         let (events, results) = unbounded();
         let mode = match &role {
             Role::Watcher { .. } => {
-                Mode::Watch { identity: identity(now), cookies: dir.join(SYNC) }
+                let program = upgrade::own_path(env.program_paths());
+                Mode::Watch { identity: identity(now), cookies: dir.join(SYNC), program }
             }
             Role::Once { .. } => Mode::Once,
         };
@@ -125,6 +129,7 @@ impl Engine {
             results,
             changes,
             published: None,
+            successor: None,
             state,
             dir,
             env: env.clone(),
@@ -209,6 +214,10 @@ impl Engine {
                     effects.extend(self.state.on_event(published, Now::read()));
                 }
                 Effect::Save => self.save(),
+                Effect::Upgrade { program, version } => {
+                    info!("{} was replaced by version {version}", program.display());
+                    self.successor = Some(program);
+                }
                 Effect::Configure => self.configure(),
                 Effect::Acknowledge(cookie) => {
                     ipc::acknowledge(&cookie, self.published == Some(Ok(())));

@@ -67,6 +67,10 @@ const TRY_LOCK_EVERY: Duration = Duration::from_millis(10);
 /// It never prints anything: standard output and error belong to the program.
 pub fn main(args: impl Iterator<Item = OsString>) -> ExitCode {
     let started_at = Now::read().mono;
+    // It was started as `/proc/self/exe`, and would be called `exe` in lists of processes. A name
+    // has at most 15 bytes.
+    #[cfg(target_os = "linux")]
+    nix::sys::prctl::set_name(c"ccstatusd-guard").ok();
     close_inherited();
     let lifeline = io::stdin().as_fd().try_clone_to_owned().map(UnixStream::from);
     let (Some(order), Ok(lifeline)) = (Order::parse(args), lifeline) else {
@@ -420,9 +424,31 @@ fn wait_for_children() {
 /// Kills the guard's children, adopted ones included. Not their children in turn: only an id of our
 /// own child is sure to stay that child's, since no other process can reap it.
 fn kill_children() {
-    let me = nix::unistd::getpid();
-    for child in processes(|stat| stat.parent == me.as_raw()) {
+    for child in children() {
         kill(child, Signal::SIGKILL).ok();
+    }
+}
+
+/// The children of this process.
+fn children() -> Vec<Pid> {
+    let me = nix::unistd::getpid();
+    processes(|stat| stat.parent == me.as_raw())
+}
+
+/// Reaps the guards that this process had started before an upgrade, when it was another program.
+/// They end, since the lifelines were closed. Call this before anything is started.
+///
+/// Each has a thread, since a guard may have to stay. See [`Verdict::Stuck`].
+pub fn reap_inherited() {
+    let mut left = children();
+    // Those that have ended. Among them may be some that still lived when they were listed.
+    while let Ok(WaitStatus::Exited(child, _) | WaitStatus::Signaled(child, ..)) =
+        waitpid(None, Some(WaitPidFlag::WNOHANG))
+    {
+        left.retain(|it| *it != child);
+    }
+    for child in left {
+        thread::Builder::new().name("reap".to_owned()).spawn(move || waitpid(child, None)).ok();
     }
 }
 

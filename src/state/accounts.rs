@@ -101,6 +101,13 @@ impl Accounts {
         account.skipped_lines -= skipped_lines;
     }
 
+    /// There is no transcript where one was looked for.
+    pub(super) fn discard_file(&mut self, root: &Path, file: FileId) {
+        if let Some(account) = self.0.get_mut(root) {
+            account.ledger.discard_file(file);
+        }
+    }
+
     /// Empties the ledgers, so that all transcripts can be counted again. Until then each account
     /// publishes the usage that it had so far, with its age.
     pub(super) fn recount(&mut self, settings: &Settings, is_scanned: bool, now: Now) {

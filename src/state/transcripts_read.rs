@@ -133,7 +133,11 @@ impl State {
     fn forget_transcript(&mut self, path: &Path) -> Option<File> {
         self.forget_source(&Source::Transcript(path.to_owned()));
         let file = self.transcripts.remove(path)?;
-        self.accounts.retire_file(&file.root, file.id, file.facts.skipped_lines);
+        if file.cursor.is_some() {
+            self.accounts.retire_file(&file.root, file.id, file.facts.skipped_lines);
+        } else {
+            self.accounts.discard_file(&file.root, file.id);
+        }
         Some(file)
     }
 

@@ -250,6 +250,14 @@ impl Ledger {
         self.files[file.0 as usize].is_retired = true;
     }
 
+    /// Frees the number of `file`, which was never read, so that nothing of it is counted.
+    pub fn discard_file(&mut self, file: FileId) {
+        let discarded = &mut self.files[file.0 as usize];
+        discarded.is_retired = true;
+        self.file_ids.remove(&std::mem::take(&mut discarded.path));
+        self.free_files.push(file);
+    }
+
     /// Drops entries older than `horizon_ms`, and refuses such entries from now on. A horizon
     /// earlier than the last one changes nothing.
     ///
@@ -682,6 +690,19 @@ mod tests {
         assert_eq!(ledger.sum_up(0..i64::MAX).output, 5);
         assert_eq!(ledger.file("a"), file);
         assert_eq!(ledger.sum_up(0..i64::MAX).output, 0);
+    }
+
+    #[test]
+    fn the_number_of_a_file_that_was_never_read_is_used_again() {
+        let mut ledger = ledger(&[("a", "s", entry("", "", 5))]);
+        let unread = ledger.file("b");
+        for path in ["b", "c", "d"] {
+            assert_eq!(ledger.file(path), unread, "{path}");
+            ledger.discard_file(unread);
+            ledger.forget_before(0);
+        }
+        assert_ne!(ledger.file("a"), unread);
+        assert_eq!(ledger.sum_up(0..i64::MAX).output, 5);
     }
 
     #[test]

@@ -281,6 +281,13 @@ fn a_program_has_no_input_no_terminal_and_no_descriptor_of_ours() {
     );
 }
 
+/// Lists of processes show this name, and `pkill` takes it.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_guard_is_called_by_its_name() {
+    check("cat /proc/$PPID/comm", LONG, Ok("ccstatusd-guard\n"));
+}
+
 #[test]
 #[expect(clippy::disallowed_methods, reason = "starts a guard as a careless parent would")]
 fn descriptors_that_a_parent_left_open_are_closed() {

@@ -129,6 +129,29 @@ fn no_comment_is_wider_than_the_code() {
     assert!(wide.is_empty(), "wider than 100 columns: {wide:#?}");
 }
 
+#[test]
+fn every_promise_of_the_threat_model_names_tests_that_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let files = ["src", "tests/it"].iter().flat_map(|it| sources(&root.join(it)));
+    let code: String =
+        files.filter(|it| is_rust(it)).map(|it| fs_err::read_to_string(it).unwrap()).collect();
+    let page = read("docs/threat-model.md");
+    let promises = page.split("\n## What holds\n").nth(1).unwrap();
+    let promises = promises.split("\n## ").next().unwrap();
+    let mut n_tests = 0;
+    for line in promises.lines().filter(|it| it.starts_with("- ")) {
+        // Names of tests have several words; a setting or a variable in backticks does not.
+        let quoted = line.split('`').skip(1).step_by(2);
+        let tests: Vec<_> = quoted.filter(|it| it.matches('_').count() > 2).collect();
+        assert!(!tests.is_empty(), "a promise without a test: {line}");
+        for test in &tests {
+            assert!(code.contains(&format!("fn {test}(")), "there is no test {test}: {line}");
+        }
+        n_tests += tests.len();
+    }
+    assert!(n_tests > 20, "{n_tests} tests in:{promises}");
+}
+
 /// The names of the pages in docs/decisions.
 fn decisions() -> BTreeSet<String> {
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/decisions");
