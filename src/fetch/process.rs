@@ -71,7 +71,7 @@ fn read(path: &Path, with_lineage: bool) -> io::Result<Process> {
             .unwrap_or_default();
         client::parse_job(id, &bytes).map(Box::new)
     });
-    let lineage = if is_alive && with_lineage { lineage(file.pid) } else { Vec::new() };
+    let lineage = if is_alive && with_lineage { lineage(&file) } else { Vec::new() };
     Ok(Process { file, is_alive, job, lineage })
 }
 
@@ -162,21 +162,15 @@ fn start_time(pid: u32) -> Option<StartTime> {
 /// See [`Process::lineage`]. Whoever can write a file can write the id of any process into it, so
 /// what the file says is compared with what the kernel says of the process.
 #[cfg(target_os = "linux")]
-fn lineage(pid: u32) -> Vec<u32> {
+fn lineage(file: &SessionFile) -> Vec<u32> {
     use std::os::unix::fs::MetadataExt;
+    let pid = file.pid;
     let owner = fs_err::metadata(format!("/proc/{pid}")).map(|it| it.uid());
     let is_own = owner.is_ok_and(|it| it == nix::unistd::geteuid().as_raw());
-    if is_own && is_client(pid) && !is_confined(pid) { ancestors(pid) } else { Vec::new() }
-}
-
-/// Whether the process is Claude Code: it calls itself so, or its program lies in a directory of
-/// that name.
-#[cfg(target_os = "linux")]
-fn is_client(pid: u32) -> bool {
-    const NAME: &str = "claude";
-    let calls_itself = fs_err::read(format!("/proc/{pid}/comm")).unwrap_or_default();
-    let program = fs_err::read_link(format!("/proc/{pid}/exe")).unwrap_or_default();
-    calls_itself.trim_ascii() == NAME.as_bytes() || program.iter().any(|part| part == NAME)
+    // An agent with process ids of its own cannot know when a process outside has started.
+    let started = stat(pid).and_then(|it| it.started);
+    let is_known = started.is_some() && started == file.proc_start;
+    if is_own && is_known && !is_confined(pid) { ancestors(pid) } else { Vec::new() }
 }
 
 /// Whether the process can gain no privileges by starting a program, as everything in a sandbox
@@ -196,10 +190,10 @@ fn ancestors(pid: u32) -> Vec<u32> {
 
 /// Without `/proc` no parents are known. A signal can be sent to processes of the user's only.
 #[cfg(not(target_os = "linux"))]
-fn lineage(pid: u32) -> Vec<u32> {
-    let id = i32::try_from(pid).map(nix::unistd::Pid::from_raw);
+fn lineage(file: &SessionFile) -> Vec<u32> {
+    let id = i32::try_from(file.pid).map(nix::unistd::Pid::from_raw);
     let is_own = id.is_ok_and(|it| nix::sys::signal::kill(it, None).is_ok());
-    if is_own { vec![pid] } else { Vec::new() }
+    if is_own { vec![file.pid] } else { Vec::new() }
 }
 
 /// When the machine was booted, in Unix milliseconds.
@@ -288,6 +282,22 @@ mod tests {
     fn a_process_descends_from_its_parent() {
         let me = std::process::id();
         assert_eq!(ancestors(me)[..2], [me, std::os::unix::process::parent_id()]);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn only_a_process_of_the_users_whose_start_is_known_has_a_lineage() {
+        let me = std::process::id();
+        let started = start_time(me).unwrap().ticks;
+        let found = lineage(&file(me, started.as_deref(), 0));
+        if is_confined(me) {
+            assert!(found.is_empty());
+        } else {
+            assert_eq!(found[..2], [me, std::os::unix::process::parent_id()]);
+        }
+        for unknown in [None, Some(""), Some("1")] {
+            assert!(lineage(&file(me, unknown, 0)).is_empty(), "{unknown:?}");
+        }
     }
 
     #[cfg(target_os = "linux")]

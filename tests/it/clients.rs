@@ -13,7 +13,7 @@ use ccstatusd::time::Now;
 use crossbeam_channel::unbounded;
 use serde_json::{Value, json};
 
-use crate::sandbox::{Sandbox, env_path, repo_of, session, skip};
+use crate::sandbox::{Sandbox, repo_of, session, skip};
 use crate::transcripts::Transcript;
 
 /// A process that stands for a client, with its process file.
@@ -90,7 +90,7 @@ const LAST_LINE: &str = "{\"type\":\"cost-state\",\"sessionId\":\"s1\",\"totalCo
 
 /// Anyone who can make a root can write a file about any process into it.
 #[test]
-fn only_a_client_that_is_not_confined_proves_a_root() {
+fn only_a_process_that_is_known_and_not_confined_proves_a_root() {
     if !fs_err::read_to_string("/proc/self/status").unwrap().contains("NoNewPrivs:\t0") {
         return skip("everything here is confined: no process proves a root");
     }
@@ -101,18 +101,18 @@ fn only_a_client_that_is_not_confined_proves_a_root() {
     let _watcher = sandbox.start_watcher();
     let mut transcript = Transcript::new(&root, "-p", "s1", &repo);
     transcript.reply("one");
-    let program = sandbox.path("claude/sleep");
-    fs_err::create_dir(sandbox.path("claude")).unwrap();
-    let sleep =
-        std::env::split_paths(&env_path()).map(|it| it.join("sleep")).find(|it| it.exists());
-    fs_err::copy(sleep.unwrap(), &program).unwrap();
     let mut confined = sandbox.command("setpriv");
-    confined.arg("--no-new-privs").arg(&program);
+    confined.args(["--no-new-privs", "sleep"]);
+    let sleep = || sandbox.command("sleep");
     // In this order, since the last one proves the root.
-    for (command, proves) in
-        [(sandbox.command("sleep"), false), (confined, false), (sandbox.command(&program), true)]
+    for (command, is_known, proves) in
+        [(confined, true, false), (sleep(), false, false), (sleep(), true, true)]
     {
-        let client = Client::start_with(command, &root, "s1");
+        let mut client = Client::start_with(command, &root, "s1");
+        if !is_known {
+            // Whoever has process ids of their own does not know when another process has started.
+            client.set("procStart", Value::Null);
+        }
         sandbox.hint(&ClientFacts {
             session_id: Some("s1".into()),
             transcript_path: Some(transcript.path.to_str().unwrap().into()),
