@@ -25,13 +25,13 @@ struct Client {
 
 impl Client {
     fn start(sandbox: &Sandbox, session: &str) -> Client {
-        let mut client = Client::start_with(sandbox.command("sleep"), &sandbox.root(), session);
+        let mut client = Client::unwritten(sandbox.command("sleep"), &sandbox.root(), session);
         client.set("cwd", json!(sandbox.home));
         client
     }
 
-    /// `command` is to sleep. The process file is in this root.
-    fn start_with(mut command: Command, root: &Path, session: &str) -> Client {
+    /// `command` is to sleep. The process file is to be in this root, and is not written yet.
+    fn unwritten(mut command: Command, root: &Path, session: &str) -> Client {
         let process = command.arg("100").stdout(Stdio::null()).spawn().unwrap();
         let pid = process.id();
         let now_ms = Now::read().wall_ms;
@@ -42,9 +42,7 @@ impl Client {
             "statusUpdatedAt": now_ms,
         });
         let path = root.join(format!("sessions/{pid}.json"));
-        let client = Client { process, path, document };
-        client.write();
-        client
+        Client { process, path, document }
     }
 
     /// Changes a field of the process file; takes it out for `null`.
@@ -108,11 +106,12 @@ fn only_a_process_that_is_known_and_not_confined_proves_a_root() {
     for (command, is_known, proves) in
         [(confined, true, false), (sleep(), false, false), (sleep(), true, true)]
     {
-        let mut client = Client::start_with(command, &root, "s1");
+        let mut client = Client::unwritten(command, &root, "s1");
         if !is_known {
             // Whoever has process ids of their own does not know when another process has started.
-            client.set("procStart", Value::Null);
+            client.document["procStart"] = Value::Null;
         }
+        client.write();
         sandbox.hint(&ClientFacts {
             session_id: Some("s1".into()),
             transcript_path: Some(transcript.path.to_str().unwrap().into()),
