@@ -47,6 +47,16 @@ def calls(desk, name):
         return 0
 
 
+def calls_at_rest(desk, name):
+    """How many there were once there has been none for a second."""
+    found, since = calls(desk, name), time.monotonic()
+    while time.monotonic() - since < 1:
+        desk.pause()
+        if (now := calls(desk, name)) != found:
+            found, since = now, time.monotonic()
+    return found
+
+
 def watcher(desk):
     return (desk.snapshot().get("watcher") or {}).get("pid")
 
@@ -91,7 +101,7 @@ def plugin(desk, checks, line):
     pane.ask("hello")
     checks.line("plugin, a reply", pane, lambda: line(pane, "main", 100_000))
 
-    n_before = calls(desk, "show")
+    n_before = calls_at_rest(desk, "show")
     desk.git(shop, "checkout", "-q", "-b", "topic")
     checks.line("plugin, a branch of another terminal", pane, lambda: line(pane, "topic", 100_000), cap=3)
     checks.value("plugin, without a process", pane, lambda: calls(desk, "show"), n_before, cap=0)

@@ -173,7 +173,7 @@ const answers = async $ => {
 
 const tellOnce = async ($, isBeginning) => {
   if (!id) await point($, await $.session.id())
-  if (hasOwn === undefined) await readSettings($)
+  await readSettings($)
   // A command knows more of the session than a mod does.
   if (doesOwnTell && !draws()) return
   const from = (told = id)
@@ -214,6 +214,14 @@ const beat = async $ => {
   refresh($)
 }
 
+// `classic.ConfigChange` would come before the settings have changed.
+const takeOver = async $ => {
+  await readSettings($)
+  if (hasOwn || !draws()) return
+  tell($)
+  $.ui.invalidate('ui.render')
+}
+
 const lookMeanwhile = $ => {
   meanwhile ??= $.clock.every(UNWATCHED_MS, () => {
     if (!isWatched) return path && draws() && look($)
@@ -228,7 +236,6 @@ export function register(on, options) {
 
   on('session.start', async ($, e, next) => {
     const started = await next(e)
-    await readSettings($)
     if (e.isInteractive && mode !== 'off') {
       $.clock.every(BEAT_MS, () => beat($))
       lookMeanwhile($)
@@ -238,9 +245,8 @@ export function register(on, options) {
 
   on('classic.SessionStart', async ($, e, next) => {
     const answer = await next(e)
-    await readSettings($)
     await point($, e.session_id)
-    if (told !== id) tell($, true)
+    if (told !== id || e.source === 'compact') tell($, true)
     isWatched = await $.fs.exists(`${dir}/fitted`)
     return { ...answer, watchPaths: [...(answer?.watchPaths ?? []), path] }
   }).catch(($, e, next) => next(e))
@@ -253,12 +259,6 @@ export function register(on, options) {
     }
     return next(e)
   })
-
-  on('classic.ConfigChange', async ($, e, next) => {
-    const answer = await next(e)
-    await readSettings($)
-    return answer
-  }).catch(($, e, next) => next(e))
 
   on('session.measure', ($, e, next) => {
     tell($)
@@ -276,6 +276,8 @@ export function register(on, options) {
 
   on('ui.render', { component: 'StatusLine' }, ($, e, next) => {
     const { props } = e
+    // The command has printed nothing so far, or is no more.
+    if (hasOwn && props.text === null) void takeOver($)
     if (!draws() || (mode === 'auto' && props.text !== null)) return next(e)
     if (columns !== props.columns) {
       const isFirst = columns === null

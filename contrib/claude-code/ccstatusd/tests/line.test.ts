@@ -47,7 +47,6 @@ const world = (on, options = {}) => {
   on('classic.SessionStart', () => ({}))
   on('classic.FileChanged', () => ({}))
   on('classic.Stop', () => ({}))
-  on('classic.ConfigChange', () => ({}))
   return it
 }
 
@@ -138,6 +137,20 @@ test('hands nothing over where our own statusLine command does', async ($, on) =
   await begin($, it, draw)
   expect(await draw('ours')).toBe('ours')
   expect(it.told).toEqual([])
+})
+
+test('draws its line when the statusLine command has gone', async ($, on) => {
+  const it = world(on, { settings: { statusLine: { type: 'command', command: 'mine' } } })
+  answering(it)
+  const draw = drawing($, on)
+  await begin($, it, draw)
+  await draw('theirs')
+  it.settings = {}
+  await draw(null)
+  await it.clock.advance(500)
+  await draw(null)
+  await it.clock.advance(1_000)
+  expect(await draw(null)).toBe(LINE)
 })
 
 test('in mode on takes the place of a statusLine command', { options: { mode: 'on' } }, async ($, on) => {
