@@ -254,6 +254,7 @@ export function register(on, options) {
   on('classic.FileChanged', async ($, e, next) => {
     if (e.file_path === path) {
       isWatched = true
+      isOld = false
       // A watcher that starts removes what it does not know of.
       if (!(await look($)) && e.event === 'unlink') tell($)
     }
