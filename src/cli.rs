@@ -38,6 +38,10 @@ pub struct Cli {
     /// the one before.
     #[arg(long, value_name = "PATH", conflicts_with = "oneshot")]
     pub log_file: Option<PathBuf>,
+
+    /// Leave the session of the terminal, as `ccstatusd start` wants it.
+    #[arg(long, hide = true, conflicts_with_all = ["oneshot", "print"])]
+    pub detach: bool,
 }
 
 impl Cli {
@@ -92,6 +96,12 @@ pub enum Subcommand {
     ///
     /// It reads Claude Code's JSON from standard input. It always exits with 0.
     Subagents,
+    /// Start the watcher in the background, unless one runs.
+    ///
+    /// It outlives the terminal. Its log is watcher.log in the state directory.
+    Start,
+    /// End the watcher that runs.
+    Stop,
     /// Print the configuration in effect, with an explanation of every setting.
     ///
     /// The output is a configuration file, from which you can start your own.
@@ -112,11 +122,28 @@ pub enum Subcommand {
 pub struct Environment {
     /// All variables. Programs that we start get a few of them.
     pub all: Vec<(OsString, OsString)>,
+    /// The command line, the name of the program first.
+    pub args: Vec<OsString>,
 }
 
 impl Environment {
     pub fn read() -> Environment {
-        Environment { all: std::env::vars_os().collect() }
+        Environment { all: std::env::vars_os().collect(), args: std::env::args_os().collect() }
+    }
+
+    /// Where the program may lie by the name that it was called by, with the likeliest path first.
+    /// An upgrade may leave its file alone, and change a link that leads to it.
+    pub fn program_paths(&self) -> Vec<PathBuf> {
+        let name = self.args.first().map(Path::new).unwrap_or(Path::new(""));
+        let mut paths = Vec::new();
+        if name.components().count() > 1 {
+            paths.extend(std::path::absolute(name).ok());
+        } else if let Some(path) = self.get("PATH") {
+            let dirs = std::env::split_paths(path).filter(|dir| dir.is_absolute());
+            paths.extend(dirs.map(|dir| dir.join(name)));
+        }
+        paths.extend(std::env::current_exe().ok());
+        paths
     }
 
     /// The value of a variable; `None` if it is not set or empty.
@@ -224,7 +251,11 @@ mod tests {
     use super::*;
 
     fn environment(vars: &[(&str, &str)]) -> Environment {
-        Environment { all: vars.iter().map(|(name, it)| ((*name).into(), (*it).into())).collect() }
+        let args = Vec::new();
+        Environment {
+            args,
+            all: vars.iter().map(|(name, it)| ((*name).into(), (*it).into())).collect(),
+        }
     }
 
     #[track_caller]

@@ -25,6 +25,7 @@ use crate::fetch::Workers;
 use crate::fetch::exec::{self, Runner};
 use crate::fetch::exits::Exits;
 use crate::fetch::job::Job;
+use crate::fetch::upgrade;
 use crate::home::Home;
 use crate::ipc::{self, Listener};
 use crate::pool::probe::Probe;
@@ -65,6 +66,8 @@ pub(crate) struct Engine {
     pub(crate) changes: Changes,
     /// Whether the last snapshot was written to disk, or why not; `None` before the first.
     pub(crate) published: Option<std::result::Result<(), String>>,
+    /// The path of the program as which to go on, after an upgrade.
+    pub(crate) successor: Option<PathBuf>,
     state: State,
     dir: StateDir,
     env: Environment,
@@ -95,7 +98,8 @@ impl Engine {
         let (events, results) = unbounded();
         let mode = match &role {
             Role::Watcher { .. } => {
-                Mode::Watch { identity: identity(now), cookies: dir.join(SYNC) }
+                let program = upgrade::own_path(env.program_paths());
+                Mode::Watch { identity: identity(now), cookies: dir.join(SYNC), program }
             }
             Role::Once { .. } => Mode::Once,
         };
@@ -126,6 +130,7 @@ impl Engine {
             results,
             changes,
             published: None,
+            successor: None,
             state,
             dir,
             env: env.clone(),
@@ -210,6 +215,10 @@ impl Engine {
                     effects.extend(self.state.on_event(published, Now::read()));
                 }
                 Effect::Save => self.save(),
+                Effect::Upgrade { program, version } => {
+                    info!("{} was replaced by version {version}", program.display());
+                    self.successor = Some(program);
+                }
                 Effect::Configure => self.configure(),
                 Effect::Acknowledge(cookie) => {
                     ipc::acknowledge(&cookie, self.published == Some(Ok(())));
@@ -390,7 +399,7 @@ impl Engine {
 
     /// Logs whether a config root is watched, missing or unreadable.
     fn log_root(&mut self, listing: &Listing) {
-        if !self.state.is_root(&listing.dir) {
+        if !self.state.is_own_root(&listing.dir) {
             return;
         }
         let (root, subject) = (listing.dir.display(), root_subject(&listing.dir));

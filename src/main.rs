@@ -14,7 +14,7 @@ use ccstatusd::home::{self, Home};
 use ccstatusd::store::schema::display::Depth;
 use ccstatusd::store::schema::{ClientFacts, SessionId, Snapshot};
 use ccstatusd::time::Now;
-use ccstatusd::{daemon, display, log, oneshot, price_list, sanitize, show, terminal};
+use ccstatusd::{background, daemon, display, log, oneshot, price_list, sanitize, show, terminal};
 
 /// musl's own allocator maps and unmaps single pages, which takes a sixth of the time of `show` and
 /// a third of that of a cold scan.
@@ -82,6 +82,8 @@ fn run(cli: &Cli, env: &Environment) -> Result<Exit> {
             let config = Config::load(env.config_file().as_deref())?;
             print(&price_list::describe(&config, model.as_deref())?)
         }
+        Some(Subcommand::Start) => print(&(background::start(env)? + "\n")),
+        Some(Subcommand::Stop) => print(&(background::stop(env)? + "\n")),
         None if cli.oneshot => {
             survive_the_file_size_limit();
             let mut log = log::start(None, env.text("CCSTATUSD_LOG").unwrap_or("warn"))?;
@@ -93,6 +95,10 @@ fn run(cli: &Cli, env: &Environment) -> Result<Exit> {
         }
         None => {
             survive_the_file_size_limit();
+            if cli.detach {
+                // It fails for the leader of a process group, which has no terminal to leave.
+                nix::unistd::setsid().ok();
+            }
             let level = env.text("CCSTATUSD_LOG").unwrap_or("info");
             let mut log = log::start(cli.log_file.as_deref(), level)?;
             let res = watch(cli.print, env);

@@ -28,8 +28,8 @@ pub struct Process {
     /// The background job that it works on; `None` for other processes, and while the job is not
     /// described.
     pub job: Option<Box<BackgroundJob>>,
-    /// If the process is the user's: its id, and those of the processes that it descends from.
-    /// Empty for others, and where it was not asked for.
+    /// If the process is a client of the user's that is not confined: its id, and those of the
+    /// processes that it descends from. Empty for others, and where it was not asked for.
     pub lineage: Vec<u32>,
 }
 
@@ -71,7 +71,7 @@ fn read(path: &Path, with_lineage: bool) -> io::Result<Process> {
             .unwrap_or_default();
         client::parse_job(id, &bytes).map(Box::new)
     });
-    let lineage = if is_alive && with_lineage { lineage(file.pid) } else { Vec::new() };
+    let lineage = if is_alive && with_lineage { lineage(&file) } else { Vec::new() };
     Ok(Process { file, is_alive, job, lineage })
 }
 
@@ -159,24 +159,41 @@ fn start_time(pid: u32) -> Option<StartTime> {
     Some(StartTime { ticks: Some(ticks), at_ms })
 }
 
-/// See [`Process::lineage`].
+/// See [`Process::lineage`]. Whoever can write a file can write the id of any process into it, so
+/// what the file says is compared with what the kernel says of the process.
 #[cfg(target_os = "linux")]
-fn lineage(pid: u32) -> Vec<u32> {
+fn lineage(file: &SessionFile) -> Vec<u32> {
     use std::os::unix::fs::MetadataExt;
+    let pid = file.pid;
     let owner = fs_err::metadata(format!("/proc/{pid}")).map(|it| it.uid());
-    if !owner.is_ok_and(|it| it == nix::unistd::geteuid().as_raw()) {
-        return Vec::new();
-    }
+    let is_own = owner.is_ok_and(|it| it == nix::unistd::geteuid().as_raw());
+    // An agent with process ids of its own cannot know when a process outside has started.
+    let started = stat(pid).and_then(|it| it.started);
+    let is_known = started.is_some() && started == file.proc_start;
+    if is_own && is_known && !is_confined(pid) { ancestors(pid) } else { Vec::new() }
+}
+
+/// Whether the process can gain no privileges by starting a program, as everything in a sandbox
+/// that needs no root. A program of an agent may leave its lineage, but never this.
+#[cfg(target_os = "linux")]
+fn is_confined(pid: u32) -> bool {
+    let status = fs_err::read(format!("/proc/{pid}/status")).unwrap_or_default();
+    !status.split(|it| *it == b'\n').any(|line| line == b"NoNewPrivs:\t0")
+}
+
+/// The process, and those that it descends from.
+#[cfg(target_os = "linux")]
+fn ancestors(pid: u32) -> Vec<u32> {
     let parent = |pid: &u32| stat(*pid)?.parent.try_into().ok().filter(|it| *it > 0);
     std::iter::successors(Some(pid), parent).take(MAX_LINEAGE).collect()
 }
 
 /// Without `/proc` no parents are known. A signal can be sent to processes of the user's only.
 #[cfg(not(target_os = "linux"))]
-fn lineage(pid: u32) -> Vec<u32> {
-    let id = i32::try_from(pid).map(nix::unistd::Pid::from_raw);
+fn lineage(file: &SessionFile) -> Vec<u32> {
+    let id = i32::try_from(file.pid).map(nix::unistd::Pid::from_raw);
     let is_own = id.is_ok_and(|it| nix::sys::signal::kill(it, None).is_ok());
-    if is_own { vec![pid] } else { Vec::new() }
+    if is_own { vec![file.pid] } else { Vec::new() }
 }
 
 /// When the machine was booted, in Unix milliseconds.
@@ -262,19 +279,24 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_process_of_the_users_has_a_lineage() {
-        let tmp = tempfile::tempdir().unwrap();
-        let path = tmp.path().join("7.json");
+    fn a_process_descends_from_its_parent() {
         let me = std::process::id();
-        let lineage = |pid: u32, is_wanted| {
-            fs_err::write(&path, format!(r#"{{"pid":{pid}}}"#)).unwrap();
-            read(&path, is_wanted).unwrap().lineage
-        };
-        let found = lineage(me, true);
-        assert_eq!(found[..2], [me, std::os::unix::process::parent_id()]);
-        assert!(lineage(me, false).is_empty() && lineage(u32::MAX >> 1, true).is_empty());
-        if !nix::unistd::geteuid().is_root() {
-            assert!(lineage(1, true).is_empty(), "the first process is root's");
+        assert_eq!(ancestors(me)[..2], [me, std::os::unix::process::parent_id()]);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn only_a_process_of_the_users_whose_start_is_known_has_a_lineage() {
+        let me = std::process::id();
+        let started = start_time(me).unwrap().ticks;
+        let found = lineage(&file(me, started.as_deref(), 0));
+        if is_confined(me) {
+            assert!(found.is_empty());
+        } else {
+            assert_eq!(found[..2], [me, std::os::unix::process::parent_id()]);
+        }
+        for unknown in [None, Some(""), Some("1")] {
+            assert!(lineage(&file(me, unknown, 0)).is_empty(), "{unknown:?}");
         }
     }
 

@@ -86,6 +86,29 @@ impl WatchLock {
         holder(&dir.join(WATCH))
     }
 
+    /// The id of the watcher that runs; `None` if none does. It takes no lock: a watcher that
+    /// starts at this moment would take this process for another watcher, and end.
+    #[cfg(target_os = "linux")]
+    pub fn running(dir: &StateDir) -> Option<u32> {
+        let path = dir.join(WATCH);
+        let lock = fs_err::metadata(&path).ok()?;
+        let is_lock =
+            |file: std::fs::Metadata| (file.dev(), file.ino()) == (lock.dev(), lock.ino());
+        let pid = holder(&path)?;
+        // The id may be that of a watcher which has ended, and another process may have it now.
+        let mut open = fs_err::read_dir(format!("/proc/{pid}/fd")).ok()?.flatten();
+        open.any(|it| fs_err::metadata(it.path()).is_ok_and(is_lock)).then_some(pid)
+    }
+
+    /// The id of the watcher that runs; `None` if none does. Only its socket tells, so it is not
+    /// known for a moment while it starts.
+    #[cfg(not(target_os = "linux"))]
+    pub fn running(dir: &StateDir) -> Option<u32> {
+        let socket = std::os::unix::net::UnixDatagram::unbound().ok()?;
+        socket.connect(dir.join(super::dir::SOCKET)).ok()?;
+        holder(&dir.join(WATCH))
+    }
+
     /// Whether the path still names the locked file. If not, another watcher may hold the lock on a
     /// new file, and this process must not publish any more.
     pub fn is_current(&self) -> bool {

@@ -281,6 +281,13 @@ fn a_program_has_no_input_no_terminal_and_no_descriptor_of_ours() {
     );
 }
 
+/// Lists of processes show this name, and `pkill` takes it.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_guard_is_called_by_its_name() {
+    check("cat /proc/$PPID/comm", LONG, Ok("ccstatusd-guard\n"));
+}
+
 #[test]
 #[expect(clippy::disallowed_methods, reason = "starts a guard as a careless parent would")]
 fn descriptors_that_a_parent_left_open_are_closed() {
@@ -290,7 +297,7 @@ fn descriptors_that_a_parent_left_open_are_closed() {
         .args(["-c", r#"exec 7</dev/null; exec "$0" "$@""#, GUARD])
         .args(["__guard", "10000", "100"])
         .arg(tmp.path().join("guard.lock"))
-        .args(["0", "", "ls", "/proc/self/fd"])
+        .args(["0", "4000000000", "", "ls", "/proc/self/fd"])
         .stdin(OwnedFd::from(guards_end))
         .output()
         .unwrap();
@@ -328,7 +335,7 @@ fn a_signal_to_a_guard_ends_its_program() {
         let mut guard = Command::new(GUARD)
             .args(["__guard", "60000", "100"])
             .arg(tmp.path().join("guard.lock"))
-            .args(["0", "", "sh", "-c"])
+            .args(["0", "4000000000", "", "sh", "-c"])
             .arg("trap '' TERM; setsid sleep 60 & sleep 60")
             .env(MARKER, &marker)
             .stdin(OwnedFd::from(guards_end))

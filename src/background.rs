@@ -1,0 +1,110 @@
+//! Starts a watcher in the background, and ends the one that runs.
+
+use std::fs::File;
+use std::io::{self, Read, Seek};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::cli::Environment;
+use crate::error::{Error, Exit, Result};
+use crate::fetch::upgrade;
+use crate::store::dir::StateDir;
+use crate::store::lock::WatchLock;
+use crate::time::{Now, pause};
+
+/// The log of a watcher in the background, in the state directory.
+const LOG: &str = "watcher.log";
+
+/// How long a watcher may take to publish its first snapshot. It waits for up to 4 s for another
+/// process that fetches.
+const START_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a watcher may take to end. It promises two seconds.
+const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often to look whether it has started, or ended.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// Starts a watcher that outlives the terminal and the login, and waits until it watches. Does
+/// nothing if one runs already. Returns what to tell the user.
+pub fn start(env: &Environment) -> Result<String> {
+    let dir = StateDir::open(&env.checked_state_dir()?)?;
+    let already = |pid| Ok(format!("a watcher runs already (process {pid})"));
+    if let Some(pid) = WatchLock::running(&dir) {
+        return already(pid);
+    }
+    let mut errors = tempfile::tempfile()
+        .map_err(|err| Error::new("cannot make a temporary file").because(err))?;
+    let launch = |errors: &File| {
+        let started = errors.try_clone().and_then(|stderr| spawn(env, &dir, stderr.into()));
+        started.map_err(|err| Error::new("cannot start the watcher").because(err))
+    };
+    let mut child = launch(&errors)?;
+    let give_up_at = Now::read().mono + START_TIMEOUT;
+    while Now::read().mono < give_up_at {
+        let watcher = dir.read_snapshot().and_then(|snapshot| snapshot.watcher);
+        if watcher.is_some_and(|it| it.pid == child.id()) {
+            return Ok(format!("the watcher has started (process {})", child.id()));
+        }
+        match child.try_wait() {
+            Ok(Some(status)) => {
+                if let Some(pid) = WatchLock::running(&dir) {
+                    return already(pid);
+                }
+                if status.code() == Some(Exit::AlreadyRunning as i32) {
+                    // A watcher that is just ending still holds the lock.
+                    pause(LOOK_EVERY);
+                    child = launch(&errors)?;
+                    continue;
+                }
+                let mut said = String::new();
+                errors.rewind().and_then(|()| errors.read_to_string(&mut said)).ok();
+                let said = said.trim().trim_start_matches("ccstatusd: ");
+                return Err(Error::new(format!("the watcher ended at once, with {status}"))
+                    .because(if said.is_empty() { "it printed nothing" } else { said }));
+            }
+            _ => pause(LOOK_EVERY),
+        }
+    }
+    let log = dir.join(LOG);
+    Err(Error::new(format!("the watcher has published nothing for {START_TIMEOUT:?}"))
+        .hint(format!("process {} goes on; its log is {}", child.id(), log.display())))
+}
+
+/// Ends the watcher that runs, and waits for its end. Returns what to tell the user.
+pub fn stop(env: &Environment) -> Result<String> {
+    let dir = StateDir::open(&env.checked_state_dir()?)?;
+    let Some(pid) = WatchLock::running(&dir) else { return Ok("no watcher runs".to_owned()) };
+    let doing = || Error::new(format!("cannot end the watcher (process {pid})"));
+    match kill(Pid::from_raw(pid.cast_signed()), Signal::SIGTERM) {
+        Ok(()) | Err(Errno::ESRCH) => {}
+        Err(err) => return Err(doing().because(err)),
+    }
+    let give_up_at = Now::read().mono + STOP_TIMEOUT;
+    while Now::read().mono < give_up_at {
+        if WatchLock::running(&dir) != Some(pid) {
+            return Ok(format!("the watcher has ended (process {pid})"));
+        }
+        pause(LOOK_EVERY);
+    }
+    Err(doing()
+        .because(format!("it still runs after {STOP_TIMEOUT:?}"))
+        .hint(format!("it may be stopped, or wait for a disk: look at it, or `kill -9 {pid}`")))
+}
+
+#[expect(clippy::disallowed_methods, reason = "the watcher, which is to outlive this process")]
+fn spawn(env: &Environment, dir: &StateDir, stderr: Stdio) -> io::Result<Child> {
+    // By the path that an upgrade replaces, so that the watcher notices it.
+    let program = upgrade::own_path(env.program_paths());
+    Command::new(program.ok_or(io::ErrorKind::NotFound)?)
+        .args(["--detach", "--log-file"])
+        .arg(dir.join(LOG))
+        // Otherwise it would keep the disk of this directory busy.
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(stderr)
+        .spawn()
+}
