@@ -23,21 +23,13 @@ def install(desk, *options, has_program=True):
     git = bin / "git"
     git.symlink_to(shutil.which("git"))
     if has_program:
-        (bin / "ccstatusd").write_text(program(desk))
+        # It logs with what it is called.
+        log = f'echo "$@" >> {desk.path}/calls'
+        (bin / "ccstatusd").write_text(f'#!/bin/sh\n{log}\nexec {desk.program} "$@"\n')
         (bin / "ccstatusd").chmod(0o700)
     desk.env["PATH"] = f"{bin}:{os.environ['PATH']}"
     desk.run_client(desk.home, "plugin", "marketplace", "add", str(MARKETPLACE))
     desk.run_client(desk.home, "plugin", "install", "ccstatusd@ccstatusd", *options)
-
-
-def program(desk):
-    """The program, which logs with what it is called."""
-    log = f'echo "$@" >> {desk.path}/calls'
-    start = ""
-    if subprocess.run([desk.program, "start", "--help"], capture_output=True, check=False).returncode:
-        # A version without `start`, by what that does: a watcher in a session of its own.
-        start = f'[ "$1" = start ] && {{ setsid -f {desk.program} </dev/null >/dev/null 2>&1; exit 0; }}\n'
-    return f'#!/bin/sh\n{log}\n{start}exec {desk.program} "$@"\n'
 
 
 def calls(desk, name):
@@ -62,7 +54,8 @@ def watcher(desk):
 
 
 def start(desk):
-    subprocess.run([desk.path / "bin/ccstatusd", "start"], env=desk.env, stdin=subprocess.DEVNULL, check=True)
+    argv = [desk.path / "bin/ccstatusd", "start"]
+    subprocess.run(argv, env=desk.env, stdin=subprocess.DEVNULL, capture_output=True, check=True)
 
 
 def colours(pane):
