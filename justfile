@@ -42,10 +42,11 @@ fuzz target='transcript_line' seconds='60':
     PATH="$PWD/target/tools/bin:$PATH" cargo +nightly fuzz run {{ target }} "$(mktemp -d)" \
         fuzz/corpus/{{ target }} -- -max_total_time={{ seconds }} -timeout=5 -rss_limit_mb=1024
 
-# Our cost beside another tool's, and a render beside `cat` and other status lines
+# Our cost beside another tool's, a render beside `cat` and other status lines, and 1,500 sessions beside 200
 bench:
     benches/run
     benches/show --peers
+    benches/scale
 
 # The pictures in the README
 picture:

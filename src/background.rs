@@ -1,6 +1,7 @@
 //! Starts a watcher in the background, and ends the one that runs.
 
-use std::io::{Read, Seek};
+use std::fs::File;
+use std::io::{self, Read, Seek};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use nix::unistd::Pid;
 
 use crate::cli::Environment;
 use crate::error::{Error, Exit, Result};
+use crate::fetch::upgrade;
 use crate::store::dir::StateDir;
 use crate::store::lock::WatchLock;
 use crate::time::{Now, pause};
@@ -37,11 +39,11 @@ pub fn start(env: &Environment) -> Result<String> {
     }
     let errors = tempfile::tempfile()
         .map_err(|err| Error::new("cannot make a temporary file").because(err))?;
-    let start = || {
-        let started = errors.try_clone().and_then(|stderr| spawn(&dir, stderr.into()));
+    let launch = |errors: &File| {
+        let started = errors.try_clone().and_then(|stderr| spawn(env, &dir, stderr.into()));
         started.map_err(|err| Error::new("cannot start the watcher").because(err))
     };
-    let mut child = start()?;
+    let mut child = launch(&errors)?;
     let give_up_at = Now::read().mono + START_TIMEOUT;
     while Now::read().mono < give_up_at {
         let watcher = dir.read_snapshot().and_then(|snapshot| snapshot.watcher);
@@ -54,9 +56,9 @@ pub fn start(env: &Environment) -> Result<String> {
                     return already(pid);
                 }
                 if status.code() == Some(Exit::AlreadyRunning as i32) {
-                    // The one that held the lock was at its beginning, or at its end.
+                    // A watcher that is just ending still holds the lock.
                     pause(LOOK_EVERY);
-                    child = start()?;
+                    child = launch(&errors)?;
                     continue;
                 }
                 let mut said = String::new();
@@ -113,8 +115,10 @@ fn successor(dir: &StateDir) -> Option<u32> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "the watcher, which is to outlive this process")]
-fn spawn(dir: &StateDir, stderr: Stdio) -> std::io::Result<Child> {
-    Command::new(std::env::current_exe()?)
+fn spawn(env: &Environment, dir: &StateDir, stderr: Stdio) -> io::Result<Child> {
+    // By the path that an upgrade replaces, so that the watcher notices it.
+    let program = upgrade::own_path(env.program_paths());
+    Command::new(program.ok_or(io::ErrorKind::NotFound)?)
         .args(["--detach", "--log-file"])
         .arg(dir.join(LOG))
         // Otherwise it would keep the disk of this directory busy.

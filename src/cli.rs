@@ -191,11 +191,28 @@ pub enum Login {
 pub struct Environment {
     /// All variables. Programs that we start get a few of them.
     pub all: Vec<(OsString, OsString)>,
+    /// The command line, the name of the program first.
+    pub args: Vec<OsString>,
 }
 
 impl Environment {
     pub fn read() -> Environment {
-        Environment { all: std::env::vars_os().collect() }
+        Environment { all: std::env::vars_os().collect(), args: std::env::args_os().collect() }
+    }
+
+    /// Where the program may lie by the name that it was called by, with the likeliest path first.
+    /// An upgrade may leave its file alone, and change a link that leads to it.
+    pub fn program_paths(&self) -> Vec<PathBuf> {
+        let name = self.args.first().map(Path::new).unwrap_or(Path::new(""));
+        let mut paths = Vec::new();
+        if name.components().count() > 1 {
+            paths.extend(std::path::absolute(name).ok());
+        } else if let Some(path) = self.get("PATH") {
+            let dirs = std::env::split_paths(path).filter(|dir| dir.is_absolute());
+            paths.extend(dirs.map(|dir| dir.join(name)));
+        }
+        paths.extend(std::env::current_exe().ok());
+        paths
     }
 
     /// The value of a variable; `None` if it is not set or empty.
@@ -313,7 +330,11 @@ mod tests {
     use super::*;
 
     fn environment(vars: &[(&str, &str)]) -> Environment {
-        Environment { all: vars.iter().map(|(name, it)| ((*name).into(), (*it).into())).collect() }
+        let args = Vec::new();
+        Environment {
+            args,
+            all: vars.iter().map(|(name, it)| ((*name).into(), (*it).into())).collect(),
+        }
     }
 
     #[track_caller]

@@ -1,6 +1,8 @@
 //! The watcher: a loop that waits for events in one `select!`, and hands each to the engine. Also
 //! its start, its signals and its messages to systemd.
 
+use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, at, bounded, never, select_biased, unbounded};
@@ -11,6 +13,7 @@ use tracing::{debug, info, warn};
 use crate::cli::Environment;
 use crate::engine::{Engine, Role};
 use crate::error::{Error, Exit, Result};
+use crate::fetch::guard;
 use crate::ipc;
 use crate::state::event::Event;
 use crate::store::dir::StateDir;
@@ -43,6 +46,7 @@ pub fn run(env: &Environment, rival: Rival, mut print: impl FnMut(&SessionId, &s
     };
     ipc::enter(dir.path())
         .map_err(|it| Error::new("cannot work in the state directory").because(it))?;
+    guard::reap_inherited();
     let listener = {
         // A `--oneshot` run that began without a watcher publishes too. It holds the fetch lock
         // until it has. Later runs find the socket that `ipc::listen` creates, and leave a cookie.
@@ -77,6 +81,10 @@ pub fn run(env: &Environment, rival: Rival, mut print: impl FnMut(&SessionId, &s
                     .hint("start ccstatusd again; the log says what ended it"));
             }
         }
+        if let Some(program) = engine.successor.take() {
+            let err = go_on_as(&program, env);
+            warn!("cannot go on as {}, so this version goes on: {err}", program.display());
+        }
         if engine.changes.take_lost() {
             warn!("events were lost; looking at everything again");
             engine.handle(Event::Lost)?;
@@ -100,6 +108,15 @@ pub fn run(env: &Environment, rival: Rival, mut print: impl FnMut(&SessionId, &s
             notify(&[NotifyState::Ready]);
         }
     }
+}
+
+/// Replaces this process by the program, with the same arguments. Returns only if that fails. The
+/// kernel closes what is open, and releases the locks.
+///
+/// See docs/decisions/032-a-watcher-goes-on-as-its-successor.md.
+#[expect(clippy::disallowed_methods, reason = "it starts no process, but becomes another program")]
+fn go_on_as(program: &Path, env: &Environment) -> std::io::Error {
+    std::process::Command::new(program).args(env.args.iter().skip(1)).exec()
 }
 
 /// What [`run`] waits for.

@@ -83,7 +83,7 @@ mod tests {
         }
         for home in ["var/home/u", "home/u", "home/u/", "var/../home/u"] {
             let all = vec![("HOME".into(), path(home).into())];
-            let home = Home::find(&Environment { all });
+            let home = Home::find(&Environment { all, args: Vec::new() });
             let check = |dir: &str, expected: Option<&str>| {
                 let (dir, expected) = (path(dir), expected.map(path));
                 let found = home.found_above(&dir).map(|it| it.trim_end_matches('/'));
@@ -105,7 +105,10 @@ mod tests {
     #[test]
     fn without_a_home_directory_nothing_is_in_it() {
         assert_eq!(Home::default().found_above("/h/w"), None);
-        let gone = Home::find(&Environment { all: vec![("HOME".into(), "/gone/u".into())] });
+        let gone = Home::find(&Environment {
+            all: vec![("HOME".into(), "/gone/u".into())],
+            args: Vec::new(),
+        });
         assert_eq!(gone.found_above("/gone/u/w"), Some("/gone/u"));
         assert_eq!(gone.found_above("/other/u/w"), None);
     }

@@ -31,6 +31,7 @@ mod configuration;
 mod directories;
 pub mod event;
 mod limits;
+mod places;
 mod publication;
 mod report;
 mod repos;
@@ -151,6 +152,8 @@ impl State {
         }
         self.directories.note_time(now.mono);
         self.fire_timers(now);
+        let looks = self.directories.take_looks();
+        self.effects.extend(looks);
         self.start_fetches(now);
         self.end_waits(now);
         self.publish_if_due(now);
@@ -168,9 +171,10 @@ impl State {
         self.configuration.is_awaited()
     }
 
-    /// Whether a directory is a config root.
-    pub fn is_root(&self, dir: &Path) -> bool {
-        self.accounts.contains(dir)
+    /// Whether a directory is a config root that is worth a line in the log: one that only a hint
+    /// names is not, since hints can name a new one each time.
+    pub fn is_own_root(&self, dir: &Path) -> bool {
+        self.accounts.contains(dir) && !self.directories.is_brought(dir)
     }
 
     // ---- Time
@@ -246,6 +250,7 @@ impl State {
             self.want_block(&root, now);
         }
         self.confirm_usage(now);
+        self.want_program(now);
         self.publication.mark_changed();
         self.clock.tick_ended(self.sessions.is_any_live(), now);
     }
@@ -342,6 +347,7 @@ impl State {
                 self.commands.started(name, now);
                 Job::Run(RunJob::Command { name: name.clone(), tool })
             }
+            Source::Program(path) => Job::Run(RunJob::Program { path: path.clone() }),
         };
         Some(job)
     }
@@ -351,6 +357,10 @@ impl State {
         let failure = outcome.failure().filter(|_| self.is_retry_wanted(&source));
         let has_failed = failure.is_some();
         let has_more = matches!(&outcome, Outcome::Transcript(_, Ok(tail)) if tail.has_more);
+        let top = match &outcome {
+            Outcome::Tree(_, found) => found.as_ref().map(|(tree, _)| tree.top.clone()),
+            _ => None,
+        };
         let has_changed = self.sources.done(&source, failure, now);
         self.publication.mark_changed_if(has_changed);
         match outcome {
@@ -373,8 +383,14 @@ impl State {
             Outcome::Repo(top, found, dirs) => self.git_answered(&top, found, dirs, now),
             Outcome::Block(root, found) => self.block_answered(&root, found),
             Outcome::Command(name, found) => self.command_ended(&name, found),
+            Outcome::Program(program, Ok(Some(version))) => {
+                self.save();
+                self.effects.push(Effect::Upgrade { program, version });
+            }
+            Outcome::Program(..) => {}
         }
-        self.sources.wait_for_follow_ups(&source, has_more, |top| self.repos.is_unanswered(top));
+        let new_repo = top.filter(|top| self.repos.is_unanswered(top));
+        self.sources.wait_for_follow_ups(&source, has_more, new_repo);
         if has_failed {
             // A cookie that came during this fetch would wait for the next try, which may be
             // minutes away.
@@ -390,7 +406,7 @@ impl State {
             Source::Block(_) | Source::Command(_) => self.is_answer_wanted(source),
             // Its root may have been dropped during the read.
             Source::Transcript(path) => self.transcripts.get(path).is_some(),
-            Source::Process(_) | Source::Tree(_) => true,
+            Source::Process(_) | Source::Tree(_) | Source::Program(_) => true,
         }
     }
 
@@ -403,6 +419,16 @@ impl State {
     fn forget_source(&mut self, source: &Source) {
         let has_changed = self.sources.forget(source);
         self.publication.mark_changed_if(has_changed);
+    }
+
+    // ---- The program itself
+
+    /// Finds out whether the file of this program was replaced. Its directory is not observed: the
+    /// kernel would report each start of each program in it.
+    fn want_program(&mut self, now: Now) {
+        if let Mode::Watch { program: Some(path), .. } = &self.mode {
+            self.sources.want(&Source::Program(path.clone()), Urgency::Now, now);
+        }
     }
 
     // ---- Publishing
@@ -474,6 +500,7 @@ impl State {
     fn drop_root(&mut self, root: &Path) {
         self.forget_source(&Source::Block(root.to_owned()));
         self.accounts.remove(root);
+        self.directories.set_brought(root, false);
         let files = self.transcripts.of_root(root).map(|(path, _)| Source::Transcript(path.into()));
         let processes = self.sessions.process_files(root).cloned().map(Source::Process);
         for source in files.chain(processes).collect::<Vec<_>>() {
@@ -481,18 +508,21 @@ impl State {
         }
         self.transcripts.drop_root(root);
         self.sessions.drop_root(root);
-        let leave = self.directories.leave(|dir, purpose| match purpose {
-            Purpose::Root => dir == root,
+        self.leave_at(root, &Purpose::Root);
+        let leave = self.directories.leave_all(|purpose| match purpose {
             Purpose::Await(missing) => missing == root,
             Purpose::Projects { root: of }
             | Purpose::Project { root: of }
             | Purpose::Agents { root: of, .. }
             | Purpose::Processes { root: of } => of == root,
             Purpose::BackgroundJob { process } => process.starts_with(root),
+            // Those of other roots.
+            Purpose::Root
             // Directories for these may lie inside the root, but do not belong to it.
-            Purpose::Git { .. } | Purpose::NoRepo { .. } | Purpose::Cookies | Purpose::Config => {
-                false
-            }
+            | Purpose::Git { .. }
+            | Purpose::NoRepo { .. }
+            | Purpose::Cookies
+            | Purpose::Config => false,
         });
         self.effects.extend(leave);
         self.leave_unused_repos();
@@ -524,9 +554,7 @@ impl State {
         }
         let dirs = self.settings.config.iter().filter_map(|path| path.parent());
         let dirs: BTreeSet<PathBuf> = dirs.map(PathBuf::from).collect();
-        let leave = self
-            .directories
-            .leave(|dir, purpose| *purpose == Purpose::Config && !dirs.contains(dir));
+        let leave = self.directories.leave(&Purpose::Config, |dir| dirs.contains(dir));
         self.effects.extend(leave);
         for dir in dirs {
             self.observe(&dir, Purpose::Config);
@@ -535,6 +563,7 @@ impl State {
 
     fn reload_requested(&mut self, now: Now) {
         self.configuration.changed(now);
+        self.want_program(now);
         let looks = self.directories.look_at_all(|_| true);
         self.effects.extend(looks);
     }

@@ -106,7 +106,7 @@ mod tests {
     #[track_caller]
     fn check(vars: &[(&str, &str)], depth: Depth, has_links: bool) {
         let all = vars.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
-        let style = style(&Environment { all });
+        let style = style(&Environment { all, args: Vec::new() });
         assert_eq!((style.depth, style.has_links), (depth, has_links), "{vars:?}");
     }
 

@@ -59,7 +59,7 @@ fn a_price_needs_two_rates_and_replaces_the_built_in_one() {
 }
 
 fn environment() -> Environment {
-    Environment { all: [("HOME".into(), "/h".into())].into() }
+    Environment { all: [("HOME".into(), "/h".into())].into(), args: Vec::new() }
 }
 
 #[test]

@@ -34,6 +34,8 @@ pub enum Source {
     Block(PathBuf),
     /// The output of the configured command of this name.
     Command(String),
+    /// The version of this very program, in its file at this path, after the file was replaced.
+    Program(PathBuf),
 }
 
 impl Source {
@@ -48,6 +50,7 @@ impl Source {
             Source::Repo(path) => (3, path.as_os_str()),
             Source::Block(path) => (4, path.as_os_str()),
             Source::Command(name) => (5, OsStr::new(name)),
+            Source::Program(path) => (6, path.as_os_str()),
         }
     }
 
@@ -64,7 +67,7 @@ impl Source {
 
     /// Whether fetching it runs a program, which needs the fetch lock.
     pub fn is_program(&self) -> bool {
-        matches!(self, Source::Repo(_)) || self.is_tool()
+        matches!(self, Source::Repo(_) | Source::Program(_)) || self.is_tool()
     }
 
     /// Whether fetching it runs a program that the user configured.
@@ -123,6 +126,8 @@ pub enum RunJob {
     Block { root: PathBuf, tool: Tool },
     /// Run the configured command of this name.
     Command { name: String, tool: Tool },
+    /// Run this program, which may have replaced this very one, with `--version`.
+    Program { path: PathBuf },
 }
 
 /// What a fetch found, with the path or name of its [`Source`].
@@ -143,6 +148,8 @@ pub enum Outcome {
     Block(PathBuf, Result<Option<schema::Block>, tool::ToolError>),
     /// What the command printed.
     Command(String, Result<schema::CommandOutput, tool::ToolError>),
+    /// The version of the program that replaced this one; `None` if it is still this one.
+    Program(PathBuf, Result<Option<String>, tool::ToolError>),
 }
 
 impl Job {
@@ -175,6 +182,7 @@ impl RunJob {
             RunJob::Repo(question) => Source::Repo(question.tree.top.clone()),
             RunJob::Block { root, .. } => Source::Block(root.clone()),
             RunJob::Command { name, .. } => Source::Command(name.clone()),
+            RunJob::Program { path } => Source::Program(path.clone()),
         }
     }
 
@@ -192,6 +200,9 @@ impl RunJob {
             RunJob::Command { name, .. } => {
                 Outcome::Command(name.clone(), Err(tool::ToolError::Failed(failure)))
             }
+            RunJob::Program { path } => {
+                Outcome::Program(path.clone(), Err(tool::ToolError::Failed(failure)))
+            }
         }
     }
 }
@@ -206,6 +217,7 @@ impl Outcome {
             Outcome::Repo(top, ..) => Source::Repo(top.clone()),
             Outcome::Block(root, _) => Source::Block(root.clone()),
             Outcome::Command(name, _) => Source::Command(name.clone()),
+            Outcome::Program(path, _) => Source::Program(path.clone()),
         }
     }
 
@@ -219,13 +231,14 @@ impl Outcome {
                 None => err.to_string(),
             }),
             Outcome::Block(_, Err(err)) => Some(err.reason_of_block()),
-            Outcome::Command(_, Err(err)) => Some(err.to_string()),
+            Outcome::Command(_, Err(err)) | Outcome::Program(_, Err(err)) => Some(err.to_string()),
             Outcome::Transcript(..)
             | Outcome::Process(..)
             | Outcome::Tree(..)
             | Outcome::Repo(..)
             | Outcome::Block(..)
-            | Outcome::Command(..) => None,
+            | Outcome::Command(..)
+            | Outcome::Program(..) => None,
         }
     }
 }

@@ -16,6 +16,7 @@ pub mod job;
 pub mod process;
 pub mod tail;
 pub mod tool;
+pub mod upgrade;
 
 use std::any::Any;
 use std::io;
@@ -128,6 +129,9 @@ fn run(job: &RunJob, runner: &Runner, lock: &FetchLock) -> Outcome {
         }
         RunJob::Block { root, tool } => {
             Outcome::Block(root.clone(), tool::block(runner, lock, tool, root, now_ms))
+        }
+        RunJob::Program { path } => {
+            Outcome::Program(path.clone(), upgrade::version(runner, lock, path))
         }
         RunJob::Command { name, tool } => {
             Outcome::Command(name.clone(), tool::command(runner, lock, tool, now_ms))

@@ -62,19 +62,17 @@ impl State {
         let job = found.filter(|(_, process)| process.runs_session()).and_then(|(key, process)| {
             Some(claude::layout::job_folder(&key.root, process.file.job.as_ref()?))
         });
-        let leave = self.directories.leave(|dir, purpose| {
-            let is_own = matches!(purpose, Purpose::BackgroundJob { process } if process == path);
-            is_own && job.as_deref() != Some(dir)
-        });
+        let purpose = Purpose::BackgroundJob { process: path.to_owned() };
+        let leave = self.directories.leave(&purpose, |dir| job.as_deref() == Some(dir));
         self.effects.extend(leave);
         if let Some(job) = job {
-            self.observe(&job, Purpose::BackgroundJob { process: path.to_owned() });
+            self.observe(&job, purpose);
         }
     }
 
     /// A process ended. Its file may be left behind, and is read again.
     pub(super) fn process_exited(&mut self, path: &Path, now: Now) {
-        if self.sessions.all_process_files().any(|it| it == path) {
+        if self.sessions.has_process_file(path) {
             self.sources.want(&Source::Process(path.to_owned()), Urgency::Now, now);
         }
     }
@@ -106,6 +104,7 @@ impl State {
             if !self.make_room_for_root() {
                 return;
             }
+            self.directories.set_brought(&root, true);
             self.add_root(&root, now);
         }
         if let Some(path) = &transcript
@@ -157,6 +156,16 @@ impl State {
     /// sessions.
     pub(super) fn root_proved(&mut self, root: &Path, now: Now) {
         self.sessions.trust(root);
+        if self.directories.is_brought(root) {
+            // Links in it may be the user's own.
+            self.directories.set_brought(root, false);
+            let look = self.directories.look(root);
+            self.effects.push(look);
+            let is_in =
+                |purpose: &Purpose| matches!(purpose, Purpose::Projects { root: of } if of == root);
+            let looks = self.directories.look_at_all(is_in);
+            self.effects.extend(looks);
+        }
         let sessions: Vec<_> = self.sessions.of_root(root).map(|(key, _)| key.clone()).collect();
         for key in sessions {
             self.refresh_session(&key, now);
@@ -185,6 +194,7 @@ impl State {
         self.directories.hurry_poll(now.mono);
         let transcript = self.sessions.get(key).and_then(|session| session.transcript.as_deref());
         let folder = transcript.map(claude::layout::session_folder);
+        self.hurry_project(key);
         // Most sessions have no such folder, and looking for one would cost a system call each.
         if let Some(folder) = folder.filter(|folder| self.transcripts.has_folder(folder)) {
             let SessionKey { root, id: session } = key.clone();
@@ -194,15 +204,28 @@ impl State {
             self.want_tools(now);
             self.want_tree(key, now);
         }
+        self.want_program(now);
+    }
+
+    /// A session began. What it writes is read before the thousands of transcripts that may be in
+    /// other folders.
+    fn hurry_project(&mut self, key: &SessionKey) {
+        let Some(session) = self.sessions.get(key) else { return };
+        let written = session.transcript.as_deref().and_then(Path::parent).map(Path::to_owned);
+        let named = || {
+            let name = claude::layout::project_name(session.cwd.as_deref()?.to_str()?);
+            Some(key.root.join(claude::layout::PROJECTS).join(name))
+        };
+        if let Some(project) = written.or_else(named) {
+            let look = self.directories.hurry(&project);
+            self.effects.extend(look);
+        }
     }
 
     fn session_ended(&mut self, key: &SessionKey) {
         self.publication.mark_changed();
-        let leave = self.directories.leave(|_, purpose| {
-            matches!(purpose, Purpose::Agents { root, session }
-                if (root, session) == (&key.root, &key.id))
-        });
-        self.effects.extend(leave);
+        let SessionKey { root, id: session } = key.clone();
+        self.leave(&Purpose::Agents { root, session });
         self.leave_unused_repos();
         self.stop_unused_tools();
     }
@@ -246,10 +269,7 @@ impl State {
             }
             return;
         };
-        let leave = self
-            .directories
-            .leave(|_, purpose| matches!(purpose, Purpose::NoRepo { cwd: of } if of == cwd));
-        self.effects.extend(leave);
+        self.leave(&Purpose::NoRepo { cwd: cwd.to_owned() });
         let top = tree.top.clone();
         let is_new = self.repos.tree_found(tree);
         self.observe_git(&top, dirs);
@@ -273,21 +293,17 @@ impl State {
         }
         let dirs = if self.sessions.is_repo_used(top) { dirs } else { Vec::new() };
         let Some(dirs) = self.repos.set_dirs(top, dirs) else { return };
-        let leave = self.directories.leave(|dir, purpose| {
-            matches!(purpose, Purpose::Git { top: of } if of == top) && !dirs.contains(dir)
-        });
+        let purpose = Purpose::Git { top: top.to_owned() };
+        let leave = self.directories.leave(&purpose, |dir| dirs.contains(dir));
         self.effects.extend(leave);
         for dir in dirs {
-            self.observe(&dir, Purpose::Git { top: top.to_owned() });
+            self.observe(&dir, purpose.clone());
         }
     }
 
     /// A directory inside `.git` does not exist any more. The whole repository may be gone.
     pub(super) fn git_dir_missing(&mut self, top: &Path, dir: &Path, now: Now) {
-        let leave = self.directories.leave(|path, purpose| {
-            path == dir && matches!(purpose, Purpose::Git { top: of } if of == top)
-        });
-        self.effects.extend(leave);
+        self.leave_at(dir, &Purpose::Git { top: top.to_owned() });
         match self.repos.dir_missing(top, dir) {
             Some(true) => self.want_trees(top, now),
             Some(false) => self.want_repo(top, Urgency::Settled, now),
@@ -310,8 +326,7 @@ impl State {
 
     /// Looks again for the working tree of each session that works in this one.
     fn want_trees(&mut self, top: &Path, now: Now) {
-        let sessions = self.sessions.of_interest();
-        let inside = sessions.filter(|session| session.repo.as_deref() == Some(top));
+        let inside = self.sessions.in_repo(top);
         for cwd in inside.filter_map(|session| session.search_dir.clone()).collect::<BTreeSet<_>>()
         {
             self.sources.want(&Source::Tree(cwd), Urgency::Settled, now);
@@ -321,17 +336,18 @@ impl State {
     /// Stops observing working trees, and directories without one, whose sessions' lines are not
     /// shown.
     pub(super) fn leave_unused_repos(&mut self) {
-        let is_unused = |top: &&PathBuf| !self.sessions.is_repo_used(top);
-        for top in self.repos.tops().filter(is_unused).cloned().collect::<Vec<_>>() {
-            self.observe_git(&top, Vec::new());
-            self.forget_source(&Source::Repo(top));
+        let left = self.sessions.take_left();
+        for top in left.repos {
+            if !self.sessions.is_repo_used(&top) {
+                self.observe_git(&top, Vec::new());
+                self.forget_source(&Source::Repo(top));
+            }
         }
-        let cwds = self.sessions.of_interest().filter_map(|session| session.search_dir.clone());
-        let cwds: BTreeSet<_> = cwds.collect();
-        let leave = self
-            .directories
-            .leave(|_, purpose| matches!(purpose, Purpose::NoRepo { cwd } if !cwds.contains(cwd)));
-        self.effects.extend(leave);
+        for cwd in left.dirs {
+            if !self.sessions.is_cwd_used(&cwd) {
+                self.leave(&Purpose::NoRepo { cwd });
+            }
+        }
     }
 
     /// A live session did something that may have changed files. Asks git about its working tree.
@@ -459,7 +475,11 @@ impl State {
         match source {
             Source::Block(root) => self.accounts.block_tool(root).is_some_and(|it| it.is_running()),
             Source::Command(name) => self.commands.started_at(name).is_some(),
-            Source::Transcript(_) | Source::Process(_) | Source::Tree(_) | Source::Repo(_) => true,
+            Source::Transcript(_)
+            | Source::Process(_)
+            | Source::Tree(_)
+            | Source::Repo(_)
+            | Source::Program(_) => true,
         }
     }
 

@@ -85,9 +85,9 @@ impl State {
                 }
             }
             Found::NotADirectory => {
-                let leave =
-                    self.directories.leave(|it, purpose| it == dir && *purpose != Purpose::Root);
-                self.effects.extend(leave);
+                for purpose in purposes.iter().filter(|it| **it != Purpose::Root) {
+                    self.leave_at(&dir, purpose);
+                }
             }
             // The snapshot lists the reason.
             Found::Unreadable(_) => self.publication.mark_changed(),
@@ -104,13 +104,27 @@ impl State {
                 }
             }
             Purpose::Root => {
-                for entry in entries {
+                // Process files first: they say where sessions live, whose folders then go first.
+                let is_projects = |entry: &&Entry| entry.path.ends_with(claude::layout::PROJECTS);
+                let (projects, others): (Vec<_>, Vec<_>) = entries.iter().partition(is_projects);
+                if projects.is_empty() && self.directories.is_brought(dir) {
+                    // Whatever it is, a client did not begin a session in it.
+                    return self.drop_root(dir);
+                }
+                for entry in others.into_iter().chain(projects) {
                     self.observe_in_root(&entry.path);
                 }
             }
             Purpose::Projects { root } => {
+                let live = self.live_projects(&root);
                 for entry in entries.iter().filter(|entry| entry.kind == EntryKind::Dir) {
-                    self.observe(&entry.path, Purpose::Project { root: root.clone() });
+                    let purpose = Purpose::Project { root: root.clone() };
+                    let name = entry.path.file_name().and_then(|name| name.to_str());
+                    if name.is_some_and(|it| live.contains(&claude::layout::project_name(it))) {
+                        self.observe(&entry.path, purpose);
+                    } else {
+                        self.directories.observe_in_turn(&entry.path, purpose);
+                    }
                 }
             }
             Purpose::Project { root } => {
@@ -159,17 +173,17 @@ impl State {
     /// An observed directory does not exist. `nearest` is the closest directory above that does.
     fn directory_missing(&mut self, purpose: Purpose, dir: &Path, nearest: &Path, now: Now) {
         match purpose {
+            // The next hint of a display adds it again.
+            Purpose::Root if self.directories.is_brought(dir) => self.drop_root(dir),
             Purpose::Root => self.observe(nearest, Purpose::Await(dir.to_owned())),
             Purpose::Config => {
                 self.observe(nearest, Purpose::Await(dir.to_owned()));
                 self.configuration.changed(now);
             }
             Purpose::Await(target) => {
-                let leave = self.directories.leave(|path, purpose| {
-                    path == dir && matches!(purpose, Purpose::Await(of) if *of == target)
-                });
-                self.effects.extend(leave);
-                self.observe(nearest, Purpose::Await(target));
+                let purpose = Purpose::Await(target);
+                self.leave_at(dir, &purpose);
+                self.observe(nearest, purpose);
             }
             Purpose::Project { .. } | Purpose::Agents { .. } => {
                 self.want_unlisted(dir, &[], now);
@@ -194,6 +208,25 @@ impl State {
         self.effects.extend(effect);
     }
 
+    /// The names of the folders in which the live sessions of a root probably have their
+    /// transcripts, by the directories that they work in.
+    fn live_projects(&self, root: &Path) -> BTreeSet<String> {
+        let cwds = self.sessions.cwds_of_root(root);
+        cwds.filter_map(|cwd| Some(claude::layout::project_name(cwd.to_str()?))).collect()
+    }
+
+    /// Stops observing all directories for this purpose.
+    pub(super) fn leave(&mut self, purpose: &Purpose) {
+        let leave = self.directories.leave(purpose, |_| false);
+        self.effects.extend(leave);
+    }
+
+    /// Stops observing one directory for this purpose.
+    pub(super) fn leave_at(&mut self, dir: &Path, purpose: &Purpose) {
+        let leave = self.directories.leave(purpose, |it| it != dir);
+        self.effects.extend(leave);
+    }
+
     /// Stops observing a directory for any purpose.
     fn leave_dir(&mut self, dir: &Path) {
         let leave = self.directories.leave_dir(dir);
@@ -203,10 +236,7 @@ impl State {
     /// A path that was missing may exist now. Lists it instead of the directory where it was
     /// awaited.
     fn awaited_path_appeared(&mut self, target: &Path) {
-        let leave = self
-            .directories
-            .leave(|_, purpose| matches!(purpose, Purpose::Await(of) if of == target));
-        self.effects.extend(leave);
+        self.leave(&Purpose::Await(target.to_owned()));
         let look = self.directories.look(target);
         self.effects.push(look);
     }

@@ -89,9 +89,12 @@ impl State {
             // A folder that is gone must be listed too: the listing of `projects` does not show
             // that it existed.
             for folder in folders.map(Path::as_os_str).collect::<BTreeSet<_>>() {
-                self.observe(Path::new(folder), Purpose::Project { root: root.to_owned() });
+                let purpose = Purpose::Project { root: root.to_owned() };
+                self.directories.observe_in_turn(Path::new(folder), purpose);
             }
         }
+        let looks = self.directories.take_looks();
+        self.effects.extend(looks);
         std::mem::take(&mut self.effects)
     }
 

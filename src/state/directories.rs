@@ -5,8 +5,11 @@
 //!
 //! **Invariant:** a directory is observed as long as it has a purpose. It is looked at again after
 //! it was removed or replaced, and after one of several paths to it is no longer observed.
+//!
+//! There may be tens of thousands of directories, and a listing of each. What one listing, or the
+//! end of one session, concerns is therefore found in indexes, not by a look at all of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -24,6 +27,11 @@ const RESCAN_SPACING: Duration = Duration::from_secs(1);
 const POLL_LIVE: Duration = Duration::from_secs(2);
 /// The same while no session is live.
 const POLL_IDLE: Duration = Duration::from_secs(30);
+
+/// How many looks may be outstanding when one more at a folder of transcripts is requested. A look
+/// takes a tenth of a millisecond, so one that cannot wait comes after 50 ms, and not after looks
+/// at all of 50,000 folders.
+const MAX_LOOKS: usize = 512;
 
 /// Why a directory is observed. It names the config root, session or working tree to which a change
 /// in the directory belongs.
@@ -55,17 +63,48 @@ pub(super) enum Purpose {
     Config,
 }
 
+impl Purpose {
+    /// Whether `dir`, which is observed for this purpose, belongs to one of these config roots.
+    fn is_in(&self, roots: &BTreeSet<PathBuf>, dir: &Path) -> bool {
+        match self {
+            Purpose::Root => roots.contains(dir),
+            Purpose::Projects { root }
+            | Purpose::Project { root }
+            | Purpose::Agents { root, .. }
+            | Purpose::Processes { root } => roots.contains(root),
+            Purpose::BackgroundJob { process } => {
+                process.ancestors().nth(2).is_some_and(|root| roots.contains(root))
+            }
+            Purpose::Await(_)
+            | Purpose::Git { .. }
+            | Purpose::NoRepo { .. }
+            | Purpose::Cookies
+            | Purpose::Config => false,
+        }
+    }
+}
+
 /// The observed directories.
 #[derive(Debug)]
 pub(super) struct Directories {
     /// When this process started, in Unix milliseconds.
     started_ms: i64,
     dirs: BTreeMap<PathBuf, Directory>,
+    /// Config roots that only hints named. No link leads out of them, since whoever sent the hint
+    /// may have made it.
+    brought: BTreeSet<PathBuf>,
+    /// The reverse of `dirs`: the directories that are observed for each purpose.
+    by_purpose: BTreeMap<Purpose, BTreeSet<PathBuf>>,
+    /// The directories in which the kernel reports no changes, and those that cannot be read.
+    unwatched: BTreeSet<PathBuf>,
     /// The observed paths of each directory, by device and inode. Links can give one directory
     /// several paths, but the kernel has only one watch for it and reports changes under the path
     /// that was watched last. When any of the paths is no longer watched, the watch is gone for all
     /// of them.
     by_identity: BTreeMap<(u64, u64), BTreeSet<PathBuf>>,
+    /// Folders of transcripts to look at once fewer than [`MAX_LOOKS`] are outstanding, in this
+    /// order. Only those count that are still [`Directory::is_waiting`].
+    waiting: VecDeque<PathBuf>,
     /// How many looks have not been answered by a listing yet.
     outstanding: usize,
     /// Since when at least one look has been outstanding; `None` while none is.
@@ -79,7 +118,8 @@ pub(super) struct Directories {
 
 #[derive(Debug, Default)]
 struct Directory {
-    purposes: BTreeSet<Purpose>,
+    /// In order, each once. Nearly every directory has one, for which a `Vec` takes least memory.
+    purposes: Vec<Purpose>,
     /// Device and inode, by the last listing; `None` before the first, and where it does not exist
     /// or cannot be read.
     identity: Option<(u64, u64)>,
@@ -89,6 +129,8 @@ struct Directory {
     unreadable: Option<String>,
     /// How many looks at it have not been answered by a listing yet.
     looks: usize,
+    /// Whether it waits for its turn to be looked at.
+    is_waiting: bool,
 }
 
 impl Directories {
@@ -97,7 +139,11 @@ impl Directories {
         Directories {
             started_ms: now.wall_ms,
             dirs: BTreeMap::new(),
+            brought: BTreeSet::new(),
+            by_purpose: BTreeMap::new(),
+            unwatched: BTreeSet::new(),
             by_identity: BTreeMap::new(),
+            waiting: VecDeque::new(),
             outstanding: 0,
             looking_since: None,
             poll_at: None,
@@ -109,27 +155,88 @@ impl Directories {
     /// Observes `dir` for one more purpose. Returns the look at it; `None` if it was observed for
     /// this purpose already.
     pub(super) fn observe(&mut self, dir: &Path, purpose: Purpose) -> Option<Effect> {
-        let directory = self.dirs.entry(dir.to_owned()).or_default();
-        directory.purposes.insert(purpose).then(|| self.look(dir))
+        self.add_purpose(dir, purpose).then(|| self.look(dir))
+    }
+
+    /// As [`Directories::observe`], for a directory that can wait for its turn: the look comes from
+    /// [`Directories::take_looks`].
+    pub(super) fn observe_in_turn(&mut self, dir: &Path, purpose: Purpose) {
+        if self.add_purpose(dir, purpose) {
+            self.look_in_turn(dir);
+        }
+    }
+
+    /// Returns whether the directory was not observed for this purpose before.
+    fn add_purpose(&mut self, dir: &Path, purpose: Purpose) -> bool {
+        let purposes = &mut self.dirs.entry(dir.to_owned()).or_default().purposes;
+        let Err(at) = purposes.binary_search(&purpose) else { return false };
+        purposes.insert(at, purpose.clone());
+        self.by_purpose.entry(purpose).or_default().insert(dir.to_owned());
+        true
+    }
+
+    fn look_in_turn(&mut self, dir: &Path) {
+        if let Some(directory) = self.dirs.get_mut(dir)
+            && !std::mem::replace(&mut directory.is_waiting, true)
+        {
+            self.waiting.push_back(dir.to_owned());
+        }
+    }
+
+    /// The looks whose turn it is.
+    pub(super) fn take_looks(&mut self) -> Vec<Effect> {
+        let mut looks = Vec::new();
+        while self.outstanding < MAX_LOOKS {
+            let Some(dir) = self.waiting.pop_front() else { break };
+            looks.extend(self.hurry(&dir));
+        }
+        looks
+    }
+
+    /// Returns a look at a directory that waits for its turn; `None` if it does not.
+    pub(super) fn hurry(&mut self, dir: &Path) -> Option<Effect> {
+        self.dirs.get(dir).is_some_and(|it| it.is_waiting).then(|| self.look(dir))
     }
 
     /// Returns a look at a directory.
     pub(super) fn look(&mut self, dir: &Path) -> Effect {
         self.outstanding += 1;
-        let mut deep = false;
+        let (mut deep, mut by_links) = (false, true);
         if let Some(directory) = self.dirs.get_mut(dir) {
             directory.looks += 1;
+            directory.is_waiting = false;
             deep = directory.purposes.iter().any(|it| matches!(it, Purpose::Project { .. }));
+            by_links = !directory.purposes.iter().all(|it| it.is_in(&self.brought, dir));
         }
-        Effect::Look(Look { dir: dir.to_owned(), deep })
+        Effect::Look(Look { dir: dir.to_owned(), deep, by_links })
     }
 
-    /// Looks at every observed directory that has a purpose for which `which` returns true.
+    /// Sets whether only hints named this config root.
+    pub(super) fn set_brought(&mut self, root: &Path, is_brought: bool) {
+        if is_brought {
+            self.brought.insert(root.to_owned());
+        } else {
+            self.brought.remove(root);
+        }
+    }
+
+    /// Whether only hints named this config root.
+    pub(super) fn is_brought(&self, root: &Path) -> bool {
+        self.brought.contains(root)
+    }
+
+    /// Looks at every observed directory that has a purpose for which `which` returns true: at
+    /// folders of transcripts in turn, since there may be tens of thousands, and at the others now.
     pub(super) fn look_at_all(&mut self, which: impl Fn(&Purpose) -> bool) -> Vec<Effect> {
-        let wanted = |directory: &Directory| directory.purposes.iter().any(&which);
-        let dirs: Vec<_> =
-            self.dirs.iter().filter(|(_, it)| wanted(it)).map(|(dir, _)| dir.clone()).collect();
-        dirs.iter().map(|it| self.look(it)).collect()
+        let wanted = self.by_purpose.iter().filter(|(purpose, _)| which(purpose));
+        let is_project = |it: &Purpose| matches!(it, Purpose::Project { .. });
+        let (in_turn, now): (Vec<_>, Vec<_>) = wanted.partition(|(it, _)| is_project(it));
+        let dirs = |of: Vec<(_, &BTreeSet<PathBuf>)>| -> BTreeSet<PathBuf> {
+            of.into_iter().flat_map(|(_, dirs)| dirs).cloned().collect()
+        };
+        let (in_turn, now) = (dirs(in_turn), dirs(now));
+        in_turn.difference(&now).for_each(|it| self.look_in_turn(it));
+        now.iter().map(|it| self.look(it)).collect()
     }
 
     /// Looks at every observed directory below `dir`.
@@ -146,7 +253,7 @@ impl Directories {
         names.iter().map(|it| self.look(it)).collect()
     }
 
-    /// Whether any look is outstanding.
+    /// Whether any look is outstanding. While some wait for their turn, others are.
     pub(super) fn is_looking(&self) -> bool {
         self.outstanding > 0
     }
@@ -157,20 +264,21 @@ impl Directories {
         self.looking_since = self.is_looking().then_some(since);
     }
 
-    /// Whether a look at a directory is outstanding, so that a newer listing of it will come.
+    /// Whether a look at a directory is outstanding or waits, so that a newer listing of it will
+    /// come.
     pub(super) fn is_looked_at(&self, dir: &Path) -> bool {
-        self.dirs.get(dir).is_some_and(|it| it.looks > 0)
+        self.dirs.get(dir).is_some_and(|it| it.looks > 0 || it.is_waiting)
     }
 
     /// Looks at the directories in which the kernel reports no changes, and at unreadable ones.
     pub(super) fn look_at_unwatched(&mut self) -> Vec<Effect> {
-        let dirs: Vec<_> = self.unwatched().map(Path::to_owned).collect();
+        let dirs = self.unwatched.clone();
         dirs.iter().map(|it| self.look(it)).collect()
     }
 
     /// Plans the next poll, unless one is planned or no directory needs it.
     pub(super) fn schedule_poll(&mut self, is_live: bool, now: Instant) {
-        if self.unwatched().next().is_none() {
+        if self.unwatched.is_empty() {
             return;
         }
         let wait = if is_live { POLL_LIVE } else { POLL_IDLE };
@@ -213,44 +321,69 @@ impl Directories {
         effects
     }
 
-    fn unwatched(&self) -> impl Iterator<Item = &Path> {
-        let dirs =
-            self.dirs.iter().filter(|(_, it)| it.unarmed.is_some() || it.unreadable.is_some());
-        dirs.map(|it| it.0.as_path())
-    }
-
-    /// Drops the purposes for which `which` returns true, and stops observing directories that have
-    /// none left.
-    pub(super) fn leave(&mut self, which: impl Fn(&Path, &Purpose) -> bool) -> Vec<Effect> {
-        let mut effects = Vec::new();
-        let mut identities = Vec::new();
-        self.dirs.retain(|dir, directory| {
-            directory.purposes.retain(|it| !which(dir, it));
-            let keep = !directory.purposes.is_empty();
-            if !keep {
-                effects.push(Effect::Leave(dir.clone()));
-                identities.extend(directory.identity.map(|it| (it, dir.clone())));
+    /// Drops this purpose of all directories but those for which `is_kept` returns true, and stops
+    /// observing directories that have none left.
+    pub(super) fn leave(
+        &mut self,
+        purpose: &Purpose,
+        is_kept: impl Fn(&Path) -> bool,
+    ) -> Vec<Effect> {
+        let dirs = self.by_purpose.get(purpose).into_iter().flatten();
+        let left: Vec<_> = dirs.filter(|dir| !is_kept(dir)).cloned().collect();
+        let (mut effects, mut identities) = (Vec::new(), BTreeSet::new());
+        for dir in left {
+            self.forget_purpose(purpose, &dir);
+            let Some(directory) = self.dirs.get_mut(&dir) else { continue };
+            directory.purposes.retain(|it| it != purpose);
+            if directory.purposes.is_empty() {
+                identities.extend(self.remove(&dir));
+                effects.push(Effect::Leave(dir));
             }
-            keep
-        });
-        for (identity, dir) in &identities {
-            self.forget_identity(*identity, dir);
         }
-        for identity in identities.into_iter().map(|it| it.0).collect::<BTreeSet<_>>() {
+        for identity in identities {
             effects.extend(self.look_at_names(identity));
         }
         effects
+    }
+
+    /// Drops every purpose for which `which` returns true, as [`Directories::leave`] does.
+    pub(super) fn leave_all(&mut self, which: impl Fn(&Purpose) -> bool) -> Vec<Effect> {
+        let purposes: Vec<_> = self.by_purpose.keys().filter(|it| which(it)).cloned().collect();
+        purposes.iter().flat_map(|it| self.leave(it, |_| false)).collect()
     }
 
     /// Stops observing one directory, whatever its purposes.
     pub(super) fn leave_dir(&mut self, dir: &Path) -> Vec<Effect> {
-        let Some(directory) = self.dirs.remove(dir) else { return Vec::new() };
+        if !self.contains(dir) {
+            return Vec::new();
+        }
         let mut effects = vec![Effect::Leave(dir.to_owned())];
-        if let Some(identity) = directory.identity {
-            self.forget_identity(identity, dir);
+        if let Some(identity) = self.remove(dir) {
             effects.extend(self.look_at_names(identity));
         }
         effects
+    }
+
+    /// Takes a directory out. Returns its identity.
+    fn remove(&mut self, dir: &Path) -> Option<(u64, u64)> {
+        let directory = self.dirs.remove(dir)?;
+        self.unwatched.remove(dir);
+        for purpose in &directory.purposes {
+            self.forget_purpose(purpose, dir);
+        }
+        if let Some(identity) = directory.identity {
+            self.forget_identity(identity, dir);
+        }
+        directory.identity
+    }
+
+    fn forget_purpose(&mut self, purpose: &Purpose, dir: &Path) {
+        if let Some(dirs) = self.by_purpose.get_mut(purpose) {
+            dirs.remove(dir);
+            if dirs.is_empty() {
+                self.by_purpose.remove(purpose);
+            }
+        }
     }
 
     /// A look was answered. Returns the purposes of the directory, none if it is no longer
@@ -274,7 +407,12 @@ impl Directories {
             Found::Unreadable(reason) => (None, None, Some(reason.clone())),
             Found::Missing { .. } | Found::NotADirectory => (None, None, None),
         };
-        let (now, purposes) = (directory.identity, directory.purposes.iter().cloned().collect());
+        let (now, purposes) = (directory.identity, directory.purposes.clone());
+        if directory.is_unwatched() {
+            self.unwatched.insert(listing.dir.clone());
+        } else {
+            self.unwatched.remove(&listing.dir);
+        }
         let mut looks = Vec::new();
         if before != now {
             if let Some(identity) = before {
@@ -340,8 +478,10 @@ impl Directories {
     pub(super) fn degraded(&self, now: Now) -> impl Iterator<Item = Degraded> {
         let is_hung = |since: &Instant| *since + GIVE_UP_AFTER <= now.mono;
         let hung = self.looking_since.filter(is_hung);
-        let unreadable =
-            self.dirs.iter().filter_map(|(dir, it)| Some((dir, it.unreadable.as_ref()?)));
+        let unreadable = self
+            .unwatched
+            .iter()
+            .filter_map(|dir| Some((dir, self.dirs.get(dir)?.unreadable.as_ref()?)));
         let unreadable = unreadable.map(|(dir, reason)| Degraded {
             source: format!("watch:{}", text::of(dir)),
             since_ms: self.started_ms,
@@ -360,6 +500,122 @@ impl Directories {
 
     /// The directories in which the kernel reports no changes, each with the reason.
     pub(super) fn unarmed(&self) -> impl Iterator<Item = (&Path, &str)> {
-        self.dirs.iter().filter_map(|(dir, it)| Some((dir.as_path(), it.unarmed.as_deref()?)))
+        let unwatched = self.unwatched.iter();
+        unwatched.filter_map(|dir| Some((dir.as_path(), self.dirs.get(dir)?.unarmed.as_deref()?)))
+    }
+}
+
+impl Directory {
+    /// Whether the kernel reports no changes in it, or it cannot be read.
+    fn is_unwatched(&self) -> bool {
+        self.unarmed.is_some() || self.unreadable.is_some()
+    }
+}
+
+#[cfg(test)]
+impl Directories {
+    /// Checks that the indexes say what a look at every directory says, and that each directory
+    /// that waits for its turn will get it.
+    pub(super) fn check_indexes(&self) {
+        let waiting: BTreeSet<_> = self.waiting.iter().collect();
+        let mut by_purpose: BTreeMap<Purpose, BTreeSet<PathBuf>> = BTreeMap::new();
+        let mut by_identity: BTreeMap<(u64, u64), BTreeSet<PathBuf>> = BTreeMap::new();
+        let mut unwatched = BTreeSet::new();
+        for (dir, directory) in &self.dirs {
+            assert!(directory.purposes.is_sorted_by(|a, b| a < b), "{:?}", directory.purposes);
+            assert!(!directory.purposes.is_empty(), "{dir:?} is observed for no purpose");
+            for purpose in &directory.purposes {
+                by_purpose.entry(purpose.clone()).or_default().insert(dir.clone());
+            }
+            if let Some(identity) = directory.identity {
+                by_identity.entry(identity).or_default().insert(dir.clone());
+            }
+            assert!(!directory.is_waiting || waiting.contains(dir), "{dir:?} is forgotten");
+            unwatched.extend(directory.is_unwatched().then(|| dir.clone()));
+        }
+        assert_eq!(self.by_purpose, by_purpose);
+        assert_eq!(self.by_identity, by_identity);
+        assert_eq!(self.unwatched, unwatched);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn any_purpose() -> impl Strategy<Value = Purpose> {
+        let root = || PathBuf::from("/r");
+        prop_oneof![
+            Just(Purpose::Root),
+            Just(Purpose::Project { root: root() }),
+            (0..2_u8).prop_map(move |n| Purpose::Agents {
+                root: root(),
+                session: SessionId(n.to_string()),
+            }),
+            (0..2_u8).prop_map(|n| Purpose::NoRepo { cwd: format!("/w/{n}").into() }),
+        ]
+    }
+
+    fn any_found() -> impl Strategy<Value = Found> {
+        prop_oneof![
+            ((0..3_u64), any::<bool>()).prop_map(|(inode, is_armed)| Found::Dir {
+                identity: (1, inode),
+                unarmed: (!is_armed).then(|| "no watches left".to_owned()),
+                entries: Vec::new(),
+            }),
+            Just(Found::Unreadable("denied".to_owned())),
+            Just(Found::NotADirectory),
+        ]
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Observe(Purpose),
+        ObserveInTurn(Purpose),
+        TakeLooks,
+        Listed(Found),
+        LeaveAt(Purpose),
+        LeaveElsewhere(Purpose),
+        LeaveAll(Purpose),
+        LeaveDir,
+    }
+
+    fn any_step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            3 => any_purpose().prop_map(Step::Observe),
+            3 => any_purpose().prop_map(Step::ObserveInTurn),
+            1 => Just(Step::TakeLooks),
+            3 => any_found().prop_map(Step::Listed),
+            1 => any_purpose().prop_map(Step::LeaveAt),
+            1 => any_purpose().prop_map(Step::LeaveElsewhere),
+            1 => any_purpose().prop_map(Step::LeaveAll),
+            1 => Just(Step::LeaveDir),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn the_indexes_say_what_a_look_at_every_directory_says(
+            steps in proptest::collection::vec((0..4_u8, any_step()), 0..40),
+        ) {
+            let mut directories = Directories::new(Now::read());
+            for (n, step) in steps {
+                let dir = PathBuf::from(format!("/r/{n}"));
+                match step {
+                    Step::Observe(purpose) => drop(directories.observe(&dir, purpose)),
+                    Step::ObserveInTurn(purpose) => directories.observe_in_turn(&dir, purpose),
+                    Step::TakeLooks => drop(directories.take_looks()),
+                    Step::Listed(found) => drop(directories.listed(&Listing { dir, found })),
+                    Step::LeaveAt(purpose) => drop(directories.leave(&purpose, |it| it != dir)),
+                    Step::LeaveElsewhere(purpose) => {
+                        drop(directories.leave(&purpose, |it| it == dir));
+                    }
+                    Step::LeaveAll(purpose) => drop(directories.leave_all(|it| *it == purpose)),
+                    Step::LeaveDir => drop(directories.leave_dir(&dir)),
+                }
+                directories.check_indexes();
+            }
+        }
     }
 }

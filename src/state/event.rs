@@ -76,6 +76,8 @@ pub enum Effect {
     Configure,
     /// Write [`State::checkpoint`](super::State::checkpoint) to disk.
     Save,
+    /// Go on as the program at this path, which has replaced this one and is of this version.
+    Upgrade { program: PathBuf, version: String },
     /// Tell the process that left this cookie that a snapshot with all earlier changes is
     /// published.
     Acknowledge(PathBuf),

@@ -17,8 +17,10 @@ const REST: u32 = 3;
 const CONFIRM: Duration = Duration::from_secs(1);
 /// How long after a failure, such as a full disk, publishing is tried again.
 const RETRY: Duration = Duration::from_secs(5);
-/// How long the first snapshot waits for all transcripts to be read.
-const FIRST_SCAN: Duration = Duration::from_secs(5);
+/// How long the first snapshot waits for all transcripts to be read. Most users have a month of
+/// transcripts that are read in less. With more, the line of a session that goes on during the
+/// start should not stand still.
+const FIRST_SCAN: Duration = Duration::from_secs(1);
 
 /// Whether the snapshot on disk is out of date, and when the next one may be published.
 #[derive(Debug)]

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::limits::{Novelty, Statement};
+use super::places::{Left, Place, Places};
 use crate::fetch::claude;
 use crate::fetch::claude::client::SessionFile;
 use crate::fetch::claude::transcript::TranscriptFacts;
 use crate::fetch::process::Process;
-use crate::store::schema::{self, ClientFacts, CostSource, MAX_SESSIONS, SessionId};
+use crate::store::schema::{self, ClientFacts, CostSource, Fit, MAX_SESSIONS, SessionId};
 use crate::time::{DAY_MS, MINUTE_MS, Now, SECOND_MS};
 use crate::usage::ledger::REACH_MS;
 
@@ -29,8 +30,9 @@ const SHOWN_MS: i64 = DAY_MS;
 /// How many sessions that are not live a snapshot has. The user may resume one of them.
 const MAX_ENDED: usize = 32;
 /// How many sessions are kept that only displays named. A session has a transcript after its first
-/// prompt, and a process file before.
-const MAX_HINTED: usize = 256;
+/// prompt, and a process file before. All of them count as live, so they must leave room for others
+/// in snapshots.
+const MAX_HINTED: usize = MAX_SESSIONS / 4;
 
 /// Identifies a session. The id alone does not: two config roots may hold copies of one transcript.
 ///
@@ -48,6 +50,8 @@ pub(super) struct Sessions {
     /// The sessions to consider for snapshots: all that belong in one, and maybe some that no
     /// longer do. These are few, while `sessions` has those of a month and more.
     shown: BTreeSet<SessionKey>,
+    /// Where the sessions work that are of interest, see [`Session::is_of_interest`].
+    places: Places<SessionKey>,
     /// By the path of each process file: the session that it names, and its process.
     processes: BTreeMap<PathBuf, (SessionKey, Process)>,
     /// The sessions that only displays named: neither a transcript nor a process is known.
@@ -55,6 +59,8 @@ pub(super) struct Sessions {
     /// The roots that the user configured, and those that a process of the user's proved to be the
     /// user's. For sessions in others no program runs.
     trusted_roots: BTreeSet<PathBuf>,
+    /// The reverse of `processes`: the process files that name a session.
+    process_files: BTreeMap<SessionKey, BTreeSet<PathBuf>>,
 }
 
 /// One session.
@@ -97,6 +103,8 @@ pub(super) struct Session {
     pub(super) search_dir: Option<PathBuf>,
     /// The top directory of the working tree around `search_dir`.
     pub(super) repo: Option<PathBuf>,
+    /// What a display asked its line to be fitted to, while it is live.
+    pub(super) fit: Option<Fit>,
 }
 
 /// What Claude Code reported of a session, and when (Unix milliseconds).
@@ -212,33 +220,52 @@ impl Sessions {
 
     /// The session of this id. If several roots have one, the first of these.
     pub(super) fn of_id(&self, id: &SessionId) -> Option<&SessionKey> {
-        self.sessions.keys().find(|key| key.id == *id)
+        let first = SessionKey { id: id.clone(), root: PathBuf::new() };
+        let (key, _) = self.sessions.range(first..).next()?;
+        (key.id == *id).then_some(key)
     }
 
     pub(super) fn is_any_live(&self) -> bool {
-        self.sessions.values().any(|session| session.is_live)
+        self.of_interest().any(|session| session.is_live)
     }
 
     /// The sessions whose line is shown, see [`Session::is_of_interest`].
     pub(super) fn of_interest(&self) -> impl Iterator<Item = &Session> {
-        self.sessions.values().filter(|session| session.is_of_interest())
+        self.places.keys().filter_map(|key| self.get(key))
+    }
+
+    /// The sessions in this working tree whose line is shown.
+    pub(super) fn in_repo(&self, top: &Path) -> impl Iterator<Item = &Session> {
+        self.places.in_repo(top).filter_map(|key| self.get(key))
     }
 
     /// Whether the line of any session in this working tree is shown.
     pub(super) fn is_repo_used(&self, top: &Path) -> bool {
-        self.of_interest().any(|session| session.repo.as_deref() == Some(top))
+        self.places.in_repo(top).next().is_some()
     }
 
     /// Whether the line of any session that works in this directory is shown.
     pub(super) fn is_cwd_used(&self, dir: &Path) -> bool {
-        self.of_interest().any(|session| session.search_dir.as_deref() == Some(dir))
+        self.places.in_dir(dir).next().is_some()
+    }
+
+    /// The directories and working trees that have become unused since the last call. Some may be
+    /// used again.
+    pub(super) fn take_left(&mut self) -> Left {
+        self.places.take_left()
     }
 
     /// Whether a display requested the line of a live session of this root. Its next hint would add
     /// the root again.
     pub(super) fn has_display(&self, root: &Path) -> bool {
-        let mut of_root = self.sessions.iter().filter(|(key, _)| key.root == root);
-        of_root.any(|(_, session)| session.is_live && session.requested_ms > 0)
+        let mut of_root = self.places.keys().filter(|key| key.root == root);
+        of_root.any(|key| self.get(key).is_some_and(|it| it.is_live && it.requested_ms > 0))
+    }
+
+    /// The directories that the sessions of this root work in whose line is shown.
+    pub(super) fn cwds_of_root(&self, root: &Path) -> impl Iterator<Item = &Path> {
+        let of_root = self.places.keys().filter(move |key| key.root == root);
+        of_root.filter_map(|key| self.get(key)?.cwd.as_deref())
     }
 
     /// The top directories of the working trees of all sessions, live or not.
@@ -287,9 +314,17 @@ impl Sessions {
                 self.hinted.remove(&oldest);
                 self.shown.remove(&oldest);
                 self.sessions.remove(&oldest);
+                self.note_place(&oldest);
             }
         }
         self.hinted.insert(key.clone());
+    }
+
+    /// A session has begun, moved or ended, or the working tree around its directory was found.
+    fn note_place(&mut self, key: &SessionKey) {
+        let session = self.sessions.get(key).filter(|session| session.is_of_interest());
+        let place = session.map(|it| Place { dir: it.search_dir.clone(), repo: it.repo.clone() });
+        self.places.set(key, place);
     }
 
     // ---- Transcripts
@@ -338,12 +373,17 @@ impl Sessions {
 
     /// The known process files in this directory.
     pub(super) fn process_files(&self, dir: &Path) -> impl Iterator<Item = &PathBuf> {
-        self.processes.keys().filter(move |path| path.starts_with(dir))
+        let from = self.processes.range(dir.to_owned()..).map(|(path, _)| path);
+        from.take_while(move |path| path.starts_with(dir))
     }
 
     /// All known process files.
     pub(super) fn all_process_files(&self) -> impl Iterator<Item = &PathBuf> {
         self.processes.keys()
+    }
+
+    pub(super) fn has_process_file(&self, path: &Path) -> bool {
+        self.processes.contains_key(path)
     }
 
     /// What this file said of the process that runs as far as is known; `None` if none does.
@@ -360,8 +400,36 @@ impl Sessions {
 
     /// Whether the only process with this session is a spare worker, which runs no session.
     pub(super) fn is_spare(&self, key: &SessionKey) -> bool {
-        let mut named = self.processes.values().filter(|(it, _)| it == key).peekable();
-        named.peek().is_some() && named.all(|(_, process)| process.file.is_spare)
+        let mut named = self.processes_of(key).peekable();
+        named.peek().is_some() && named.all(|process| process.file.is_spare)
+    }
+
+    /// The processes whose files name this session, in the order of these files.
+    fn processes_of(&self, key: &SessionKey) -> impl Iterator<Item = &Process> {
+        let files = self.process_files.get(key).into_iter().flatten();
+        files.filter_map(|path| Some(&self.processes.get(path)?.1))
+    }
+
+    /// Replaces what is known of a process file; `None` if it is gone. Returns what was known.
+    fn set_process(
+        &mut self,
+        path: &Path,
+        found: Option<(SessionKey, Process)>,
+    ) -> Option<(SessionKey, Process)> {
+        let before = self.processes.remove(path);
+        if let Some((key, _)) = &before
+            && let Some(files) = self.process_files.get_mut(key)
+        {
+            files.remove(path);
+            if files.is_empty() {
+                self.process_files.remove(key);
+            }
+        }
+        if let Some((key, process)) = found {
+            self.process_files.entry(key.clone()).or_default().insert(path.to_owned());
+            self.processes.insert(path.to_owned(), (key, process));
+        }
+        before
     }
 
     /// A process file was read. `found` is `None` if it was deleted, or belongs to no session.
@@ -373,10 +441,7 @@ impl Sessions {
         now: Now,
     ) -> (Vec<SessionKey>, bool) {
         let (mut changed, mut has_changed) = (Vec::new(), false);
-        let before = match &found {
-            Some(found) => self.processes.insert(path.to_owned(), found.clone()),
-            None => self.processes.remove(path),
-        };
+        let before = self.set_process(path, found.clone());
         let goes_on = |key: &SessionKey, before: &Process| {
             let now = found.as_ref().filter(|(it, now)| it == key && now.is_alive);
             now.is_some_and(|(_, now)| !now.file.is_spare || before.file.is_spare)
@@ -422,9 +487,8 @@ impl Sessions {
 
     /// One process of a session ended. The session may be open in another process.
     fn process_ended(&mut self, key: &SessionKey, now: Now) {
-        let mut processes = self.processes.values();
-        let other = processes.find(|(it, process)| it == key && process.runs_session());
-        let other = other.map(|(_, process)| Box::new(process.clone()));
+        let other = self.processes_of(key).find(|process| process.runs_session());
+        let other = other.map(|process| Box::new(process.clone()));
         let session = self.sessions.entry(key.clone()).or_default();
         (session.process, session.ended_ms) = (other, now.wall_ms);
     }
@@ -447,6 +511,7 @@ impl Sessions {
         if !facts.is_document() {
             return (false, None);
         }
+        session.fit = facts.fit.or(session.fit);
         let before = session.reported.as_deref();
         let subscription =
             facts.is_subscribed(before.and_then(|it| it.subscription), replied_ms.is_some());
@@ -475,7 +540,9 @@ impl Sessions {
     pub(super) fn mark_printed(&mut self, key: &SessionKey) -> Option<PathBuf> {
         let session = self.sessions.get_mut(key)?;
         session.is_printed = true;
-        session.search_dir.clone().filter(|_| !session.is_live)
+        let dir = session.search_dir.clone().filter(|_| !session.is_live);
+        self.note_place(key);
+        dir
     }
 
     // ---- Changes
@@ -498,9 +565,11 @@ impl Sessions {
         let was_live = std::mem::replace(&mut session.is_live, is_live);
         let has_moved = search_dir.is_some() && search_dir != session.search_dir;
         (session.cwd, session.search_dir) = (cwd, search_dir);
+        session.fit = session.fit.filter(|_| is_live);
         if session.is_shown(now) && !is_spare && !self.shown.contains(key) {
             self.shown.insert(key.clone());
         }
+        self.note_place(key);
         match (was_live, is_live) {
             (false, true) => Transition::Began,
             (true, false) => Transition::Ended,
@@ -513,9 +582,11 @@ impl Sessions {
     /// Returns whether this changed any session.
     pub(super) fn tree_found(&mut self, cwd: &Path, top: Option<&Path>) -> bool {
         let mut has_changed = false;
-        for session in self.sessions.values_mut().filter(|session| session.is_of_interest()) {
-            if session.search_dir.as_deref() == Some(cwd) && session.repo.as_deref() != top {
+        for key in self.places.in_dir(cwd).cloned().collect::<Vec<_>>() {
+            let Some(session) = self.sessions.get_mut(&key) else { continue };
+            if session.repo.as_deref() != top {
                 session.repo = top.map(Path::to_owned);
+                self.note_place(&key);
                 has_changed = true;
             }
         }
@@ -560,7 +631,7 @@ impl Sessions {
         if let Some((path, pid)) = process_file.clone().zip(before.pid) {
             let file = SessionFile { pid, ..SessionFile::default() };
             let process = Process { file, is_alive: true, ..Process::default() };
-            self.processes.insert(path, (key.clone(), process));
+            self.set_process(&path, Some((key.clone(), process)));
         }
         let session = self.sessions.entry(key.clone()).or_default();
         session.repo = before.repo.as_ref().map(Into::into);
@@ -568,9 +639,10 @@ impl Sessions {
         session.reported = recalled_report(&key.id, before);
         process_file
     }
+
     // ---- Forgetting
 
-    /// Forgets sessions whose last activity is too old for any sum.
+    /// Forgets sessions whose last activity is too old for any sum. No live one is.
     pub(super) fn forget_old(&mut self, now: Now) {
         self.sessions.retain(|_, session| session.is_recent(now));
         self.hinted.retain(|key| self.sessions.contains_key(key));
@@ -585,9 +657,13 @@ impl Sessions {
     /// Drops the sessions and process files of a root.
     pub(super) fn drop_root(&mut self, root: &Path) {
         self.processes.retain(|_, (key, _)| key.root != root);
+        self.process_files.retain(|key, _| key.root != root);
         self.sessions.retain(|key, _| key.root != root);
         self.hinted.retain(|key| key.root != root);
         self.trusted_roots.remove(root);
+        for key in self.places.keys().filter(|key| key.root == root).cloned().collect::<Vec<_>>() {
+            self.note_place(&key);
+        }
     }
 
     /// Every time that is known of a session, so that it can be moved if the clock is set back.
@@ -606,6 +682,27 @@ impl Sessions {
                 });
             signs.into_iter().chain(reported)
         })
+    }
+}
+
+#[cfg(test)]
+impl Sessions {
+    /// Checks that the indexes say what a look at every session and process file says.
+    pub(super) fn check_indexes(&self) {
+        let of_interest = self.sessions.iter().filter(|(_, session)| session.is_of_interest());
+        assert!(self.places.keys().eq(of_interest.map(|(key, _)| key)));
+        for (key, session) in &self.sessions {
+            let (dir, repo) = (session.search_dir.as_deref(), session.repo.as_deref());
+            let in_dir = dir.is_some_and(|dir| self.places.in_dir(dir).any(|at| at == key));
+            let in_repo = repo.is_some_and(|top| self.places.in_repo(top).any(|at| at == key));
+            assert_eq!(in_dir, session.is_of_interest() && dir.is_some(), "{key:?}");
+            assert_eq!(in_repo, session.is_of_interest() && repo.is_some(), "{key:?}");
+        }
+        let mut files: BTreeMap<SessionKey, BTreeSet<PathBuf>> = BTreeMap::new();
+        for (path, (key, _)) in &self.processes {
+            files.entry(key.clone()).or_default().insert(path.clone());
+        }
+        assert_eq!(self.process_files, files);
     }
 }
 
@@ -758,6 +855,24 @@ mod tests {
         assert!(is_news(report(2.0, 3), 3));
         let session = sessions.get(&key("a")).unwrap();
         assert_eq!(session.requested_ms, zero.wall_ms + 3);
+    }
+
+    #[test]
+    fn a_fit_holds_until_another_one_or_the_end_of_the_session() {
+        let (mut sessions, zero) = (Sessions::default(), Now::read());
+        let fit = |columns| Fit { columns, depth: schema::display::Depth::Ansi, has_links: false };
+        let mut after = |fit, cost, ms| {
+            let report = ClientFacts { fit, cost_usd: Some(cost), ..ClientFacts::default() };
+            let (is_news, _) = sessions.hint_received(&key("a"), report, None, at(zero, ms));
+            sessions.refresh(&key("a"), None, at(zero, ms));
+            (is_news, sessions.get(&key("a")).unwrap().fit.map(|it| it.columns))
+        };
+        assert_eq!(after(Some(fit(80)), 1.0, 0), (true, Some(80)));
+        assert_eq!(after(Some(fit(80)), 1.0, 1), (false, Some(80)));
+        assert_eq!(after(Some(fit(40)), 1.0, 2), (true, Some(40)), "another width is news");
+        assert_eq!(after(None, 2.0, 3), (true, Some(40)), "another display's report");
+        sessions.refresh(&key("a"), None, at(zero, 3 + LINGER_MS));
+        assert_eq!(sessions.get(&key("a")).unwrap().fit, None);
     }
 
     #[test]

@@ -20,6 +20,8 @@ pub enum Mode {
         identity: schema::Watcher,
         /// The directory in which `--oneshot` runs leave their cookies.
         cookies: PathBuf,
+        /// The path of this program; `None` where that is unknown.
+        program: Option<PathBuf>,
     },
     /// A `--oneshot` run without a watcher: publishes once, when nothing is left to fetch.
     Once,

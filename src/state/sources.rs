@@ -70,6 +70,8 @@ pub(super) struct Sources {
     failing: BTreeMap<Source, Failing>,
     /// Reads that have hung for [`GIVE_UP_AFTER`], so that nothing waits for them any more.
     given_up: BTreeSet<Source>,
+    /// The searches for working trees that were planned since the last fetch ended.
+    new_trees: BTreeSet<Source>,
     barriers: Barriers,
 }
 
@@ -89,6 +91,7 @@ impl Sources {
             tools: Plan::new(TOOLS),
             failing: BTreeMap::new(),
             given_up: BTreeSet::new(),
+            new_trees: BTreeSet::new(),
             barriers: Barriers::new(),
         }
     }
@@ -97,7 +100,7 @@ impl Sources {
         match source {
             Source::Transcript(_) | Source::Process(_) | Source::Tree(_) => &self.reads,
             Source::Repo(_) => &self.git,
-            Source::Block(_) | Source::Command(_) => &self.tools,
+            Source::Block(_) | Source::Command(_) | Source::Program(_) => &self.tools,
         }
     }
 
@@ -105,7 +108,7 @@ impl Sources {
         match source {
             Source::Transcript(_) | Source::Process(_) | Source::Tree(_) => &mut self.reads,
             Source::Repo(_) => &mut self.git,
-            Source::Block(_) | Source::Command(_) => &mut self.tools,
+            Source::Block(_) | Source::Command(_) | Source::Program(_) => &mut self.tools,
         }
     }
 
@@ -117,6 +120,9 @@ impl Sources {
 
     /// Plans a fetch of a source that changed.
     pub(super) fn want(&mut self, source: &Source, urgency: Urgency, now: Now) {
+        if let Source::Tree(_) = source {
+            self.new_trees.insert(source.clone());
+        }
         self.plan_mut(source).want(source, urgency, now.mono);
     }
 
@@ -145,6 +151,7 @@ impl Sources {
 
     /// A fetch ended; `failure` is the reason if it failed. Returns whether the snapshot changed.
     pub(super) fn done(&mut self, source: &Source, failure: Option<String>, now: Now) -> bool {
+        self.new_trees.clear();
         let was_given_up = self.given_up.remove(source);
         self.plan_mut(source).done(source, failure.is_none(), now.mono);
         let has_changed = match failure {
@@ -253,35 +260,38 @@ impl Sources {
 
     /// A fetch ended. Barriers that waited for it now wait for the fetches that follow from it: the
     /// rest of a transcript that is read in parts (`has_more`), the search for the working tree of
-    /// a session that the read found, the first answer of git for that tree, and configured
-    /// programs. They do not wait for other fetches, since a transcript may be appended to all the
-    /// time.
+    /// a session that the read found, the first answer of git for that tree (`new_repo`), and
+    /// configured programs. They do not wait for other fetches, since a transcript may be appended
+    /// to all the time.
     pub(super) fn wait_for_follow_ups(
         &mut self,
         source: &Source,
         has_more: bool,
-        is_new_repo: impl Fn(&Path) -> bool,
+        new_repo: Option<PathBuf>,
     ) {
         let waited = self.barriers.fetched(source);
         if waited.is_empty() {
             return;
         }
-        let (first_tree, first_repo) = (Source::Tree(PathBuf::new()), Source::Repo(PathBuf::new()));
-        let led_to: Vec<(&Source, u8)> = match source {
+        let owned = |(source, n_fetches): (&Source, u8)| (source.clone(), n_fetches);
+        let led_to: Vec<_> = match source {
             Source::Transcript(_) | Source::Process(_) => {
                 let rest = has_more.then(|| self.reads.pending(source..=source));
-                let trees = self.reads.pending(&first_tree..&first_repo);
-                rest.into_iter().flatten().chain(trees).chain(self.tools.pending(..)).collect()
+                let trees = self.new_trees.iter().flat_map(|tree| self.reads.pending(tree..=tree));
+                rest.into_iter()
+                    .flatten()
+                    .chain(trees)
+                    .chain(self.tools.pending(..))
+                    .map(owned)
+                    .collect()
             }
             Source::Tree(_) => {
-                let repos = self.git.pending(&first_repo..);
-                let is_new =
-                    |source: &Source| matches!(source, Source::Repo(top) if is_new_repo(top));
-                repos.filter(|(source, _)| is_new(source)).collect()
+                let repo = new_repo.map(Source::Repo);
+                let pending = repo.iter().flat_map(|repo| self.git.pending(repo..=repo));
+                pending.map(owned).collect()
             }
-            Source::Repo(_) | Source::Block(_) | Source::Command(_) => return,
+            Source::Repo(_) | Source::Block(_) | Source::Command(_) | Source::Program(_) => return,
         };
-        let led_to: Vec<_> = led_to.into_iter().map(|(source, n)| (source.clone(), n)).collect();
         self.barriers.add(&waited, &led_to);
     }
 
@@ -381,6 +391,7 @@ fn name(source: &Source) -> String {
         Source::Tree(path) => ("tree", path),
         Source::Repo(path) => ("git", path),
         Source::Block(path) => ("usage", path),
+        Source::Program(path) => ("program", path),
         Source::Command(name) => return format!("command:{name}"),
     };
     format!("{kind}:{}", text::of(path))

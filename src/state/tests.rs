@@ -73,7 +73,11 @@ fn invalid(reason: &str) -> ReadFailure {
 }
 
 fn watch() -> Mode {
-    Mode::Watch { identity: schema::Watcher::default(), cookies: "/state/sync".into() }
+    Mode::Watch {
+        identity: schema::Watcher::default(),
+        cookies: "/state/sync".into(),
+        program: None,
+    }
 }
 
 impl Sim {
@@ -115,6 +119,8 @@ impl Sim {
     fn event(&mut self, event: Event) {
         let effects = self.state.on_event(event, self.now);
         self.effects.extend(effects);
+        self.state.sessions.check_indexes();
+        self.state.directories.check_indexes();
     }
 
     /// A listing of `dir` came back with these entries. Each directory has its own inode.

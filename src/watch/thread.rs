@@ -14,6 +14,7 @@
 //!
 //! See docs/decisions/005-nothing-is-watched-recursively.md.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -73,7 +74,8 @@ impl Watch {
         let late = reporter.clone();
         let probe = Probe::start(move || late.report_lost())?;
         let (requests, inbox) = unbounded();
-        let thread = Thread { with_events, reporter, notify: None, probe };
+        let armed = BTreeSet::new();
+        let thread = Thread { with_events, reporter, notify: None, armed, probe };
         std::thread::Builder::new()
             .name("watch".to_owned())
             .spawn(move || thread.run(&inbox, &listed))?;
@@ -104,6 +106,8 @@ struct Thread {
     with_events: bool,
     reporter: Reporter,
     notify: Option<RecommendedWatcher>,
+    /// The directories that `notify` may watch.
+    armed: BTreeSet<PathBuf>,
     probe: Probe,
 }
 
@@ -120,8 +124,12 @@ impl Thread {
                         // An error means that it was not watched any more, which is fine.
                         notify.unwatch(&dir).ok();
                     }
+                    self.armed.remove(&dir);
                 }
-                Request::Rebuild => self.notify = None,
+                Request::Rebuild => {
+                    self.notify = None;
+                    self.armed.clear();
+                }
             }
         }
     }
@@ -129,6 +137,10 @@ impl Thread {
     fn look(&mut self, look: &Look) -> Found {
         if !self.probe.answers(&look.dir) {
             return Found::Unreadable(SILENT.to_owned());
+        }
+        let is_elsewhere = || fs_err::canonicalize(&look.dir).is_ok_and(|real| real != look.dir);
+        if !look.by_links && is_elsewhere() {
+            return Found::NotADirectory;
         }
         let unarmed = if self.with_events { self.arm(&look.dir) } else { None };
         let identity = match fs_err::metadata(&look.dir) {
@@ -155,8 +167,11 @@ impl Thread {
             },
         };
         // An old watch goes first: if the directory was renamed and another put in its place, the
-        // old watch would go on reporting changes under this name.
-        notify.unwatch(dir).ok();
+        // old watch would go on reporting changes under this name. Each call of notify waits for
+        // its thread, which at the start would be twice for each of thousands of directories.
+        if !self.armed.insert(dir.to_owned()) {
+            notify.unwatch(dir).ok();
+        }
         match notify.watch(dir, RecursiveMode::NonRecursive) {
             Ok(()) => silent_kind(dir).map(|it| format!("{it} does not report every change")),
             Err(err) if matches!(err.kind, ErrorKind::PathNotFound) => None,
@@ -313,7 +328,7 @@ mod tests {
         let (sender, listed) = unbounded();
         let send = move |listing| sender.send(listing).expect("the test waits for it");
         let (watch, _changes) = Watch::start(true, send).expect("threads can be started");
-        watch.look(Look { dir: dir.to_owned(), deep: false });
+        watch.look(Look { dir: dir.to_owned(), deep: false, by_links: true });
         match listed.recv().expect("every look is answered").found {
             Found::Dir { unarmed, .. } => unarmed,
             other => panic!("{other:?}"),

@@ -113,6 +113,46 @@ fn the_autostart_entry_finds_the_watcher() {
     assert_eq!(text(&output), format!("starts --wait --log-file {}\n", log.display()));
 }
 
+/// Runs what the plugin runs when a session starts, with a watcher's program of this script.
+fn start_hook(script: &str, binary: Option<&str>) -> (Option<i32>, String, String) {
+    let home = home_with_watcher(script);
+    let bin = home.path().join(".cargo/bin");
+    let mut hook = Command::new("sh");
+    hook.arg(contrib("claude-code/ccstatusd/hooks/start.sh"));
+    hook.env_clear().env("HOME", home.path()).env("LOG", home.path().join("log"));
+    match binary {
+        Some(binary) => hook.env("PATH", "/bin:/usr/bin").env(OPTION_BINARY, binary),
+        None => hook.env("PATH", format!("{}:/bin:/usr/bin", bin.display())),
+    };
+    let output = run(&mut hook).unwrap();
+    let log = fs_err::read_to_string(home.path().join("log")).unwrap_or_default();
+    (output.status.code(), text(&output).to_owned(), log)
+}
+
+/// How Claude Code passes on the plugin's option `binary`.
+const OPTION_BINARY: &str = "CLAUDE_PLUGIN_OPTION_BINARY";
+
+#[test]
+fn the_plugin_starts_the_watcher_and_a_session_never_fails_for_it() {
+    let started = |log: &str| (Some(0), String::new(), log.to_owned());
+    let writes = "echo \"$*\" >> \"$LOG\"; echo said; echo complained >&2";
+    assert_eq!(start_hook(writes, None), started("start\n"));
+    assert_eq!(start_hook(writes, Some("~/.cargo/bin/ccstatusd")), started("start\n"));
+    assert_eq!(start_hook(&format!("{writes}; exit 2"), None), started("start\n"), "it fails");
+    for missing in ["no-such-program", "/no/such/program", "~/no-such-program"] {
+        assert_eq!(start_hook(writes, Some(missing)), started(""), "{missing}");
+    }
+}
+
+#[test]
+fn the_plugin_has_the_version_of_the_program() {
+    let manifest = contrib("claude-code/ccstatusd/.claude-plugin/plugin.json");
+    let manifest = fs_err::read_to_string(manifest).unwrap();
+    let manifest: serde_json::Value = serde_json::from_str(&manifest).unwrap();
+    assert_eq!(manifest["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(manifest["license"], env!("CARGO_PKG_LICENSE"));
+}
+
 #[test]
 fn the_picture_keeps_its_columns() {
     let screen = "日本 x\n\u{1b}[1mabcd\u{1b}[0m x\n";

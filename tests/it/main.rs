@@ -23,5 +23,6 @@ mod store;
 mod tidy;
 mod tools;
 mod transcripts;
+mod upgrade;
 mod usage;
 mod watcher;

@@ -39,6 +39,13 @@ pub fn session_folder(transcript: &Path) -> PathBuf {
     transcript.with_extension("")
 }
 
+/// The name of the folder with the transcripts of sessions that began in this directory. The client
+/// appends a hash to the name of a long path, which is not known here.
+pub fn project_name(cwd: &str) -> String {
+    let plain = |it: char| if it.is_ascii_alphanumeric() { it } else { '-' };
+    cwd.chars().map(plain).collect()
+}
+
 /// The file that a process writes about itself.
 pub fn process_file(root: &Path, pid: u32) -> PathBuf {
     root.join(PROCESSES).join(format!("{pid}.json"))

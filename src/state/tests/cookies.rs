@@ -56,6 +56,21 @@ fn a_cookie_does_not_wait_for_the_next_try_of_a_failing_source() {
 }
 
 #[test]
+fn a_cookie_does_not_wait_for_a_working_tree_that_only_a_later_process_led_to() {
+    let mut sim = settled();
+    sim.changed("/r/projects/p/s.jsonl");
+    sim.changed("/state/sync/77");
+    let (session_id, cwd) = (SessionId::checked("t"), Some("/v".to_owned()));
+    let file = SessionFile { pid: 7, session_id, cwd, ..SessionFile::default() };
+    let process = Process { file, is_alive: true, ..Process::default() };
+    sim.fetched(Outcome::Process("/r/sessions/7.json".into(), Ok(process)));
+    assert!(sim.fetches().contains(&Source::Tree("/v".into())));
+    sim.reply("/r/projects/p/s.jsonl", "/w", "claude-opus-4-8");
+    sim.git_answers("/w", "main");
+    assert!(sim.effects.iter().any(is_answered), "{:?}", sim.effects);
+}
+
+#[test]
 fn the_removal_of_a_cookie_is_not_a_cookie() {
     let mut sim = settled();
     let is_acknowledged = |sim: &mut Sim| {

@@ -175,3 +175,68 @@ fn folders_of_sessions_that_are_gone_are_forgotten() {
     sim.list("/r/projects/p", &[]);
     assert_eq!(n_folders(&sim), 0);
 }
+
+/// A root with hundreds of projects, before any of their folders was listed. A process works in
+/// the directory of one of them, if `is_live`.
+fn with_many_projects(is_live: bool) -> Sim {
+    let mut sim = Sim::new(&["/r"]);
+    sim.list("/r", &[("projects", DIR), ("sessions", DIR)]);
+    assert_eq!(sim.looks()[1..], ["/state/sync", "/r/sessions", "/r/projects"]);
+    if is_live {
+        begin(&mut sim);
+    }
+    let names: Vec<_> = (0..700).map(|n| format!("-w-{n:04}")).collect();
+    sim.effects.clear();
+    let entries: Vec<_> = names.iter().map(|name| (name.as_str(), DIR)).collect();
+    sim.list("/r/projects", &entries);
+    sim
+}
+
+/// A process of a session runs in `/w/0699`.
+fn begin(sim: &mut Sim) {
+    let file = SessionFile {
+        pid: 1,
+        session_id: SessionId::checked("s"),
+        cwd: Some("/w/0699".to_owned()),
+        ..SessionFile::default()
+    };
+    let process = Process { file, is_alive: true, ..Process::default() };
+    sim.fetched(Outcome::Process("/r/sessions/1.json".into(), Ok(process)));
+}
+
+const LIVE: &str = "/r/projects/-w-0699";
+
+#[test]
+fn the_folder_of_a_live_session_is_looked_at_before_hundreds_of_others() {
+    let mut sim = with_many_projects(true);
+    let looks = sim.looks();
+    assert_eq!(looks[0], LIVE);
+    assert!(looks.len() < 600, "a look that cannot wait is delayed by {} looks", looks.len());
+}
+
+#[test]
+fn a_session_that_begins_while_hundreds_of_folders_wait_goes_first() {
+    let mut sim = with_many_projects(false);
+    assert!(!sim.looks().contains(&LIVE.to_owned()));
+    sim.effects.clear();
+    begin(&mut sim);
+    assert_eq!(sim.looks(), [LIVE]);
+}
+
+#[test]
+fn a_folder_that_waited_for_its_turn_is_looked_at_once() {
+    let mut sim = with_many_projects(false);
+    begin(&mut sim);
+    let mut looks = sim.looks();
+    let mut n_listed = 0;
+    while let Some(dir) = looks.get(n_listed).cloned() {
+        assert!(!sim.is_settled(), "{} folders wait", 700 - looks.len());
+        sim.effects.clear();
+        sim.list(&dir, &[]);
+        looks.extend(sim.looks());
+        n_listed += 1;
+    }
+    looks.sort();
+    let all: Vec<_> = (0..700).map(|n| format!("/r/projects/-w-{n:04}")).collect();
+    assert_eq!(looks, all);
+}

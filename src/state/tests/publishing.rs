@@ -21,7 +21,7 @@ fn nothing_is_published_before_every_transcript_was_read_once() {
 #[test]
 fn a_slow_start_is_published_without_usage_or_with_the_old_one() {
     let mut sim = Sim::with_sessions("/r", &["a"]);
-    sim.pass_ms(4_900);
+    sim.pass_ms(900);
     assert_eq!(sim.n_published(), 0);
     sim.pass_ms(200);
     assert_eq!(sim.n_published(), 1);
