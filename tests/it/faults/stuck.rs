@@ -90,8 +90,8 @@ fn one_program_that_cannot_be_killed_is_left_through_retries_restarts_and_onesho
     let Some(stuck) = Stuck::new() else { return };
     let mut watcher = stuck.start_watcher();
     // On a busy machine the first program may be killed just before it becomes root, but late.
-    let has_refused =
-        |it: &Snapshot| reason(it).is_some_and(|it| it.starts_with("cannot run again"));
+    let is_refusal = |reason: String| reason.starts_with("cannot run again");
+    let has_refused = |it: &Snapshot| reason(it).is_some_and(is_refusal);
     stuck.sandbox.wait_longer_for(Duration::from_secs(30), "a refusal", has_refused);
     let (program, guard) = stuck.the_one();
     let expected = format!("cannot run again: process {program} of its last run has not ended");
