@@ -64,7 +64,7 @@ impl Cli {
 const AFTER_HELP: &str = "\
 Exit codes:
   0  done; with --oneshot, everything is fresh
-  1  --oneshot: published, but some source is degraded
+  1  --oneshot: published, but some source is degraded; doctor: it found a problem
   2  it failed, or the command line is invalid
   3  another watcher runs
 
@@ -102,6 +102,18 @@ pub enum Subcommand {
     Start,
     /// End the watcher that runs.
     Stop,
+    /// Find out what keeps the line from being shown, or from being true, and say what to do.
+    ///
+    /// It runs the status line that is configured, as Claude Code does. The exit code is 0 if there
+    /// is no problem, 1 if there is one, and 2 if it failed.
+    Doctor {
+        /// Print the findings as JSON.
+        #[arg(long)]
+        json: bool,
+        /// Also do what is safe: start the watcher, and remove leftovers of ours.
+        #[arg(long)]
+        fix: bool,
+    },
     /// Print the configuration in effect, with an explanation of every setting.
     ///
     /// The output is a configuration file, from which you can start your own.
@@ -219,7 +231,8 @@ impl Environment {
         Some(self.config_home()?.join("ccstatusd/config.toml"))
     }
 
-    fn config_home(&self) -> Option<PathBuf> {
+    /// `${XDG_CONFIG_HOME:-~/.config}`.
+    pub fn config_home(&self) -> Option<PathBuf> {
         let base = self.dir("XDG_CONFIG_HOME").map(Path::to_owned);
         base.or_else(|| Some(self.home()?.join(".config")))
     }

@@ -449,7 +449,7 @@ fn load_settings(env: &Environment) -> Result<Settings> {
 }
 
 /// The config roots. Two paths to one directory are one account.
-fn roots(env: &Environment, config: &Config) -> Result<Vec<PathBuf>> {
+pub(crate) fn roots(env: &Environment, config: &Config) -> Result<Vec<PathBuf>> {
     let mut roots = env.claude_roots()?;
     roots.extend(config.roots.iter().filter_map(|root| env.expand(root)));
     resolved(roots)

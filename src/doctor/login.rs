@@ -1,0 +1,214 @@
+//! What starts the watcher at login: a systemd unit, an agent of launchd, an autostart entry, or a
+//! hook of Claude Code.
+//!
+//! What lies in files is read from the files, so that it is told also where no service manager
+//! answers. Only what the managers alone know is asked of them.
+
+use std::path::{Path, PathBuf};
+
+use super::finding::{Finding, Fix};
+use super::line::Root;
+use super::programs::Programs;
+use crate::cli::Environment;
+use crate::pool::probe::Probe;
+
+const LOGIN: &str = "login";
+const UNIT: &str = "unit";
+const LINGERING: &str = "lingering";
+const SERVICE: &str = "ccstatusd.service";
+
+/// What `systemctl --user` needs to reach the manager.
+const BUS: [&str; 2] = ["XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS"];
+
+/// The files of the systemd unit.
+#[derive(Debug)]
+pub(super) struct Unit {
+    /// The files by its name. The first hides the others.
+    files: Vec<PathBuf>,
+    /// The links that start it at login.
+    links: Vec<PathBuf>,
+    /// Whether a user manager runs.
+    has_manager: bool,
+}
+
+impl Unit {
+    pub(super) fn find(env: &Environment, probe: &Probe) -> Unit {
+        let runtime = env.text("XDG_RUNTIME_DIR").map(PathBuf::from);
+        let own = env.config_home().map(|it| it.join("systemd/user"));
+        let data = env.text("XDG_DATA_HOME").map(PathBuf::from);
+        let data = data.or_else(|| Some(env.home()?.join(".local/share")));
+        // In the order in which systemd looks.
+        let dirs = [
+            own.clone(),
+            Some("/etc/systemd/user".into()),
+            runtime.as_ref().map(|it| it.join("systemd/user")),
+            data.map(|it| it.join("systemd/user")),
+            Some("/usr/local/lib/systemd/user".into()),
+            Some("/usr/lib/systemd/user".into()),
+            Some("/lib/systemd/user".into()),
+        ];
+        let mut files: Vec<(PathBuf, PathBuf)> = Vec::new();
+        for path in dirs.into_iter().flatten().map(|it| it.join(SERVICE)) {
+            // A link to /dev/null counts: it masks the unit.
+            if !probe.exists(&path) {
+                continue;
+            }
+            let real = fs_err::canonicalize(&path).unwrap_or_else(|_| path.clone());
+            if files.iter().all(|(_, known)| *known != real) {
+                files.push((path, real));
+            }
+        }
+        let wants = [own, Some("/etc/systemd/user".into())].into_iter().flatten();
+        let links = wants.map(|it| it.join("default.target.wants").join(SERVICE));
+        let is_there = |it: &PathBuf| fs_err::symlink_metadata(it).is_ok();
+        Unit {
+            files: files.into_iter().map(|(path, _)| path).collect(),
+            links: links.filter(is_there).collect(),
+            has_manager: runtime.is_some_and(|it| probe.exists(&it.join("systemd"))),
+        }
+    }
+
+    /// Whether systemd can start it, and is to.
+    pub(super) fn is_enabled(&self) -> bool {
+        self.has_manager && !self.files.is_empty() && !self.links.is_empty()
+    }
+
+    /// The program that it starts.
+    pub(super) fn program(&self, env: &Environment) -> Option<PathBuf> {
+        let text = fs_err::read_to_string(self.files.first()?).ok()?;
+        let line = text.lines().find_map(|it| it.trim().strip_prefix("ExecStart="))?;
+        let word = line.trim_start_matches(['-', '@', ':', '+', '!']).trim_start();
+        let word = match word.strip_prefix('"') {
+            Some(quoted) => quoted.split('"').next()?,
+            None => word.split_whitespace().next()?,
+        };
+        Some(word.replace("%h", env.home()?.to_str()?).into())
+    }
+}
+
+/// Whether and how the watcher starts at login.
+pub(super) fn check(
+    env: &Environment,
+    unit: &Unit,
+    roots: &[Root],
+    programs: &Programs,
+    probe: &Probe,
+) -> Vec<Finding> {
+    let exists = |path: &Path| probe.exists(path);
+    let mut found = Vec::new();
+    if unit.files.is_empty() {
+        for link in &unit.links {
+            let what = format!("{} starts a unit that is gone", link.display());
+            let todo = format!("remove it: rm '{}'", link.display());
+            found.push(Finding::note(UNIT, what, todo).fix(Fix::RemoveLink(link.clone())));
+        }
+    } else {
+        found.extend(check_unit(env, unit, programs, &exists));
+    }
+    let agent = env.home().map(|it| it.join("Library/LaunchAgents/ccstatusd.plist"));
+    let entry = env.config_home().map(|it| it.join("autostart/ccstatusd.desktop"));
+    let has =
+        |how: fn(&super::settings::Settings) -> bool| roots.iter().filter_map(Root::known).any(how);
+    let how = match () {
+        () if !unit.files.is_empty() => return found,
+        () if agent.filter(|it| exists(it)).is_some() => "an agent of launchd",
+        () if entry.filter(|it| exists(it)).is_some() => "an autostart entry of the desktop",
+        () if has(|it| it.has_hook) => "a hook of Claude Code",
+        () if has(|it| it.has_plugin) => "the plugin",
+        () => {
+            let what = "nothing starts the watcher at login";
+            found.push(Finding::note(LOGIN, what, "`ccstatusd init` installs what works here"));
+            return found;
+        }
+    };
+    found.push(Finding::good(LOGIN, format!("{how} starts the watcher")));
+    found
+}
+
+fn check_unit(
+    env: &Environment,
+    unit: &Unit,
+    programs: &Programs,
+    exists: &impl Fn(&Path) -> bool,
+) -> Vec<Finding> {
+    let mut found = Vec::new();
+    let (file, hidden) = unit.files.split_first().expect("the caller looked");
+    let shown = file.display();
+    for hidden in hidden {
+        let what = format!("{shown} hides {}", hidden.display());
+        let todo = "remove the first if the other, of a package perhaps, is to be used";
+        found.push(Finding::note(UNIT, what, todo));
+    }
+    if fs_err::canonicalize(file).is_ok_and(|it| it == Path::new("/dev/null")) {
+        let todo = "`systemctl --user unmask ccstatusd`, unless you want that";
+        found.push(Finding::problem(LOGIN, format!("{shown} masks the unit"), todo));
+        return found;
+    }
+    match unit.program(env) {
+        Some(program) if !exists(&program) => found.push(Finding::problem(
+            UNIT,
+            format!("{shown} starts {}, which is not there", program.display()),
+            "run `ccstatusd init`, or correct ExecStart",
+        )),
+        Some(program) => {
+            found.push(Finding::good(UNIT, format!("{shown} starts {}", program.display())));
+        }
+        None => {
+            let what = format!("{shown} has no ExecStart that can be read");
+            found.push(Finding::problem(UNIT, what, "run `ccstatusd init`"));
+        }
+    }
+    found.push(match unit.links.is_empty() {
+        true => Finding::problem(
+            LOGIN,
+            format!("{shown} is not enabled: no login starts the watcher"),
+            "`systemctl --user enable --now ccstatusd`",
+        ),
+        false => Finding::good(LOGIN, "the systemd unit is enabled"),
+    });
+    if !unit.has_manager {
+        let what = "no systemd user manager runs here, so the unit starts nothing";
+        found.push(Finding::note(UNIT, what, "`ccstatusd start` starts the watcher"));
+        return found;
+    }
+    found.extend(check_state(programs));
+    found.extend(check_lingering(programs));
+    found
+}
+
+/// Lets the manager start the unit.
+pub(super) fn start(programs: &Programs) -> Result<(), String> {
+    let started = programs.run("systemctl", &["--user", "start", SERVICE], &BUS);
+    started.map(drop).map_err(|err| format!("systemctl {err}"))
+}
+
+/// What the manager knows of the unit.
+fn check_state(programs: &Programs) -> Option<Finding> {
+    let args = ["--user", "show", "--property=ActiveState,NeedDaemonReload", SERVICE];
+    let state = programs.run("systemctl", &args, &BUS).ok()?;
+    if state.contains("ActiveState=failed") {
+        let todo = "`journalctl --user -u ccstatusd` says why; then `systemctl --user reset-failed \
+                    ccstatusd` and `systemctl --user start ccstatusd`";
+        return Some(Finding::problem(UNIT, "the unit has failed, and systemd gave it up", todo));
+    }
+    let is_old = state.contains("NeedDaemonReload=yes");
+    is_old.then(|| {
+        let what = "the file of the unit has changed, and systemd still uses the old one";
+        Finding::note(UNIT, what, "`systemctl --user daemon-reload`")
+    })
+}
+
+/// Whether the manager, and the watcher with it, outlives the login.
+fn check_lingering(programs: &Programs) -> Option<Finding> {
+    let uid = nix::unistd::geteuid().to_string();
+    let args = ["show-user", "--property=Linger", &uid];
+    let linger = programs.run("loginctl", &args, &[]).ok()?;
+    Some(match linger.trim() {
+        "Linger=yes" => Finding::good(LINGERING, "your services outlive your logins"),
+        _ => Finding::note(
+            LINGERING,
+            "the watcher ends when you log out, also if sessions in tmux go on",
+            "`loginctl enable-linger`, if yours do",
+        ),
+    })
+}
