@@ -90,7 +90,7 @@ pub fn run(env: &Environment, fix: bool) -> Result<Vec<Finding>> {
         ("other-tools", check_others),
     ];
     for (name, group) in groups {
-        found.extend(within_time(name, &context, group));
+        found.extend(within(GROUP_TIMEOUT, name, &context, group));
     }
     if fix {
         for finding in &mut found {
@@ -104,15 +104,20 @@ pub fn run(env: &Environment, fix: bool) -> Result<Vec<Finding>> {
     Ok(found)
 }
 
-/// Runs a group of checks in a thread, and waits for it for [`GROUP_TIMEOUT`].
-fn within_time(name: &'static str, context: &Arc<Context>, group: Group) -> Vec<Finding> {
+/// Runs a group of checks in a thread, and waits for it for as long as `timeout`.
+fn within(
+    timeout: Duration,
+    name: &'static str,
+    context: &Arc<Context>,
+    group: Group,
+) -> Vec<Finding> {
     let (sender, found) = bounded(1);
     let context = Arc::clone(context);
     let run = move || sender.send(group(&context)).ok();
     let started = thread::Builder::new().name(name.to_owned()).spawn(run);
-    let found = started.ok().and_then(|_| found.recv_timeout(GROUP_TIMEOUT).ok());
+    let found = started.ok().and_then(|_| found.recv_timeout(timeout).ok());
     found.unwrap_or_else(|| {
-        let what = format!("this check did not end within {GROUP_TIMEOUT:?}");
+        let what = format!("a check did not end within {timeout:?}");
         let todo = "a disk may not answer: look at `mount`, and `ps` for processes in state D";
         vec![Finding::problem(name, what, todo)]
     })
@@ -158,8 +163,12 @@ fn check_line(context: &Context) -> Vec<Finding> {
 }
 
 /// The state directory if it exists and may be used. A check does not create it.
-fn state_dir(env: &Environment) -> Result<Option<StateDir>> {
+fn state_dir(env: &Environment, probe: &Probe) -> Result<Option<StateDir>> {
     let path = env.checked_state_dir()?;
+    if !probe.answers(&path) {
+        let what = format!("the disk of {} does not answer", path.display());
+        return Err(Error::new(what).hint("repair it, or set CCSTATUSD_DIR to a local directory"));
+    }
     if fs_err::symlink_metadata(&path).is_err() {
         return Ok(None);
     }
@@ -172,7 +181,7 @@ fn check_watcher(context: &Context) -> Vec<Finding> {
         true => watcher::missing(Fix::StartUnit, "systemctl --user start ccstatusd"),
         false => watcher::missing(Fix::StartWatcher, "ccstatusd start"),
     };
-    let dir = match state_dir(&context.env) {
+    let dir = match state_dir(&context.env, &context.probe) {
         Ok(Some(dir)) => dir,
         Ok(None) => return vec![missing()],
         Err(err) => {
@@ -215,7 +224,10 @@ fn check_copies(context: &Context) -> Vec<Finding> {
         add(format!("the status line of {}", root.path.display()), program);
     }
     add("the systemd unit".to_owned(), unit.program(env));
-    let dir = state_dir(env).ok().flatten();
+    for way in login::ways(env, roots, probe) {
+        add(way.name, way.program);
+    }
+    let dir = state_dir(env, probe).ok().flatten();
     let pid = dir.as_ref().and_then(watcher::running);
     add("the watcher".to_owned(), pid.and_then(watcher::program));
     let watcher = dir.filter(|_| pid.is_some()).and_then(|it| it.read_snapshot()?.watcher);
@@ -227,7 +239,7 @@ fn check_copies(context: &Context) -> Vec<Finding> {
 
 fn check_login(context: &Context) -> Vec<Finding> {
     let Context { env, unit, roots, programs, probe, .. } = context;
-    login::check(env, unit, roots, programs, probe)
+    login::check(env, unit, &login::ways(env, roots, probe), programs, probe)
 }
 
 fn check_system(context: &Context) -> Vec<Finding> {
@@ -240,7 +252,8 @@ fn check_others(context: &Context) -> Vec<Finding> {
     let now = jiff::Timestamp::from_millisecond(Now::read().wall_ms).unwrap_or_default();
     let today = now.to_zoned_datetime(TimeZone::UTC).date();
     let mut found = vec![others::other_tools()];
-    let watcher = state_dir(&context.env).ok().flatten().and_then(|it| watcher::running(&it));
+    let watcher =
+        state_dir(&context.env, &context.probe).ok().flatten().and_then(|it| watcher::running(&it));
     found.extend(others::other_watchers(watcher));
     found.push(others::prices(&context.config.prices().as_of, today));
     found
@@ -254,7 +267,7 @@ fn put_right(fix: &Fix, context: &Context) -> std::result::Result<String, String
             let started = login::start(&context.programs);
             started.map(|()| "systemd has started the unit".to_owned())
         }
-        Fix::RemoveTemporaries => sweep(&context.env).map_err(|err| err.to_string()),
+        Fix::RemoveTemporaries => sweep(context).map_err(|err| err.to_string()),
         Fix::RemoveLink(path) => {
             let removed = fs_err::remove_file(path).map_err(|err| err.to_string());
             removed.map(|()| "it was removed".to_owned())
@@ -263,9 +276,9 @@ fn put_right(fix: &Fix, context: &Context) -> std::result::Result<String, String
 }
 
 /// Removes temporary files, while no other process can be writing them.
-fn sweep(env: &Environment) -> Result<String> {
+fn sweep(context: &Context) -> Result<String> {
     let busy = || Error::new("another process works there, and will remove them");
-    let dir = state_dir(env)?.ok_or_else(busy)?;
+    let dir = state_dir(&context.env, &context.probe)?.ok_or_else(busy)?;
     let _lock = FetchLock::try_acquire(&dir)?.ok_or_else(busy)?;
     if watcher::running(&dir).is_some() {
         return Err(busy());
@@ -355,9 +368,8 @@ mod tests {
         assert_eq!(parse(&text), parse(expected));
     }
 
-    #[test]
-    fn a_group_that_panics_is_told() {
-        let failed = |_: &Context| -> Vec<Finding> { panic!("as tested") };
+    #[track_caller]
+    fn check_group(group: Group) {
         let env = Environment { all: Vec::new(), args: Vec::new() };
         let probe = Probe::start(|| ()).unwrap();
         let context = Arc::new(Context {
@@ -369,7 +381,16 @@ mod tests {
             env,
             probe,
         });
-        let found = within_time("git", &context, failed);
-        assert!(found[0].is_open_problem(), "{found:?}");
+        let found = within(Duration::from_millis(100), "git", &context, group);
+        assert!(found[0].is_open_problem() && found[0].check == "git", "{found:?}");
+    }
+
+    #[test]
+    fn a_group_that_hangs_or_panics_is_told() {
+        check_group(|_| {
+            crate::time::pause(Duration::from_secs(1));
+            Vec::new()
+        });
+        check_group(|_| panic!("as tested"));
     }
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::finding::{Finding, Fix};
 use super::line::Root;
+use super::others;
 use super::programs::Programs;
 use crate::cli::Environment;
 use crate::pool::probe::Probe;
@@ -90,7 +91,7 @@ impl Unit {
 pub(super) fn check(
     env: &Environment,
     unit: &Unit,
-    roots: &[Root],
+    ways: &[Way],
     programs: &Programs,
     probe: &Probe,
 ) -> Vec<Finding> {
@@ -105,24 +106,64 @@ pub(super) fn check(
     } else {
         found.extend(check_unit(env, unit, programs, &exists));
     }
+    for way in ways {
+        let name = &way.name;
+        found.push(match way.program.as_deref().filter(|it| !exists(it)) {
+            None => Finding::good(LOGIN, format!("{name} starts the watcher")),
+            Some(program) => Finding::problem(
+                LOGIN,
+                format!("{name} starts {}, which is not there", program.display()),
+                "run `ccstatusd init`, or remove it",
+            ),
+        });
+    }
+    if ways.is_empty() && unit.files.is_empty() {
+        let what = "nothing starts the watcher at login";
+        found.push(Finding::note(LOGIN, what, "`ccstatusd init` installs what works here"));
+    }
+    found
+}
+
+/// A way by which the watcher is started, beside the systemd unit.
+#[derive(Debug)]
+pub(super) struct Way {
+    pub(super) name: String,
+    /// What it starts; `None` if it does not tell.
+    pub(super) program: Option<PathBuf>,
+}
+
+/// All ways that there are.
+pub(super) fn ways(env: &Environment, roots: &[Root], probe: &Probe) -> Vec<Way> {
     let agent = env.home().map(|it| it.join("Library/LaunchAgents/ccstatusd.plist"));
     let entry = env.config_home().map(|it| it.join("autostart/ccstatusd.desktop"));
-    let has =
-        |how: fn(&super::settings::Settings) -> bool| roots.iter().filter_map(Root::known).any(how);
-    let how = match () {
-        () if !unit.files.is_empty() => return found,
-        () if agent.filter(|it| exists(it)).is_some() => "an agent of launchd",
-        () if entry.filter(|it| exists(it)).is_some() => "an autostart entry of the desktop",
-        () if has(|it| it.has_hook) => "a hook of Claude Code",
-        () if has(|it| it.has_plugin) => "the plugin",
-        () => {
-            let what = "nothing starts the watcher at login";
-            found.push(Finding::note(LOGIN, what, "`ccstatusd init` installs what works here"));
-            return found;
+    let mut ways = Vec::new();
+    for path in [agent, entry].into_iter().flatten().filter(|it| probe.exists(it)) {
+        let text = fs_err::read_to_string(&path).unwrap_or_default();
+        let program = named_program(&text).and_then(|it| others::expanded(it, env, probe));
+        ways.push(Way { name: path.display().to_string(), program });
+    }
+    for root in roots {
+        let Some(settings) = root.known() else { continue };
+        if let Some(program) = &settings.hook {
+            let name = format!("the hook in {}", root.path.join("settings.json").display());
+            ways.push(Way { name, program: others::expanded(program, env, probe) });
         }
-    };
-    found.push(Finding::good(LOGIN, format!("{how} starts the watcher")));
-    found
+        if settings.has_plugin {
+            ways.push(Way { name: "the plugin".to_owned(), program: None });
+        }
+    }
+    ways
+}
+
+/// The path of our program in a file that starts it by a shell.
+fn named_program(text: &str) -> Option<&Path> {
+    let code = text.lines().filter(|it| !it.trim_start().starts_with('#'));
+    let mut words = code.flat_map(|it| it.split([' ', '\t', '"', '\'', '<', '>', ';', '=']));
+    words.find_map(|word| {
+        let is_path = ["/", "~/", "$HOME/"].iter().any(|it| word.starts_with(it));
+        let path = Path::new(word);
+        (is_path && path.file_name().is_some_and(|it| it == "ccstatusd")).then_some(path)
+    })
 }
 
 fn check_unit(
@@ -211,4 +252,18 @@ fn check_lingering(programs: &Programs) -> Option<Finding> {
             "`loginctl enable-linger`, if yours do",
         ),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_program_that_our_own_files_start_is_found_in_them() {
+        let entry = include_str!("../../contrib/autostart/ccstatusd.desktop");
+        assert_eq!(named_program(entry), Some(Path::new("~/.cargo/bin/ccstatusd")));
+        let agent = include_str!("../../contrib/launchd/ccstatusd.plist");
+        assert_eq!(named_program(agent), Some(Path::new("$HOME/.cargo/bin/ccstatusd")));
+        assert_eq!(named_program("Exec=sh -c 'x/ccstatusd'\n"), None);
+    }
 }

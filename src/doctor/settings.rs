@@ -21,8 +21,8 @@ pub(super) struct Settings {
     pub(super) is_managed_only: bool,
     /// Whether our plugin is enabled, which draws the line without a command.
     pub(super) has_plugin: bool,
-    /// Whether a hook starts the watcher when a session begins.
-    pub(super) has_hook: bool,
+    /// The program of the hook that starts the watcher when a session begins, if there is one.
+    pub(super) hook: Option<PathBuf>,
 }
 
 /// The value of `statusLine`.
@@ -59,13 +59,13 @@ fn parse(bytes: &[u8]) -> Result<Settings, String> {
     };
     let starts = whole.pointer("/hooks/SessionStart").and_then(Value::as_array);
     let hooks = starts.into_iter().flatten().filter_map(|it| it.get("hooks")?.as_array()).flatten();
-    let is_start = |it: &str| program(it).is_some() && it.trim_end().ends_with(" start");
+    let mut starts = hooks.filter_map(command).filter(|it| it.trim_end().ends_with(" start"));
     Ok(Settings {
         line,
         is_disabled: is_set("disableAllHooks"),
         is_managed_only: is_set("allowManagedHooksOnly"),
         has_plugin: plugins.is_some_and(|it| it.iter().any(is_our_plugin)),
-        has_hook: hooks.filter_map(command).any(is_start),
+        hook: starts.find_map(program),
     })
 }
 
@@ -104,7 +104,7 @@ mod tests {
             is_disabled: true,
             is_managed_only: false,
             has_plugin: true,
-            has_hook: true,
+            hook: Some("/b/ccstatusd".into()),
         };
         assert_eq!(parse(text.as_bytes()), Ok(expected));
         assert_eq!(parse(b"{}"), Ok(Settings::default()));

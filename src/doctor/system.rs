@@ -11,6 +11,7 @@ use crate::store::dir::StateDir;
 
 const GIT: &str = "git";
 const DISK: &str = "disk";
+#[cfg(target_os = "linux")]
 const INOTIFY: &str = "inotify";
 const LEFTOVERS: &str = "leftovers";
 

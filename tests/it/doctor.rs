@@ -1,9 +1,11 @@
 //! `ccstatusd doctor`: each check tells what is wrong, and nothing where all is well.
 
+use std::io::BufRead;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
+use ccstatusd::time::Now;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
@@ -597,15 +599,21 @@ fn a_link_to_a_unit_that_is_gone_is_told_and_removed() {
 fn without_a_unit_something_else_may_start_the_watcher() {
     let sandbox = installed();
     Findings::of(&sandbox).has("login", "note", "nothing starts the watcher");
-    let hook = format!(r#"{{"type": "command", "command": "{OURS} start"}}"#);
-    write_settings(
-        &sandbox,
-        &format!(r#"{{"hooks": {{"SessionStart": [{{"hooks": [{hook}]}}]}}}}"#),
-    );
-    Findings::of(&sandbox).has("login", "good", "a hook of Claude Code");
-    fs_err::create_dir_all(sandbox.path(".config/autostart")).unwrap();
-    fs_err::write(sandbox.path(".config/autostart/ccstatusd.desktop"), "").unwrap();
-    Findings::of(&sandbox).has("login", "good", "an autostart entry");
+    let hook = |program: &str| {
+        let hook = serde_json::json!({"type": "command", "command": format!("{program} start")});
+        let hooks = serde_json::json!({"hooks": {"SessionStart": [{"hooks": [hook]}]}});
+        write_settings(&sandbox, &hooks.to_string());
+    };
+    hook(OURS);
+    Findings::of(&sandbox).has("login", "good", "the hook in");
+    hook("~/gone/ccstatusd");
+    Findings::of(&sandbox).has("login", "problem", "gone/ccstatusd, which is not there");
+    let entry = sandbox.path(".config/autostart/ccstatusd.desktop");
+    fs_err::create_dir_all(entry.parent().unwrap()).unwrap();
+    fs_err::write(&entry, format!("Exec=sh -c 'exec {OURS}'\n")).unwrap();
+    Findings::of(&sandbox).has("login", "good", "autostart");
+    fs_err::write(&entry, "Exec=sh -c 'exec ~/gone/too/ccstatusd'\n").unwrap();
+    Findings::of(&sandbox).has("login", "problem", "gone/too/ccstatusd, which is not there");
 }
 
 // ---- The system
@@ -661,6 +669,33 @@ fn no_check_waits_for_a_pipe() {
     fs_err::remove_file(&settings).unwrap();
     nix::unistd::mkfifo(&settings, nix::sys::stat::Mode::S_IRUSR).unwrap();
     Findings::of(&sandbox).has("settings", "problem", "cannot be read");
+}
+
+/// The kernel's answers about the state directory are held up.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_disk_that_does_not_answer_holds_up_no_check() {
+    let sandbox = installed();
+    sandbox.oneshot();
+    if !sandbox.command("strace").arg("-V").output().is_ok_and(|it| it.status.success()) {
+        return skip("no strace: no disk that does not answer");
+    }
+    let delayed = "inject=statx,newfstatat,stat,lstat,openat:delay_enter=60s";
+    let mut command = sandbox.command("strace");
+    command.args(["-f", "-o", "/dev/null", "-P"]).arg(&sandbox.state).args(["-e", delayed]);
+    command.args([OURS, "doctor", "--json"]).current_dir(sandbox.path("p"));
+    let began = Now::read().mono;
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    // It ends only once its thread that hangs may end.
+    let mut line = String::new();
+    std::io::BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let took = Now::read().mono - began;
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let found = Findings(serde_json::from_str(&line).unwrap());
+    found.has("state-directory", "problem", "does not answer");
+    found.is_good("git");
+    assert!(took < CAP, "{took:?}");
 }
 
 #[test]
