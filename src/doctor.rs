@@ -40,7 +40,7 @@ use finding::{Fix, Level};
 use line::Root;
 use login::Unit;
 use others::Copy;
-use programs::Programs;
+use programs::{Programs, Sample};
 
 pub use finding::Finding;
 
@@ -151,7 +151,10 @@ fn check_line(context: &Context) -> Vec<Finding> {
     }
     let shown = roots.iter().map(|it| it.path.display().to_string()).collect::<Vec<_>>();
     found.extend((!roots.is_empty()).then(|| Finding::good("roots", shown.join(", "))));
-    found.extend(roots.iter().flat_map(|root| line::check_root(root, config, cwd, programs)));
+    let snapshot = state_dir(env, probe).ok().flatten().and_then(|it| it.read_snapshot());
+    let latest = snapshot.and_then(|it| it.latest);
+    let sample = Sample { cwd, session: latest.as_ref().map(|it| it.0.as_str()) };
+    found.extend(roots.iter().flat_map(|root| line::check_root(root, config, &sample, programs)));
     found.extend(line::check_project(cwd, roots, probe));
     found.extend(line::check_managed(line::managed_folder(), probe));
     let state = match env.get("CLAUDE_CONFIG_DIR") {
@@ -204,8 +207,9 @@ fn check_watcher(context: &Context) -> Vec<Finding> {
             found.extend(watcher::check_roots(&dir, roots));
         }
         None => {
-            found.push(missing());
+            // First, since a watcher that starts removes them, and --fix keeps this order.
             found.push(system::leftovers(&dir));
+            found.push(missing());
             found.extend(dir.read_snapshot().map(|it| watcher::sources(&it)).unwrap_or_default());
         }
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::finding::Finding;
-use super::programs::Programs;
+use super::programs::{Programs, Sample};
 use super::settings::{self, Settings};
 use crate::config::Config;
 use crate::fetch::exec::RunError;
@@ -58,7 +58,7 @@ impl Root {
 pub(super) fn check_root(
     root: &Root,
     config: &Config,
-    cwd: &Path,
+    sample: &Sample<'_>,
     programs: &Programs,
 ) -> Vec<Finding> {
     let path = root.path.join("settings.json");
@@ -93,13 +93,16 @@ pub(super) fn check_root(
         found.push(Finding::problem(STATUS_LINE, what, INIT));
         return found;
     };
-    let is_ours = settings::program(command).is_some();
+    let calls_ours = settings::program(command).is_some();
+    // It may read our files, or call our program from a script.
+    let is_ours = calls_ours || command.contains("ccstatusd");
     if !is_ours {
         let what = format!("{path} shows another line: `{command}`");
         let todo = "to show that of ccstatusd, run `ccstatusd init --replace`";
         found.push(Finding::note(STATUS_LINE, what, todo));
     }
-    found.push(check_command(command, &path.to_string(), is_ours.then_some(config), cwd, programs));
+    let ours = calls_ours.then_some(config);
+    found.push(check_command(command, &path.to_string(), ours, sample, programs));
     if is_ours && line.refresh_s.is_none() {
         let what = format!(
             "statusLine in {path} has no refreshInterval: while a session is idle, \
@@ -113,18 +116,18 @@ pub(super) fn check_root(
     found
 }
 
-/// Runs the command of a status line. `ours` is our configuration if the command is ours.
+/// Runs the command of a status line. `ours` is our configuration if the command calls our program.
 fn check_command(
     command: &str,
     path: &str,
     ours: Option<&Config>,
-    cwd: &Path,
+    sample: &Sample<'_>,
     programs: &Programs,
 ) -> Finding {
     let problem = |what: String, todo: &str| {
         Finding::problem(STATUS_LINE, format!("`{command}` in {path} {what}"), todo)
     };
-    let printed = match programs.run_status_line(command, cwd) {
+    let printed = match programs.run_status_line(command, sample) {
         Ok(printed) => printed,
         Err(RunError::Exited { code: 126 | 127, stderr }) => {
             return problem(

@@ -61,10 +61,16 @@ impl Unit {
         }
         let wants = [own, Some("/etc/systemd/user".into())].into_iter().flatten();
         let links = wants.map(|it| it.join("default.target.wants").join(SERVICE));
-        let is_there = |it: &PathBuf| fs_err::symlink_metadata(it).is_ok();
+        let links: Vec<_> = links.filter(|it| fs_err::symlink_metadata(it).is_ok()).collect();
+        // A unit that is enabled may lie in a folder of which only systemd knows.
+        if files.is_empty() {
+            let mut reached = links.iter().filter(|it| probe.exists(it));
+            let real = reached.find_map(|it| fs_err::canonicalize(it).ok());
+            files.extend(real.map(|it| (it.clone(), it)));
+        }
         Unit {
             files: files.into_iter().map(|(path, _)| path).collect(),
-            links: links.filter(is_there).collect(),
+            links,
             has_manager: runtime.is_some_and(|it| probe.exists(&it.join("systemd"))),
         }
     }
@@ -98,7 +104,10 @@ pub(super) fn check(
     let exists = |path: &Path| probe.exists(path);
     let mut found = Vec::new();
     if unit.files.is_empty() {
-        for link in &unit.links {
+        // In a folder that is not the user's, a package made it.
+        let config = env.config_home();
+        let is_own = |link: &&PathBuf| config.as_ref().is_some_and(|it| link.starts_with(it));
+        for link in unit.links.iter().filter(is_own) {
             let what = format!("{} starts a unit that is gone", link.display());
             let todo = format!("remove it: rm '{}'", link.display());
             found.push(Finding::note(UNIT, what, todo).fix(Fix::RemoveLink(link.clone())));

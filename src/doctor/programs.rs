@@ -45,6 +45,17 @@ pub(super) struct Programs {
     dir: TempDir,
 }
 
+/// What a status line is run for.
+#[derive(Debug)]
+pub(super) struct Sample<'a> {
+    /// The working directory.
+    pub(super) cwd: &'a Path,
+    /// The session that the environment names: one that the watcher knows, if there is one, since
+    /// some commands read its line. The document names none of the user's, whose facts the sample
+    /// would spoil.
+    pub(super) session: Option<&'a str>,
+}
+
 /// What a status line printed.
 #[derive(Debug)]
 pub(super) struct Printed {
@@ -100,13 +111,13 @@ impl Programs {
     pub(super) fn run_status_line(
         &self,
         command: &str,
-        cwd: &Path,
+        sample: &Sample<'_>,
     ) -> std::result::Result<Printed, RunError> {
         let transcript = self.dir.path().join("sample.jsonl");
         let document = self.dir.path().join("sample.json");
-        let sample = document_for(cwd, &transcript).to_string();
-        let written =
-            fs_err::write(&transcript, "").and_then(|()| fs_err::write(&document, sample));
+        let cwd = sample.cwd;
+        let text = document_for(cwd, &transcript).to_string();
+        let written = fs_err::write(&transcript, "").and_then(|()| fs_err::write(&document, text));
         written.map_err(RunError::Io)?;
         let mut env: Vec<_> = self.env.clone();
         env.retain(|(name, _)| KEPT_BACK.iter().all(|it| name != it));
@@ -115,7 +126,7 @@ impl Programs {
             env.push((name.into(), value));
         };
         set("CLAUDECODE", "1".into());
-        set("CLAUDE_CODE_SESSION_ID", SESSION.into());
+        set("CLAUDE_CODE_SESSION_ID", sample.session.unwrap_or(SESSION).into());
         set("CLAUDE_PROJECT_DIR", cwd.into());
         set("COLUMNS", "120".into());
         set("LINES", "40".into());

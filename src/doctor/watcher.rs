@@ -8,9 +8,10 @@ use super::finding::{Finding, Fix};
 use crate::fetch::process;
 use crate::ipc::Cookie;
 use crate::pool::probe::Probe;
-use crate::store::dir::StateDir;
+use crate::store::dir::{SNAPSHOT as FILE, StateDir};
 use crate::store::lock::WatchLock;
 use crate::store::schema::Snapshot;
+use crate::store::snapshot::{self, Unusable};
 use crate::time::{MINUTE_MS, Now, SECOND_MS};
 
 const WATCHER: &str = "watcher";
@@ -76,12 +77,21 @@ pub(super) fn check(dir: &StateDir, pid: u32) -> Vec<Finding> {
     }
     let mut found = vec![Finding::good(WATCHER, format!("process {pid} runs"))];
     // As displays see it now: to answer, the watcher publishes again.
-    let snapshot = dir.read_snapshot();
+    let snapshot = snapshot::read(&dir.join(FILE));
     found.push(answer());
-    let Some(snapshot) = snapshot else {
-        let what = format!("{} has no snapshot that can be read", dir.path().display());
-        found.push(Finding::problem(SNAPSHOT, what, restart(pid)));
-        return found;
+    let at = dir.path().display();
+    let snapshot = match snapshot {
+        Ok(snapshot) => snapshot,
+        Err(Unusable::Newer) => {
+            let what = format!("the snapshot in {at} is of a newer ccstatusd than this one");
+            found.push(Finding::problem(SNAPSHOT, what, "use the newer program everywhere"));
+            return found;
+        }
+        Err(_) => {
+            let what = format!("{at} has no snapshot that can be read");
+            found.push(Finding::problem(SNAPSHOT, what, restart(pid)));
+            return found;
+        }
     };
     found.push(age(&snapshot, Now::read().wall_ms, pid));
     found.extend(polled(&snapshot));

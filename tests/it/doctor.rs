@@ -258,6 +258,21 @@ fn the_line_of_another_program_is_named_and_runs() {
 }
 
 #[test]
+fn a_command_that_reads_our_files_is_ours() {
+    let sandbox = installed();
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/contrib/statusline.sh");
+    fs_err::create_dir(sandbox.path("ccstatusd")).unwrap();
+    fs_err::copy(script, sandbox.path("ccstatusd/statusline.sh")).unwrap();
+    set_line(&sandbox, "sh ~/ccstatusd/statusline.sh");
+    let _watcher = sandbox.start_watcher();
+    let found = Findings::of(&sandbox);
+    found.is_good("status-line");
+    // As in the transcript, and not as in the sample.
+    found.has("status-line", "good", "Opus 4.8");
+    found.is_good("refresh");
+}
+
+#[test]
 fn settings_that_show_no_line_are_told() {
     let cases = [
         ("{", "settings", "cannot be read"),
@@ -413,6 +428,12 @@ fn an_unreadable_snapshot_is_told() {
     Findings::of(&sandbox).is_good("snapshot");
     fs_err::write(sandbox.state.join("snapshot.json"), "{").unwrap();
     Findings::of(&sandbox).has("snapshot", "problem", "no snapshot that can be read");
+    sandbox.wait_until("the watcher has written it again", || sandbox.snapshot().is_some());
+    let path = sandbox.state.join("snapshot.json");
+    let newer =
+        fs_err::read_to_string(&path).unwrap().replace(r#""version":1,"#, r#""version":99,"#);
+    fs_err::write(&path, newer).unwrap();
+    Findings::of(&sandbox).has("snapshot", "problem", "of a newer ccstatusd");
 }
 
 #[test]
@@ -593,6 +614,19 @@ fn a_link_to_a_unit_that_is_gone_is_told_and_removed() {
     Findings::by(doctor(&sandbox, &["--json", "--fix"]));
     assert!(fs_err::symlink_metadata(&link).is_err());
     assert!(Findings::of(&sandbox).of_check("unit").is_empty());
+}
+
+#[test]
+fn a_unit_in_a_folder_that_only_systemd_knows_is_found() {
+    let mut sandbox = installed();
+    with_manager(&mut sandbox, "ActiveState=active", "yes");
+    let unit = add_unit(&sandbox, "opt", OURS);
+    let link = enable_unit(&sandbox);
+    fs_err::remove_file(&link).unwrap();
+    fs_err::os::unix::fs::symlink(&unit, &link).unwrap();
+    let found = Findings::of(&sandbox);
+    found.is_good("login");
+    found.is_good("unit");
 }
 
 #[test]
