@@ -157,11 +157,6 @@ fn check_line(context: &Context) -> Vec<Finding> {
     found.extend(roots.iter().flat_map(|root| line::check_root(root, config, &sample, programs)));
     found.extend(line::check_project(cwd, roots, probe));
     found.extend(line::check_managed(line::managed_folder(), probe));
-    let state = match env.get("CLAUDE_CONFIG_DIR") {
-        Some(_) => roots.first().map(|it| it.path.join(".claude.json")),
-        None => env.home().map(|it| it.join(".claude.json")),
-    };
-    found.extend(state.into_iter().flat_map(|it| line::check_trust(cwd, &it, probe)));
     found
 }
 
@@ -205,6 +200,10 @@ fn check_watcher(context: &Context) -> Vec<Finding> {
             found.extend(watcher::check_program(pid, &context.probe));
             let roots = context.roots.iter().map(|it| it.path.as_path());
             found.extend(watcher::check_roots(&dir, roots));
+            let calls_ours = |root: &Root| root.command().and_then(settings::program).is_some();
+            if context.roots.iter().any(calls_ours) {
+                found.extend(watcher::check_shown(&dir));
+            }
         }
         None => {
             // First, since a watcher that starts removes them, and --fix keeps this order.

@@ -1,11 +1,8 @@
 //! Whether Claude Code shows our line: its settings, what overrides them, and the configured
 //! command itself, which is run as Claude Code does.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-use serde::Deserialize;
 
 use super::finding::Finding;
 use super::programs::{Programs, Sample};
@@ -14,19 +11,14 @@ use crate::config::Config;
 use crate::fetch::exec::RunError;
 use crate::fetch::tool;
 use crate::pool::probe::Probe;
-use crate::store::file::open_bounded;
 
 const SETTINGS: &str = "settings";
 const STATUS_LINE: &str = "status-line";
 const PROJECT: &str = "project-settings";
 const MANAGED: &str = "managed-settings";
-const TRUST: &str = "trust";
 
 /// A run that takes longer is told. Claude Code cancels it when the next one is due.
 const SLOW: Duration = Duration::from_secs(2);
-
-/// In bytes. The file keeps the history of every project.
-const MAX_STATE_FILE: u64 = 64 << 20;
 
 const INIT: &str = "`ccstatusd init` sets it";
 
@@ -237,47 +229,6 @@ pub(super) fn check_managed(folder: &Path, probe: &Probe) -> Vec<Finding> {
         found.push(Finding::good(MANAGED, "no administrator's settings forbid the line"));
     }
     found
-}
-
-/// What Claude Code keeps about projects. The file has more, secrets perhaps, none of which is
-/// kept here.
-#[derive(Deserialize)]
-struct StateFile {
-    #[serde(default)]
-    projects: BTreeMap<PathBuf, Project>,
-}
-
-#[derive(Deserialize)]
-struct Project {
-    #[serde(default, rename = "hasTrustDialogAccepted")]
-    is_trusted: bool,
-}
-
-/// Whether Claude Code was told to trust the directory that `doctor` is called in. In any other it
-/// shows no line. `state` is the file in which it keeps that.
-pub(super) fn check_trust(cwd: &Path, state: &Path, probe: &Probe) -> Vec<Finding> {
-    if !probe.exists(state) {
-        return Vec::new();
-    }
-    let file = fs_err::canonicalize(state).and_then(|it| open_bounded(&it, MAX_STATE_FILE));
-    let parsed = file.ok().and_then(|(file, _)| {
-        serde_json::from_reader::<_, StateFile>(std::io::BufReader::new(file)).ok()
-    });
-    let Some(StateFile { projects }) = parsed else { return Vec::new() };
-    // Trust in a directory includes those in it.
-    let is_trusted = cwd.ancestors().any(|dir| projects.get(dir).is_some_and(|it| it.is_trusted));
-    match (is_trusted, projects.contains_key(cwd)) {
-        (true, _) => {
-            vec![Finding::good(TRUST, format!("Claude Code trusts {}", cwd.display()))]
-        }
-        (false, true) => vec![Finding::note(
-            TRUST,
-            format!("Claude Code was not told to trust {}: no line there", cwd.display()),
-            "start `claude` there, and answer its question",
-        )],
-        // It will ask.
-        (false, false) => Vec::new(),
-    }
 }
 
 #[cfg(test)]

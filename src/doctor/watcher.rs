@@ -10,7 +10,7 @@ use crate::ipc::Cookie;
 use crate::pool::probe::Probe;
 use crate::store::dir::{SNAPSHOT as FILE, StateDir};
 use crate::store::lock::WatchLock;
-use crate::store::schema::Snapshot;
+use crate::store::schema::{Session, SessionKind, Snapshot};
 use crate::store::snapshot::{self, Unusable};
 use crate::time::{MINUTE_MS, Now, SECOND_MS};
 
@@ -18,6 +18,7 @@ const WATCHER: &str = "watcher";
 const EVENTS: &str = "events";
 const SNAPSHOT: &str = "snapshot";
 const SOURCES: &str = "sources";
+const SHOWN: &str = "shown";
 
 /// A watcher that has nothing to fetch answers in milliseconds.
 const SOON: Duration = Duration::from_secs(2);
@@ -62,6 +63,34 @@ pub(super) fn check_roots<'a>(
         Finding::problem("roots", what, todo)
     });
     unknown.collect()
+}
+
+/// Whether Claude Code has run the line of each live session. Where it has not, something switches
+/// the line off that no settings tell of: most often, that the user has not told it to trust the
+/// directory. The file that tells may have secrets, too, so it is not read.
+pub(super) fn check_shown(dir: &StateDir) -> Option<Finding> {
+    shown(&dir.read_snapshot()?)
+}
+
+fn shown(snapshot: &Snapshot) -> Option<Finding> {
+    let is_in_terminal =
+        |it: &&Session| it.live && it.pid.is_some() && it.kind == Some(SessionKind::Interactive);
+    let live: Vec<_> = snapshot.sessions.values().filter(is_in_terminal).collect();
+    let unseen: Vec<_> = live.iter().filter(|it| it.client_version.is_none()).collect();
+    if live.is_empty() {
+        return None;
+    }
+    if unseen.is_empty() {
+        let what = format!("Claude Code runs the line of its live sessions: {}", live.len());
+        return Some(Finding::good(SHOWN, what));
+    }
+    let named =
+        |it: &&&Session| it.cwd.clone().unwrap_or_else(|| "an unknown directory".to_owned());
+    let dirs: Vec<_> = unseen.iter().take(MAX_NAMED).map(named).collect();
+    let what = format!("Claude Code has not run the line of live sessions in: {}", dirs.join(", "));
+    let todo = "it shows none in a directory that you have not told it to trust, with --bare or \
+                --safe-mode, and for `claude -p`; and a session reads settings when it starts";
+    Some(Finding::note(SHOWN, what, todo))
 }
 
 /// No watcher runs. `fix` starts one, by `command`.
@@ -195,7 +224,7 @@ pub(super) fn sources(snapshot: &Snapshot) -> Vec<Finding> {
 mod tests {
     use super::super::finding::Level;
     use super::*;
-    use crate::store::schema::{Degraded, RootKey, Session, SessionId, Usage, Watcher};
+    use crate::store::schema::{Degraded, RootKey, SessionId, Usage, Watcher};
 
     #[test]
     fn an_old_snapshot_matters_only_while_a_session_lives() {

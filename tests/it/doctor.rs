@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
+use ccstatusd::store::schema::ClientFacts;
 use ccstatusd::time::Now;
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -154,6 +155,7 @@ fn a_healthy_installation_has_no_problem() {
         found.is_good(check);
     }
     found.has("status-line", "good", "~/p · main");
+    assert_eq!(found.of_check("inotify").is_empty(), !cfg!(target_os = "linux"));
     let before = sandbox.snapshot().unwrap();
     assert_eq!(before.sessions.len(), 1, "the sample became a session: {before:#?}");
     let output = doctor(&sandbox, &[]).output().unwrap();
@@ -323,17 +325,19 @@ impl Findings {
 }
 
 #[test]
-fn settings_of_the_project_that_override_are_told() {
+fn settings_of_the_project_that_override_are_told_and_not_run() {
     let sandbox = installed();
     let folder = sandbox.path("p/.claude");
     fs_err::create_dir(&folder).unwrap();
     Findings::of(&sandbox).is_good("project-settings");
     fs_err::write(folder.join("settings.json"), r#"{"disableAllHooks": true}"#).unwrap();
-    let theirs = r#"{"statusLine": {"type": "command", "command": "theirs"}}"#;
+    // A repository may bring its settings along, so what they name must not run here.
+    let theirs = r#"{"statusLine": {"type": "command", "command": "touch \"$HOME/ran\""}}"#;
     fs_err::write(folder.join("settings.local.json"), theirs).unwrap();
     let found = Findings::of(&sandbox);
     found.has("project-settings", "problem", "disableAllHooks");
-    found.has("project-settings", "note", "settings.local.json decides about the line: `theirs`");
+    found.has("project-settings", "note", "settings.local.json decides about the line: `touch");
+    assert!(!sandbox.path("ran").exists());
     fs_err::write(folder.join("settings.json"), "{}").unwrap();
     set_line_of_project(&sandbox);
     Findings::of(&sandbox).is_good("project-settings");
@@ -344,22 +348,31 @@ fn set_line_of_project(sandbox: &Sandbox) {
     fs_err::write(sandbox.path("p/.claude/settings.local.json"), ours).unwrap();
 }
 
+/// As in a directory that Claude Code was not told to trust.
 #[test]
-fn a_directory_that_is_not_trusted_is_told() {
+fn a_session_whose_line_does_not_run_is_told() {
     let sandbox = installed();
-    let (dir, file) = (sandbox.path("p"), sandbox.path(".claude.json"));
-    let trust = |dir: &str, is_trusted: bool| {
-        let project = serde_json::json!({"hasTrustDialogAccepted": is_trusted, "history": [1]});
-        let state = serde_json::json!({"primaryApiKey": "sk", "projects": {dir: project}});
-        fs_err::write(&file, state.to_string()).unwrap();
+    let _watcher = sandbox.start_watcher();
+    assert!(Findings::of(&sandbox).of_check("shown").is_empty(), "no session runs");
+    let (pid, cwd) = (std::process::id(), sandbox.path("p"));
+    let entry = serde_json::json!({
+        "pid": pid, "sessionId": "s1", "cwd": cwd, "startedAt": Now::read().wall_ms,
+        "kind": "interactive", "status": "idle"
+    });
+    fs_err::create_dir_all(sandbox.root().join("sessions")).unwrap();
+    fs_err::write(sandbox.root().join(format!("sessions/{pid}.json")), entry.to_string()).unwrap();
+    sandbox.wait_for("it runs", |it| it.sessions.values().any(|session| session.pid == Some(pid)));
+    Findings::of(&sandbox).has("shown", "note", cwd.to_str().unwrap());
+    let facts = ClientFacts {
+        session_id: Some("s1".to_owned()),
+        client_version: Some("2.1.332".to_owned()),
+        ..ClientFacts::default()
     };
-    assert!(Findings::of(&sandbox).of_check("trust").is_empty());
-    trust(dir.to_str().unwrap(), false);
-    Findings::of(&sandbox).has("trust", "note", "was not told to trust");
-    trust(dir.to_str().unwrap(), true);
-    Findings::of(&sandbox).is_good("trust");
-    trust(sandbox.home.to_str().unwrap(), true);
-    Findings::of(&sandbox).is_good("trust");
+    sandbox.hint(&facts);
+    sandbox.wait_for("it is told", |snapshot| {
+        snapshot.sessions.values().all(|session| session.client_version.is_some())
+    });
+    Findings::of(&sandbox).is_good("shown");
 }
 
 #[test]
@@ -693,6 +706,29 @@ fn status_lines_of_others_at_work_are_named() {
 #[cfg(target_os = "linux")]
 fn named_after(sandbox: &Sandbox, id: u32) -> bool {
     format!("{:?}", Findings::of(sandbox).of_check("other-tools")).contains(&id.to_string())
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn doctor_opens_no_credentials_and_no_environment_of_a_process() {
+    let sandbox = installed();
+    for name in [".claude/.credentials.json", ".claude.json", ".claude/.claude.json"] {
+        fs_err::write(sandbox.path(name), "{}").unwrap();
+    }
+    let _watcher = sandbox.start_watcher();
+    let log = sandbox.path("strace.log");
+    let mut command = sandbox.command("strace");
+    command.args(["-f", "-e", "trace=open,openat,readlink,readlinkat", "-o"]).arg(&log);
+    command.args([OURS, "doctor"]).current_dir(sandbox.path("p"));
+    let Ok(output) = command.output() else {
+        return skip("no strace: nothing tells what doctor opens");
+    };
+    let opened = fs_err::read_to_string(log).unwrap();
+    assert!(opened.contains("settings.json") && opened.contains("/cmdline"), "{}", text(&output));
+    let names = ["credentials", "claude.json", "/environ"];
+    let secret = |line: &&str| names.iter().any(|it| line.contains(it));
+    let secrets: Vec<_> = opened.lines().filter(secret).collect();
+    assert!(secrets.is_empty(), "{secrets:#?}");
 }
 
 /// A pipe in place of the settings holds up whoever opens it.
