@@ -255,9 +255,8 @@ fn check_others(context: &Context) -> Vec<Finding> {
     let now = jiff::Timestamp::from_millisecond(Now::read().wall_ms).unwrap_or_default();
     let today = now.to_zoned_datetime(TimeZone::UTC).date();
     let mut found = vec![others::other_tools()];
-    let watcher =
-        state_dir(&context.env, &context.probe).ok().flatten().and_then(|it| watcher::running(&it));
-    found.extend(others::other_watchers(watcher));
+    let own = context.env.state_dir().ok();
+    found.extend(own.and_then(|it| others::other_watchers(&it)));
     found.push(others::prices(&context.config.prices().as_of, today));
     found
 }

@@ -26,7 +26,7 @@ pub enum Exit {
     Degraded = 1,
     /// It failed, or the command line is invalid. clap uses the same code.
     Failure = 2,
-    /// Another watcher holds the lock. The login units in `contrib/` treat this as success.
+    /// Another watcher holds the lock, and this one was not told to wait for its end.
     AlreadyRunning = 3,
 }
 

@@ -24,6 +24,7 @@ pub mod plan;
 pub mod pool;
 pub mod price_list;
 pub mod sanitize;
+pub mod setup;
 pub mod show;
 pub mod state;
 pub mod store;

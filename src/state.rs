@@ -171,9 +171,10 @@ impl State {
         self.configuration.is_awaited()
     }
 
-    /// Whether a directory is a config root.
-    pub fn is_root(&self, dir: &Path) -> bool {
-        self.accounts.contains(dir)
+    /// Whether a directory is a config root that is worth a line in the log: one that only a hint
+    /// names is not, since hints can name a new one each time.
+    pub fn is_own_root(&self, dir: &Path) -> bool {
+        self.accounts.contains(dir) && !self.directories.is_brought(dir)
     }
 
     // ---- Time
@@ -499,6 +500,7 @@ impl State {
     fn drop_root(&mut self, root: &Path) {
         self.forget_source(&Source::Block(root.to_owned()));
         self.accounts.remove(root);
+        self.directories.set_brought(root, false);
         let files = self.transcripts.of_root(root).map(|(path, _)| Source::Transcript(path.into()));
         let processes = self.sessions.process_files(root).cloned().map(Source::Process);
         for source in files.chain(processes).collect::<Vec<_>>() {

@@ -58,7 +58,8 @@ pub(super) fn check_root(
     let settings = match &root.settings {
         Err(err) => {
             let what = format!("{path} cannot be read: {err}");
-            return vec![Finding::problem(SETTINGS, what, "correct it: Claude Code reads it, too")];
+            let todo = "correct it: Claude Code skips the whole file, also for a comment in it";
+            return vec![Finding::problem(SETTINGS, what, todo)];
         }
         Ok(settings) => settings.clone().unwrap_or_default(),
     };
@@ -167,7 +168,7 @@ pub(super) fn check_project(cwd: &Path, roots: &[Root], probe: &Probe) -> Vec<Fi
             Err(err) => found.push(Finding::problem(
                 PROJECT,
                 format!("{shown} cannot be read: {err}"),
-                "correct it: Claude Code reads it, too",
+                "correct it: Claude Code skips the whole file",
             )),
             Ok(Some(settings)) if settings.is_disabled => found.push(Finding::problem(
                 PROJECT,

@@ -10,6 +10,8 @@ use crate::cli::Environment;
 use crate::pool::probe::Probe;
 #[cfg(target_os = "linux")]
 use crate::store::file::read_bounded;
+#[cfg(target_os = "linux")]
+use crate::store::lock::WATCH;
 
 const VERSION: &str = "version";
 const PATH: &str = "path";
@@ -166,19 +168,25 @@ pub(super) fn other_tools() -> Finding {
     Finding::note(OTHER_TOOLS, "processes cannot be listed on this system", "use `ps`")
 }
 
-/// Watchers of this user beside `known`. They keep other state directories.
+/// Watchers of this user with other state directories than `own`, by the locks that they hold.
 #[cfg(target_os = "linux")]
-pub(super) fn other_watchers(known: Option<u32>) -> Option<Finding> {
-    let known = known.map(|it| it.to_string()).unwrap_or_default();
-    let is_watcher = |process: &PathBuf| {
-        let program = fs_err::read_link(process.join("exe")).unwrap_or_default();
-        let name = program.file_name().unwrap_or_default().to_string_lossy();
-        let line = read_bounded(&process.join("cmdline"), 4 << 10).unwrap_or_default();
-        name.trim_end_matches(" (deleted)") == "ccstatusd" && is_watching(&line)
+pub(super) fn other_watchers(own: &Path) -> Option<Finding> {
+    let own = fs_err::canonicalize(own).unwrap_or_else(|_| own.to_owned());
+    let watched = |process: &PathBuf| {
+        let program = fs_err::read_link(process.join("exe")).ok()?;
+        let name = program.file_name()?.to_str()?;
+        if name.trim_end_matches(" (deleted)") != "ccstatusd" {
+            return None;
+        }
+        let mut open = fs_err::read_dir(process.join("fd")).ok()?.flatten();
+        let lock = open.find_map(|entry| {
+            let path = fs_err::read_link(entry.path()).ok()?;
+            path.file_name().is_some_and(|it| it == WATCH).then_some(path)
+        });
+        let dir = lock?.parent().filter(|it| *it != own)?.display().to_string();
+        Some(format!("process {} in {dir}", process.file_name()?.display()))
     };
-    let processes = own_processes().into_iter().filter(is_watcher);
-    let ids = processes.filter_map(|it| Some(it.file_name()?.to_str()?.to_owned()));
-    let others: Vec<_> = ids.filter(|it| *it != known).collect();
+    let others: Vec<_> = own_processes().iter().filter_map(watched).collect();
     let what = format!("watchers with other state directories run: {}", others.join(", "));
     let todo = "if that is not meant, CCSTATUSD_DIR or XDG_STATE_HOME differs between this shell \
                 and what started them";
@@ -186,15 +194,8 @@ pub(super) fn other_watchers(known: Option<u32>) -> Option<Finding> {
 }
 
 #[cfg(not(target_os = "linux"))]
-pub(super) fn other_watchers(_: Option<u32>) -> Option<Finding> {
+pub(super) fn other_watchers(_: &Path) -> Option<Finding> {
     None
-}
-
-/// Whether `ccstatusd` watches with these arguments: it does without a subcommand.
-#[cfg(target_os = "linux")]
-fn is_watching(line: &[u8]) -> bool {
-    const OPTIONS: [&[u8]; 4] = [b"", b"--detach", b"--log-file", b"--print"];
-    line.split(|byte| *byte == 0).nth(1).is_none_or(|first| OPTIONS.contains(&first))
 }
 
 /// The name of another status line, if this command line starts one.
@@ -249,16 +250,6 @@ mod tests {
         assert_eq!(tool("vi a b ccstatusline"), None);
         assert_eq!(tool("/usr/bin/ccstatusd"), None);
         assert_eq!(tool(""), None);
-    }
-
-    #[test]
-    #[cfg(target_os = "linux")]
-    fn a_watcher_is_known_by_its_first_argument() {
-        assert!(is_watching(b"/b/ccstatusd\0"));
-        assert!(is_watching(b"/b/ccstatusd\0--detach\0--log-file\0/x\0"));
-        assert!(!is_watching(b"/b/ccstatusd\0show\0"));
-        assert!(!is_watching(b"/b/ccstatusd\0__guard\x001\0"));
-        assert!(!is_watching(b"/b/ccstatusd\0--oneshot\0"));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 use crate::pool::probe::Probe;
+use crate::setup::shell;
 use crate::store::file::read_bounded;
 
 /// In bytes. A settings file has a few thousand.
@@ -46,7 +47,13 @@ pub(super) fn read(path: &Path, probe: &Probe) -> Result<Option<Settings>, Strin
     parse(&bytes.map_err(|err| err.to_string())?).map(Some)
 }
 
+/// Is as strict as Claude Code 2.1.332: it skips a file with a comment or a comma too many, with
+/// all that is in it, and accepts a byte order mark, and an empty file.
 fn parse(bytes: &[u8]) -> Result<Settings, String> {
+    let bytes = bytes.strip_prefix("\u{feff}".as_bytes()).unwrap_or(bytes);
+    if bytes.trim_ascii().is_empty() {
+        return Ok(Settings::default());
+    }
     let whole: Value = serde_json::from_slice(bytes).map_err(|err| err.to_string())?;
     let is_set = |key: &str| whole.get(key).and_then(Value::as_bool) == Some(true);
     let line = whole.get("statusLine").filter(|it| !it.is_null()).map(|value| StatusLine {
@@ -78,12 +85,7 @@ fn command(value: &Value) -> Option<&str> {
 /// The path of the `ccstatusd` that a command calls first; `None` if it calls something else.
 /// Nothing in it is expanded.
 pub(super) fn program(command: &str) -> Option<PathBuf> {
-    let command = command.trim_start();
-    let word = match command.chars().next().filter(|it| matches!(it, '"' | '\'')) {
-        Some(quote) => command[1..].split(quote).next()?,
-        None => command.split(|it: char| it.is_whitespace() || ";&|<>()".contains(it)).next()?,
-    };
-    let path = PathBuf::from(word);
+    let path = PathBuf::from(shell::first_word(command));
     path.file_name().is_some_and(|it| it == "ccstatusd").then_some(path)
 }
 
@@ -110,7 +112,12 @@ mod tests {
         assert_eq!(parse(b"{}"), Ok(Settings::default()));
         let odd = parse(br#"{"statusLine": "ccstatusd show", "hooks": []}"#).unwrap();
         assert_eq!(odd.line, Some(StatusLine::default()));
-        assert!(parse(b"{").is_err());
+        for empty in ["", " \n", "\u{feff}{}"] {
+            assert_eq!(parse(empty.as_bytes()), Ok(Settings::default()), "{empty:?}");
+        }
+        for skipped in ["{", "{} // why", r#"{"a": 1,}"#] {
+            assert!(parse(skipped.as_bytes()).is_err(), "{skipped}");
+        }
     }
 
     #[test]

@@ -137,6 +137,8 @@ pub struct Runner {
     env: Vec<(OsString, OsString)>,
     /// The number of the source.
     source: u64,
+    /// The bytes of memory that a process may use; `u64::MAX` where there is no limit of ours.
+    max_memory: u64,
 }
 
 impl Runner {
@@ -153,12 +155,18 @@ impl Runner {
         let position = env.iter().position(|(name, _)| name == "PATH");
         let path = position.map(|nth| env.remove(nth).1).unwrap_or_default();
         env.push(("PATH".into(), absolute_parts(&path)));
-        Runner { guard, env, source: 0 }
+        Runner { guard, env, source: 0, max_memory: u64::MAX }
     }
 
     /// The same for the programs of the source with this number.
     pub fn for_source(&self, source: u64) -> Runner {
         Runner { source, ..self.clone() }
+    }
+
+    /// The same for programs of which each process may use this many bytes of memory. Files that it
+    /// maps to read them do not count. Only Linux enforces it.
+    pub fn within_memory(&self, max_memory: u64) -> Runner {
+        Runner { max_memory, ..self.clone() }
     }
 
     /// Runs `what` until it ends or breaks its limits. Returns its standard output if it exited
@@ -177,7 +185,10 @@ impl Runner {
         let guard_id = guard.id();
         reap(guard, has_exited);
         let verdict = match Verdict::parse(&lifeline.kept) {
-            None if !has_exited => Some(Verdict::Stuck(guard_id)),
+            // On a busy machine its word comes late.
+            None if !has_exited => {
+                Some(Verdict::Stuck(guard::one_child_of(guard_id).unwrap_or(guard_id)))
+            }
             verdict => verdict,
         };
         let is_stuck = matches!(verdict, Some(Verdict::Stuck(_)));
@@ -228,6 +239,7 @@ impl Runner {
             grace: limits.grace,
             lock_file: lock_file.to_owned(),
             source: self.source,
+            max_memory: self.max_memory,
             dir: what.dir.clone(),
             program: what.program.clone(),
             args: what.args.clone(),

@@ -36,6 +36,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
 use nix::errno::Errno;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
@@ -95,6 +96,8 @@ pub(super) struct Order {
     pub(super) lock_file: PathBuf,
     /// The number of the source, which selects the byte.
     pub(super) source: u64,
+    /// The bytes of memory that each process may use.
+    pub(super) max_memory: u64,
     /// The working directory. The guard enters it, since the watcher must not hang on a dead disk.
     pub(super) dir: Option<PathBuf>,
     pub(super) program: OsString,
@@ -141,6 +144,7 @@ impl Order {
             self.grace.as_millis().to_string().into(),
             self.lock_file.clone().into(),
             self.source.to_string().into(),
+            self.max_memory.to_string().into(),
             // An empty path stands for no directory.
             self.dir.clone().unwrap_or_default().into(),
             self.program.clone(),
@@ -156,6 +160,7 @@ impl Order {
             grace: millis(args.next()?)?,
             lock_file: args.next()?.into(),
             source: args.next()?.to_str()?.parse().ok()?,
+            max_memory: args.next()?.to_str()?.parse().ok()?,
             dir: Some(PathBuf::from(args.next()?)).filter(|it| !it.as_os_str().is_empty()),
             program: args.next()?,
             args: args.collect(),
@@ -226,6 +231,11 @@ impl Order {
 
     #[expect(clippy::disallowed_methods, reason = "this is the guard, which bounds it")]
     fn start(&self) -> io::Result<Pid> {
+        let (soft, hard) = getrlimit(Resource::RLIMIT_DATA)?;
+        if self.max_memory < soft {
+            // The program inherits it. The guard itself needs little.
+            setrlimit(Resource::RLIMIT_DATA, self.max_memory, hard)?;
+        }
         let child = Command::new(&self.program)
             .args(&self.args)
             .stdin(Stdio::null())
@@ -429,21 +439,22 @@ fn children() -> Vec<Pid> {
 /// They end, since the lifelines were closed. Call this before anything is started.
 ///
 /// Each has a thread, since a guard may have to stay. See [`Verdict::Stuck`].
+#[cfg(target_os = "linux")]
 pub fn reap_inherited() {
-    let mut left = children();
-    // Those that have ended. Among them may be some that still lived when they were listed.
-    while let Ok(WaitStatus::Exited(child, _) | WaitStatus::Signaled(child, ..)) =
-        waitpid(None, Some(WaitPidFlag::WNOHANG))
-    {
-        left.retain(|it| *it != child);
-    }
-    for child in left {
+    let me = nix::unistd::getpid().as_raw();
+    let is_child = |pid: &u32| process::stat_or_zombie(*pid).is_some_and(|it| it.parent == me);
+    for child in process_ids().filter(is_child) {
+        let child = Pid::from_raw(child.cast_signed());
         thread::Builder::new().name("reap".to_owned()).spawn(move || waitpid(child, None)).ok();
     }
 }
 
+/// Without `/proc` they are not found, and stay zombies until this process ends.
+#[cfg(not(target_os = "linux"))]
+pub fn reap_inherited() {}
+
 /// The id of some child of a guard, for messages.
-fn one_child_of(guard: u32) -> Option<u32> {
+pub(super) fn one_child_of(guard: u32) -> Option<u32> {
     let children = processes(|stat| stat.parent.cast_unsigned() == guard);
     children.first().map(|it| it.as_raw().cast_unsigned())
 }
@@ -467,13 +478,15 @@ pub(super) fn end_session(guard: u32) {
 /// The living processes that `is_wanted` selects. Zombies are not among them.
 #[cfg(target_os = "linux")]
 fn processes(is_wanted: impl Fn(&Stat) -> bool) -> Vec<Pid> {
-    let Ok(entries) = fs_err::read_dir("/proc") else { return Vec::new() };
-    entries
-        .flatten()
-        .filter_map(|it| it.file_name().to_str()?.parse::<u32>().ok())
-        .filter(|pid| process::stat(*pid).is_some_and(|stat| is_wanted(&stat)))
-        .map(|pid| Pid::from_raw(pid.cast_signed()))
-        .collect()
+    let is_wanted = |pid: &u32| process::stat(*pid).is_some_and(|stat| is_wanted(&stat));
+    process_ids().filter(is_wanted).map(|pid| Pid::from_raw(pid.cast_signed())).collect()
+}
+
+/// The ids of all processes.
+#[cfg(target_os = "linux")]
+fn process_ids() -> impl Iterator<Item = u32> {
+    let entries = fs_err::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|it| it.file_name().to_str()?.parse().ok())
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -505,6 +518,7 @@ mod tests {
             grace: Duration::ZERO,
             lock_file: "/s/guard.lock".into(),
             source: u64::MAX,
+            max_memory: 1 << 31,
             dir: None,
             program: OsString::from_vec(b"a \xff\n".to_vec()),
             args: vec![],
@@ -517,13 +531,13 @@ mod tests {
 
     #[test]
     fn an_incomplete_order_is_refused() {
-        let whole = ["1", "2", "/s/guard.lock", "3", "", "true"];
+        let whole = ["1", "2", "/s/guard.lock", "3", "4", "", "true"];
         let parse = |args: &[&str]| Order::parse(args.iter().map(OsString::from));
         assert!(parse(&whole).is_some());
         for end in 0..whole.len() {
             assert_eq!(parse(&whole[..end]), None, "{:?}", &whole[..end]);
         }
-        for number in [0, 1, 3] {
+        for number in [0, 1, 3, 4] {
             let mut wrong = whole;
             wrong[number] = "x";
             assert_eq!(parse(&wrong), None, "{wrong:?}");

@@ -28,8 +28,8 @@ pub struct Process {
     /// The background job that it works on; `None` for other processes, and while the job is not
     /// described.
     pub job: Option<Box<BackgroundJob>>,
-    /// If the process is the user's: its id, and those of the processes that it descends from.
-    /// Empty for others, and where it was not asked for.
+    /// If the process is a client of the user's that is not confined: its id, and those of the
+    /// processes that it descends from. Empty for others, and where it was not asked for.
     pub lineage: Vec<u32>,
 }
 
@@ -71,7 +71,7 @@ fn read(path: &Path, with_lineage: bool) -> io::Result<Process> {
             .unwrap_or_default();
         client::parse_job(id, &bytes).map(Box::new)
     });
-    let lineage = if is_alive && with_lineage { lineage(file.pid) } else { Vec::new() };
+    let lineage = if is_alive && with_lineage { lineage(&file) } else { Vec::new() };
     Ok(Process { file, is_alive, job, lineage })
 }
 
@@ -127,11 +127,20 @@ pub(super) struct Stat {
     /// In clock ticks since boot.
     #[cfg(target_os = "linux")]
     started: Option<String>,
+    /// Whether it has ended and is not reaped yet. Threads of it may still be ending.
+    #[cfg(target_os = "linux")]
+    is_zombie: bool,
 }
 
 /// Reads `/proc/<pid>/stat`. `None` for a zombie, and if there is no such process.
 #[cfg(target_os = "linux")]
 pub(super) fn stat(pid: u32) -> Option<Stat> {
+    stat_or_zombie(pid).filter(|it| !it.is_zombie)
+}
+
+/// The same, for a zombie as well.
+#[cfg(target_os = "linux")]
+pub(super) fn stat_or_zombie(pid: u32) -> Option<Stat> {
     parse_stat(&fs_err::read(format!("/proc/{pid}/stat")).ok()?)
 }
 
@@ -141,12 +150,10 @@ pub(super) fn stat(pid: u32) -> Option<Stat> {
 fn parse_stat(stat: &[u8]) -> Option<Stat> {
     let after_name = stat.get(memchr::memrchr(b')', stat)? + 1..)?;
     let mut fields = str::from_utf8(after_name).ok()?.split_ascii_whitespace();
-    if matches!(fields.next()?, "Z" | "X") {
-        return None;
-    }
+    let is_zombie = matches!(fields.next()?, "Z" | "X");
     let mut skip = |n| fields.nth(n);
     let (parent, session) = (skip(0)?.parse().ok()?, skip(1)?.parse().ok()?);
-    Some(Stat { parent, session, started: skip(15).map(str::to_owned) })
+    Some(Stat { parent, session, started: skip(15).map(str::to_owned), is_zombie })
 }
 
 #[cfg(target_os = "linux")]
@@ -159,24 +166,41 @@ fn start_time(pid: u32) -> Option<StartTime> {
     Some(StartTime { ticks: Some(ticks), at_ms })
 }
 
-/// See [`Process::lineage`].
+/// See [`Process::lineage`]. Whoever can write a file can write the id of any process into it, so
+/// what the file says is compared with what the kernel says of the process.
 #[cfg(target_os = "linux")]
-fn lineage(pid: u32) -> Vec<u32> {
+fn lineage(file: &SessionFile) -> Vec<u32> {
     use std::os::unix::fs::MetadataExt;
+    let pid = file.pid;
     let owner = fs_err::metadata(format!("/proc/{pid}")).map(|it| it.uid());
-    if !owner.is_ok_and(|it| it == nix::unistd::geteuid().as_raw()) {
-        return Vec::new();
-    }
+    let is_own = owner.is_ok_and(|it| it == nix::unistd::geteuid().as_raw());
+    // An agent with process ids of its own cannot know when a process outside has started.
+    let started = stat(pid).and_then(|it| it.started);
+    let is_known = started.is_some() && started == file.proc_start;
+    if is_own && is_known && !is_confined(pid) { ancestors(pid) } else { Vec::new() }
+}
+
+/// Whether the process can gain no privileges by starting a program, as everything in a sandbox
+/// that needs no root. A program of an agent may leave its lineage, but never this.
+#[cfg(target_os = "linux")]
+fn is_confined(pid: u32) -> bool {
+    let status = fs_err::read(format!("/proc/{pid}/status")).unwrap_or_default();
+    !status.split(|it| *it == b'\n').any(|line| line == b"NoNewPrivs:\t0")
+}
+
+/// The process, and those that it descends from.
+#[cfg(target_os = "linux")]
+fn ancestors(pid: u32) -> Vec<u32> {
     let parent = |pid: &u32| stat(*pid)?.parent.try_into().ok().filter(|it| *it > 0);
     std::iter::successors(Some(pid), parent).take(MAX_LINEAGE).collect()
 }
 
 /// Without `/proc` no parents are known. A signal can be sent to processes of the user's only.
 #[cfg(not(target_os = "linux"))]
-fn lineage(pid: u32) -> Vec<u32> {
-    let id = i32::try_from(pid).map(nix::unistd::Pid::from_raw);
+fn lineage(file: &SessionFile) -> Vec<u32> {
+    let id = i32::try_from(file.pid).map(nix::unistd::Pid::from_raw);
     let is_own = id.is_ok_and(|it| nix::sys::signal::kill(it, None).is_ok());
-    if is_own { vec![pid] } else { Vec::new() }
+    if is_own { vec![file.pid] } else { Vec::new() }
 }
 
 /// When the machine was booted, in Unix milliseconds.
@@ -199,11 +223,12 @@ fn start_time(pid: u32) -> Option<StartTime> {
     }
 }
 
-/// Whether a process is stopped, by Ctrl-Z or SIGSTOP. False where there is no `/proc`.
+/// Whether a process is stopped, by Ctrl-Z or SIGSTOP. False where there is no `/proc`, and while a
+/// debugger holds it, as `strace` does for a moment at each system call.
 pub fn is_stopped(pid: u32) -> bool {
     let stat = fs_err::read(format!("/proc/{pid}/stat")).unwrap_or_default();
     let after_name = memchr::memrchr(b')', &stat).and_then(|end| stat.get(end + 2));
-    matches!(after_name, Some(b'T' | b't'))
+    after_name == Some(&b'T')
 }
 
 #[cfg(test)]
@@ -262,19 +287,24 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn a_process_of_the_users_has_a_lineage() {
-        let tmp = tempfile::tempdir().unwrap();
-        let path = tmp.path().join("7.json");
+    fn a_process_descends_from_its_parent() {
         let me = std::process::id();
-        let lineage = |pid: u32, is_wanted| {
-            fs_err::write(&path, format!(r#"{{"pid":{pid}}}"#)).unwrap();
-            read(&path, is_wanted).unwrap().lineage
-        };
-        let found = lineage(me, true);
-        assert_eq!(found[..2], [me, std::os::unix::process::parent_id()]);
-        assert!(lineage(me, false).is_empty() && lineage(u32::MAX >> 1, true).is_empty());
-        if !nix::unistd::geteuid().is_root() {
-            assert!(lineage(1, true).is_empty(), "the first process is root's");
+        assert_eq!(ancestors(me)[..2], [me, std::os::unix::process::parent_id()]);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn only_a_process_of_the_users_whose_start_is_known_has_a_lineage() {
+        let me = std::process::id();
+        let started = start_time(me).unwrap().ticks;
+        let found = lineage(&file(me, started.as_deref(), 0));
+        if is_confined(me) {
+            assert!(found.is_empty());
+        } else {
+            assert_eq!(found[..2], [me, std::os::unix::process::parent_id()]);
+        }
+        for unknown in [None, Some(""), Some("1")] {
+            assert!(lineage(&file(me, unknown, 0)).is_empty(), "{unknown:?}");
         }
     }
 
@@ -300,7 +330,7 @@ mod tests {
         let parse = |stat: &[u8]| parse_stat(stat).map(|it| (it.parent, it.session));
         assert_eq!(parse(b"7 (sh) S 3 5 6 0"), Some((3, 6)));
         assert_eq!(parse(b"7 (x) R 1 \xff) S 3 5 6 0"), Some((3, 6)));
-        assert_eq!(parse(b"7 (sh) Z 3 5 6 0"), None);
+        assert!(parse_stat(b"7 (sh) Z 3 5 6 0").unwrap().is_zombie);
         assert_eq!(parse(b"7 (sh"), None);
     }
 

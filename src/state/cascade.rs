@@ -104,6 +104,7 @@ impl State {
             if !self.make_room_for_root() {
                 return;
             }
+            self.directories.set_brought(&root, true);
             self.add_root(&root, now);
         }
         if let Some(path) = &transcript
@@ -155,6 +156,16 @@ impl State {
     /// sessions.
     pub(super) fn root_proved(&mut self, root: &Path, now: Now) {
         self.sessions.trust(root);
+        if self.directories.is_brought(root) {
+            // Links in it may be the user's own.
+            self.directories.set_brought(root, false);
+            let look = self.directories.look(root);
+            self.effects.push(look);
+            let is_in =
+                |purpose: &Purpose| matches!(purpose, Purpose::Projects { root: of } if of == root);
+            let looks = self.directories.look_at_all(is_in);
+            self.effects.extend(looks);
+        }
         let sessions: Vec<_> = self.sessions.of_root(root).map(|(key, _)| key.clone()).collect();
         for key in sessions {
             self.refresh_session(&key, now);

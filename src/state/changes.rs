@@ -107,6 +107,10 @@ impl State {
                 // Process files first: they say where sessions live, whose folders then go first.
                 let is_projects = |entry: &&Entry| entry.path.ends_with(claude::layout::PROJECTS);
                 let (projects, others): (Vec<_>, Vec<_>) = entries.iter().partition(is_projects);
+                if projects.is_empty() && self.directories.is_brought(dir) {
+                    // Whatever it is, a client did not begin a session in it.
+                    return self.drop_root(dir);
+                }
                 for entry in others.into_iter().chain(projects) {
                     self.observe_in_root(&entry.path);
                 }
@@ -169,6 +173,8 @@ impl State {
     /// An observed directory does not exist. `nearest` is the closest directory above that does.
     fn directory_missing(&mut self, purpose: Purpose, dir: &Path, nearest: &Path, now: Now) {
         match purpose {
+            // The next hint of a display adds it again.
+            Purpose::Root if self.directories.is_brought(dir) => self.drop_root(dir),
             Purpose::Root => self.observe(nearest, Purpose::Await(dir.to_owned())),
             Purpose::Config => {
                 self.observe(nearest, Purpose::Await(dir.to_owned()));

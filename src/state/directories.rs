@@ -63,12 +63,36 @@ pub(super) enum Purpose {
     Config,
 }
 
+impl Purpose {
+    /// Whether `dir`, which is observed for this purpose, belongs to one of these config roots.
+    fn is_in(&self, roots: &BTreeSet<PathBuf>, dir: &Path) -> bool {
+        match self {
+            Purpose::Root => roots.contains(dir),
+            Purpose::Projects { root }
+            | Purpose::Project { root }
+            | Purpose::Agents { root, .. }
+            | Purpose::Processes { root } => roots.contains(root),
+            Purpose::BackgroundJob { process } => {
+                process.ancestors().nth(2).is_some_and(|root| roots.contains(root))
+            }
+            Purpose::Await(_)
+            | Purpose::Git { .. }
+            | Purpose::NoRepo { .. }
+            | Purpose::Cookies
+            | Purpose::Config => false,
+        }
+    }
+}
+
 /// The observed directories.
 #[derive(Debug)]
 pub(super) struct Directories {
     /// When this process started, in Unix milliseconds.
     started_ms: i64,
     dirs: BTreeMap<PathBuf, Directory>,
+    /// Config roots that only hints named. No link leads out of them, since whoever sent the hint
+    /// may have made it.
+    brought: BTreeSet<PathBuf>,
     /// The reverse of `dirs`: the directories that are observed for each purpose.
     by_purpose: BTreeMap<Purpose, BTreeSet<PathBuf>>,
     /// The directories in which the kernel reports no changes, and those that cannot be read.
@@ -115,6 +139,7 @@ impl Directories {
         Directories {
             started_ms: now.wall_ms,
             dirs: BTreeMap::new(),
+            brought: BTreeSet::new(),
             by_purpose: BTreeMap::new(),
             unwatched: BTreeSet::new(),
             by_identity: BTreeMap::new(),
@@ -176,13 +201,28 @@ impl Directories {
     /// Returns a look at a directory.
     pub(super) fn look(&mut self, dir: &Path) -> Effect {
         self.outstanding += 1;
-        let mut deep = false;
+        let (mut deep, mut by_links) = (false, true);
         if let Some(directory) = self.dirs.get_mut(dir) {
             directory.looks += 1;
             directory.is_waiting = false;
             deep = directory.purposes.iter().any(|it| matches!(it, Purpose::Project { .. }));
+            by_links = !directory.purposes.iter().all(|it| it.is_in(&self.brought, dir));
         }
-        Effect::Look(Look { dir: dir.to_owned(), deep })
+        Effect::Look(Look { dir: dir.to_owned(), deep, by_links })
+    }
+
+    /// Sets whether only hints named this config root.
+    pub(super) fn set_brought(&mut self, root: &Path, is_brought: bool) {
+        if is_brought {
+            self.brought.insert(root.to_owned());
+        } else {
+            self.brought.remove(root);
+        }
+    }
+
+    /// Whether only hints named this config root.
+    pub(super) fn is_brought(&self, root: &Path) -> bool {
+        self.brought.contains(root)
     }
 
     /// Looks at every observed directory that has a purpose for which `which` returns true: at

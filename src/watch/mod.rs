@@ -23,6 +23,8 @@ pub struct Look {
     pub dir: PathBuf,
     /// Whether to list what is below its subdirectories too. These are not watched.
     pub deep: bool,
+    /// Whether a directory counts to which only a link on its path leads.
+    pub by_links: bool,
 }
 
 /// The answer to one [`Look`].

@@ -138,6 +138,10 @@ impl Thread {
         if !self.probe.answers(&look.dir) {
             return Found::Unreadable(SILENT.to_owned());
         }
+        let is_elsewhere = || fs_err::canonicalize(&look.dir).is_ok_and(|real| real != look.dir);
+        if !look.by_links && is_elsewhere() {
+            return Found::NotADirectory;
+        }
         let unarmed = if self.with_events { self.arm(&look.dir) } else { None };
         let identity = match fs_err::metadata(&look.dir) {
             Ok(meta) if meta.is_dir() => (meta.dev(), meta.ino()),
@@ -324,7 +328,7 @@ mod tests {
         let (sender, listed) = unbounded();
         let send = move |listing| sender.send(listing).expect("the test waits for it");
         let (watch, _changes) = Watch::start(true, send).expect("threads can be started");
-        watch.look(Look { dir: dir.to_owned(), deep: false });
+        watch.look(Look { dir: dir.to_owned(), deep: false, by_links: true });
         match listed.recv().expect("every look is answered").found {
             Found::Dir { unarmed, .. } => unarmed,
             other => panic!("{other:?}"),

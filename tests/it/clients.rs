@@ -2,8 +2,8 @@
 
 #![cfg(target_os = "linux")]
 
-use std::path::PathBuf;
-use std::process::{Child, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use ccstatusd::fetch::claude::client::SessionFile;
@@ -13,7 +13,8 @@ use ccstatusd::time::Now;
 use crossbeam_channel::unbounded;
 use serde_json::{Value, json};
 
-use crate::sandbox::{Sandbox, session, skip};
+use crate::sandbox::{Sandbox, repo_of, session, skip};
+use crate::transcripts::Transcript;
 
 /// A process that stands for a client, with its process file.
 struct Client {
@@ -24,19 +25,24 @@ struct Client {
 
 impl Client {
     fn start(sandbox: &Sandbox, session: &str) -> Client {
-        let process = sandbox.command("sleep").arg("100").stdout(Stdio::null()).spawn().unwrap();
+        let mut client = Client::unwritten(sandbox.command("sleep"), &sandbox.root(), session);
+        client.set("cwd", json!(sandbox.home));
+        client
+    }
+
+    /// `command` is to sleep. The process file is to be in this root, and is not written yet.
+    fn unwritten(mut command: Command, root: &Path, session: &str) -> Client {
+        let process = command.arg("100").stdout(Stdio::null()).spawn().unwrap();
         let pid = process.id();
         let now_ms = Now::read().wall_ms;
         let document = json!({
-            "pid": pid, "sessionId": session, "cwd": sandbox.home, "startedAt": now_ms,
+            "pid": pid, "sessionId": session, "startedAt": now_ms,
             "procStart": start_ticks(&pid.to_string()), "version": "2.1.332",
             "kind": "interactive", "status": "idle", "updatedAt": now_ms,
             "statusUpdatedAt": now_ms,
         });
-        let path = sandbox.root().join(format!("sessions/{pid}.json"));
-        let client = Client { process, path, document };
-        client.write();
-        client
+        let path = root.join(format!("sessions/{pid}.json"));
+        Client { process, path, document }
     }
 
     /// Changes a field of the process file; takes it out for `null`.
@@ -79,6 +85,51 @@ fn is_live(snapshot: &Snapshot, id: &str) -> bool {
 
 /// What the client appends when a session has ended. It states no time.
 const LAST_LINE: &str = "{\"type\":\"cost-state\",\"sessionId\":\"s1\",\"totalCostUSD\":0.01}\n";
+
+/// Anyone who can make a root can write a file about any process into it.
+#[test]
+fn only_a_process_that_is_known_and_not_confined_proves_a_root() {
+    if !fs_err::read_to_string("/proc/self/status").unwrap().contains("NoNewPrivs:\t0") {
+        return skip("everything here is confined: no process proves a root");
+    }
+    let sandbox = Sandbox::with_root();
+    let ran = sandbox.path("ran");
+    sandbox.configure(&format!("[commands.x]\ncommand = ['touch', '{}']\n", ran.display()));
+    let (repo, root) = (sandbox.repo("p"), sandbox.path("elsewhere"));
+    let _watcher = sandbox.start_watcher();
+    let mut transcript = Transcript::new(&root, "-p", "s1", &repo);
+    transcript.reply("one");
+    let mut confined = sandbox.command("setpriv");
+    confined.args(["--no-new-privs", "sleep"]);
+    let sleep = || sandbox.command("sleep");
+    // In this order, since the last one proves the root.
+    for (command, is_known, proves) in
+        [(confined, true, false), (sleep(), false, false), (sleep(), true, true)]
+    {
+        let mut client = Client::unwritten(command, &root, "s1");
+        if !is_known {
+            // Whoever has process ids of their own does not know when another process has started.
+            client.document["procStart"] = Value::Null;
+        }
+        client.write();
+        sandbox.hint(&ClientFacts {
+            session_id: Some("s1".into()),
+            transcript_path: Some(transcript.path.to_str().unwrap().into()),
+            ..ClientFacts::default()
+        });
+        let pid = Some(client.process.id());
+        sandbox.wait_for("the process", |snapshot| {
+            let found = snapshot.sessions.get(&SessionId("s1".into()));
+            found.is_some_and(|it| it.pid == pid)
+        });
+        sandbox.oneshot();
+        if proves {
+            sandbox.wait_for("git facts", |it| repo_of(it, "s1").is_some());
+            sandbox.wait_until("the command", || ran.exists());
+        }
+        assert_eq!(sandbox.n_git_calls() > 0 || ran.exists(), proves, "{}", client.document);
+    }
+}
 
 /// Without being told of exits, the watcher would notice at its next check, after a minute.
 #[test]

@@ -6,6 +6,7 @@ use std::ffi::OsStr;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use ccstatusd::fetch::exec::{RunLimits, Runner};
 use ccstatusd::fetch::git;
@@ -244,6 +245,60 @@ fn an_upstream_that_is_gone_or_missing_is_not_in_sync() {
         sandbox.sh("git remote remove origin");
         assert_eq!(told(&sandbox), (false, false, false));
     }
+}
+
+#[test]
+fn remotes_may_be_files_in_the_repository() {
+    let sandbox = GitSandbox::new("files");
+    let track = "git update-ref refs/remotes/old/main HEAD && git commit -q --allow-empty -m x && \
+                 git config branch.main.remote old";
+    sandbox.sh(&format!("mkdir .git/remotes && {track}"));
+    sandbox
+        .sh("printf 'URL: ../x\\nPull: refs/heads/main:refs/remotes/old/main' > .git/remotes/old");
+    let repo = sandbox.status("p");
+    assert_eq!((repo.upstream.as_deref(), repo.ahead), (Some("old/main"), 1));
+    sandbox.sh("rm .git/remotes/old; mkdir .git/branches; echo '../x#main' > .git/branches/old");
+    sandbox.sh("git update-ref refs/heads/old HEAD~1");
+    let repo = sandbox.status("p");
+    assert_eq!((repo.upstream.as_deref(), repo.ahead), (Some("old"), 1));
+}
+
+/// Git before 2.36 knows no file monitor of its own, and takes every value for a program to run.
+#[test]
+fn the_file_monitor_is_switched_off_for_every_version_of_git() {
+    let sandbox = GitSandbox::new("files");
+    sandbox.wrap_git("case \" $* \" in *' core.fsmonitor= '*) exec $git \"$@\";; esac; exit 1");
+    sandbox.sh("git config core.fsmonitor $PWD/../ran");
+    write_script(&sandbox.path("ran"), "#!/bin/sh\ntouch \"$0.it\"\n");
+    assert_eq!(sandbox.status("p").branch.as_deref(), Some("main"));
+    assert!(!sandbox.path("ran.it").exists());
+}
+
+/// Without a limit, git reads zeros until its deadline, and they fill the memory of the machine.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_repository_cannot_make_git_use_all_memory() {
+    let sandbox = GitSandbox::new("files");
+    sandbox.sh("git config core.attributesFile /dev/zero && touch -d 2001-01-01 f");
+    let limits = RunLimits { deadline: Duration::from_secs(60), ..git::status::GIT_LIMITS };
+    let error = sandbox.try_status("p", limits).unwrap_err().to_string();
+    assert!(error.contains("ut of memory"), "{error}");
+}
+
+#[test]
+fn an_error_names_the_files_of_the_repository() {
+    let sandbox = GitSandbox::new("files");
+    sandbox.sh("printf '[branch \"main\"]\\nmerge\\n' >> .git/config");
+    let limits = git::status::GIT_LIMITS;
+    let error = |name: &str| sandbox.try_status(name, limits).unwrap_err().to_string();
+    let config = sandbox.path("p/.git/config").display().to_string();
+    let first = error("p");
+    assert!(first.contains(&config) && !first.contains("scratch"), "{first}");
+    assert_eq!(error("p"), first);
+    fs_err::remove_dir(sandbox.path("state/scratch")).unwrap();
+    fs_err::write(sandbox.path("state/scratch"), "no directory").unwrap();
+    let error = error("p");
+    assert!(error.contains("state directory") && !error.contains("scratch"), "{error}");
 }
 
 #[test]

@@ -36,7 +36,7 @@ const fn way(what: &'static str, prepare: &'static str, starts: &'static str) ->
 
 /// `f` is committed, and differs from the index in its times alone. `sub` is a submodule with a
 /// commit that is not recorded, and in which `f` is in the same state.
-const WAYS: [Way; 27] = [
+const WAYS: [Way; 44] = [
     way("a clean filter", "git config filter.x.clean $evil; echo '* filter=x' > .gitattributes", "git status"),
     way(
         "a filter with a protocol",
@@ -147,6 +147,70 @@ const WAYS: [Way; 27] = [
     way("a helper for passwords", "git config credential.helper $evil", "echo url=https://h | git credential fill"),
     way("a program for connections", "git config core.sshCommand $evil; git remote set-url origin ssh://h/p", "git fetch"),
     way("a program for signatures", "git config gpg.program $evil", "git commit -q --allow-empty -S -m x"),
+    way(
+        "a filter in a file that is included for the path of the repository",
+        "git config -f inc filter.x.clean $evil; git config \"includeIf.gitdir:$PWD/.path\" $PWD/inc
+         echo '* filter=x' > .gitattributes",
+        "git status",
+    ),
+    way(
+        "a filter in another common directory",
+        "mkdir ../c; cp -R .git/. ../c; git config -f ../c/config filter.x.clean $evil
+         echo \"$PWD/../c\" > .git/commondir; echo '* filter=x' > .gitattributes",
+        "git status",
+    ),
+    way(
+        "a filter for files elsewhere",
+        "mkdir ../w; cp f ../w; git config core.worktree $PWD/../w; git config filter.x.clean $evil
+         echo '* filter=x' > ../w/.gitattributes; touch -d 2001-01-01 ../w/f",
+        "git status",
+    ),
+    way(
+        "a filter in a repository that a file leads to",
+        "mv .git ../g; echo 'gitdir: ../g' > .git; git config filter.x.clean $evil
+         echo '* filter=x' > .gitattributes",
+        "git status",
+    ),
+    way(
+        "an alias",
+        "git config alias.x \"!$evil\"; git config alias.status \"!$evil\"
+         git config alias.config \"!$evil\"; git config alias.describe \"!$evil\"",
+        "git x",
+    ),
+    way("a program that asks for passwords", "git config core.askPass $evil", "echo url=https://h | git credential fill"),
+    way("a program on the other side", "git config remote.origin.uploadpack $evil", "git fetch"),
+    way("a proxy", "git config core.gitProxy $evil; git remote set-url origin git://h/p", "git fetch"),
+    way(
+        "a program for the references of borrowed objects",
+        "echo $PWD/../origin.git/objects > .git/objects/info/alternates
+         git config core.alternateRefsCommand $evil; git -C ../origin.git branch more main
+         git clone -q ../origin.git ../more; git -C ../more commit -q --allow-empty -m more
+         git -C ../more push -q origin main",
+        "git fetch",
+    ),
+    way("a program for trailers", "git config trailer.x.command $evil", "echo x | git interpret-trailers --trailer x=1"),
+    way("a program for archives", "git config tar.x.command $evil", "git archive --format=x HEAD"),
+    way("an editor of a rebase", "git config sequence.editor $evil", "git rebase -i HEAD~1"),
+    way(
+        "a step of a rebase that waits",
+        "GIT_SEQUENCE_EDITOR=\"sed -i.bak '1i\\
+         break'\" git rebase -qi HEAD~1; echo \"exec $evil\" > .git/rebase-merge/git-rebase-todo",
+        "git rebase --continue",
+    ),
+    way(
+        "a program that shows differences",
+        "git config difftool.x.cmd $evil; git config diff.tool x; echo x >> f",
+        "git difftool -y",
+    ),
+    way(
+        "a program for signatures that are shown",
+        "git config gpg.program $evil; git config log.showSignature true
+         commit=$(git cat-file commit HEAD | sed '/^committer/a\\
+gpgsig -----BEGIN PGP SIGNATURE-----' | git hash-object -wt commit --stdin); git update-ref HEAD $commit",
+        "git log -1",
+    ),
+    way("a command to update a submodule", "git config submodule.sub.update \"!$evil\"", "git submodule update"),
+    way("a hook of references", "cp $evil .git/hooks/reference-transaction", "git update-ref refs/heads/x HEAD"),
     way("an editor", "git config core.editor $evil", "git commit --allow-empty"),
 ];
 

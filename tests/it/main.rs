@@ -18,6 +18,7 @@ mod git_programs;
 mod lifecycle;
 mod oneshot;
 mod sandbox;
+mod setup;
 mod show;
 mod store;
 mod tidy;

@@ -3,7 +3,9 @@
 use std::path::Path;
 use std::process::Stdio;
 
-use ccstatusd::store::schema::{ClientFacts, CostSource, Limit, Limits, Snapshot, Status, Tokens};
+use ccstatusd::store::schema::{
+    ClientFacts, CostSource, Limit, Limits, RootKey, Snapshot, Status, Tokens,
+};
 use ccstatusd::time::{HOUR_MS, Now};
 use serde_json::json;
 
@@ -472,6 +474,55 @@ fn a_root_that_only_a_hint_names_is_watched_from_then_on() {
     transcript.reply("two");
     Transcript::new(&root, "-q", "s2", &sandbox.home).reply("one");
     sandbox.wait_for("more in it", |it| n_replies(it, &root) == 3);
+}
+
+/// Whoever made the root may have put a link into it that leads where they cannot look themselves.
+#[test]
+fn no_link_leads_out_of_a_root_that_only_a_hint_names() {
+    let sandbox = Sandbox::new();
+    let _watcher = sandbox.start_watcher();
+    let (root, private) = (sandbox.path("elsewhere"), sandbox.path("private"));
+    Transcript::new(&private, "-p", "private", &sandbox.home).reply("secret");
+    let mut transcript = Transcript::new(&root, "-p", "s1", &sandbox.home);
+    transcript.reply("one");
+    let link = |name: &str| {
+        let link = root.join("projects").join(name);
+        fs_err::os::unix::fs::symlink(private.join("projects/-p"), link).unwrap();
+    };
+    link("-before");
+    sandbox.hint(&ClientFacts {
+        session_id: Some("s1".into()),
+        transcript_path: Some(transcript.path.to_str().unwrap().into()),
+        ..ClientFacts::default()
+    });
+    sandbox.wait_for("the root", |it| n_replies(it, &root) == 1);
+    link("-after");
+    sandbox.oneshot();
+    transcript.reply("two");
+    let snapshot = sandbox.wait_for("its own file", |it| n_replies(it, &root) >= 2);
+    assert_eq!((n_replies(&snapshot, &root), snapshot.sessions.len()), (2, 1));
+}
+
+#[test]
+fn a_directory_that_is_no_root_is_not_kept_as_one() {
+    let sandbox = Sandbox::with_root();
+    fs_err::create_dir(sandbox.path("private")).unwrap();
+    let watcher = sandbox.start_watcher();
+    for name in ["private", "private/missing"] {
+        let transcript = sandbox.path(name).join("projects/-p/s1.jsonl");
+        sandbox.hint(&ClientFacts {
+            session_id: Some("s1".into()),
+            transcript_path: Some(transcript.to_str().unwrap().into()),
+            ..ClientFacts::default()
+        });
+        sandbox.oneshot();
+        let key = RootKey(sandbox.path(name).to_str().unwrap().to_owned());
+        sandbox.wait_for("the end of the root", |it| !it.roots.contains_key(&key));
+    }
+    fs_err::create_dir_all(sandbox.path("private/projects/-p")).unwrap();
+    sandbox.oneshot();
+    assert!(sandbox.snapshot().unwrap().sessions.is_empty(), "it is not watched");
+    assert!(!watcher.log().contains("private"), "hints fill no log: {}", watcher.log());
 }
 
 #[test]

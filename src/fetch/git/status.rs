@@ -25,6 +25,10 @@ pub const GIT_LIMITS: RunLimits = RunLimits {
     max_output: 16 << 20,
 };
 
+/// The bytes of memory that git may use. For a million files it needs a few hundred MiB, but a
+/// repository can have it read an endless file, or unpack a small object to a huge one.
+const MAX_MEMORY: u64 = 2 << 30;
+
 /// Why the state of a repository could not be determined.
 #[derive(Debug)]
 pub enum GitError {
@@ -94,10 +98,14 @@ pub fn query(
     env.extend(stand_in.as_ref().map(|it| ("GIT_COMMON_DIR", it.path())));
     let call = |args: &[&str]| run(runner, lock, question, args, env.clone());
     let is_bare = tree.is_bare || config.is_bare(tree.is_linked());
-    let mut repo = match is_bare {
-        true => Repo { branch: bare_branch(&call)?, bare: true, ..Repo::default() },
-        false => status(&call, &config)?,
+    let found = match is_bare {
+        true => bare_branch(&call).map(|it| Repo { branch: it, bare: true, ..Repo::default() }),
+        false => status(&call, &config),
     };
+    let mut repo = found.map_err(|failure| match &stand_in {
+        Some(stand_in) => failure.naming(&tree.common_dir, stand_in.path()),
+        None => failure,
+    })?;
     repo.as_of_ms = now_ms;
     repo.worktree = tree.linked_name();
     repo.operation = operation(&tree.git_dir);
@@ -180,6 +188,25 @@ impl GitError {
         matches!(self, GitError::Failed(exec::RunError::Exited { stderr, .. }) if stderr.contains(text))
     }
 
+    /// The error with the path of the repository's own common directory instead of that of our
+    /// stand-in, which is another at each call and unknown to the user. So are its lines.
+    fn naming(self, common_dir: &Path, stand_in: &Path) -> GitError {
+        match self {
+            GitError::Failed(exec::RunError::Exited { code, stderr }) => {
+                let ours = stand_in.to_string_lossy();
+                let stderr = match stderr.split_once(&*ours) {
+                    Some((before, after)) => {
+                        let after = after.split(" at line ").next().unwrap_or_default();
+                        format!("{before}{}{after}", common_dir.display())
+                    }
+                    None => stderr,
+                };
+                GitError::Failed(exec::RunError::Exited { code, stderr })
+            }
+            other => other,
+        }
+    }
+
     /// What the user can do about the error: a sentence, or a command to run.
     pub fn hint(&self) -> Option<String> {
         match self {
@@ -227,7 +254,8 @@ fn run(
     paths: Vec<(&str, &Path)>,
 ) -> Result<Vec<u8>, GitError> {
     let dir = &question.tree.top;
-    let no_side_effects = ["--no-optional-locks", "-c", "core.fsmonitor=false"];
+    // No value rather than `false`, which git before 2.36 takes for the name of a program.
+    let no_side_effects = ["--no-optional-locks", "-c", "core.fsmonitor="];
     // To compare each of many new files with each of many deleted ones takes seconds.
     let no_long_search = ["-c", "status.renameLimit=200"];
     let env = [
@@ -248,6 +276,7 @@ fn run(
         dir: Some(dir.clone()),
         env: env.into_iter().chain(paths).map(|(name, it)| (name.into(), it.into())).collect(),
     };
+    let runner = runner.within_memory(MAX_MEMORY);
     runner.run(lock, &what, question.limits).map_err(|failure| match failure {
         exec::RunError::NotFound { .. } => GitError::NoGit,
         exec::RunError::Exited { stderr, .. } if is_trust_error(&stderr) => {

@@ -142,7 +142,7 @@ impl WorkTree {
                 .map(|entry| entry.path())
                 .collect();
             below.sort();
-            references.extend(below);
+            enqueue(&mut references, below);
             dirs.push(dir);
         }
         self.add_submodules(&mut dirs);
@@ -161,11 +161,10 @@ impl WorkTree {
             } else {
                 let Ok(entries) = fs_err::read_dir(&dir) else { continue };
                 let entries = entries.take(MAX_ENTRIES).flatten();
-                todo.extend(
-                    entries
-                        .filter(|entry| entry.file_type().is_ok_and(|it| it.is_dir()))
-                        .map(|entry| entry.path()),
-                );
+                let below = entries
+                    .filter(|entry| entry.file_type().is_ok_and(|it| it.is_dir()))
+                    .map(|entry| entry.path());
+                enqueue(&mut todo, below);
             }
             dirs.push(dir);
         }
@@ -249,6 +248,13 @@ fn pointed_to(file: &Path, prefix: &[u8]) -> Option<PathBuf> {
     (!path.is_empty()).then(|| file.parent().map(|it| it.join(OsStr::from_bytes(path))))?
 }
 
+/// Appends directories to those that wait for their turn, as far as it can come: each takes one of
+/// the [`MAX_WATCHED`] places. Without this, millions could wait.
+fn enqueue(waiting: &mut VecDeque<PathBuf>, more: impl IntoIterator<Item = PathBuf>) {
+    let room = MAX_WATCHED.saturating_sub(waiting.len());
+    waiting.extend(more.into_iter().take(room));
+}
+
 fn is_dir(path: &Path) -> bool {
     fs_err::metadata(path).is_ok_and(|it| it.is_dir())
 }
@@ -265,6 +271,16 @@ mod tests {
         for path in does_not {
             assert!(!tree.matters(Path::new(path)), "{path} does not matter");
         }
+    }
+
+    #[test]
+    fn no_more_directories_wait_than_can_be_watched() {
+        let mut waiting = VecDeque::new();
+        for n in 0..3 {
+            enqueue(&mut waiting, (0..400).map(|it| format!("{n}/{it}").into()));
+        }
+        assert_eq!(waiting.len(), MAX_WATCHED);
+        assert_eq!(waiting.back().unwrap(), Path::new("1/111"));
     }
 
     #[test]
