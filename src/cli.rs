@@ -68,7 +68,7 @@ impl Cli {
 const AFTER_HELP: &str = "\
 Exit codes:
   0  done; with --oneshot, everything is fresh
-  1  --oneshot: published, but some source is degraded
+  1  --oneshot: published, but some source is degraded; doctor: it found a problem
   2  it failed, or the command line is invalid
   3  another watcher runs, without --wait
 
@@ -106,6 +106,18 @@ pub enum Subcommand {
     Start,
     /// End the watcher that runs.
     Stop,
+    /// Find out what keeps the line from being shown, or from being true, and say what to do.
+    ///
+    /// It runs the status line that is configured, as Claude Code does. The exit code is 0 if there
+    /// is no problem, 1 if there is one, and 2 if it failed.
+    Doctor {
+        /// Print the findings as JSON.
+        #[arg(long)]
+        json: bool,
+        /// Also do what is safe: start the watcher, and remove leftovers of ours.
+        #[arg(long)]
+        fix: bool,
+    },
     /// Set everything up: the status line in Claude Code's settings, and a watcher that starts at
     /// login.
     ///

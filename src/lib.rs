@@ -12,6 +12,7 @@ pub mod cli;
 pub mod config;
 pub mod daemon;
 pub mod display;
+pub mod doctor;
 mod engine;
 pub mod error;
 pub mod fetch;

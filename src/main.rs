@@ -15,7 +15,9 @@ use ccstatusd::home::{self, Home};
 use ccstatusd::store::schema::display::Depth;
 use ccstatusd::store::schema::{ClientFacts, SessionId, Snapshot};
 use ccstatusd::time::Now;
-use ccstatusd::{background, display, log, oneshot, price_list, sanitize, setup, show, terminal};
+use ccstatusd::{
+    background, display, doctor, log, oneshot, price_list, sanitize, setup, show, terminal,
+};
 
 /// musl's own allocator maps and unmaps single pages, which takes a sixth of the time of `show` and
 /// a third of that of a cold scan.
@@ -90,6 +92,16 @@ fn run(cli: &Cli, env: &Environment) -> Result<Exit> {
         Some(Subcommand::Uninstall(options)) => uninstall(options, env),
         Some(Subcommand::Start) => print(&(background::start(env)? + "\n")),
         Some(Subcommand::Stop) => print(&(background::stop(env)? + "\n")),
+        Some(Subcommand::Doctor { json, fix }) => {
+            let found = doctor::run(env, *fix)?;
+            let depth = match io::stdout().is_terminal() {
+                true => terminal::style(env).depth,
+                false => Depth::None,
+            };
+            print(&if *json { doctor::json(&found)? } else { doctor::text(&found, depth) })?;
+            let has_problem = found.iter().any(doctor::Finding::is_open_problem);
+            Ok(if has_problem { Exit::Degraded } else { Exit::Success })
+        }
         None if cli.oneshot => {
             survive_the_file_size_limit();
             let level = env.text("CCSTATUSD_LOG").unwrap_or("warn");

@@ -8,7 +8,7 @@ pub mod init;
 mod programs;
 mod record;
 mod settings;
-mod shell;
+pub(crate) mod shell;
 pub mod uninstall;
 mod unit;
 

@@ -17,7 +17,7 @@ pub(super) fn is_ours(command: &str) -> bool {
 }
 
 /// The first word of a command, without its quotes. What a shell would expand in it stays.
-fn first_word(command: &str) -> String {
+pub(crate) fn first_word(command: &str) -> String {
     let mut word = String::new();
     let mut chars = command.trim_start().chars();
     let mut quote = None;

@@ -26,7 +26,8 @@ use super::dir::{self, SCRATCH, StateDir};
 use super::file::read_bounded;
 use crate::error::{Error, Exit, Result};
 
-const WATCH: &str = "watch.lock";
+/// The file that a watcher locks.
+pub const WATCH: &str = "watch.lock";
 const FETCH: &str = "fetch.lock";
 const GUARD: &str = "guard.lock";
 

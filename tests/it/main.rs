@@ -8,6 +8,7 @@ mod background;
 mod clients;
 mod contrib;
 mod display;
+mod doctor;
 mod exec;
 mod faults;
 mod first_render;
