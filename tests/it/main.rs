@@ -16,6 +16,7 @@ mod git;
 mod git_programs;
 mod lifecycle;
 mod oneshot;
+mod packages;
 mod sandbox;
 mod show;
 mod store;
