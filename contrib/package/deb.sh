@@ -17,7 +17,7 @@ aarch64-*) architecture=arm64 ;;
 *) fail "Debian has no architecture for $target" ;;
 esac
 
-maintainer="${DEBFULLNAME:-The ccstatusd authors} <${DEBEMAIL:-ccstatusd@example.com}>"
+maintainer="${DEBFULLNAME:-The ccstatusd contributors} <${DEBEMAIL:-ccstatusd@example.com}>"
 root=$scratch/root
 documentation=$root/usr/share/doc/ccstatusd
 
