@@ -1,5 +1,6 @@
 //! What packages contain beside the program: man pages, completions, and the schema of the
-//! configuration. `tests/packages/run` builds and installs the packages themselves.
+//! configuration; and the workflows that build them. `tests/packages/run` builds and installs the
+//! packages themselves.
 #![expect(clippy::disallowed_methods, reason = "these tests are about starting programs")]
 
 use std::collections::BTreeSet;
@@ -26,8 +27,15 @@ fn written() -> tempfile::TempDir {
 
 /// The output of a program with this input. `None` when there is no such program.
 fn run(program: &str, args: &[&str], input: &str) -> Option<Output> {
+    // Shells write into the home directory.
+    let home = tempfile::tempdir().unwrap();
     let mut command = Command::new(program);
-    command.args(args).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .args(args)
+        .env("HOME", home.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut child = match command.spawn() {
         Err(err) if err.kind() == ErrorKind::NotFound => return None,
         spawned => spawned.unwrap(),
@@ -309,4 +317,55 @@ fn the_printed_configuration_names_its_schema_first() {
     let url = schema()["$id"].as_str().unwrap().to_owned();
     assert!(page.starts_with(&format!("#:schema {url}\n")), "{page:.200}");
     assert!(url.starts_with(env!("CARGO_PKG_REPOSITORY")) && url.starts_with("https://"), "{url}");
+}
+
+/// The steps of `.ci/run`, and the scripts, that the workflows name are there.
+#[test]
+fn the_workflows_are_valid_and_name_what_is_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let script = "import json, sys
+try:
+    import ruamel.yaml
+except ImportError:
+    sys.exit(42)
+print(json.dumps(ruamel.yaml.YAML(typ='safe', pure=True).load(sys.stdin)))";
+    let steps = fs_err::read_to_string(root.join(".ci/run")).unwrap();
+    for name in ["ci.yml", "release.yml"] {
+        let page = fs_err::read_to_string(root.join(".github/workflows").join(name)).unwrap();
+        let output = run("python3", &["-c", script], &page).expect("python3 is there");
+        if output.status.code() == Some(42) {
+            return skip("python3 has no ruamel.yaml: the workflows are not read");
+        }
+        assert!(output.status.success(), "{name}: {}", text(&output));
+        let workflow: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let jobs = workflow["jobs"].as_object().unwrap();
+        for (name_of_job, job) in jobs {
+            let needs = match &job["needs"] {
+                Value::Array(names) => names.iter().map(|it| it.as_str().unwrap()).collect(),
+                Value::String(one) => vec![one.as_str()],
+                _ => Vec::new(),
+            };
+            assert!(
+                needs.iter().all(|it| jobs.contains_key(*it)),
+                "{name}: {name_of_job} needs {needs:?}"
+            );
+            let is_call = job["uses"] == "./.github/workflows/ci.yml";
+            assert!(
+                is_call || job["timeout-minutes"].is_number(),
+                "{name}: {name_of_job} may hang"
+            );
+            for command in job["steps"].as_array().into_iter().flatten() {
+                let words: Vec<_> =
+                    command["run"].as_str().unwrap_or("").split_whitespace().collect();
+                let is_script = |it: &&&str| it.starts_with("contrib/") || it.starts_with("tests/");
+                for script in words.iter().filter(is_script) {
+                    assert!(root.join(script).is_file(), "{name}: there is no {script}");
+                }
+                let arguments = words.iter().skip_while(|it| !it.ends_with(".ci/run")).skip(1);
+                for step in arguments {
+                    assert!(steps.contains(&format!("\n{step}() {{")), "{name}: no step {step}");
+                }
+            }
+        }
+    }
 }
