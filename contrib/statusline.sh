@@ -32,4 +32,4 @@ line=$dir/lines/$CLAUDE_CODE_SESSION_ID
 if [ -O "$dir" ] && [ -O "$line" ] && [ -f "$line" ] && [ -r "$line" ] && [ -s "$line" ]; then
     exec cat "$line"
 fi
-printf 'no data yet: start ccstatusd'
+printf 'no data yet: ccstatusd start'

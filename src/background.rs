@@ -24,6 +24,8 @@ const LOG: &str = "watcher.log";
 const START_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a watcher may take to end. It promises two seconds.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a watcher that waited may take to be known after it got the lock.
+const SUCCESSION: Duration = Duration::from_millis(100);
 /// How often to look whether it has started, or ended.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
@@ -35,7 +37,7 @@ pub fn start(env: &Environment) -> Result<String> {
     if let Some(pid) = WatchLock::running(&dir) {
         return already(pid);
     }
-    let mut errors = tempfile::tempfile()
+    let errors = tempfile::tempfile()
         .map_err(|err| Error::new("cannot make a temporary file").because(err))?;
     let launch = |errors: &File| {
         let started = errors.try_clone().and_then(|stderr| spawn(env, &dir, stderr.into()));
@@ -60,6 +62,7 @@ pub fn start(env: &Environment) -> Result<String> {
                     continue;
                 }
                 let mut said = String::new();
+                let mut errors = &errors;
                 errors.rewind().and_then(|()| errors.read_to_string(&mut said)).ok();
                 let said = said.trim().trim_start_matches("ccstatusd: ");
                 return Err(Error::new(format!("the watcher ended at once, with {status}"))
@@ -85,13 +88,30 @@ pub fn stop(env: &Environment) -> Result<String> {
     let give_up_at = Now::read().mono + STOP_TIMEOUT;
     while Now::read().mono < give_up_at {
         if WatchLock::running(&dir) != Some(pid) {
-            return Ok(format!("the watcher has ended (process {pid})"));
+            let next = match successor(&dir) {
+                Some(next) => format!("; process {next} has waited for that and watches now"),
+                None => String::new(),
+            };
+            return Ok(format!("the watcher has ended (process {pid}){next}"));
         }
         pause(LOOK_EVERY);
     }
     Err(doing()
         .because(format!("it still runs after {STOP_TIMEOUT:?}"))
         .hint(format!("it may be stopped, or wait for a disk: look at it, or `kill -9 {pid}`")))
+}
+
+/// The watcher that takes over from one that has ended, if one has waited: the kernel gives it the
+/// lock at once, and it writes its id a moment later.
+fn successor(dir: &StateDir) -> Option<u32> {
+    let give_up_at = Now::read().mono + SUCCESSION;
+    loop {
+        let next = WatchLock::running(dir);
+        if next.is_some() || Now::read().mono >= give_up_at {
+            return next;
+        }
+        pause(LOOK_EVERY);
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "the watcher, which is to outlive this process")]

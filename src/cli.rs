@@ -34,6 +34,10 @@ pub struct Cli {
     #[arg(long, conflicts_with = "oneshot")]
     pub print: bool,
 
+    /// If another watcher runs, wait for its end and take over, as login units want it.
+    #[arg(long, conflicts_with = "oneshot")]
+    pub wait: bool,
+
     /// Log to this file instead of standard error. At 1 MiB it is renamed to PATH.1, in place of
     /// the one before.
     #[arg(long, value_name = "PATH", conflicts_with = "oneshot")]
@@ -64,9 +68,9 @@ impl Cli {
 const AFTER_HELP: &str = "\
 Exit codes:
   0  done; with --oneshot, everything is fresh
-  1  --oneshot: published, but some source is degraded
+  1  --oneshot: published, but some source is degraded; doctor: it found a problem
   2  it failed, or the command line is invalid
-  3  another watcher runs
+  3  another watcher runs, without --wait
 
 Environment:
   CLAUDE_CONFIG_DIR  Claude Code's directories, separated by commas [~/.claude, ~/.config/claude]
@@ -102,6 +106,29 @@ pub enum Subcommand {
     Start,
     /// End the watcher that runs.
     Stop,
+    /// Find out what keeps the line from being shown, or from being true, and say what to do.
+    ///
+    /// It runs the status line that is configured, as Claude Code does. The exit code is 0 if there
+    /// is no problem, 1 if there is one, and 2 if it failed.
+    Doctor {
+        /// Print the findings as JSON.
+        #[arg(long)]
+        json: bool,
+        /// Also do what is safe: start the watcher, and remove leftovers of ours.
+        #[arg(long)]
+        fix: bool,
+    },
+    /// Set everything up: the status line in Claude Code's settings, and a watcher that starts at
+    /// login.
+    ///
+    /// It shows what it will change, and asks. What was there before is kept, and `uninstall` gives
+    /// it back. It may be repeated, after an upgrade for example.
+    Init(InitOptions),
+    /// Undo what `init` has done, and end the watcher.
+    ///
+    /// It shows what it will change, and asks. A file that nobody has edited since gets its earlier
+    /// bytes; of any other, only what is ours is taken out.
+    Uninstall(UninstallOptions),
     /// Print the configuration in effect, with an explanation of every setting.
     ///
     /// The output is a configuration file, from which you can start your own.
@@ -115,6 +142,60 @@ pub enum Subcommand {
         /// Only this model, by its name in transcripts.
         model: Option<String>,
     },
+}
+
+#[derive(Debug, Default, clap::Args)]
+pub struct InitOptions {
+    /// Do not ask.
+    #[arg(long, short)]
+    pub yes: bool,
+    /// Only show what would be changed.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Replace a status line of another program. Without this it stays, and ours is not shown.
+    #[arg(long)]
+    pub replace: bool,
+    /// With --replace: let the status line that is replaced go on as a command of ours, by this
+    /// name, in a row of its own. It works only for one that needs no input from Claude Code.
+    #[arg(long, value_name = "NAME", requires = "replace")]
+    pub keep_as: Option<String>,
+    /// How the watcher starts at login, in place of what is found to work here.
+    #[arg(long, value_name = "HOW")]
+    pub login: Option<Login>,
+    /// With systemd: also let your services outlive your logins, as sessions in tmux do.
+    #[arg(long)]
+    pub linger: bool,
+}
+
+#[derive(Debug, Default, clap::Args)]
+pub struct UninstallOptions {
+    /// Do not ask.
+    #[arg(long, short)]
+    pub yes: bool,
+    /// Only show what would be changed.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Also delete the state directory, with all that the watcher has counted.
+    #[arg(long)]
+    pub purge: bool,
+}
+
+/// What starts the watcher at login.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum, serde::Serialize, serde::Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Login {
+    /// A unit of the systemd user manager.
+    Systemd,
+    /// An agent of launchd, on macOS.
+    Launchd,
+    /// An entry that the desktop starts.
+    Autostart,
+    /// A hook by which Claude Code starts it with each session.
+    Hook,
+    /// Nothing: you start it yourself.
+    None,
 }
 
 /// The environment at the start of the process.
@@ -219,7 +300,17 @@ impl Environment {
         Some(self.config_home()?.join("ccstatusd/config.toml"))
     }
 
-    fn config_home(&self) -> Option<PathBuf> {
+    /// Where `init` keeps what was there before: `${XDG_DATA_HOME:-~/.local/share}/ccstatusd`.
+    pub fn data_dir(&self) -> Result<PathBuf> {
+        let base = match self.dir("XDG_DATA_HOME") {
+            Some(dir) => dir.to_owned(),
+            None => self.need_home()?.join(".local/share"),
+        };
+        Ok(base.join("ccstatusd"))
+    }
+
+    /// `${XDG_CONFIG_HOME:-~/.config}`; `None` without a home directory.
+    pub fn config_home(&self) -> Option<PathBuf> {
         let base = self.dir("XDG_CONFIG_HOME").map(Path::to_owned);
         base.or_else(|| Some(self.home()?.join(".config")))
     }

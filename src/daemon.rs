@@ -5,7 +5,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, at, never, select_biased, unbounded};
+use crossbeam_channel::{Receiver, at, bounded, never, select_biased, unbounded};
 use sd_notify::NotifyState;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use tracing::{debug, info, warn};
@@ -24,20 +24,29 @@ use crate::time::Now;
 /// How long a watcher that starts waits for a `--oneshot` run, which may hang or be stopped.
 const ONESHOTS_TIMEOUT: Duration = Duration::from_secs(4);
 
+/// What a watcher does that finds another one at work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rival {
+    /// It ends, with [`Exit::AlreadyRunning`].
+    Refuse,
+    /// It waits for the end of the other one, and takes over.
+    Await,
+}
+
 /// Runs the watcher until a signal ends it. Calls `print` with each status line that changed.
-pub fn run(env: &Environment, mut print: impl FnMut(&SessionId, &str)) -> Result<()> {
+pub fn run(env: &Environment, rival: Rival, mut print: impl FnMut(&SessionId, &str)) -> Result<()> {
     let dir = StateDir::open(&env.checked_state_dir()?)?;
-    let lock = WatchLock::acquire(&dir).inspect_err(|err| {
-        if err.exit == Exit::AlreadyRunning {
-            // For systemd, a service of type `notify` that ends before it is ready has failed,
-            // whatever its exit code. This is no failure, since another watcher runs.
-            notify(&[NotifyState::Ready, NotifyState::Status("another ccstatusd is running")]);
+    let signals = signals()?;
+    let lock = match WatchLock::acquire(&dir) {
+        Err(err) if err.exit == Exit::AlreadyRunning && rival == Rival::Await => {
+            let Some(lock) = outwait(&dir, &signals)? else { return Ok(()) };
+            lock
         }
-    })?;
+        acquired => acquired?,
+    };
     ipc::enter(dir.path())
         .map_err(|it| Error::new("cannot work in the state directory").because(it))?;
     guard::reap_inherited();
-    let signals = signals()?;
     let listener = {
         // A `--oneshot` run that began without a watcher publishes too. It holds the fetch lock
         // until it has. Later runs find the socket that `ipc::listen` creates, and leave a cookie.
@@ -158,6 +167,39 @@ fn signals() -> Result<Receiver<i32>> {
     let thread = std::thread::Builder::new().name("signals".to_owned()).spawn(run);
     thread.map_err(|it| doing().because(it))?;
     Ok(receiver)
+}
+
+/// Waits for the end of the watcher that runs, and takes its lock. Returns `None` if a signal to
+/// end came first.
+///
+/// It is ready meanwhile: there is a watcher, and systemd would end a service that is not ready in
+/// time.
+fn outwait(dir: &StateDir, signals: &Receiver<i32>) -> Result<Option<WatchLock>> {
+    let other = WatchLock::holder(dir).map_or(String::new(), |pid| format!(" (process {pid})"));
+    let status = format!("another watcher runs{other}; waiting for its end");
+    info!("{status}");
+    notify(&[NotifyState::Ready, NotifyState::Status(&status)]);
+    let (sender, acquired) = bounded(1);
+    let run = {
+        let dir = dir.clone();
+        // The receiver is gone if a signal ends this process first.
+        move || drop(sender.send(WatchLock::wait(&dir)))
+    };
+    let thread = std::thread::Builder::new().name("lock".to_owned()).spawn(run);
+    thread.map_err(|err| Error::new("cannot start a thread").because(err))?;
+    loop {
+        select_biased! {
+            recv(signals) -> signal => if signal != Ok(SIGHUP) {
+                notify(&[NotifyState::Stopping]);
+                return Ok(None);
+            },
+            recv(acquired) -> lock => {
+                info!("the other watcher{other} has ended; taking over");
+                let ended = |_| Error::new("cannot go on without the thread for the lock");
+                return lock.map_err(ended)?.map(Some);
+            }
+        }
+    }
 }
 
 /// Waits until no `--oneshot` run holds the fetch lock. Returns `Some` with the lock, or with

@@ -18,6 +18,7 @@ use tracing::{debug, info, warn};
 use crate::cli::Environment;
 use crate::config::{self, Config};
 use crate::display;
+use crate::display::SessionView;
 use crate::display::view::Watcher;
 use crate::error::{Error, Result};
 use crate::fetch::Workers;
@@ -35,7 +36,7 @@ use crate::store::checkpoint;
 use crate::store::dir::{SOCKET, SYNC, StateDir};
 use crate::store::lock::{FetchLock, WatchLock};
 use crate::store::publisher::Publisher;
-use crate::store::schema::{self, SessionId, Snapshot};
+use crate::store::schema::{self, ClientFacts, Fit, FittedLine, Session, SessionId, Snapshot};
 use crate::time::Now;
 use crate::watch::thread::{Changes, Watch};
 use crate::watch::{Found, Listing};
@@ -283,12 +284,14 @@ impl Engine {
         }
         self.stay_reachable();
         self.draw(&snapshot, now);
+        let fitted = self.draw_fitted(&snapshot, now);
         self.log.degraded(&snapshot.degraded);
         let latest = snapshot.latest.clone();
         let written = self.publisher.snapshot(snapshot, now.wall_ms);
         self.published = Some(written.as_ref().map(drop).map_err(ToString::to_string));
         let lines = self.lines.clone();
-        match written.and_then(|_| self.publisher.lines(lines, latest.as_ref())) {
+        let lines = written.and_then(|_| self.publisher.lines(lines, latest.as_ref()));
+        match lines.and_then(|changed| self.publisher.fitted(&fitted).map(|()| changed)) {
             Ok(changed) => {
                 self.changed_lines.extend(changed);
                 if self.log.resolved("store") {
@@ -308,19 +311,33 @@ impl Engine {
     /// last.
     fn draw(&mut self, snapshot: &Snapshot, now: Now) {
         let style = display::lines_style(&snapshot.display);
-        // The last snapshot of a watcher that ends names no watcher.
-        let watcher = match snapshot.watcher {
-            Some(_) => Watcher::Alive,
-            None => Watcher::Gone,
-        };
+        let watcher = watcher_of(snapshot);
         self.lines.retain(|id, _| snapshot.sessions.contains_key(id));
         for (id, session) in snapshot.sessions.iter().filter(|(_, session)| session.live) {
-            let now_ms = now.wall_ms;
-            let home = session.cwd.as_deref().and_then(|it| self.home.above(it));
-            let line =
-                display::session_line(snapshot, watcher, id, now_ms, &self.zone, home, &style);
+            let line = self.view(snapshot, id, session, now).line(watcher, &style);
             self.lines.insert(id.clone(), line);
         }
+    }
+
+    /// Draws the lines that displays asked to be fitted.
+    fn draw_fitted(&self, snapshot: &Snapshot, now: Now) -> BTreeMap<SessionId, FittedLine> {
+        let draw = |(id, fit, client): (&SessionId, Fit, ClientFacts)| {
+            let session = snapshot.sessions.get(id)?;
+            let view = self.view(snapshot, id, session, now);
+            Some((id.clone(), view.fitted(watcher_of(snapshot), &client, &fit)))
+        };
+        self.state.fits(now).filter_map(draw).collect()
+    }
+
+    fn view<'a>(
+        &'a self,
+        snapshot: &'a Snapshot,
+        id: &'a SessionId,
+        session: &Session,
+        now: Now,
+    ) -> SessionView<'a> {
+        let home = session.cwd.as_deref().and_then(|it| self.home.above(it));
+        SessionView { snapshot, session: id, now_ms: now.wall_ms, zone: &self.zone, home }
     }
 
     /// Listens on a new socket if the one for hints was removed. Without it, a `--oneshot` run
@@ -398,6 +415,14 @@ impl Engine {
     }
 }
 
+/// The last snapshot of a watcher that ends names no watcher.
+fn watcher_of(snapshot: &Snapshot) -> Watcher {
+    match snapshot.watcher {
+        Some(_) => Watcher::Alive,
+        None => Watcher::Gone,
+    }
+}
+
 /// What the state is told of a configuration that could not be read. An error of the system is
 /// taken for a passing one, unless its kind says that it stays until somebody changes something.
 fn read_failure(err: &Error) -> ReadFailure {
@@ -449,7 +474,7 @@ fn load_settings(env: &Environment) -> Result<Settings> {
 }
 
 /// The config roots. Two paths to one directory are one account.
-fn roots(env: &Environment, config: &Config) -> Result<Vec<PathBuf>> {
+pub(crate) fn roots(env: &Environment, config: &Config) -> Result<Vec<PathBuf>> {
     let mut roots = env.claude_roots()?;
     roots.extend(config.roots.iter().filter_map(|root| env.expand(root)));
     resolved(roots)

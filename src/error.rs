@@ -21,11 +21,12 @@ pub struct Error {
 pub enum Exit {
     /// Done; with `--oneshot`, all data is fresh.
     Success = 0,
-    /// `--oneshot` has published a snapshot, but some source is degraded.
+    /// `--oneshot` has published a snapshot, but some source is degraded; `doctor` has found a
+    /// problem.
     Degraded = 1,
     /// It failed, or the command line is invalid. clap uses the same code.
     Failure = 2,
-    /// Another watcher holds the lock. The login units in `contrib/` treat this as success.
+    /// Another watcher holds the lock, and this one was not told to wait for its end.
     AlreadyRunning = 3,
 }
 

@@ -1,5 +1,8 @@
 //! The log, and the thread that writes it and the lines of `--print`.
 //!
+//! In the journal each line begins with its priority, as sd-daemon(3) has it, and has no time: the
+//! journal adds its own.
+//!
 //! **Invariant:** the watcher never waits for a reader. A terminal may be stopped with Ctrl-S, and
 //! nothing may read a pipe.
 
@@ -10,7 +13,11 @@ use std::time::Duration;
 
 use crossbeam_channel::{Sender, TrySendError, bounded};
 use tracing::level_filters::LevelFilter;
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, format};
+use tracing_subscriber::registry::LookupSpan;
 
+use crate::cli::Environment;
 use crate::error::{Error, Result};
 
 /// Bytes of a log file. Before it would exceed them, it is renamed.
@@ -20,28 +27,90 @@ const QUEUE: usize = 1024;
 /// How long a flush waits for a slow reader, when the process ends.
 const FLUSH_TIMEOUT: Duration = Duration::from_millis(200);
 
-/// Starts to log messages of this level and more severe ones, to standard error or to `file`.
-pub fn start(file: Option<&Path>, level: &str) -> Result<BackgroundWriter> {
+/// Where the log goes.
+#[derive(Clone, Copy, Debug)]
+pub enum To<'a> {
+    StandardError,
+    /// Standard error, which systemd has connected with the journal.
+    Journal,
+    File(&'a Path),
+}
+
+/// Whether standard error is the journal, by what systemd says and by what is open: a shell that
+/// the user started from a service has the variable too.
+pub fn is_journal(env: &Environment) -> bool {
+    let Ok(open) = nix::sys::stat::fstat(io::stderr()) else { return false };
+    env.text("JOURNAL_STREAM") == Some(&format!("{}:{}", open.st_dev, open.st_ino))
+}
+
+/// The text of an error that ends the process, for the journal.
+pub fn journal_error(text: &str) -> String {
+    text.lines().map(|line| format!("{}{line}\n", priority(Level::ERROR))).collect()
+}
+
+/// Starts to log messages of this level and more severe ones.
+pub fn start(to: To<'_>, level: &str) -> Result<BackgroundWriter> {
     let level: LevelFilter = level.parse().map_err(|_| {
         Error::new(format!("cannot log: CCSTATUSD_LOG is {level}, which is no log level"))
             .hint("set it to off, error, warn, info, debug or trace")
     })?;
-    let started = match file {
-        None => BackgroundWriter::start(io::stderr()),
-        Some(path) => CappedFile::open(path).and_then(BackgroundWriter::start),
+    let started = match to {
+        To::StandardError | To::Journal => BackgroundWriter::start(io::stderr()),
+        To::File(path) => CappedFile::open(path).and_then(BackgroundWriter::start),
     };
-    let to = file.map_or_else(|| "standard error".to_owned(), |it| it.display().to_string());
-    let log = started.map_err(|err| Error::new(format!("cannot log to {to}")).because(err))?;
+    let log = started.map_err(|err| {
+        let to = match to {
+            To::StandardError | To::Journal => "standard error".to_owned(),
+            To::File(path) => path.display().to_string(),
+        };
+        Error::new(format!("cannot log to {to}")).because(err)
+    })?;
     let writer = log.clone();
-    tracing_subscriber::fmt()
+    let builder = tracing_subscriber::fmt()
         .with_max_level(level)
         .with_target(false)
         // Otherwise it prints errors of the log to standard error, and panics if that fails.
         .log_internal_errors(false)
         .with_ansi(false)
-        .with_writer(move || writer.clone())
-        .init();
+        .with_writer(move || writer.clone());
+    match to {
+        To::Journal => {
+            let plain = builder.without_time().with_level(false);
+            plain.map_event_format(WithPriority).init();
+        }
+        To::StandardError | To::File(_) => builder.init(),
+    }
     Ok(log)
+}
+
+/// The beginning of a line by which the journal knows its priority.
+fn priority(level: Level) -> &'static str {
+    match level {
+        Level::ERROR => "<3>",
+        Level::WARN => "<4>",
+        Level::INFO => "<6>",
+        _ => "<7>",
+    }
+}
+
+/// Puts the priority before each message.
+struct WithPriority<F>(F);
+
+impl<S, N, F> FormatEvent<S, N> for WithPriority<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: format::Writer<'_>,
+        event: &Event<'_>,
+    ) -> std::fmt::Result {
+        writer.write_str(priority(*event.metadata().level()))?;
+        self.0.format_event(context, writer, event)
+    }
 }
 
 /// Writes in a thread of its own, so that the caller never waits. What does not fit into the queue

@@ -6,15 +6,18 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use ccstatusd::cli::{Cli, Environment, Subcommand};
+use ccstatusd::cli::{Cli, Environment, InitOptions, Subcommand, UninstallOptions};
 use ccstatusd::config::{self, Config};
+use ccstatusd::daemon::{self, Rival};
 use ccstatusd::error::{Error, Exit, Result};
 use ccstatusd::fetch::guard;
 use ccstatusd::home::{self, Home};
 use ccstatusd::store::schema::display::Depth;
 use ccstatusd::store::schema::{ClientFacts, SessionId, Snapshot};
 use ccstatusd::time::Now;
-use ccstatusd::{background, daemon, display, log, oneshot, price_list, sanitize, show, terminal};
+use ccstatusd::{
+    background, display, doctor, log, oneshot, price_list, sanitize, setup, show, terminal,
+};
 
 /// musl's own allocator maps and unmaps single pages, which takes a sixth of the time of `show` and
 /// a third of that of a cold scan.
@@ -30,8 +33,11 @@ fn main() -> ExitCode {
         return guard::main(args);
     }
     let env = Environment::read();
-    let exit = run(&Cli::read(), &env).unwrap_or_else(|err| {
-        write(io::stderr(), &sanitize::message(&format!("ccstatusd: {err}\n"))).ok();
+    let cli = Cli::read();
+    let exit = run(&cli, &env).unwrap_or_else(|err| {
+        let text = sanitize::message(&format!("ccstatusd: {err}\n"));
+        let is_logged = cli.subcommand.is_none() && log::is_journal(&env);
+        write(io::stderr(), &if is_logged { log::journal_error(&text) } else { text }).ok();
         err.exit
     });
     ExitCode::from(exit as u8)
@@ -82,11 +88,24 @@ fn run(cli: &Cli, env: &Environment) -> Result<Exit> {
             let config = Config::load(env.config_file().as_deref())?;
             print(&price_list::describe(&config, model.as_deref())?)
         }
+        Some(Subcommand::Init(options)) => init(options, env),
+        Some(Subcommand::Uninstall(options)) => uninstall(options, env),
         Some(Subcommand::Start) => print(&(background::start(env)? + "\n")),
         Some(Subcommand::Stop) => print(&(background::stop(env)? + "\n")),
+        Some(Subcommand::Doctor { json, fix }) => {
+            let found = doctor::run(env, *fix)?;
+            let depth = match io::stdout().is_terminal() {
+                true => terminal::style(env).depth,
+                false => Depth::None,
+            };
+            print(&if *json { doctor::json(&found)? } else { doctor::text(&found, depth) })?;
+            let has_problem = found.iter().any(doctor::Finding::is_open_problem);
+            Ok(if has_problem { Exit::Degraded } else { Exit::Success })
+        }
         None if cli.oneshot => {
             survive_the_file_size_limit();
-            let mut log = log::start(None, env.text("CCSTATUSD_LOG").unwrap_or("warn"))?;
+            let level = env.text("CCSTATUSD_LOG").unwrap_or("warn");
+            let mut log = log::start(log::To::StandardError, level)?;
             let res = oneshot::run(env);
             log.flush().ok();
             let snapshot = res?;
@@ -100,12 +119,79 @@ fn run(cli: &Cli, env: &Environment) -> Result<Exit> {
                 nix::unistd::setsid().ok();
             }
             let level = env.text("CCSTATUSD_LOG").unwrap_or("info");
-            let mut log = log::start(cli.log_file.as_deref(), level)?;
-            let res = watch(cli.print, env);
+            let to = match &cli.log_file {
+                Some(path) => log::To::File(path),
+                None if log::is_journal(env) => log::To::Journal,
+                None => log::To::StandardError,
+            };
+            let mut log = log::start(to, level)?;
+            let res = watch(cli, env);
             log.flush().ok();
             res.map(|()| Exit::Success)
         }
     }
+}
+
+fn init(options: &InitOptions, env: &Environment) -> Result<Exit> {
+    let mut plan = setup::init::Plan::make(env, options)?;
+    print(&plan.describe(env))?;
+    if options.dry_run {
+        return Ok(exit_of(plan.has_problems()));
+    }
+    if !plan.is_empty() {
+        if !options.yes && !agrees("Change it?")? {
+            return print("Nothing was changed.\n");
+        }
+        let question = "Services end when you log out, though this session may go on. Let \
+                        yours outlive your logins (loginctl enable-linger)?";
+        if plan.offers_lingering && !options.yes && agrees(question)? {
+            plan.add_lingering();
+        } else if plan.offers_lingering {
+            print(
+                "Services end when you log out, though this session may go on: `ccstatusd init \
+                 --linger` lets yours outlive your logins.\n",
+            )?;
+        }
+    }
+    let done = plan.carry_out(env)?;
+    print(&format!("{}\n", done.text))?;
+    let mut log = log::start(log::To::StandardError, "warn")?;
+    let snapshot = oneshot::run(env);
+    log.flush().ok();
+    print(&oneshot_output(&snapshot?, false, env)?)?;
+    Ok(exit_of(done.has_failed))
+}
+
+fn uninstall(options: &UninstallOptions, env: &Environment) -> Result<Exit> {
+    let plan = setup::uninstall::Plan::make(env, options)?;
+    print(&plan.describe(env))?;
+    if options.dry_run || plan.is_empty() {
+        return Ok(exit_of(plan.has_problems()));
+    }
+    if !options.yes && !agrees("Change it?")? {
+        return print("Nothing was changed.\n");
+    }
+    let done = plan.carry_out(env)?;
+    print(&done.text)?;
+    Ok(exit_of(done.has_failed))
+}
+
+fn exit_of(has_failed: bool) -> Exit {
+    if has_failed { Exit::Failure } else { Exit::Success }
+}
+
+/// Asks the user, at the terminal. Anything but yes is no.
+fn agrees(question: &str) -> Result<bool> {
+    if !io::stdin().is_terminal() {
+        let what = "cannot ask: standard input is no terminal, and nothing was changed";
+        return Err(Error::new(what).hint("give --yes to change it without a question"));
+    }
+    print(&format!("{question} [y/N] "))?;
+    let mut answer = String::new();
+    io::stdin()
+        .read_line(&mut answer)
+        .map_err(|err| Error::new("cannot read the answer").because(err))?;
+    Ok(matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
 }
 
 /// Lets a write beyond the limit on the size of files (`ulimit -f`) fail like any other write,
@@ -115,14 +201,15 @@ fn survive_the_file_size_limit() {
     signal_hook::flag::register(signal_hook::consts::SIGXFSZ, is_received).ok();
 }
 
-fn watch(print: bool, env: &Environment) -> Result<()> {
-    if !print {
-        return daemon::run(env, |_, _| {});
+fn watch(cli: &Cli, env: &Environment) -> Result<()> {
+    let rival = if cli.wait { Rival::Await } else { Rival::Refuse };
+    if !cli.print {
+        return daemon::run(env, rival, |_, _| {});
     }
     let is_coloured = terminal::style(env).depth > Depth::None && io::stdout().is_terminal();
     let mut writer = log::BackgroundWriter::start(io::stdout())
         .map_err(|err| Error::new("cannot start the thread for --print").because(err))?;
-    daemon::run(env, |id, line| {
+    daemon::run(env, rival, |id, line| {
         let line = if is_coloured { line.to_owned() } else { display::ansi::without_colour(line) };
         writer.write_all(format!("{:.8}  {line}\n", id.0).as_bytes()).ok();
     })

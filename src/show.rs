@@ -19,7 +19,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout};
 
 use crate::cli::Environment;
 use crate::display;
-use crate::display::view::{Around, Source, Tree, View, Watcher};
+use crate::display::view::{Around, Source, Style, Tree, View, Watcher};
 use crate::fetch::claude;
 use crate::fetch::git::head;
 use crate::fetch::git::tree::WorkTree;
@@ -60,7 +60,12 @@ pub fn run(stdin: impl AsFd + IsTerminal, env: &Environment, now: impl Fn() -> N
 
 fn draw(stdin: impl AsFd + IsTerminal, env: &Environment, now: impl Fn() -> Now) -> String {
     let document = if stdin.is_terminal() { Vec::new() } else { read_document(stdin, &now) };
-    let client = claude::client::parse_stdin(&document).unwrap_or_default().clipped();
+    let mut client = claude::client::parse_stdin(&document).unwrap_or_default().clipped();
+    let mut style = terminal::style(env);
+    if let Some(fit) = &mut client.fit {
+        (fit.depth, fit.has_links) = (style.depth, style.has_links);
+        style = Style::fitted(fit);
+    }
     let reported = client.session_id.as_deref().and_then(SessionId::checked);
     let session =
         reported.or_else(|| env.text("CLAUDE_CODE_SESSION_ID").and_then(SessionId::checked));
@@ -107,7 +112,7 @@ fn draw(stdin: impl AsFd + IsTerminal, env: &Environment, now: impl Fn() -> Now)
         clock: display.and_then(|it| clock(it, now())),
         zone: zone.as_ref(),
     };
-    display::line(&view, &terminal::style(env))
+    display::line(&view, &style)
 }
 
 /// The local hour, minute and second. `None` if the format does not show them, since loading

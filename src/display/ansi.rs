@@ -15,7 +15,7 @@ const TERMINATOR: &str = "\x1b\\";
 
 /// Writes a piece of text in a style and as a link; without either where `depth` is
 /// [`Depth::None`].
-pub(super) fn write(piece: &str, ink: Ink, link: Option<&str>, depth: Depth, out: &mut String) {
+pub fn write(piece: &str, ink: Ink, link: Option<&str>, depth: Depth, out: &mut String) {
     if depth == Depth::None {
         return out.push_str(piece);
     }

@@ -17,7 +17,7 @@ use text::Text;
 use view::{Around, Source, Style, View, Watcher};
 
 use crate::store::schema::display::{Depth, Display};
-use crate::store::schema::{ClientFacts, SessionId, Snapshot};
+use crate::store::schema::{ClientFacts, Fit, FittedLine, SessionId, Snapshot};
 
 pub mod ansi;
 pub(crate) mod colors;
@@ -81,33 +81,60 @@ pub fn line(view: &View<'_>, style: &Style) -> String {
 /// The line where no segment has anything to say.
 const NOTHING: &str = "ccstatusd: nothing known about this session yet";
 
-/// Draws the line that a plain `cat` prints. Its ages do not change until it is drawn again, so
-/// it ends with the local time at which it was drawn.
-pub fn session_line(
-    snapshot: &Snapshot,
-    watcher: Watcher,
-    session: &SessionId,
-    now_ms: i64,
-    zone: &TimeZone,
-    home: Option<&str>,
-    style: &Style,
-) -> String {
-    let now = Timestamp::from_millisecond(now_ms).unwrap_or_default();
-    let now = now.to_zoned_datetime(zone.clone());
-    let drawn_at = format!("{:02}:{:02}", now.hour(), now.minute());
-    let view = View {
-        source: Source::Snapshot(snapshot),
-        watcher,
-        client: &ClientFacts::default(),
-        session: Some(session),
-        around: &Around::Unknown,
-        now_ms,
-        home,
-        drawn_at: Some(&drawn_at),
-        clock: Some((now.hour(), now.minute(), 0)),
-        zone: Some(zone),
-    };
-    line(&view, style)
+/// A session as the watcher knows it, whose line is read later than it is drawn.
+#[derive(Clone, Copy, Debug)]
+pub struct SessionView<'a> {
+    pub snapshot: &'a Snapshot,
+    pub session: &'a SessionId,
+    pub now_ms: i64,
+    pub zone: &'a TimeZone,
+    pub home: Option<&'a str>,
+}
+
+impl SessionView<'_> {
+    /// Draws the line that a plain `cat` prints. Its ages do not change until it is drawn again, so
+    /// it ends with the local time at which it was drawn.
+    pub fn line(&self, watcher: Watcher, style: &Style) -> String {
+        self.draw(watcher, &ClientFacts::default(), true, style)
+    }
+
+    /// Draws the lines for a display that stated how wide they may be, and that sees by itself
+    /// whether the watcher runs. `client` has what no snapshot has.
+    pub fn fitted(&self, watcher: Watcher, client: &ClientFacts, fit: &Fit) -> FittedLine {
+        let style = Style::fitted(fit);
+        let draw = |watcher, is_dated| self.draw(watcher, client, is_dated, &style);
+        FittedLine {
+            columns: fit.columns,
+            line: draw(watcher, watcher == Watcher::Gone),
+            old: draw(watcher, true),
+            gone: draw(Watcher::Gone, true),
+        }
+    }
+
+    fn draw(
+        &self,
+        watcher: Watcher,
+        client: &ClientFacts,
+        is_dated: bool,
+        style: &Style,
+    ) -> String {
+        let now = Timestamp::from_millisecond(self.now_ms).unwrap_or_default();
+        let now = now.to_zoned_datetime(self.zone.clone());
+        let drawn_at = format!("{:02}:{:02}", now.hour(), now.minute());
+        let view = View {
+            source: Source::Snapshot(self.snapshot),
+            watcher,
+            client,
+            session: Some(self.session),
+            around: &Around::Unknown,
+            now_ms: self.now_ms,
+            home: self.home,
+            drawn_at: is_dated.then_some(&*drawn_at),
+            clock: Some((now.hour(), now.minute(), 0)),
+            zone: Some(self.zone),
+        };
+        line(&view, style)
+    }
 }
 
 /// The width of the lines for `cat` unless the user sets it: the watcher does not know how wide

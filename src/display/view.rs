@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::tz::TimeZone;
 
 use crate::store::schema::display::{Depth, Display, Theme};
-use crate::store::schema::{ClientFacts, Repo, SessionId, Snapshot};
+use crate::store::schema::{ClientFacts, Fit, Repo, SessionId, Snapshot};
 
 /// Everything that one line is drawn from.
 #[derive(Clone, Copy, Debug)]
@@ -89,6 +89,12 @@ pub struct Style {
 const RESERVED_COLUMNS: usize = 4;
 
 impl Style {
+    /// The terminal that leaves to a line what the display states.
+    pub fn fitted(fit: &Fit) -> Style {
+        let columns = usize::from(fit.columns) + RESERVED_COLUMNS;
+        Style { columns: Some(columns), depth: fit.depth, has_links: fit.has_links }
+    }
+
     /// How many columns a line may take: at least one.
     pub(super) fn usable(&self, theme: &Theme) -> Option<usize> {
         let taken = RESERVED_COLUMNS + 2 * usize::from(theme.padding);

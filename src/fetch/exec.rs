@@ -185,7 +185,10 @@ impl Runner {
         let guard_id = guard.id();
         reap(guard, has_exited);
         let verdict = match Verdict::parse(&lifeline.kept) {
-            None if !has_exited => Some(Verdict::Stuck(guard_id)),
+            // On a busy machine its word comes late.
+            None if !has_exited => {
+                Some(Verdict::Stuck(guard::one_child_of(guard_id).unwrap_or(guard_id)))
+            }
             verdict => verdict,
         };
         let is_stuck = matches!(verdict, Some(Verdict::Stuck(_)));

@@ -439,21 +439,22 @@ fn children() -> Vec<Pid> {
 /// They end, since the lifelines were closed. Call this before anything is started.
 ///
 /// Each has a thread, since a guard may have to stay. See [`Verdict::Stuck`].
+#[cfg(target_os = "linux")]
 pub fn reap_inherited() {
-    let mut left = children();
-    // Those that have ended. Among them may be some that still lived when they were listed.
-    while let Ok(WaitStatus::Exited(child, _) | WaitStatus::Signaled(child, ..)) =
-        waitpid(None, Some(WaitPidFlag::WNOHANG))
-    {
-        left.retain(|it| *it != child);
-    }
-    for child in left {
+    let me = nix::unistd::getpid().as_raw();
+    let is_child = |pid: &u32| process::stat_or_zombie(*pid).is_some_and(|it| it.parent == me);
+    for child in process_ids().filter(is_child) {
+        let child = Pid::from_raw(child.cast_signed());
         thread::Builder::new().name("reap".to_owned()).spawn(move || waitpid(child, None)).ok();
     }
 }
 
+/// Without `/proc` they are not found, and stay zombies until this process ends.
+#[cfg(not(target_os = "linux"))]
+pub fn reap_inherited() {}
+
 /// The id of some child of a guard, for messages.
-fn one_child_of(guard: u32) -> Option<u32> {
+pub(super) fn one_child_of(guard: u32) -> Option<u32> {
     let children = processes(|stat| stat.parent.cast_unsigned() == guard);
     children.first().map(|it| it.as_raw().cast_unsigned())
 }
@@ -477,13 +478,15 @@ pub(super) fn end_session(guard: u32) {
 /// The living processes that `is_wanted` selects. Zombies are not among them.
 #[cfg(target_os = "linux")]
 fn processes(is_wanted: impl Fn(&Stat) -> bool) -> Vec<Pid> {
-    let Ok(entries) = fs_err::read_dir("/proc") else { return Vec::new() };
-    entries
-        .flatten()
-        .filter_map(|it| it.file_name().to_str()?.parse::<u32>().ok())
-        .filter(|pid| process::stat(*pid).is_some_and(|stat| is_wanted(&stat)))
-        .map(|pid| Pid::from_raw(pid.cast_signed()))
-        .collect()
+    let is_wanted = |pid: &u32| process::stat(*pid).is_some_and(|stat| is_wanted(&stat));
+    process_ids().filter(is_wanted).map(|pid| Pid::from_raw(pid.cast_signed())).collect()
+}
+
+/// The ids of all processes.
+#[cfg(target_os = "linux")]
+fn process_ids() -> impl Iterator<Item = u32> {
+    let entries = fs_err::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|it| it.file_name().to_str()?.parse().ok())
 }
 
 #[cfg(not(target_os = "linux"))]

@@ -127,11 +127,20 @@ pub(super) struct Stat {
     /// In clock ticks since boot.
     #[cfg(target_os = "linux")]
     started: Option<String>,
+    /// Whether it has ended and is not reaped yet. Threads of it may still be ending.
+    #[cfg(target_os = "linux")]
+    is_zombie: bool,
 }
 
 /// Reads `/proc/<pid>/stat`. `None` for a zombie, and if there is no such process.
 #[cfg(target_os = "linux")]
 pub(super) fn stat(pid: u32) -> Option<Stat> {
+    stat_or_zombie(pid).filter(|it| !it.is_zombie)
+}
+
+/// The same, for a zombie as well.
+#[cfg(target_os = "linux")]
+pub(super) fn stat_or_zombie(pid: u32) -> Option<Stat> {
     parse_stat(&fs_err::read(format!("/proc/{pid}/stat")).ok()?)
 }
 
@@ -141,12 +150,10 @@ pub(super) fn stat(pid: u32) -> Option<Stat> {
 fn parse_stat(stat: &[u8]) -> Option<Stat> {
     let after_name = stat.get(memchr::memrchr(b')', stat)? + 1..)?;
     let mut fields = str::from_utf8(after_name).ok()?.split_ascii_whitespace();
-    if matches!(fields.next()?, "Z" | "X") {
-        return None;
-    }
+    let is_zombie = matches!(fields.next()?, "Z" | "X");
     let mut skip = |n| fields.nth(n);
     let (parent, session) = (skip(0)?.parse().ok()?, skip(1)?.parse().ok()?);
-    Some(Stat { parent, session, started: skip(15).map(str::to_owned) })
+    Some(Stat { parent, session, started: skip(15).map(str::to_owned), is_zombie })
 }
 
 #[cfg(target_os = "linux")]
@@ -216,11 +223,12 @@ fn start_time(pid: u32) -> Option<StartTime> {
     }
 }
 
-/// Whether a process is stopped, by Ctrl-Z or SIGSTOP. False where there is no `/proc`.
+/// Whether a process is stopped, by Ctrl-Z or SIGSTOP. False where there is no `/proc`, and while a
+/// debugger holds it, as `strace` does for a moment at each system call.
 pub fn is_stopped(pid: u32) -> bool {
     let stat = fs_err::read(format!("/proc/{pid}/stat")).unwrap_or_default();
     let after_name = memchr::memrchr(b')', &stat).and_then(|end| stat.get(end + 2));
-    matches!(after_name, Some(b'T' | b't'))
+    after_name == Some(&b'T')
 }
 
 #[cfg(test)]
@@ -322,7 +330,7 @@ mod tests {
         let parse = |stat: &[u8]| parse_stat(stat).map(|it| (it.parent, it.session));
         assert_eq!(parse(b"7 (sh) S 3 5 6 0"), Some((3, 6)));
         assert_eq!(parse(b"7 (x) R 1 \xff) S 3 5 6 0"), Some((3, 6)));
-        assert_eq!(parse(b"7 (sh) Z 3 5 6 0"), None);
+        assert!(parse_stat(b"7 (sh) Z 3 5 6 0").unwrap().is_zombie);
         assert_eq!(parse(b"7 (sh"), None);
     }
 

@@ -89,7 +89,7 @@ pub fn command(
 }
 
 /// The first line that is not empty after escape sequences and control characters were removed.
-fn first_line(output: &[u8]) -> String {
+pub fn first_line(output: &[u8]) -> String {
     let text = String::from_utf8_lossy(output);
     let clean = |line: &str| -> String {
         let plain = without_escapes(line);

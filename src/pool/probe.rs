@@ -61,6 +61,11 @@ impl Probe {
         self.metadata(path).is_some()
     }
 
+    /// Whether `path` leads to anything, and its file system answers.
+    pub fn exists(&self, path: &Path) -> bool {
+        matches!(self.metadata(path), Some(Ok(_)))
+    }
+
     /// The metadata of what `path` leads to, links followed. `None` where the file system at the
     /// end of the links does not answer. Waits [`HANG_AFTER`] at most, and does not wait for a file
     /// system that still owes an earlier answer.

@@ -12,8 +12,8 @@ use crate::fetch::job::Source;
 use crate::plan::Urgency;
 use crate::sanitize;
 use crate::store::schema::{
-    self, Context, Cost, CostSource, Degraded, Health, HealthStatus, Model, RepoKey, RootKey,
-    SessionId, Snapshot, Status, Subagents, Waiting,
+    self, ClientFacts, Context, Cost, CostSource, Degraded, Fit, Health, HealthStatus, Model,
+    RepoKey, RootKey, SessionId, Snapshot, Status, Subagents, Waiting,
 };
 use crate::time::{MINUTE_MS, Now};
 use crate::usage::ledger::SessionTotals;
@@ -54,6 +54,20 @@ impl State {
         }
         (snapshot.waiting, snapshot.waiting_more) = waiting(&snapshot.sessions);
         snapshot
+    }
+
+    /// What displays asked the lines of live sessions to be fitted to, each with what Claude Code
+    /// said of the session that no snapshot has.
+    pub fn fits(&self, now: Now) -> impl Iterator<Item = (&SessionId, Fit, ClientFacts)> {
+        let shown = self.sessions.shown(now).into_iter();
+        shown.filter_map(|(key, session)| {
+            let said = self.current_report(session).map(|it| &it.facts);
+            let client = ClientFacts {
+                effort: said.and_then(|it| it.effort.clone()),
+                ..ClientFacts::default()
+            };
+            Some((&key.id, session.fit?, client))
+        })
     }
 
     fn report_watcher(&self) -> Option<schema::Watcher> {

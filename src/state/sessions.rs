@@ -9,7 +9,7 @@ use crate::fetch::claude;
 use crate::fetch::claude::client::SessionFile;
 use crate::fetch::claude::transcript::TranscriptFacts;
 use crate::fetch::process::Process;
-use crate::store::schema::{self, ClientFacts, CostSource, MAX_SESSIONS, SessionId};
+use crate::store::schema::{self, ClientFacts, CostSource, Fit, MAX_SESSIONS, SessionId};
 use crate::time::{DAY_MS, MINUTE_MS, Now, SECOND_MS};
 use crate::usage::ledger::REACH_MS;
 
@@ -103,6 +103,8 @@ pub(super) struct Session {
     pub(super) search_dir: Option<PathBuf>,
     /// The top directory of the working tree around `search_dir`.
     pub(super) repo: Option<PathBuf>,
+    /// What a display asked its line to be fitted to, while it is live.
+    pub(super) fit: Option<Fit>,
 }
 
 /// What Claude Code reported of a session, and when (Unix milliseconds).
@@ -509,6 +511,7 @@ impl Sessions {
         if !facts.is_document() {
             return (false, None);
         }
+        session.fit = facts.fit.or(session.fit);
         let before = session.reported.as_deref();
         let subscription =
             facts.is_subscribed(before.and_then(|it| it.subscription), replied_ms.is_some());
@@ -562,6 +565,7 @@ impl Sessions {
         let was_live = std::mem::replace(&mut session.is_live, is_live);
         let has_moved = search_dir.is_some() && search_dir != session.search_dir;
         (session.cwd, session.search_dir) = (cwd, search_dir);
+        session.fit = session.fit.filter(|_| is_live);
         if session.is_shown(now) && !is_spare && !self.shown.contains(key) {
             self.shown.insert(key.clone());
         }
@@ -851,6 +855,24 @@ mod tests {
         assert!(is_news(report(2.0, 3), 3));
         let session = sessions.get(&key("a")).unwrap();
         assert_eq!(session.requested_ms, zero.wall_ms + 3);
+    }
+
+    #[test]
+    fn a_fit_holds_until_another_one_or_the_end_of_the_session() {
+        let (mut sessions, zero) = (Sessions::default(), Now::read());
+        let fit = |columns| Fit { columns, depth: schema::display::Depth::Ansi, has_links: false };
+        let mut after = |fit, cost, ms| {
+            let report = ClientFacts { fit, cost_usd: Some(cost), ..ClientFacts::default() };
+            let (is_news, _) = sessions.hint_received(&key("a"), report, None, at(zero, ms));
+            sessions.refresh(&key("a"), None, at(zero, ms));
+            (is_news, sessions.get(&key("a")).unwrap().fit.map(|it| it.columns))
+        };
+        assert_eq!(after(Some(fit(80)), 1.0, 0), (true, Some(80)));
+        assert_eq!(after(Some(fit(80)), 1.0, 1), (false, Some(80)));
+        assert_eq!(after(Some(fit(40)), 1.0, 2), (true, Some(40)), "another width is news");
+        assert_eq!(after(None, 2.0, 3), (true, Some(40)), "another display's report");
+        sessions.refresh(&key("a"), None, at(zero, 3 + LINGER_MS));
+        assert_eq!(sessions.get(&key("a")).unwrap().fit, None);
     }
 
     #[test]

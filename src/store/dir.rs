@@ -14,6 +14,8 @@ pub const SNAPSHOT: &str = "snapshot.json";
 pub const SOCKET: &str = "notify.sock";
 /// The folder of rendered lines: one file per session, named by its id.
 pub const LINES: &str = "lines";
+/// The folder of lines that displays asked to be fitted: one file per session, named by its id.
+pub const FITTED: &str = "fitted";
 /// The folder in which `--oneshot` creates a cookie, to learn when the watcher has seen all
 /// changes.
 pub const SYNC: &str = "sync";
@@ -33,7 +35,7 @@ impl StateDir {
     /// accessible to other users.
     pub fn open(path: &Path) -> Result<StateDir> {
         make_private(path)?;
-        for name in [LINES, SYNC] {
+        for name in [LINES, FITTED, SYNC] {
             make_private(&path.join(name))?;
         }
         Ok(StateDir { path: path.to_owned() })
@@ -52,14 +54,17 @@ impl StateDir {
     ///
     /// The caller must hold the watch lock or the fetch lock: then no other process writes.
     pub fn sweep(&self) {
-        for dir in [self.path.clone(), self.join(LINES)] {
-            let Ok(entries) = fs_err::read_dir(&dir) else { continue };
-            for entry in entries.flatten() {
-                if atomic::is_temporary(&entry.file_name()) {
-                    fs_err::remove_file(entry.path()).ok();
-                }
-            }
+        for path in self.temporaries() {
+            fs_err::remove_file(path).ok();
         }
+    }
+
+    /// The temporary files. A process that lives may be writing them.
+    pub fn temporaries(&self) -> Vec<PathBuf> {
+        let dirs = [self.path.clone(), self.join(LINES), self.join(FITTED)];
+        let entries = dirs.iter().flat_map(fs_err::read_dir).flatten().flatten();
+        let temporary = entries.filter(|it| atomic::is_temporary(&it.file_name()));
+        temporary.map(|it| it.path()).collect()
     }
 
     /// The snapshot on disk. `None` where it is missing or unreadable, or of another version.

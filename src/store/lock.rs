@@ -26,7 +26,8 @@ use super::dir::{self, SCRATCH, StateDir};
 use super::file::read_bounded;
 use crate::error::{Error, Exit, Result};
 
-const WATCH: &str = "watch.lock";
+/// The file that a watcher locks.
+pub const WATCH: &str = "watch.lock";
 const FETCH: &str = "fetch.lock";
 const GUARD: &str = "guard.lock";
 
@@ -79,6 +80,17 @@ impl WatchLock {
                 .hint("`ccstatusd show` and `ccstatusd --oneshot` work beside it; do not start a second one")
                 .exit(Exit::AlreadyRunning)),
         }
+    }
+
+    /// Waits until no other process holds the lock, and takes it. Nothing ends this wait but the
+    /// end of the holder, so it needs a thread of its own.
+    pub fn wait(dir: &StateDir) -> Result<WatchLock> {
+        let path = dir.join(WATCH);
+        let waiting = |file: &fs_err::File| file.lock().map(|()| true);
+        let file = lock_file(&path, waiting).map_err(|err| not_taken(&path, err))?;
+        let mut file = file.expect("the wait ends only with the lock");
+        write_holder(&mut file).ok();
+        Ok(WatchLock { file })
     }
 
     /// The id of the process that holds the lock, for messages.
@@ -184,16 +196,18 @@ fn acquire(path: &Path) -> Result<Option<fs_err::File>> {
         Err(TryLockError::WouldBlock) => Ok(false),
         Err(TryLockError::Error(err)) => Err(err),
     };
-    let mut file = lock_file(path, lock).map_err(|err| {
-        Error::new(format!("cannot take the lock {}", path.display()))
-            .because(err)
-            .hint("it must be a regular file of yours that you can write; move it away")
-    })?;
+    let mut file = lock_file(path, lock).map_err(|err| not_taken(path, err))?;
     // The id is for people only, so a full disk is no reason to fail.
     if let Some(file) = &mut file {
         write_holder(file).ok();
     }
     Ok(file)
+}
+
+fn not_taken(path: &Path, err: io::Error) -> Error {
+    Error::new(format!("cannot take the lock {}", path.display()))
+        .because(err)
+        .hint("it must be a regular file of yours that you can write; move it away")
 }
 
 /// Opens the file and locks it by `try_lock`, which returns whether it could; `None` where another
@@ -272,6 +286,36 @@ mod tests {
         assert!(err.to_string().contains(&me), "{err}");
         drop(held);
         let _again = WatchLock::acquire(&dir).unwrap();
+    }
+
+    #[test]
+    fn one_that_waits_gets_the_lock_when_its_holder_ends() {
+        let (_tmp, dir) = state_dir();
+        let held = WatchLock::acquire(&dir).unwrap();
+        let (sender, receiver) = std::sync::mpsc::channel();
+        let waiting = std::thread::spawn({
+            let dir = dir.clone();
+            move || sender.send(WatchLock::wait(&dir).unwrap())
+        });
+        assert!(receiver.recv_timeout(std::time::Duration::from_millis(50)).is_err());
+        drop(held);
+        let lock = receiver.recv().unwrap();
+        assert!(lock.is_current() && WatchLock::acquire(&dir).is_err());
+        waiting.join().unwrap().unwrap();
+    }
+
+    /// `rm -rf` of the state directory leaves the holder with a lock on a file that is gone.
+    #[test]
+    fn one_that_waited_for_a_removed_file_takes_the_new_one() {
+        let (_tmp, dir) = state_dir();
+        let held = WatchLock::acquire(&dir).unwrap();
+        let waiting = std::thread::spawn({
+            let dir = dir.clone();
+            move || WatchLock::wait(&dir).unwrap()
+        });
+        fs_err::remove_file(dir.join("watch.lock")).unwrap();
+        drop(held);
+        assert!(waiting.join().unwrap().is_current());
     }
 
     #[test]

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
-use super::dir::{LINES, SNAPSHOT, StateDir, make_private};
-use super::schema::{LATEST, SessionId, Snapshot};
+use super::dir::{FITTED, LINES, SNAPSHOT, StateDir, make_private};
+use super::schema::{FittedLine, LATEST, SessionId, Snapshot};
 use super::{atomic, snapshot};
 
 /// The first sequence number that is not used. Readers that parse numbers as doubles cannot
@@ -20,10 +20,13 @@ pub struct Publisher {
     seq: u64,
     /// The snapshot that was published last, with `seq` and `published_at_ms` set to 0.
     last: Option<Snapshot>,
-    /// The published lines by file name. `None` before the first publication: then the folder has
-    /// to be listed to learn which lines an earlier process left there.
-    lines: Option<BTreeMap<String, String>>,
+    lines: Texts,
+    fitted: Texts,
 }
+
+/// What is published in one folder, by file name. `None` before the first publication: then the
+/// folder has to be listed to learn what an earlier process left there.
+type Texts = Option<BTreeMap<String, String>>;
 
 impl Publisher {
     /// A publisher for `dir`. Two publishers would overwrite each other's files, so the caller must
@@ -31,7 +34,7 @@ impl Publisher {
     ///
     /// Sequence numbers continue after the one of `previous`, the snapshot on disk.
     pub fn new(dir: StateDir, previous: Option<&Snapshot>) -> Publisher {
-        Publisher { dir, seq: previous.map_or(0, seq_of), last: None, lines: None }
+        Publisher { dir, seq: previous.map_or(0, seq_of), last: None, lines: None, fitted: None }
     }
 
     /// Publishes `snapshot` unless an equal one is published already. Returns whether it was
@@ -69,9 +72,7 @@ impl Publisher {
         latest: Option<&SessionId>,
     ) -> io::Result<Vec<(SessionId, String)>> {
         let folder = self.dir.join(LINES);
-        // The folder may have been removed, or replaced by a link to another directory.
-        let is_new = make_private(&folder).map_err(io::Error::other)?;
-        let before = self.lines.take().filter(|_| !is_new).unwrap_or_else(|| names_in(&folder));
+        let before = published(&folder, &mut self.lines)?;
         let mut changed = Vec::new();
         let mut wanted = BTreeMap::new();
         if let Some(text) = latest.and_then(|it| lines.get(it)) {
@@ -83,21 +84,49 @@ impl Publisher {
             }
             wanted.insert(id.0, text);
         }
-        let mut error = None;
-        wanted.retain(|name, text| {
-            let is_published = before.get(name) == Some(text);
-            let written = match is_published {
-                true => Ok(()),
-                false => atomic::write(&folder, name, text.as_bytes()),
-            };
-            written.map_err(|err| error = Some(err)).is_ok()
-        });
-        for name in before.keys().filter(|it| !wanted.contains_key(*it)) {
-            fs_err::remove_file(folder.join(name)).ok();
-        }
-        self.lines = Some(wanted);
-        error.map_or(Ok(changed), Err)
+        publish(&folder, before, wanted, &mut self.lines).map(|()| changed)
     }
+
+    /// Publishes the lines that displays asked for, and removes all others of this kind.
+    ///
+    /// On an error, those that can be written are written nevertheless.
+    pub fn fitted(&mut self, lines: &BTreeMap<SessionId, FittedLine>) -> io::Result<()> {
+        let folder = self.dir.join(FITTED);
+        let before = published(&folder, &mut self.fitted)?;
+        let text = |(id, line): (&SessionId, _)| Ok((id.0.clone(), serde_json::to_string(line)?));
+        let wanted = lines.iter().map(text).collect::<io::Result<_>>()?;
+        publish(&folder, before, wanted, &mut self.fitted)
+    }
+}
+
+/// What is in the folder, as far as `known` tells. The folder may have been removed, or replaced by
+/// a link to another directory.
+fn published(folder: &Path, known: &mut Texts) -> io::Result<BTreeMap<String, String>> {
+    let is_new = make_private(folder).map_err(io::Error::other)?;
+    Ok(known.take().filter(|_| !is_new).unwrap_or_else(|| names_in(folder)))
+}
+
+/// Makes `wanted` of what was published `before`: writes what differs, and removes the rest.
+fn publish(
+    folder: &Path,
+    before: BTreeMap<String, String>,
+    mut wanted: BTreeMap<String, String>,
+    known: &mut Texts,
+) -> io::Result<()> {
+    let mut error = None;
+    wanted.retain(|name, text| {
+        let is_published = before.get(name) == Some(text);
+        let written = match is_published {
+            true => Ok(()),
+            false => atomic::write(folder, name, text.as_bytes()),
+        };
+        written.map_err(|err| error = Some(err)).is_ok()
+    });
+    for name in before.keys().filter(|it| !wanted.contains_key(*it)) {
+        fs_err::remove_file(folder.join(name)).ok();
+    }
+    *known = Some(wanted);
+    error.map_or(Ok(()), Err)
 }
 
 /// The names of the lines that an earlier process left, each with an empty text, which differs from
@@ -182,6 +211,34 @@ mod tests {
         assert_eq!(latest, b"2");
         publisher.lines(BTreeMap::new(), None).unwrap();
         assert_eq!(names(&publisher), [""; 0]);
+    }
+
+    #[test]
+    fn fitted_lines_are_those_that_are_asked_for_and_no_others() {
+        let (_tmp, mut publisher) = publisher();
+        let folder = publisher.dir.join(FITTED);
+        fs_err::write(folder.join("left-by-another"), "old").unwrap();
+        let line = |columns| FittedLine {
+            columns,
+            line: "\x1b[36ma \"b\"\x1b[0m".to_owned(),
+            old: "a · 14:32".to_owned(),
+            gone: "no watcher".to_owned(),
+        };
+        let id = SessionId::checked("a").unwrap();
+        publisher.fitted(&BTreeMap::from([(id.clone(), line(80))])).unwrap();
+        let names = || {
+            let found = fs_err::read_dir(&folder).unwrap().map(|it| it.unwrap().file_name());
+            found.collect::<Vec<_>>()
+        };
+        assert_eq!(names(), ["a"]);
+        let text = fs_err::read_to_string(folder.join("a")).unwrap();
+        let expected = "{\"columns\":80,\"line\":\"\\u001b[36ma \\\"b\\\"\\u001b[0m\",\
+                        \"old\":\"a · 14:32\",\"gone\":\"no watcher\"}";
+        assert_eq!(text, expected);
+        publisher.fitted(&BTreeMap::from([(id, line(40))])).unwrap();
+        assert!(fs_err::read_to_string(folder.join("a")).unwrap().contains("\"columns\":40"));
+        publisher.fitted(&BTreeMap::new()).unwrap();
+        assert_eq!(names(), [""; 0]);
     }
 
     #[test]

@@ -13,7 +13,7 @@ pub mod limits;
 
 use std::collections::BTreeMap;
 
-use display::Display;
+use display::{Depth, Display};
 use serde::{Deserialize, Serialize};
 
 /// The version that this program writes, and the latest that it reads.
@@ -673,6 +673,34 @@ pub struct ClientFacts {
     pub prompt_cache: Option<PromptCache>,
     /// Whether the document has `rate_limits`, even if none in them is plausible.
     pub has_rate_limits: bool,
+    /// From a display that cannot draw by itself: what the watcher shall fit a line to.
+    pub fit: Option<Fit>,
+}
+
+/// What a line is fitted to for a display that runs inside of the client.
+///
+/// See docs/decisions/034-lines-are-fitted-on-request.md.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fit {
+    /// How many columns the line may take.
+    pub columns: u16,
+    pub depth: Depth,
+    /// Whether the terminal shows links.
+    pub has_links: bool,
+}
+
+/// A file of a [`Fit`]. The display chooses among the texts by what it sees of the watcher.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FittedLine {
+    /// [`Fit::columns`].
+    pub columns: u16,
+    /// The line while the watcher runs.
+    pub line: String,
+    /// The line where the watcher runs and has not drawn for a while: with the time at which it
+    /// was drawn.
+    pub old: String,
+    /// The line where the watcher runs no more: the same, and it says so.
+    pub gone: String,
 }
 
 /// A subagent, as the client describes it to the command that draws its row. Each field but `id` is
@@ -781,6 +809,7 @@ impl ClientFacts {
                 ..cache
             }),
             has_rate_limits: self.has_rate_limits,
+            fit: self.fit.filter(|it| it.columns > 0),
         }
     }
 }

@@ -111,6 +111,7 @@ class Desk:
         return {**self.env, "ANTHROPIC_BASE_URL": self.model.url, login: KEY,
                 "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1", "DISABLE_AUTOUPDATER": "1",
                 "DISABLE_TELEMETRY": "1", "DISABLE_ERROR_REPORTING": "1",
+                "CLAUDE_CODE_DISABLE_OFFICIAL_MARKETPLACE_AUTOINSTALL": "1",
                 # The request for a title costs money, and is in no transcript.
                 "CLAUDE_CODE_DISABLE_TERMINAL_TITLE": "1"}
 

@@ -5,10 +5,10 @@ use std::process::{Output, Stdio};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getsid};
 
-use crate::sandbox::{CAP, Sandbox, is_met_within, text};
+use crate::sandbox::{CAP, Sandbox, Watcher, is_met_within, text};
 
 /// Ends the watcher of a sandbox, also if the test fails.
-struct Stopped<'a>(&'a Sandbox);
+pub(crate) struct Stopped<'a>(pub(crate) &'a Sandbox);
 
 impl Drop for Stopped<'_> {
     fn drop(&mut self) {
@@ -102,4 +102,104 @@ fn an_error_at_the_start_is_told() {
     let output = call(&sandbox, "start");
     assert_eq!(output.status.code(), Some(2), "{}", text(&output));
     assert!(text(&output).contains("roots"), "{}", text(&output));
+}
+
+/// Starts a watcher as login units do, while another one runs, and waits until it waits.
+fn start_waiting(sandbox: &Sandbox) -> Watcher {
+    let mut command = sandbox.ccstatusd();
+    command.arg("--wait");
+    let waiting = sandbox.spawn_watcher(command);
+    sandbox.wait_until("it waits", || waiting.log().contains("waiting for its end"));
+    waiting
+}
+
+#[test]
+fn a_watcher_that_waits_takes_over_when_the_other_one_is_killed() {
+    let (sandbox, mut transcript) = Sandbox::with_session();
+    transcript.reply("x");
+    let first = sandbox.start_watcher();
+    let second = start_waiting(&sandbox);
+    assert!(second.log().contains(&format!("process {}", first.id())), "{}", second.log());
+    // "Reload", which means nothing to it yet.
+    second.signal(Signal::SIGHUP);
+    first.signal(Signal::SIGKILL);
+    sandbox.wait_until("the second watches", || watcher(&sandbox) == Some(second.id()));
+    fs_err::write(sandbox.path("p/new"), "").unwrap();
+    transcript.reply("y");
+    sandbox.wait_for("it watches", |it| it.repos.values().any(|repo| repo.untracked == 1));
+    let mut third = sandbox.spawn_watcher(sandbox.ccstatusd());
+    assert_eq!(third.wait(CAP).code(), Some(3), "without --wait it gives up");
+}
+
+#[test]
+fn a_watcher_that_waits_ends_on_sigterm() {
+    let sandbox = Sandbox::with_root();
+    let first = sandbox.start_watcher();
+    let mut second = start_waiting(&sandbox);
+    second.signal(Signal::SIGTERM);
+    assert_eq!(second.wait(CAP).code(), Some(0), "{}", second.log());
+    assert_eq!(watcher(&sandbox), Some(first.id()));
+}
+
+#[test]
+fn stop_tells_of_a_watcher_that_takes_over() {
+    let sandbox = Sandbox::with_root();
+    let _first = sandbox.start_watcher();
+    let second = start_waiting(&sandbox);
+    says(&sandbox, "stop", &format!("process {} has waited for that", second.id()));
+}
+
+/// systemd sends SIGTERM after `TimeoutStartSec` to a service that does not become ready.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_watcher_that_waits_tells_systemd_that_it_is_ready_and_why() {
+    let sandbox = Sandbox::with_root();
+    let first = sandbox.start_watcher();
+    let path = sandbox.path("notify");
+    let socket = std::os::unix::net::UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(CAP)).unwrap();
+    let mut command = sandbox.ccstatusd();
+    command.arg("--wait").env("NOTIFY_SOCKET", &path);
+    let _second = sandbox.spawn_watcher(command);
+    let mut said = [0; 512];
+    let n_bytes = socket.recv(&mut said).unwrap();
+    let said = String::from_utf8_lossy(&said[..n_bytes]).into_owned();
+    assert!(said.contains("READY=1\n"), "{said}");
+    let why = format!("STATUS=another watcher runs (process {}); waiting for its end", first.id());
+    assert!(said.contains(&why), "{said}");
+}
+
+/// The journal has times of its own, and takes a line for unimportant that does not say otherwise.
+#[test]
+fn lines_of_the_journal_have_a_priority_and_no_time() {
+    use std::os::unix::fs::MetadataExt;
+    let sandbox = Sandbox::with_root();
+    let journal = fs_err::File::create(sandbox.path("journal")).unwrap();
+    let meta = journal.metadata().unwrap();
+    let run = |stream: String| {
+        journal.set_len(0).unwrap();
+        let mut command = sandbox.ccstatusd();
+        let to = journal.try_clone().unwrap().into_parts().0;
+        command.env("JOURNAL_STREAM", stream).stderr(to);
+        let mut child = command.spawn().unwrap();
+        let log = || fs_err::read_to_string(sandbox.path("journal")).unwrap();
+        sandbox.wait_until("it watches", || log().contains("watching"));
+        kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGTERM).unwrap();
+        child.wait().unwrap();
+        log().trim_start_matches('\0').to_owned()
+    };
+    let log = run(format!("{}:{}", meta.dev(), meta.ino()));
+    assert!(log.lines().all(|it| it.starts_with("<6>")), "{log}");
+    assert!(log.starts_with("<6>watching pid="), "{log}");
+    // As a shell has it that was started from a service.
+    let log = run(format!("{}:1", meta.dev()));
+    assert!(log.contains("INFO watching"), "{log}");
+    sandbox.configure("rots = []");
+    let mut command = sandbox.ccstatusd();
+    command.env("JOURNAL_STREAM", format!("{}:{}", meta.dev(), meta.ino()));
+    journal.set_len(0).unwrap();
+    command.stderr(journal.try_clone().unwrap().into_parts().0).status().unwrap();
+    let log = fs_err::read_to_string(sandbox.path("journal")).unwrap();
+    let log = log.trim_start_matches('\0');
+    assert!(log.contains("<3>ccstatusd: ") && log.lines().all(|it| it.starts_with('<')), "{log}");
 }

@@ -2,13 +2,11 @@
 //! installed, the test prints `SKIP: ` and why.
 #![expect(clippy::disallowed_methods, reason = "these tests are about starting programs")]
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use nix::sys::signal::Signal;
-
-use crate::sandbox::{send_signal, skip, text, write_script};
+use crate::sandbox::{skip, text, write_script};
 
 #[test]
 fn the_systemd_unit_is_valid() {
@@ -26,27 +24,34 @@ fn check_systemd_unit(drop_ins: &[&str]) {
     let units = home.path().join("units");
     fs_err::create_dir_all(units.join("ccstatusd.service.d")).unwrap();
     fs_err::create_dir_all(home.path().join(".local/state/ccstatusd")).unwrap();
-    fs_err::write(units.join("plain.service"), "[Service]\nExecStart=/bin/sh -c true\n").unwrap();
     fs_err::copy(contrib("systemd/ccstatusd.service"), units.join("ccstatusd.service")).unwrap();
     for name in drop_ins {
         let to = units.join("ccstatusd.service.d").join(name);
         fs_err::copy(contrib("systemd").join(name), to).unwrap();
     }
-    let verify = |unit: &str| {
+    verify_systemd_unit(home.path(), &units);
+}
+
+/// Lets systemd read `ccstatusd.service` in this directory.
+#[track_caller]
+pub(crate) fn verify_systemd_unit(home: &Path, units: &Path) {
+    let verify = |unit: &Path| {
         // Without man: the manual page is not installed in this home.
         let mut command = Command::new("systemd-analyze");
-        command.args(["--user", "--man=no", "verify"]).arg(units.join(unit));
-        command.env("HOME", home.path()).env("XDG_RUNTIME_DIR", home.path());
+        command.args(["--user", "--man=no", "verify"]).arg(unit);
+        command.env("HOME", home).env("XDG_RUNTIME_DIR", home);
         run(&mut command)
     };
-
-    let Some(plain) = verify("plain.service") else {
+    let dir = tempfile::tempdir().unwrap();
+    let plain = dir.path().join("plain.service");
+    fs_err::write(&plain, "[Service]\nExecStart=/bin/sh -c true\n").unwrap();
+    let Some(plain) = verify(&plain) else {
         return skip("systemd-analyze is missing: the systemd unit is not verified");
     };
     if !plain.status.success() {
         return skip(&format!("systemd-analyze does not work here: {}", text(&plain)));
     }
-    let output = verify("ccstatusd.service").unwrap();
+    let output = verify(&units.join("ccstatusd.service")).unwrap();
     // An unknown key is reported, but does not fail. Other units' troubles are not ours.
     let complaints = text(&output).lines().filter(|it| it.contains("ccstatusd")).count();
     assert!(output.status.success() && complaints == 0, "{}", text(&output));
@@ -73,35 +78,16 @@ fn the_launchd_agent_is_valid() {
     assert_eq!(agent["KeepAlive"]["SuccessfulExit"], false);
 }
 
-/// launchd restarts whatever does not exit with 0. Exit code 3 must not look like that.
+/// launchd signals the process that it started, and judges that one's exit code.
 #[test]
-fn another_watcher_is_no_failure_to_launchd() {
-    for (watcher_exits, launchd_sees) in [(0, 0), (2, 2), (3, 0)] {
-        let home = home_with_watcher(&format!("exit {watcher_exits}"));
-        let output = run(&mut launchd_command(home.path())).unwrap();
-        assert_eq!(output.status.code(), Some(launchd_sees), "watcher exits {watcher_exits}");
-    }
-}
-
-#[test]
-fn launchd_s_signals_reach_the_watcher() {
-    // It ends by itself after ten seconds, so that a signal that is lost fails the test.
-    let home = home_with_watcher(
-        "trap 'echo reloads' HUP; trap 'echo ends; exit 0' TERM; echo \"starts $*\"
-         n=0; while [ $n -lt 100 ]; do sleep 0.1; n=$((n + 1)); done; exit 9",
-    );
-    let mut shell = launchd_command(home.path()).stdout(Stdio::piped()).spawn().unwrap();
-    let mut said = BufReader::new(shell.stdout.take().unwrap()).lines().map(Result::unwrap);
-
+fn launchd_starts_the_watcher_itself() {
+    let home = home_with_watcher("echo \"$$ $*\"; exit 7");
+    let shell = launchd_command(home.path()).stdout(Stdio::piped()).spawn().unwrap();
+    let pid = shell.id();
+    let output = shell.wait_with_output().unwrap();
     let log = home.path().join("Library/Logs/ccstatusd.log");
-    assert_eq!(said.next(), Some(format!("starts --log-file {}", log.display())));
-    for _ in 0..2 {
-        send_signal(shell.id(), Signal::SIGHUP);
-        assert_eq!(said.next().as_deref(), Some("reloads"));
-    }
-    send_signal(shell.id(), Signal::SIGTERM);
-    assert_eq!(said.next().as_deref(), Some("ends"));
-    assert_eq!(shell.wait().unwrap().code(), Some(0));
+    let expected = format!("{pid} --wait --log-file {}\n", log.display());
+    assert_eq!((text(&output), output.status.code()), (expected, Some(7)));
 }
 
 #[test]
@@ -124,7 +110,47 @@ fn the_autostart_entry_finds_the_watcher() {
     assert!(!exec.contains(['\\', '%']), "{exec}");
     let output = run(Command::new("sh").arg("-c").arg(exec).env("HOME", home.path())).unwrap();
     let log = home.path().join(".local/state/ccstatusd/ccstatusd.log");
-    assert_eq!(text(&output), format!("starts --log-file {}\n", log.display()));
+    assert_eq!(text(&output), format!("starts --wait --log-file {}\n", log.display()));
+}
+
+/// Runs what the plugin runs when a session starts, with a watcher's program of this script.
+fn start_hook(script: &str, binary: Option<&str>) -> (Option<i32>, String, String) {
+    let home = home_with_watcher(script);
+    let bin = home.path().join(".cargo/bin");
+    let mut hook = Command::new("sh");
+    hook.arg(contrib("claude-code/ccstatusd/hooks/start.sh"));
+    hook.env_clear().env("HOME", home.path()).env("LOG", home.path().join("log"));
+    match binary {
+        Some(binary) => hook.env("PATH", "/bin:/usr/bin").env(OPTION_BINARY, binary),
+        None => hook.env("PATH", format!("{}:/bin:/usr/bin", bin.display())),
+    };
+    let output = run(&mut hook).unwrap();
+    let log = fs_err::read_to_string(home.path().join("log")).unwrap_or_default();
+    (output.status.code(), text(&output).to_owned(), log)
+}
+
+/// How Claude Code passes on the plugin's option `binary`.
+const OPTION_BINARY: &str = "CLAUDE_PLUGIN_OPTION_BINARY";
+
+#[test]
+fn the_plugin_starts_the_watcher_and_a_session_never_fails_for_it() {
+    let started = |log: &str| (Some(0), String::new(), log.to_owned());
+    let writes = "echo \"$*\" >> \"$LOG\"; echo said; echo complained >&2";
+    assert_eq!(start_hook(writes, None), started("start\n"));
+    assert_eq!(start_hook(writes, Some("~/.cargo/bin/ccstatusd")), started("start\n"));
+    assert_eq!(start_hook(&format!("{writes}; exit 2"), None), started("start\n"), "it fails");
+    for missing in ["no-such-program", "/no/such/program", "~/no-such-program"] {
+        assert_eq!(start_hook(writes, Some(missing)), started(""), "{missing}");
+    }
+}
+
+#[test]
+fn the_plugin_has_the_version_of_the_program() {
+    let manifest = contrib("claude-code/ccstatusd/.claude-plugin/plugin.json");
+    let manifest = fs_err::read_to_string(manifest).unwrap();
+    let manifest: serde_json::Value = serde_json::from_str(&manifest).unwrap();
+    assert_eq!(manifest["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(manifest["license"], env!("CARGO_PKG_LICENSE"));
 }
 
 #[test]

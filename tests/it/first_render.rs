@@ -19,7 +19,7 @@ fn shown(sandbox: &Sandbox, cwd: &Path) -> String {
     child.stdin.take().unwrap().write_all(document.as_bytes()).unwrap();
     let line = text(&child.wait_with_output().unwrap());
     let (_, rest) = line.split_once(" · ").unwrap_or_else(|| panic!("{line}"));
-    let rest = rest.strip_suffix("no data yet: start ccstatusd").unwrap_or(rest);
+    let rest = rest.strip_suffix("no data yet: ccstatusd start").unwrap_or(rest);
     rest.trim_end_matches(" · ").to_owned()
 }
 

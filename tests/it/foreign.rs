@@ -15,13 +15,15 @@ use crate::sandbox::{Sandbox, skip, text};
 const OTHER: u32 = 64_002;
 
 /// The commands, each with whether it is a display, which always prints a line and exits with 0.
-const COMMANDS: [(&str, bool); 7] = [
+const COMMANDS: [(&str, bool); 9] = [
     ("", false),
     ("--oneshot", false),
     ("--oneshot --json", false),
     ("show", true),
     ("subagents", true),
     ("config", false),
+    ("doctor", false),
+    ("doctor --fix", false),
     ("prices", false),
 ];
 

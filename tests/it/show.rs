@@ -149,7 +149,7 @@ fn listing(dir: &Path) -> Vec<(PathBuf, std::time::SystemTime)> {
 #[test]
 fn any_input_gives_a_line() {
     let sandbox = ClientSandbox::new();
-    let no_data = "no data yet: start ccstatusd";
+    let no_data = "no data yet: ccstatusd start";
     let nulls = r#"{"session_id":null,"cwd":null,"model":null,"context_window":null,"cost":null}"#;
     for input in ["", " ", "null", "[]", "garbage", "{", nulls, "\0\0\0", r#"{"cwd":7}"#] {
         sandbox.check(input, no_data);
@@ -168,8 +168,8 @@ fn show_does_not_wait_for_the_end_of_an_open_input() {
     for piece in DOCUMENT.as_bytes().chunks(50) {
         stdin.write_all(piece).unwrap();
     }
-    assert_eq!(text(finish(child)), format!("{FROM_DOCUMENT} · no data yet: start ccstatusd"));
-    assert_eq!(text(finish(sandbox.start())), "no data yet: start ccstatusd");
+    assert_eq!(text(finish(child)), format!("{FROM_DOCUMENT} · no data yet: ccstatusd start"));
+    assert_eq!(text(finish(sandbox.start())), "no data yet: ccstatusd start");
 }
 
 #[test]
@@ -177,7 +177,7 @@ fn a_closed_input_and_a_closed_output_are_not_errors() {
     let sandbox = ClientSandbox::new();
     let show = format!("exec {} show", env!("CARGO_BIN_EXE_ccstatusd"));
     let closed = sandbox.command("sh").args(["-c", &format!("{show} <&-")]).spawn().unwrap();
-    assert_eq!(text(finish(closed)), "no data yet: start ccstatusd");
+    assert_eq!(text(finish(closed)), "no data yet: ccstatusd start");
 
     let mut child = sandbox.start();
     drop(child.stdout.take());
@@ -247,12 +247,12 @@ fn the_home_directory_is_recognised_by_every_path_that_leads_to_it() {
         for below in [&real, &link, &other] {
             sandbox.check(
                 &format!(r#"{{"cwd":"{below}/proj"}}"#),
-                "~/proj · no data yet: start ccstatusd",
+                "~/proj · no data yet: ccstatusd start",
             );
         }
     }
     sandbox.set("HOME", "/");
-    sandbox.check(r#"{"cwd":"/w/p"}"#, "/w/p · no data yet: start ccstatusd");
+    sandbox.check(r#"{"cwd":"/w/p"}"#, "/w/p · no data yet: ccstatusd start");
 }
 
 #[test]
@@ -306,7 +306,7 @@ fn a_file_that_is_not_a_snapshot_is_reported() {
     check("snapshot is unreadable");
 
     fs_err::remove_dir_all(&sandbox.dir).unwrap();
-    check("no data yet: start ccstatusd");
+    check("no data yet: ccstatusd start");
 }
 
 #[test]
@@ -378,13 +378,13 @@ fn the_script_prints_the_line_of_its_session() {
     sandbox.set("CLAUDE_CODE_SESSION_ID", "../lines/one");
     sandbox.check_script("ccstatusd: CLAUDE_CODE_SESSION_ID names no session");
     sandbox.set("CLAUDE_CODE_SESSION_ID", "one");
-    sandbox.check_script("no data yet: start ccstatusd");
+    sandbox.check_script("no data yet: ccstatusd start");
     fs_err::write(sandbox.dir.join("lines/one"), "the line · 14:32").unwrap();
     sandbox.check_script("the line · 14:32");
 
     // A relative path is ignored: its meaning would depend on the working directory.
     sandbox.set("CCSTATUSD_DIR", "state");
-    sandbox.check_script("no data yet: start ccstatusd");
+    sandbox.check_script("no data yet: ccstatusd start");
     let lines = sandbox.home.path().join(".local/state/ccstatusd/lines");
     fs_err::create_dir_all(&lines).unwrap();
     fs_err::write(lines.join("one"), "the usual place").unwrap();
@@ -392,5 +392,5 @@ fn the_script_prints_the_line_of_its_session() {
     sandbox.set("XDG_STATE_HOME", "relative");
     sandbox.check_script("the usual place");
     sandbox.set("XDG_STATE_HOME", "/nowhere");
-    sandbox.check_script("no data yet: start ccstatusd");
+    sandbox.check_script("no data yet: ccstatusd start");
 }

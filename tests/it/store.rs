@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::sandbox::{CAP, Sandbox, n_replies, repo_of, text};
 use ccstatusd::store::schema::Snapshot;
 use ccstatusd::time::Now;
+use nix::sys::signal::Signal;
 
 #[test]
 fn everything_in_the_state_directory_is_private() {
@@ -15,14 +16,77 @@ fn everything_in_the_state_directory_is_private() {
     transcript.reply("one");
     let _watcher = sandbox.start_watcher();
     sandbox.wait_for("git facts", |it| repo_of(it, "s1").is_some());
+    ask_for_a_fit(&sandbox, 80);
+    sandbox.wait_until("a fitted line", || fitted(&sandbox).is_some());
     sandbox.oneshot();
     let mut seen = Vec::new();
     check_private(&sandbox.state, &mut seen);
-    for name in
-        ["snapshot.json", "watch.lock", "fetch.lock", "guard.lock", "notify.sock", "s1", "latest"]
-    {
+    for name in [
+        "snapshot.json",
+        "watch.lock",
+        "fetch.lock",
+        "guard.lock",
+        "notify.sock",
+        "s1",
+        "latest",
+        "fitted",
+    ] {
         assert!(seen.iter().any(|it| it == name), "no {name} among {seen:?}");
     }
+}
+
+/// Asks for a line of the session `s1` as our plugin does.
+#[track_caller]
+fn ask_for_a_fit(sandbox: &Sandbox, columns: u16) -> String {
+    let document = format!(
+        r#"{{"session_id":"s1","version":"2.1.332","effort":{{"level":"high"}},
+        "model":{{"id":"claude-opus-4-8"}},"ccstatusd":{{"columns":{columns}}}}}"#
+    );
+    let file = sandbox.path("document");
+    fs_err::write(&file, document).unwrap();
+    let mut command = sandbox.ccstatusd();
+    let input = fs_err::File::open(&file).unwrap().into_parts().0;
+    let output = command.arg("show").env("TERM", "xterm-256color").stdin(input).output().unwrap();
+    text(&output)
+}
+
+fn fitted(sandbox: &Sandbox) -> Option<serde_json::Value> {
+    let bytes = fs_err::read(sandbox.state.join("fitted/s1")).ok()?;
+    Some(serde_json::from_slice(&bytes).expect("it is written whole"))
+}
+
+#[test]
+fn a_line_is_fitted_to_what_a_display_asks_for_until_the_watcher_or_the_session_ends() {
+    let (sandbox, mut transcript) = Sandbox::with_session();
+    transcript.reply("one");
+    let mut watcher = sandbox.start_watcher();
+    sandbox.wait_for("git facts", |it| repo_of(it, "s1").is_some());
+    assert_eq!(fitted(&sandbox), None, "nobody has asked");
+    for columns in [100, 30] {
+        let shown = ask_for_a_fit(&sandbox, columns);
+        sandbox.wait_until("a line of that width", || {
+            fitted(&sandbox).is_some_and(|it| it["columns"] == columns)
+        });
+        let file = fitted(&sandbox).unwrap();
+        let line = file["line"].as_str().unwrap();
+        assert!(line.contains("\x1b["), "in colour: {line}");
+        let plain = ccstatusd::display::ansi::without_colour(line);
+        assert!(plain.chars().count() <= columns.into(), "{plain}");
+        assert!(!plain.contains("no watcher") && plain.contains("main"), "{plain}");
+        assert_eq!(plain.contains("Opus 4.8 high"), columns == 100, "{plain}");
+        let shown = ccstatusd::display::ansi::without_colour(&shown);
+        assert!(shown.chars().count() <= columns.into(), "so is what show prints: {shown}");
+    }
+    sandbox.sh(&sandbox.path("p"), "git checkout -qb topic");
+    sandbox.wait_until("the other branch", || {
+        fitted(&sandbox).is_some_and(|it| it["line"].as_str().unwrap().contains("topic"))
+    });
+    watcher.signal(Signal::SIGTERM);
+    watcher.wait(CAP);
+    let file = fitted(&sandbox).unwrap();
+    assert!(file["line"].as_str().unwrap().contains("no watcher"), "{file}");
+    let _next = sandbox.start_watcher();
+    sandbox.wait_until("a new watcher knows of no display", || fitted(&sandbox).is_none());
 }
 
 #[track_caller]

@@ -23,7 +23,7 @@ fn is_rust(path: &Path) -> bool {
 }
 
 /// The files, and folders of files, that ARCHITECTURE.md marks as PURE.
-const PURE: [&str; 15] = [
+const PURE: [&str; 17] = [
     "config/",
     "display/",
     "fetch/ccusage.rs",
@@ -34,6 +34,8 @@ const PURE: [&str; 15] = [
     "plan.rs",
     "price_list.rs",
     "sanitize.rs",
+    "setup/settings.rs",
+    "setup/shell.rs",
     "state.rs",
     "state/",
     "store/schema",
@@ -257,11 +259,12 @@ fn the_readme_and_the_help_agree_on_exit_codes() {
     }
 }
 
-/// The README and the pages for users in docs: their names, and their texts.
+/// The READMEs and the pages for users in docs: their names, and their texts.
 fn pages_for_users() -> Vec<(String, String)> {
     let docs = fs_err::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs")).unwrap();
     let names = docs.map(|it| format!("docs/{}", it.unwrap().file_name().to_str().unwrap()));
-    let pages = names.filter(|it| it.ends_with(".md")).chain(["README.md".to_owned()]);
+    let readmes = ["README.md", "contrib/claude-code/ccstatusd/README.md"].map(str::to_owned);
+    let pages = names.filter(|it| it.ends_with(".md")).chain(readmes);
     pages.map(|it| (it.clone(), read(&it))).collect()
 }
 

@@ -137,7 +137,7 @@ fn watcher(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
     }
     match pen.view.source {
         Source::Missing if pen.view.watcher == Watcher::Gone => {
-            put(out, Warning, "no data yet: start ccstatusd")
+            put(out, Warning, "no data yet: ccstatusd start")
         }
         Source::Missing => put(out, Warning, "no data yet"),
         Source::Unreadable => put(out, Warning, "snapshot is unreadable"),

@@ -19,7 +19,7 @@ fn a_line_is_never_empty() {
     let cwd = Some("/h/work/p".to_owned());
     let client = ClientFacts { cwd, ..ClientFacts::default() };
     for (source, watcher, expected) in [
-        (Source::Missing, Watcher::Gone, "no data yet: start ccstatusd"),
+        (Source::Missing, Watcher::Gone, "no data yet: ccstatusd start"),
         (Source::Missing, Watcher::Alive, "no data yet"),
         (Source::Unreadable, Watcher::Alive, "snapshot is unreadable"),
         (Source::Newer, Watcher::Alive, "snapshot is from a newer ccstatusd"),

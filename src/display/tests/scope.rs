@@ -4,9 +4,10 @@ use super::{
     NOW, PLAIN, REST, add_session, check, check_client, limit, repo, session, show, snapshot, zone,
 };
 use crate::display::view::{Around, Source, Tree, View, Watcher};
-use crate::display::{NOTHING, line, session_line};
+use crate::display::{NOTHING, SessionView, line, text};
+use crate::store::schema::display::Depth;
 use crate::store::schema::{
-    BackgroundJob, ClientFacts, CommandOutput, CostSource, Degraded, Limits, Lines, Model,
+    BackgroundJob, ClientFacts, CommandOutput, CostSource, Degraded, Fit, Limits, Lines, Model,
     PromptCache, PullRequest, Repo, Session, SessionId, SessionKind, Snapshot, Status, Waiting,
 };
 use crate::time::{DAY_MS, HOUR_MS, MINUTE_MS};
@@ -189,12 +190,41 @@ fn of_a_tree_of_another_user_only_what_git_says_is_shown() {
 }
 
 #[test]
+fn a_fitted_line_is_marked_by_what_the_display_sees_of_the_watcher() {
+    let snapshot = snapshot();
+    let id = SessionId("one".to_owned());
+    let (zone, home) = (zone(), Some("/h"));
+    let view = SessionView { snapshot: &snapshot, session: &id, now_ms: NOW, zone: &zone, home };
+    let client = ClientFacts { effort: Some("high".to_owned()), ..ClientFacts::default() };
+    let fit = |columns| Fit { columns, depth: Depth::None, has_links: false };
+
+    let drawn = view.fitted(Watcher::Alive, &client, &fit(200));
+    let line = format!("~/w/p · main · model-one high · {REST}");
+    assert_eq!(drawn.line, line);
+    assert_eq!(drawn.old, format!("{line} · 14:32"));
+    assert!(drawn.gone.ends_with(" · no watcher · 14:32"), "{}", drawn.gone);
+    let last = view.fitted(Watcher::Gone, &client, &fit(200));
+    assert_eq!([&last.line, &last.old], [&drawn.gone; 2], "the watcher ends");
+
+    for columns in 1..120 {
+        let drawn = view.fitted(Watcher::Alive, &client, &fit(columns));
+        assert_eq!(drawn.columns, columns);
+        for text in [drawn.line, drawn.old, drawn.gone] {
+            assert!(text::width(&text) <= columns.into(), "{columns}: {text}");
+        }
+    }
+}
+
+#[test]
 fn facts_of_one_session_never_appear_in_the_line_of_another() {
     let mut snapshot = snapshot();
     add_session(&mut snapshot, "two", "/h/.claude2", "/h/work/q", "topic", 2.0);
     let drawn = |id: &str| {
         let id = SessionId(id.to_owned());
-        session_line(&snapshot, Watcher::Alive, &id, NOW, &zone(), Some("/h"), &PLAIN)
+        let (zone, home) = (zone(), Some("/h"));
+        let view =
+            SessionView { snapshot: &snapshot, session: &id, now_ms: NOW, zone: &zone, home };
+        view.line(Watcher::Alive, &PLAIN)
     };
     assert_eq!(drawn("one"), format!("~/w/p · main · model-one · {REST} · 14:32"));
     assert_eq!(

@@ -3,7 +3,7 @@
 
 use super::{NOW, repo, root, session, show, zone};
 use crate::display::view::{Source, Style, Watcher};
-use crate::display::{session_line, subagents, text};
+use crate::display::{SessionView, subagents, text};
 use crate::fetch::claude::client::{parse_stdin, parse_subagents};
 use crate::store::schema::display::{Depth, Display};
 use crate::store::schema::{
@@ -121,7 +121,10 @@ fn check(name: &str, about: &str, document: &str, source: Source<'_>, watcher: W
     if let Source::Snapshot(snapshot) = source {
         let session = SessionId("one".to_owned());
         let style = Style { columns: Some(120), depth: Depth::None, has_links: false };
-        let drawn = session_line(snapshot, watcher, &session, NOW, &zone(), Some("/h"), &style);
+        let zone = zone();
+        let home = Some("/h");
+        let view = SessionView { snapshot, session: &session, now_ms: NOW, zone: &zone, home };
+        let drawn = view.line(watcher, &style);
         text += &format!(" cat | {drawn}\n");
     }
     insta::with_settings!({

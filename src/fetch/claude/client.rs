@@ -4,8 +4,9 @@
 use super::line::Usage;
 use super::scan::{Scan, read_object};
 use crate::sanitize;
+use crate::store::schema::display::Depth;
 use crate::store::schema::{
-    BackgroundJob, ClientFacts, Limit, Lines, Model, PromptCache, PullRequest, SessionId,
+    BackgroundJob, ClientFacts, Fit, Limit, Lines, Model, PromptCache, PullRequest, SessionId,
     SessionKind, Status, Task,
 };
 
@@ -144,6 +145,13 @@ pub fn parse_stdin(bytes: &[u8]) -> Option<ClientFacts> {
             b"agent" => facts.agent = named(scan, b"name")?,
             b"version" => facts.client_version = scan.name()?,
             b"prompt_cache" => facts.prompt_cache = prompt_cache(scan)?,
+            // Not of Claude Code: our plugin asks by this for a line that fits.
+            b"ccstatusd" => scan.field(b"columns", |scan| {
+                let columns = scan.count()?.and_then(|it| u16::try_from(it).ok());
+                facts.fit =
+                    columns.map(|columns| Fit { columns, depth: Depth::None, has_links: false });
+                Some(())
+            })?,
             _ => scan.skip()?,
         }
         Some(())

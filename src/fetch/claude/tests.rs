@@ -282,6 +282,23 @@ fn what_stands_around_a_document_loses_itself_and_nothing_else() {
 }
 
 #[test]
+fn the_width_that_a_display_states_is_read_and_nonsense_in_its_place_is_not() {
+    let columns = |value: &str| {
+        let document = format!(r#"{{"version":"2.1.332","ccstatusd":{value},"cwd":"/w"}}"#);
+        let facts = parse_stdin(document.as_bytes()).unwrap().clipped();
+        assert_eq!(facts.cwd.as_deref(), Some("/w"), "{value}");
+        facts.fit.map(|it| it.columns)
+    };
+    assert_eq!(columns(r#"{"columns":156}"#), Some(156));
+    for nonsense in ["null", "156", "{}", r#"{"columns":0}"#, r#"{"columns":-1}"#] {
+        assert_eq!(columns(nonsense), None, "{nonsense}");
+    }
+    for nonsense in [r#"{"columns":65536}"#, r#"{"columns":"9"}"#, r#"{"columns":[9]}"#] {
+        assert_eq!(columns(nonsense), None, "{nonsense}");
+    }
+}
+
+#[test]
 fn a_name_in_which_nothing_is_visible_is_missing() {
     for blank in ["", "  ", r"\u0000", r"\t\u200b", "\u{feff}"] {
         let document = format!(
