@@ -48,6 +48,10 @@ bench:
     benches/show --peers
     benches/scale
 
+# The archives, the .deb and the packages for npm, in target/packages
+packages:
+    contrib/package/build.sh
+
 # The pictures in the README
 picture:
     contrib/picture/make.sh demo

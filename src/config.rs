@@ -53,12 +53,14 @@ mod display;
 mod error;
 mod prices;
 mod reader;
+pub mod schema;
 #[cfg(test)]
 mod tests;
 mod usage;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -77,6 +79,8 @@ use crate::usage::prices::Prices;
 
 /// Bytes of the file.
 const MAX_CONFIG_FILE: u64 = 1 << 20;
+/// Milliseconds.
+const GIT_TIMEOUTS: RangeInclusive<u64> = 10..=600_000;
 /// The kernel follows at most so many links in one path.
 const MAX_LINKS: usize = 40;
 
@@ -195,7 +199,7 @@ impl Default for GitConfig {
 impl GitConfig {
     fn read(table: &mut Table<'_, '_>) -> GitConfig {
         let default = GitConfig::default();
-        let timeout_ms = table.value("timeout_ms", whole(10..=600_000));
+        let timeout_ms = table.value("timeout_ms", whole(GIT_TIMEOUTS));
         let trust = table.list("trust", |it| whole_path(text(it)?));
         GitConfig {
             timeout_ms: timeout_ms.unwrap_or(default.timeout_ms),

@@ -1,6 +1,7 @@
 //! PURE. `[commands.NAME]`: programs whose first line of output lines can show.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,9 +11,13 @@ use crate::fetch::exec::{Invocation, RunLimits};
 use crate::fetch::tool::{self, Tool};
 
 /// With so many, each at its longest timeout, `--oneshot` still answers.
-const MAX_COMMANDS: usize = 16;
+pub(super) const MAX_COMMANDS: usize = 16;
 /// Characters of a command's name, which lines show.
-const MAX_COMMAND_NAME: usize = 32;
+pub(super) const MAX_COMMAND_NAME: usize = 32;
+/// Milliseconds.
+pub(super) const TIMEOUTS: RangeInclusive<u64> = 10..=10_000;
+/// Seconds.
+pub(super) const PERIODS: RangeInclusive<u64> = 1..=86_400;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct CommandConfig {
@@ -55,8 +60,8 @@ impl CommandConfig {
         table.require("command");
         CommandConfig {
             command: read_argv(table).unwrap_or(default.command),
-            timeout_ms: table.value("timeout_ms", whole(10..=10_000)).unwrap_or(default.timeout_ms),
-            every_s: table.value("every_s", whole(1..=86_400)).unwrap_or(default.every_s),
+            timeout_ms: table.value("timeout_ms", whole(TIMEOUTS)).unwrap_or(default.timeout_ms),
+            every_s: table.value("every_s", whole(PERIODS)).unwrap_or(default.every_s),
         }
     }
 

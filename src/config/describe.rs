@@ -19,12 +19,21 @@ use crate::display::segments::{FORMAT, SEGMENTS};
 use crate::sanitize::is_steering;
 use crate::store::schema::display as schema;
 
+/// The schema of the file, as it was when this version was released. Editors read it.
+pub(super) const SCHEMA: &str = concat!(
+    env!("CARGO_PKG_REPOSITORY"),
+    "/raw/v",
+    env!("CARGO_PKG_VERSION"),
+    "/docs/config.schema.json"
+);
+
 /// Columns of a comment.
 const WIDTH: usize = 96;
 
 /// `path` is where the configuration file is, or would be.
 pub fn describe(config: &Config, path: Option<&Path>) -> String {
-    let mut out = Page::default();
+    // Taplo, which most editors use for TOML, looks for this in the first line.
+    let mut out = Page(format!("#:schema {SCHEMA}\n\n"));
     let file = path.map_or("HOME is not set, so it has no file.".to_owned(), |path| {
         format!("Its file is {}.", path.display())
     });
@@ -289,7 +298,6 @@ fn quoted(text: &str) -> String {
 }
 
 /// The text of a configuration file.
-#[derive(Default)]
 struct Page(String);
 
 impl Page {

@@ -22,10 +22,15 @@ use crate::store::schema::display::{self as schema, Depth, Display, Theme};
 const MAX_LINES: usize = 8;
 const MAX_SEGMENTS_OF_FORMAT: usize = 64;
 /// Characters of a format.
-const MAX_FORMAT: usize = 2000;
+pub(super) const MAX_FORMAT: usize = 2000;
 /// Characters of a symbol or separator.
-const MAX_SYMBOL: usize = 32;
-const PERCENT: RangeInclusive<f64> = 0.0..=100.0;
+pub(super) const MAX_SYMBOL: usize = 32;
+pub(super) const PERCENT: RangeInclusive<f64> = 0.0..=100.0;
+pub(super) const PRIORITIES: RangeInclusive<u8> = 0..=100;
+/// Of a segment, and of a bar in one.
+pub(super) const WIDTHS: RangeInclusive<u16> = 1..=500;
+pub(super) const PADDINGS: RangeInclusive<u16> = 0..=100;
+pub(super) const COLUMNS: RangeInclusive<u16> = 20..=1000;
 
 /// The words for numbers of colours. `auto` means as many as the terminal has.
 pub(super) const DEPTHS: [(&str, Option<Depth>); 5] = [
@@ -111,8 +116,8 @@ fn read_theme(table: &mut Table<'_, '_>) -> Theme {
         palette: palette.map(str::to_owned),
         depth: table.value("depth", depth).flatten(),
         separator: table.value("separator", symbol),
-        padding: table.value("padding", whole(0..=100)).unwrap_or_default(),
-        columns: table.value("columns", whole(20..=1000)),
+        padding: table.value("padding", whole(PADDINGS)).unwrap_or_default(),
+        columns: table.value("columns", whole(COLUMNS)),
         colors: table.values("colors", check_meaning, |it| parse_ink(text(it)?)),
     }
 }
@@ -139,16 +144,13 @@ fn read_segment(name: &str, row: &Segment, table: &mut Table<'_, '_>) -> schema:
         true => Ok(()),
         false => Err(format!("the segment {name} has no {what}")),
     };
-    // More than everything can be spent, but not used.
-    let is_share = name != "spend_limit" && row.parts.iter().any(|it| it.0 == "percent");
-    let most = if is_share { 100.0 } else { 1000.0 };
     let threshold = |value: &DeValue<'_>| {
         has(row.thresholds.is_some(), "thresholds")?;
-        number(0.0..=most)(value)
+        number(thresholds(row))(value)
     };
     let bar_width = |value: &DeValue<'_>| {
         has(row.bar_width > 0, "bar")?;
-        whole(1..=500)(value)
+        whole(WIDTHS)(value)
     };
     let mark = |value: &DeValue<'_>| {
         has(row.mark.is_some(), "mark")?;
@@ -163,8 +165,8 @@ fn read_segment(name: &str, row: &Segment, table: &mut Table<'_, '_>) -> schema:
     schema::Segment {
         format: table.value("format", format),
         short: table.value("short", format),
-        priority: table.value("priority", whole(0..=100)),
-        max_width: table.value("max_width", whole(1..=500)),
+        priority: table.value("priority", whole(PRIORITIES)),
+        max_width: table.value("max_width", whole(WIDTHS)),
         warning: table.value("warning", threshold),
         alarm: table.value("alarm", threshold),
         bar_width: table.value("bar_width", bar_width),
@@ -172,6 +174,13 @@ fn read_segment(name: &str, row: &Segment, table: &mut Table<'_, '_>) -> schema:
         symbols: table.values("symbols", check_symbol_name, symbol),
         colors: table.values("colors", check_color_name, |it| parse_ink(text(it)?)),
     }
+}
+
+/// The values that `warning` and `alarm` of a segment may have.
+pub(super) fn thresholds(row: &Segment) -> RangeInclusive<f64> {
+    // More than everything can be spent, but not used.
+    let is_share = row.name != "spend_limit" && row.parts.iter().any(|it| it.0 == "percent");
+    if is_share { PERCENT } else { 0.0..=1000.0 }
 }
 
 fn check_part(row: &Segment, part: &str) -> Converted<()> {

@@ -5,8 +5,8 @@ use std::ops::RangeInclusive;
 use super::reader::{Table, number};
 use crate::usage::prices::{Price, Rates};
 
-const RATES: RangeInclusive<f64> = 0.0..=1e6;
-const MULTIPLIERS: RangeInclusive<f64> = 0.0..=1000.0;
+pub(super) const RATES: RangeInclusive<f64> = 0.0..=1e6;
+pub(super) const MULTIPLIERS: RangeInclusive<f64> = 0.0..=1000.0;
 
 /// What a model costs. Rates are in US dollars per million tokens.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -9,7 +9,7 @@ pub(super) const NO_INK: Ink =
 
 /// The names of the first eight colours of every terminal. `bright-` before one names one of the
 /// next eight.
-const COLOR_NAMES: [&str; 8] =
+pub(crate) const COLOR_NAMES: [&str; 8] =
     ["black", "red", "green", "yellow", "blue", "magenta", "cyan", "white"];
 
 /// Reads a style as the configuration writes it: `bold #ff8800`, `dim`, `bright-red`, `208`,

@@ -17,6 +17,7 @@ mod git;
 mod git_programs;
 mod lifecycle;
 mod oneshot;
+mod packages;
 mod sandbox;
 mod setup;
 mod show;
