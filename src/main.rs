@@ -206,6 +206,7 @@ fn watch(cli: &Cli, env: &Environment) -> Result<()> {
     if !cli.print {
         return daemon::run(env, rival, |_, _| {});
     }
+    tracing::info!("printing lines as they change; the first comes with a live session");
     let is_coloured = terminal::style(env).depth > Depth::None && io::stdout().is_terminal();
     let mut writer = log::BackgroundWriter::start(io::stdout())
         .map_err(|err| Error::new("cannot start the thread for --print").because(err))?;

@@ -408,3 +408,17 @@ fn a_watcher_whose_log_cannot_be_written_goes_on() {
     let snapshot = sandbox.wait_for("git facts", |it| repo_of(it, "s1").is_some());
     assert_eq!(snapshot.watcher.map(|it| it.pid), Some(watcher.id()));
 }
+
+#[test]
+fn with_print_it_says_what_it_waits_for_and_then_prints_each_line() {
+    let sandbox = Sandbox::with_root();
+    let printed = sandbox.path("printed");
+    let mut command = sandbox.ccstatusd();
+    command.arg("--print").stdout(fs_err::File::create(&printed).unwrap().into_parts().0);
+    let watcher = sandbox.spawn_watcher(command);
+    sandbox.wait_until("it says what it waits for", || {
+        watcher.log().contains("the first comes with a live session")
+    });
+    sandbox.session("s1", &sandbox.home).reply("one");
+    sandbox.wait_until("a line", || fs_err::read_to_string(&printed).unwrap().starts_with("s1 "));
+}
