@@ -296,7 +296,7 @@ impl Plan {
             text += &format!(
                 "  refreshInterval: an idle session shows what changes elsewhere (a branch, an \
                  age, a watcher\n  that has died) only if the command runs again. It runs every \
-                 {} s, and costs less than a `cat`.\n",
+                 {} s, and takes a millisecond or two.\n",
                 settings::REFRESH_S
             );
         }
