@@ -66,7 +66,10 @@ fn parse(bytes: &[u8]) -> Result<Settings, String> {
     };
     let starts = whole.pointer("/hooks/SessionStart").and_then(Value::as_array);
     let hooks = starts.into_iter().flatten().filter_map(|it| it.get("hooks")?.as_array()).flatten();
-    let mut starts = hooks.filter_map(command).filter(|it| it.trim_end().ends_with(" start"));
+    // What `init` writes ends with a redirection.
+    let is_start =
+        |it: &str| it.split('>').next().unwrap_or_default().trim_end().ends_with(" start");
+    let mut starts = hooks.filter_map(command).filter(|it| is_start(it));
     Ok(Settings {
         line,
         is_disabled: is_set("disableAllHooks"),
@@ -99,7 +102,7 @@ mod tests {
             "statusLine": {"type": "command", "command": "x show", "refreshInterval": 5},
             "enabledPlugins": {"ccstatusd@ccstatusd": true},
             "hooks": {"SessionStart": [{"hooks": [
-                {"type": "command", "command": "/b/ccstatusd start"}]}]}}"#;
+                {"type": "command", "command": "/b/ccstatusd start >/dev/null"}]}]}}"#;
         let line = StatusLine { command: Some("x show".to_owned()), refresh_s: Some(5.0) };
         let expected = Settings {
             line: Some(line),
