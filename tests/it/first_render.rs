@@ -141,7 +141,7 @@ fn the_newer_word_wins_over_the_watchers() {
     fs_err::create_dir_all(&sandbox.state).unwrap();
     fs_err::write(sandbox.state.join("snapshot.json"), serde_json::to_vec(&snapshot).unwrap())
         .unwrap();
-    let gone = "data 0s old, no watcher";
+    let gone = "data 0s old, no watcher: ccstatusd start";
     assert_eq!(shown(&sandbox, &top), format!("main ⇡3 +2 · {gone}"));
     sandbox.sh(&top, "git checkout -qb other");
     assert_eq!(shown(&sandbox, &top), format!("other +2 · {gone}"));

@@ -189,12 +189,12 @@ fn a_closed_input_and_a_closed_output_are_not_errors() {
 fn the_environment_names_the_session_where_the_input_does_not() {
     let mut sandbox = ClientSandbox::new();
     sandbox.publish(&serde_json::to_vec(&snapshot()).unwrap());
-    sandbox.check("", "data 0s old, no watcher");
+    sandbox.check("", "data 0s old, no watcher: ccstatusd start");
     sandbox.set("CLAUDE_CODE_SESSION_ID", "one");
-    let line = "/w/p · main · ctx 42% · data 0s old, no watcher";
+    let line = "/w/p · main · ctx 42% · data 0s old, no watcher: ccstatusd start";
     sandbox.check("", line);
     sandbox.check(r#"{"session_id":"../one"}"#, line);
-    sandbox.check(r#"{"session_id":"two"}"#, "data 0s old, no watcher");
+    sandbox.check(r#"{"session_id":"two"}"#, "data 0s old, no watcher: ccstatusd start");
     sandbox.set("COLUMNS", "40");
     sandbox.check("", "p · main · data 0s old, no watcher");
 }

@@ -214,7 +214,7 @@ fn no_format_hides_that_data_is_old() {
     let drawn: Vec<_> = draw("format = '{cost}'").iter().map(|it| without_colour(it)).collect();
     let expected = "≥$4.34 · git: timed out after 5 s · store: no space left on device · 14:32";
     assert_eq!(drawn[1], expected);
-    assert_eq!(drawn[2], "$0.00 · no watcher · 14:32");
+    assert_eq!(drawn[2], "$0.00 · no watcher: ccstatusd start · 14:32");
     let old = draw("format = '{git}'\n[segments.git]\nformat = '{branch}'").remove(1);
     assert!(without_colour(&old).starts_with("checkout-flow 4m ago"), "{old}");
 }

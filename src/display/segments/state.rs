@@ -25,9 +25,11 @@ pub(super) const SEGMENTS: &[Segment] = &[
         name: "watcher",
         about: "A warning if no watcher runs or the snapshot cannot be read, with the age of the \
                 data. If the format leaves it out, it is added to the end of the last line.",
-        parts: &[("state", "what is wrong")],
-        format: "{state}",
+        parts: &[("state", "what is wrong"), ("todo", "the command that helps")],
+        format: "{state}(: {todo})",
+        short: "{state}",
         priority: 100,
+        max_width: 60,
         draw: watcher,
         ..Segment::DEFAULT
     },
@@ -132,13 +134,18 @@ fn more(out: &mut Text, count: usize) {
 }
 
 fn watcher(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
-    if part != "state" {
-        return None;
+    match part {
+        "state" => watcher_state(pen, out),
+        "todo" if pen.view.watcher == Watcher::Gone => match pen.view.source {
+            Source::Missing | Source::Snapshot(_) => put(out, Warning, "ccstatusd start"),
+            Source::Unreadable | Source::Newer => None,
+        },
+        _ => None,
     }
+}
+
+fn watcher_state(pen: &Pen<'_>, out: &mut Text) -> Option<()> {
     match pen.view.source {
-        Source::Missing if pen.view.watcher == Watcher::Gone => {
-            put(out, Warning, "no data yet: ccstatusd start")
-        }
         Source::Missing => put(out, Warning, "no data yet"),
         Source::Unreadable => put(out, Warning, "snapshot is unreadable"),
         Source::Newer => put(out, Warning, "snapshot is from a newer ccstatusd"),

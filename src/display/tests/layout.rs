@@ -38,7 +38,8 @@ fn a_dead_watcher_is_mentioned_at_every_width() {
     let source = Source::Snapshot(&snapshot);
     let drawn =
         |columns| show(source, Watcher::Gone, &ClientFacts::default(), &Style { columns, ..PLAIN });
-    let line = format!("~/w/p · main · model-one · {REST} · data 3h old, no watcher");
+    let line =
+        format!("~/w/p · main · model-one · {REST} · data 3h old, no watcher: ccstatusd start");
     assert_eq!(drawn(None), line);
     assert_eq!(drawn(Some(40)), "p · main · data 3h old, no watcher");
     assert_eq!(drawn(Some(22)), "data 3h old, no w…");

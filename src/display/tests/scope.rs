@@ -202,7 +202,7 @@ fn a_fitted_line_is_marked_by_what_the_display_sees_of_the_watcher() {
     let line = format!("~/w/p · main · model-one high · {REST}");
     assert_eq!(drawn.line, line);
     assert_eq!(drawn.old, format!("{line} · 14:32"));
-    assert!(drawn.gone.ends_with(" · no watcher · 14:32"), "{}", drawn.gone);
+    assert!(drawn.gone.ends_with(" · no watcher: ccstatusd start · 14:32"), "{}", drawn.gone);
     let last = view.fitted(Watcher::Gone, &client, &fit(200));
     assert_eq!([&last.line, &last.old], [&drawn.gone; 2], "the watcher ends");
 
