@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use crate::cli::Environment;
 use crate::error::{Error, Result};
 use crate::fetch::exec::{self, Invocation, RunError, RunLimits, Runner};
+use crate::fetch::upgrade;
 use crate::store::dir::StateDir;
 use crate::store::lock::FetchLock;
 use crate::time::Now;
@@ -24,9 +25,6 @@ const LIMITS: RunLimits = RunLimits {
     grace: Duration::from_millis(500),
     max_output: 64 << 10,
 };
-
-/// What `ccstatusd --version` prints before the version.
-const NAME: &str = concat!(env!("CARGO_PKG_NAME"), " ");
 
 /// Variables that no status line gets from us: secrets of the session that `doctor` runs in, and
 /// what belongs to a service.
@@ -102,7 +100,7 @@ impl Programs {
     /// The version of a `ccstatusd`. An error says why it does not tell.
     pub(super) fn version(&self, path: &Path) -> std::result::Result<String, String> {
         let output = self.run(path, &["--version"], &[]).map_err(|err| err.to_string())?;
-        let version = output.trim_end().strip_prefix(NAME).map(str::to_owned);
+        let version = upgrade::stated_version(&output).map(str::to_owned);
         version.ok_or_else(|| "it is not ccstatusd".to_owned())
     }
 

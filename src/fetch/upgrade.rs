@@ -47,8 +47,13 @@ pub fn version(
         env: Vec::new(),
     };
     let output = runner.run(lock, &what, LIMITS).map_err(ToolError::Failed)?;
-    let version = str::from_utf8(&output).ok().and_then(|it| it.trim_end().strip_prefix(NAME));
+    let version = str::from_utf8(&output).ok().and_then(stated_version);
     version.map(|it| Some(it.to_owned())).ok_or(ToolError::Unreadable)
+}
+
+/// The version in what `--version` printed; `None` if it is that of another program.
+pub fn stated_version(printed: &str) -> Option<&str> {
+    printed.trim_end().strip_prefix(NAME)
 }
 
 /// Whether the file at this path is that of the running program.
