@@ -31,7 +31,7 @@ use crate::store::schema::{
     self, ClientFacts, CostSource, Limit, Limits, RepoKey, RootKey, SessionId, Snapshot, Status,
 };
 use crate::time::{HOUR_MS, MINUTE_MS, SECOND_MS};
-use crate::usage::entry::{Entry, EntryTokens, Id};
+use crate::usage::entry::{Entry, EntryTokens, Id, ReplyId};
 use crate::usage::ledger::REACH_MS;
 use crate::usage::prices::Prices;
 use crate::watch::{Entry as Listed, EntryKind, Found, Listing, Stamp};
@@ -190,11 +190,10 @@ impl Sim {
 
     fn reply_at(&mut self, path: &str, cwd: &str, model: &str, at_ms: i64) {
         let offset = self.state.transcripts.resume_at(Path::new(path)).map_or(0, |it| it.0.offset);
-        let id = Some(Id::of(&format!("{path}:{offset}")));
+        let id = Id::of(&format!("{path}:{offset}"));
         let entry = Entry {
             at_ms,
-            message: id,
-            request: id,
+            id: ReplyId::Api { message: id, request: Some(id) },
             model: model.into(),
             tokens: EntryTokens { input: 1_000_000, ..EntryTokens::default() },
             ..Entry::default()

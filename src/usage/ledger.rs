@@ -25,7 +25,7 @@ use crate::store::schema::{SessionId, Totals, Usage};
 use crate::time::DAY_MS;
 use crate::usage::blocks::{self, SlotKey, Slots};
 use crate::usage::calendar::WindowStarts;
-use crate::usage::entry::{Entry, hash};
+use crate::usage::entry::{Entry, ReplyId};
 use crate::usage::prices::{Picodollars, Prices};
 use crate::usage::sums::Sums;
 
@@ -195,12 +195,11 @@ impl Ledger {
     /// Takes in entries of `file`, each with its offset there.
     ///
     /// `session` is the session that the path of the file names. Where the path names none (a
-    /// subagent in the old layout), the session in the entry applies. `identity` recognises a file
-    /// that has two names.
+    /// subagent in the old layout), the session in the entry applies.
     pub fn add(
         &mut self,
         file: FileId,
-        identity: Identity,
+        _identity: Identity,
         session: Option<&SessionId>,
         entries: &[(u64, Entry)],
     ) {
@@ -209,7 +208,7 @@ impl Ledger {
         for (offset, entry) in entries.iter().filter(|(_, it)| it.at_ms >= horizon_ms) {
             let own = || entry.session.as_deref().and_then(SessionId::checked);
             let session = named.unwrap_or_else(|| own().map_or(0, |it| self.session_no(&it)));
-            let key = key_of(file, identity, *offset, session, entry);
+            let key = key_of(file, entry);
             self.add_one(key, *offset, session, entry);
         }
     }
@@ -524,14 +523,10 @@ impl Candidate {
     }
 }
 
-fn key_of(file: FileId, identity: Identity, offset: u64, session: u32, entry: &Entry) -> Key {
-    let (group, reply) = match (entry.message, entry.request) {
-        (Some(message), Some(request)) => (message.hash, request.hash as u32),
-        (Some(message), None) if message.is_global => (message.hash, 0),
-        (Some(message), None) => (message.hash, session),
-        // An entry without a message id is a copy only of the same line of the same file. Inodes
-        // are reused, so the time is compared too.
-        (None, _) => (hash(&(identity, offset, entry.at_ms)), 0),
+fn key_of(file: FileId, entry: &Entry) -> Key {
+    let (group, reply) = match &entry.id {
+        ReplyId::Api { message, request } => (message.hash, request.map_or(0, |it| it.hash as u32)),
+        ReplyId::Lines(lines) => (lines.first().copied().unwrap_or(0), 0),
     };
     Key { group, reply, file }
 }
@@ -556,7 +551,7 @@ mod tests {
 
     use super::*;
     use crate::time::Now;
-    use crate::usage::entry::{EntryTokens, Id};
+    use crate::usage::entry::{EntryTokens, Id, hash};
     use jiff::Timestamp;
     use proptest::prelude::*;
 
@@ -566,8 +561,12 @@ mod tests {
     fn entry(message: &str, request: &str, output: u64) -> Entry {
         Entry {
             at_ms: NOON,
-            message: (!message.is_empty()).then(|| Id::of(message)),
-            request: (!request.is_empty()).then(|| Id::of(request)),
+            id: if message.is_empty() {
+                ReplyId::Lines(vec![hash(request)])
+            } else {
+                let request = (!request.is_empty()).then(|| Id::of(request));
+                ReplyId::Api { message: Id::of(message), request }
+            },
             model: "claude-opus-4-8".into(),
             tokens: EntryTokens { output, ..EntryTokens::default() },
             ..Entry::default()
@@ -643,19 +642,13 @@ mod tests {
     fn without_a_request_the_message_id_decides() {
         let copies = |id| [("a", "s", entry(id, "", 9)), ("b", "t", entry(id, "", 9))];
         check_count(&copies("msg_1"), (1, 9));
-        check_count(&copies("resp_1"), (2, 18));
-        check_count(&copies(""), (2, 18));
     }
 
     #[test]
-    fn a_file_under_two_names_is_one_file() {
-        let nameless = || entry("", "", 9);
-        let mut ledger = ledger(&[("a", "s", nameless())]);
-        let file = ledger.file("a'");
-        ledger.add(file, disk("a'"), Some(&session("t")), &[(0, nameless())]);
-        assert_eq!(ledger.sum_up(0..i64::MAX).n_entries, 1);
-        ledger.add(file, disk("a'"), Some(&session("t")), &[(9, nameless())]);
-        assert_eq!(ledger.sum_up(0..i64::MAX).n_entries, 2, "another line of it");
+    fn a_copy_of_a_line_is_not_counted_again() {
+        let copies = |a, b| [("a", "s", entry("", a, 9)), ("b", "t", entry("", b, 9))];
+        check_count(&copies("line 1", "line 1"), (1, 9));
+        check_count(&copies("line 1", "line 2"), (2, 18));
     }
 
     #[test]

@@ -11,6 +11,9 @@ pub(super) struct Line<'a> {
     pub(super) at_ms: Option<i64>,
     pub(super) session_id: Option<Text<'a>>,
     pub(super) cwd: Option<Text<'a>>,
+    pub(super) git_branch: Option<Text<'a>>,
+    /// The client's id of the line. Copies of the line have it too.
+    pub(super) uuid: Option<Text<'a>>,
     pub(super) is_sidechain: Option<bool>,
     pub(super) is_meta: bool,
     pub(super) is_compact_summary: bool,
@@ -72,6 +75,8 @@ impl<'a> Line<'a> {
                 b"timestamp" => line.at_ms = scan.instant_ms()?,
                 b"sessionId" => line.session_id = scan.text()?,
                 b"cwd" => line.cwd = scan.text()?,
+                b"gitBranch" => line.git_branch = scan.text()?,
+                b"uuid" => line.uuid = scan.text()?,
                 b"isSidechain" => line.is_sidechain = scan.flag()?,
                 b"isMeta" => line.is_meta = scan.flag()? == Some(true),
                 b"isCompactSummary" => line.is_compact_summary = scan.flag()? == Some(true),

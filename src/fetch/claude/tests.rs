@@ -11,7 +11,7 @@ use crate::store::schema::{
     BackgroundJob, ClientFacts, Limit, Limits, Lines, Message, Model, PromptCache, PullRequest,
     SessionId, SessionKind, Status, Task,
 };
-use crate::usage::entry::{Entry, EntryTokens, Id};
+use crate::usage::entry::{Entry, EntryTokens, Id, ReplyId};
 
 const REPLY: &str = r#"{"isSidechain":false,"message":{"id":"msg_1","role":"assistant",
     "model":"claude-opus-4-8","content":[{"type":"text","text":"All  done.\n"}],
@@ -20,7 +20,7 @@ const REPLY: &str = r#"{"isSidechain":false,"message":{"id":"msg_1","role":"assi
     "web_search_requests":2},"cache_creation":{"ephemeral_1h_input_tokens":500,
     "ephemeral_5m_input_tokens":1000},"inference_geo":"us","speed":"fast"}},
     "requestId":"req_1","type":"assistant","timestamp":"2026-11-23T11:15:04.017Z",
-    "cwd":"/w/p","sessionId":"s-1"}"#;
+    "cwd":"/w/p","gitBranch":"main","sessionId":"s-1"}"#;
 const AT: i64 = 1_795_432_504_017;
 
 fn fold(lines: &[&str]) -> (TranscriptFacts, Vec<Entry>) {
@@ -49,8 +49,7 @@ fn a_reply_is_an_entry_and_the_newest_facts() {
     };
     let entry = Entry {
         at_ms: AT,
-        message: Some(Id::of("msg_1")),
-        request: Some(Id::of("req_1")),
+        id: ReplyId::Api { message: Id::of("msg_1"), request: Some(Id::of("req_1")) },
         session: Some("s-1".into()),
         is_sidechain: false,
         model: "claude-opus-4-8".into(),
@@ -59,6 +58,9 @@ fn a_reply_is_an_entry_and_the_newest_facts() {
         is_fast: true,
         is_us_only: true,
         cost_usd: None,
+        cwd: Some("/w/p".into()),
+        branch: Some("main".into()),
+        agent: None,
     };
     assert_eq!(entries, [entry]);
     let expected = TranscriptFacts {
@@ -117,14 +119,9 @@ fn an_advisors_reply_is_an_entry_of_its_own() {
         "speed":"fast""#;
     let line = REPLY.replace("\"speed\":\"fast\"", iterations);
     let (_, entries) = fold(&[&line]);
-    let found: Vec<_> = entries.iter().map(|it| (it.message, &*it.model, it.is_fast)).collect();
-    assert_eq!(
-        found,
-        [
-            (Some(Id::of("msg_1").part(1)), "claude-opus-5", false),
-            (Some(Id::of("msg_1")), "claude-opus-4-8", true)
-        ]
-    );
+    let found: Vec<_> = entries.iter().map(|it| (&it.id, &*it.model, it.is_fast)).collect();
+    let id = ReplyId::Api { message: Id::of("msg_1"), request: Some(Id::of("req_1")) };
+    assert_eq!(found, [(&id.part(1), "claude-opus-5", false), (&id, "claude-opus-4-8", true)]);
 }
 
 #[test]

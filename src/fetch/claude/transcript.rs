@@ -9,7 +9,7 @@ use super::line::{Content, Line, LineMessage, Quota};
 use super::preview::{has_visible, preview};
 use super::scan::{Text, trim};
 use crate::store::schema::{Limit, Limits, Message};
-use crate::usage::entry::{Entry, Id};
+use crate::usage::entry::{Entry, Id, ReplyId, hash};
 
 /// The facts in one transcript, as of its newest line.
 ///
@@ -90,9 +90,11 @@ pub struct Fold {
     entries: Vec<(u64, Entry)>,
     /// The time of the newest text, and the text. Only the text of the last line gets a preview.
     newest_text: Option<(i64, NewestText)>,
-    /// The session and the model of the last entry: most entries share them.
+    /// The names in the last entry: most entries share them.
     session: Arc<str>,
     model: Arc<str>,
+    cwd: Arc<str>,
+    branch: Arc<str>,
 }
 
 #[derive(Debug)]
@@ -105,8 +107,8 @@ enum NewestText {
 impl Fold {
     /// Starts from the facts in the lines before.
     pub fn resume(facts: TranscriptFacts) -> Fold {
-        let (session, model) = Default::default();
-        Fold { facts, entries: Vec::new(), newest_text: None, session, model }
+        let (session, model, cwd, branch) = Default::default();
+        Fold { facts, entries: Vec::new(), newest_text: None, session, model, cwd, branch }
     }
 
     /// Takes in `line`, which begins at `offset` in the file and comes without its newline.
@@ -238,8 +240,7 @@ impl Fold {
         let is_better = before.is_some_and(|it| tokens.all() > it.tokens.all());
         let reply = Entry {
             at_ms,
-            message: name(&message.id).map(Id::of),
-            request: name(&line.request_id).map(Id::of),
+            id: reply_id(offset, line, message),
             session: name(&line.session_id).map(|it| shared(&mut self.session, it)),
             is_sidechain: line.is_sidechain == Some(true),
             model: shared(&mut self.model, message.model.as_deref().unwrap_or_default()),
@@ -248,6 +249,9 @@ impl Fold {
             is_fast: usage.speed == "fast",
             is_us_only: usage.inference_geo.eq_ignore_ascii_case("us"),
             cost_usd: line.cost_usd.filter(|it| *it >= 0.0),
+            cwd: name(&line.cwd).map(|it| shared(&mut self.cwd, it)),
+            branch: line.git_branch.as_deref().map(|it| shared(&mut self.branch, it)),
+            agent: None,
         };
         if is_better {
             self.entries.pop();
@@ -258,7 +262,7 @@ impl Fold {
             let Some(tokens) = advice.tokens() else { continue };
             let advice = Entry {
                 // All lines of the reply repeat the advice, so it needs an id of its own.
-                message: reply.message.map(|it| it.part(*n)),
+                id: reply.id.part(*n),
                 model: (*advice.model).into(),
                 tokens,
                 n_web_searches: advice.web_searches,
@@ -325,11 +329,26 @@ fn shared(last: &mut Arc<str>, name: &str) -> Arc<str> {
     Arc::clone(last)
 }
 
+/// What identifies the reply that a line states.
+fn reply_id(offset: u64, line: &Line<'_>, message: &LineMessage<'_>) -> ReplyId {
+    let request = name(&line.request_id).map(Id::of);
+    match name(&message.id).map(Id::of) {
+        Some(message) if request.is_some() || message.is_global => {
+            ReplyId::Api { message, request }
+        }
+        Some(message) => ReplyId::Lines(vec![hash(&(message.hash, name(&line.session_id)))]),
+        None => ReplyId::Lines(vec![match name(&line.uuid) {
+            Some(uuid) => hash(uuid),
+            None => hash(&(name(&line.session_id), offset, line.at_ms)),
+        }]),
+    }
+}
+
 /// Whether a line is of the same reply, in the same session, as `entry`.
 fn is_same_reply(entry: &Entry, line: &Line<'_>, message: &LineMessage<'_>) -> bool {
-    entry.message.is_some()
-        && entry.message == name(&message.id).map(Id::of)
-        && entry.request == name(&line.request_id).map(Id::of)
+    let ReplyId::Api { message: message_id, request } = entry.id else { return false };
+    name(&message.id).map(Id::of) == Some(message_id)
+        && request == name(&line.request_id).map(Id::of)
         && entry.session.as_deref() == name(&line.session_id)
         && entry.is_sidechain == (line.is_sidechain == Some(true))
 }
