@@ -126,6 +126,7 @@ pub(crate) fn snapshot(bytes: &[u8]) {
         zone: TimeZone::UTC,
         week_starts: Weekday::Monday,
         prices: Config::default().prices(),
+        keep_ms: None,
         preview: true,
         block_tool: None,
         display: snapshot.display.clone(),

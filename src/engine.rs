@@ -2,10 +2,11 @@
 //! watcher and a `--oneshot` run both drive it.
 //!
 //! **Invariant:** after the start, the engine itself only reads and writes files of the state
-//! directory. Other threads read all other files, list directories and run programs, since these
-//! may hang or take long. Their results come back as events.
+//! directory and of the record. Other threads read all other files, list directories and run
+//! programs, since these may hang or take long. Their results come back as events.
 
 mod once_log;
+mod recorder;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
@@ -30,6 +31,7 @@ use crate::home::Home;
 use crate::ipc::{self, Listener};
 use crate::pool::probe::Probe;
 use crate::state::State;
+use crate::state::checkpoint::{Checkpoint, ReadSoFar};
 use crate::state::event::{Effect, Event, ReadFailure};
 use crate::state::settings::{Mode, Settings};
 use crate::store::checkpoint;
@@ -37,10 +39,11 @@ use crate::store::dir::{SOCKET, SYNC, StateDir};
 use crate::store::lock::{FetchLock, WatchLock};
 use crate::store::publisher::Publisher;
 use crate::store::schema::{self, ClientFacts, Fit, FittedLine, Session, SessionId, Snapshot};
-use crate::time::Now;
+use crate::time::{DAY_MS, Now};
 use crate::watch::thread::{Changes, Watch};
 use crate::watch::{Found, Listing};
 use once_log::OnceLog;
+use recorder::Recorder;
 
 /// Which process drives the engine, with the lock that proves that no other process of this kind
 /// does.
@@ -76,6 +79,7 @@ pub(crate) struct Engine {
     watch: Watch,
     workers: Workers,
     publisher: Publisher,
+    recorder: Recorder,
     /// `None` in a `--oneshot` run, which ends before it could be told of any exit.
     exits: Option<Exits>,
     /// The fetch lock, while programs run. They share it, and the last one to end releases it.
@@ -122,6 +126,8 @@ impl Engine {
         };
         let exits = matches!(mode, Mode::Watch { .. }).then(|| Exits::start(told));
         let exits = exits.transpose().map_err(starting)?;
+        let folded = matches!(mode, Mode::Watch { .. }).then(|| events.clone());
+        let recorder = Recorder::open(env.data_dir(), folded);
         let previous = dir.read_snapshot();
         let publisher = Publisher::new(dir.clone(), previous.as_ref());
         let (state, effects) = State::new(mode, settings, previous.as_ref(), now);
@@ -139,6 +145,7 @@ impl Engine {
             watch,
             workers,
             publisher,
+            recorder,
             exits,
             fetch_lock: Weak::new(),
             lines: BTreeMap::new(),
@@ -146,8 +153,16 @@ impl Engine {
             log: OnceLog::default(),
             events,
         };
+        for (root, replies) in checkpoint::lost_replies(&engine.dir) {
+            let news = replies.into_iter().map(|it| (it, None)).collect();
+            let told = engine.recorder.append(root, news);
+            let effects = engine.tell(told);
+            engine.perform(effects, now)?;
+        }
         engine.perform(effects, now)?;
-        if let Some(kept) = checkpoint::load(&engine.dir) {
+        if let Some(kept) = checkpoint::load::<Checkpoint<'_, ReadSoFar>>(&engine.dir)
+            && engine.recorder.reaches(kept.mark)
+        {
             let looks = engine.state.looks_before_restore(&kept);
             engine.perform(looks, now)?;
             let effects = engine.state.restore(kept, now);
@@ -214,6 +229,18 @@ impl Engine {
                     let published = Event::Published { began: now, result };
                     effects.extend(self.state.on_event(published, Now::read()));
                 }
+                Effect::Record { root, news } => {
+                    let told = self.recorder.append(root, news);
+                    effects.extend(self.tell(told));
+                }
+                Effect::Recall(root) => {
+                    let replies = self.recorder.load(&root, now);
+                    self.state.take_record(&root, &replies);
+                }
+                Effect::Fold { keep_ms } => {
+                    let told = self.recorder.fold(keep_ms, now);
+                    effects.extend(self.tell(told));
+                }
                 Effect::Save => self.save(),
                 Effect::Upgrade { program, version } => {
                     info!("{} was replaced by version {version}", program.display());
@@ -226,6 +253,12 @@ impl Engine {
             }
         }
         Ok(())
+    }
+
+    /// Tells the state what happened while an effect was performed.
+    fn tell(&mut self, events: impl IntoIterator<Item = Event>) -> Vec<Effect> {
+        let now = Now::read();
+        events.into_iter().flat_map(|event| self.state.on_event(event, now)).collect()
     }
 
     // ---- Fetching
@@ -376,7 +409,7 @@ impl Engine {
     // ---- The checkpoint and the configuration
 
     fn save(&mut self) {
-        match checkpoint::save(&self.dir, &self.state.checkpoint()) {
+        match checkpoint::save(&self.dir, &self.state.checkpoint(self.recorder.mark())) {
             Ok(()) => _ = self.log.resolved("checkpoint"),
             Err(err) => self.log.warn("checkpoint", &err.to_string()),
         }
@@ -463,6 +496,7 @@ fn load_settings(env: &Environment) -> Result<Settings> {
         zone: TimeZone::system(),
         week_starts: config.usage.week_starts,
         prices: config.prices(),
+        keep_ms: config.usage.keep_days.map(|days| i64::from(days) * DAY_MS),
         preview: config.privacy.preview,
         display: config.display.clone(),
         config: path.map_or(Vec::new(), |path| config::link_chain(&path)),

@@ -24,7 +24,7 @@ mod barriers;
 mod block_tool;
 mod cascade;
 mod changes;
-mod checkpoint;
+pub mod checkpoint;
 mod clock;
 mod commands;
 mod configuration;
@@ -33,6 +33,7 @@ pub mod event;
 mod limits;
 mod places;
 mod publication;
+mod recording;
 mod report;
 mod repos;
 mod sessions;
@@ -56,6 +57,7 @@ use configuration::{Configuration, Due};
 use directories::{Directories, Purpose};
 use event::{Effect, Event, ReadFailure};
 use publication::Publication;
+use recording::Recording;
 use repos::Repos;
 use sessions::Sessions;
 use settings::{Mode, Settings};
@@ -84,6 +86,7 @@ pub struct State {
     commands: Commands,
     configuration: Configuration,
     publication: Publication,
+    recording: Recording,
     /// What to do about the event that is being handled. Empty between events.
     effects: Vec<Effect>,
 }
@@ -111,11 +114,13 @@ impl State {
             commands: Commands::default(),
             configuration: Configuration::default(),
             publication: Publication::new(now.mono),
+            recording: Recording::default(),
             effects: Vec::new(),
         };
         for root in state.settings.roots.clone() {
             state.add_root(&root, now);
             state.sessions.trust(&root);
+            state.record_root(&root, now);
         }
         if let Some(previous) = previous {
             state.recall(previous, now);
@@ -146,6 +151,11 @@ impl State {
             Event::Deadline => {}
             Event::Reload => self.reload_requested(now),
             Event::Configured(read) => self.configuration_read(read, now),
+            Event::Folded => self.recording.ended(),
+            Event::RecordFailed(reason) => {
+                let is_news = self.recording.failed(reason, now);
+                self.publication.mark_changed_if(is_news);
+            }
             Event::Published { began, result } => self.publication.ended(began, result, now),
             Event::ZoneChanged(zone) => self.zone_changed(zone),
             Event::Shutdown => return self.shut_down(now),
@@ -188,6 +198,7 @@ impl State {
             Timer::Rescan => self.directories.rescan_at(),
             Timer::Configuration => self.configuration.due_at(),
             Timer::Save => self.transcripts.save_at(),
+            Timer::Fold => self.recording.due_at(),
             Timer::Fetch => self.sources.deadline(),
             Timer::Publish => match self.mode {
                 Mode::Watch { .. } => self.publication.due_at(),
@@ -215,6 +226,7 @@ impl State {
                 Timer::Rescan => self.rescan(now),
                 Timer::Configuration => self.read_configuration(now),
                 Timer::Save => self.save(),
+                Timer::Fold => self.fold(),
                 // `on_event` does both after every event: a fetch that ended may have freed a
                 // slot, and a change may be published at once.
                 Timer::Fetch | Timer::Publish => {}
@@ -281,9 +293,8 @@ impl State {
         for at_ms in times.filter(|at_ms| **at_ms > now.wall_ms) {
             *at_ms = (*at_ms - by_ms).min(now.wall_ms);
         }
-        if self.accounts.is_ahead(now) {
-            self.recount(now);
-        }
+        let emptied = self.accounts.empty_ahead(&self.settings, now);
+        self.effects.extend(emptied.into_iter().map(Effect::Recall));
         self.want_repos(now);
         self.publication.mark_changed();
     }
@@ -464,6 +475,9 @@ impl State {
                 if is_settled && self.publication.is_due(now.mono) {
                     self.publish_now(now);
                     self.save();
+                    if self.recording.is_long() {
+                        self.fold();
+                    }
                 }
             }
         }
@@ -479,6 +493,12 @@ impl State {
         if self.transcripts.take_unsaved() {
             self.effects.push(Effect::Save);
         }
+    }
+
+    /// Brings the journal of the record into its months.
+    fn fold(&mut self) {
+        self.recording.begin();
+        self.effects.push(Effect::Fold { keep_ms: self.settings.keep_ms });
     }
 
     /// Saves the checkpoint, and publishes a snapshot that tells displays that no watcher runs.
@@ -600,7 +620,7 @@ impl State {
             self.want_repos(now);
         }
         if before.prices != self.settings.prices {
-            self.recount(now);
+            self.accounts.reprice(&self.settings.prices);
         }
         for root in before.roots {
             // The next hint of that display would add the root again.

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::Config;
 use super::display::DEPTHS;
-use super::usage::{SOURCES, WEEKDAYS};
+use super::usage::{FOREVER, SOURCES, WEEKDAYS};
 use crate::display::colors::describe_ink;
 use crate::display::paint::MEANINGS;
 use crate::display::palettes::PALETTES;
@@ -130,6 +130,16 @@ fn usage(config: &Config, out: &mut Page) {
     let day = |config: &Config| quoted(word_for(&WEEKDAYS, &config.usage.week_starts));
     let own = (config.usage.week_starts != default.usage.week_starts).then(|| day(config));
     out.value("week_starts", own, &day(&default));
+    out.comment(
+        "For how long the record of usage keeps a month after its end: \"forever\", or a number of \
+         days, at least 35. Claude Code deletes transcripts after 30 days; the record remains.",
+    );
+    let keep = |config: &Config| match config.usage.keep_days {
+        None => quoted(FOREVER),
+        Some(days) => days.to_string(),
+    };
+    let own = (config.usage.keep_days != default.usage.keep_days).then(|| keep(config));
+    out.value("keep", own, &keep(&default));
     out.comment(
         "What the numbers of the active block are taken from: \"transcripts\", which ccstatusd sums \
          up itself, or \"ccusage\", the output of the command below. It runs with \

@@ -21,7 +21,7 @@ use super::display::{
 };
 use super::prices::{MULTIPLIERS, RATES};
 use super::reader::integer;
-use super::usage::{SOURCES, WEEKDAYS};
+use super::usage::{FOREVER, KEEP_DAYS, SOURCES, WEEKDAYS};
 use super::{Config, GIT_TIMEOUTS};
 use crate::display::colors::COLOR_NAMES;
 use crate::display::paint::MEANINGS;
@@ -76,6 +76,7 @@ fn usage(manual: &Manual) -> Value {
     let setting = |name: &str, kind| manual.setting(&format!("usage.{name}"), kind);
     table([
         ("week_starts", setting("week_starts", one_of(WEEKDAYS.iter().map(|it| it.0)))),
+        ("keep", setting("keep", json!({"anyOf": [{"const": FOREVER}, whole(&KEEP_DAYS)]}))),
         ("source", setting("source", one_of(SOURCES.iter().map(|it| it.0)))),
         ("command", setting("command", argv())),
     ])

@@ -339,7 +339,7 @@ fn the_printed_configuration_reads_back_as_the_same_configuration() {
         [segments.'command.load']\npriority = 7\n\
         [commands.load]\ncommand = ['a', 'b c']\nevery_s = 7\ntimeout_ms = 70\n\
         [privacy]\npreview = false\n\
-        [usage]\nweek_starts = 'sunday'\nsource = 'ccusage'\ncommand = ['x']\n\
+        [usage]\nweek_starts = 'sunday'\nkeep = 400\nsource = 'ccusage'\ncommand = ['x']\n\
         [prices.'a b']\ninput = 1\noutput = 2.5\n";
     let own = Config::parse(text.as_bytes()).unwrap();
     let text = describe::describe(&own, None);

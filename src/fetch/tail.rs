@@ -241,6 +241,7 @@ mod tests {
     use super::*;
     use crate::usage::ledger::Ledger;
     use crate::usage::prices::Prices;
+    use crate::usage::reply::{Origin, Replies};
     use crate::usage::sums::Sums;
     use proptest::prelude::*;
     use std::io::Write;
@@ -288,8 +289,10 @@ mod tests {
     /// returns only the better one, so entries cannot be compared directly.
     fn count(entries: &[(u64, Entry)]) -> Sums {
         let mut ledger = Ledger::new(Prices::builtin());
-        let file = ledger.file("a");
-        ledger.add(file, (1, 1), None, entries);
+        let mut replies = Replies::of(Origin::default());
+        for (offset, entry) in entries {
+            ledger.add(&replies.make(*offset, entry));
+        }
         ledger.sum_up(0..i64::MAX)
     }
 

@@ -1,6 +1,5 @@
 //! PURE. Accounts, one for each config root: the tokens and costs that it used, and its limits.
 
-use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
@@ -13,8 +12,10 @@ use super::settings::Settings;
 use crate::fetch::tail::Tail;
 use crate::store::schema::{self, BlockSource, SessionId};
 use crate::time::{HOUR_MS, MINUTE_MS, Now};
-use crate::usage::ledger::{FileId, Ledger, REACH_MS, SessionTotals};
+use crate::usage::election::Added;
+use crate::usage::ledger::{Ledger, REACH_MS, SessionTotals};
 use crate::usage::prices::Prices;
+use crate::usage::reply::{News, Origin, Replies, Reply};
 
 /// The accounts, by their config roots.
 #[derive(Debug, Default)]
@@ -23,6 +24,8 @@ pub(super) struct Accounts(BTreeMap<PathBuf, Account>);
 #[derive(Debug)]
 struct Account {
     ledger: Ledger,
+    /// Whether its usage is recorded: that of a root that only a hint names is not.
+    is_recorded: bool,
     limits: ObservedLimits,
     /// When every change in its transcripts was last known to be counted, in Unix milliseconds.
     as_of_ms: i64,
@@ -42,6 +45,7 @@ impl Accounts {
     pub(super) fn add(&mut self, root: &Path, settings: &Settings, now: Now) {
         self.0.entry(root.to_owned()).or_insert_with(|| Account {
             ledger: empty_ledger(&settings.prices, now),
+            is_recorded: false,
             limits: ObservedLimits::default(),
             as_of_ms: now.wall_ms,
             skipped_lines: 0,
@@ -69,52 +73,73 @@ impl Accounts {
 
     // ---- Usage
 
-    /// The number by which the ledger knows a transcript; `None` for an unknown root.
-    pub(super) fn file_number(&mut self, root: &Path, path: &Path) -> Option<FileId> {
-        Some(self.0.get_mut(root)?.ledger.file(&name_in(root, path)))
-    }
-
     /// Counts the entries that one read of a transcript found. `skipped_before` is how many of its
-    /// lines could not be parsed before this read; `tail` has the new total.
+    /// lines could not be parsed before this read; `tail` has the new total. Returns what is to be
+    /// recorded, each with the time of the copy whose place it took.
+    #[must_use]
     pub(super) fn count_read(
         &mut self,
         root: &Path,
-        file: FileId,
-        session: Option<&SessionId>,
+        origin: Origin,
         tail: &Tail,
         skipped_before: u64,
-    ) {
-        let Some(account) = self.0.get_mut(root) else { return };
-        if tail.has_restarted {
-            account.ledger.remove_file(file);
-        }
-        let identity = (tail.cursor.dev, tail.cursor.ino);
-        account.ledger.add(file, identity, session, &tail.entries);
+    ) -> Vec<News> {
+        let Some(account) = self.0.get_mut(root) else { return Vec::new() };
         account.skipped_lines += tail.facts.skipped_lines;
         account.skipped_lines -= skipped_before;
+        let mut replies = Replies::of(origin);
+        let mut news = Vec::new();
+        for (offset, entry) in &tail.entries {
+            let reply = replies.make(*offset, entry);
+            match account.ledger.add(&reply) {
+                Some(Added::Known) => {}
+                Some(Added::New { instead_of_ms }) => news.push((reply, instead_of_ms)),
+                // It is too old for the windows, and the record has it or will have it.
+                None => news.push((reply, None)),
+            }
+        }
+        if account.is_recorded { news } else { Vec::new() }
     }
 
-    /// A transcript was deleted or forgotten. Its entries stay counted.
-    pub(super) fn retire_file(&mut self, root: &Path, file: FileId, skipped_lines: u64) {
+    /// The usage of a root is recorded from now on. Returns what was counted so far; `None` if it
+    /// is recorded already.
+    pub(super) fn start_recording(&mut self, root: &Path) -> Option<Vec<News>> {
+        let account = self.0.get_mut(root).filter(|it| !it.is_recorded)?;
+        account.is_recorded = true;
+        Some(account.ledger.replies().map(|reply| (reply, None)).collect())
+    }
+
+    /// Takes in what the record has of a root.
+    pub(super) fn recorded(&mut self, root: &Path, replies: &[Reply]) {
         let Some(account) = self.0.get_mut(root) else { return };
-        account.ledger.retire_file(file);
-        account.skipped_lines -= skipped_lines;
-    }
-
-    /// There is no transcript where one was looked for.
-    pub(super) fn discard_file(&mut self, root: &Path, file: FileId) {
-        if let Some(account) = self.0.get_mut(root) {
-            account.ledger.discard_file(file);
+        for reply in replies {
+            account.ledger.add(reply);
         }
     }
 
-    /// Empties the ledgers, so that all transcripts can be counted again. Until then each account
-    /// publishes the usage that it had so far, with its age.
-    pub(super) fn recount(&mut self, settings: &Settings, is_scanned: bool, now: Now) {
-        for account in self.0.values_mut() {
-            account.recalled = account.usage(settings, is_scanned, now);
-            account.skipped_lines = 0;
+    /// Empties the ledgers that refuse replies of the windows since the clock was ahead. Returns
+    /// their roots: the record has what they lack.
+    pub(super) fn empty_ahead(&mut self, settings: &Settings, now: Now) -> Vec<PathBuf> {
+        let ahead = self.0.iter_mut().filter(|(_, it)| it.ledger.is_ahead(now.wall_ms));
+        let emptied = ahead.map(|(root, account)| {
             account.ledger = empty_ledger(&settings.prices, now);
+            root.clone()
+        });
+        emptied.collect()
+    }
+
+    /// Lines of a transcript that was deleted or forgotten no longer count as skipped. What it used
+    /// stays counted.
+    pub(super) fn forget_file(&mut self, root: &Path, skipped_lines: u64) {
+        if let Some(account) = self.0.get_mut(root) {
+            account.skipped_lines -= skipped_lines;
+        }
+    }
+
+    /// Applies other prices, also to what was used before.
+    pub(super) fn reprice(&mut self, prices: &Prices) {
+        for account in self.0.values_mut() {
+            account.ledger.reprice(prices.clone());
         }
     }
 
@@ -133,12 +158,6 @@ impl Accounts {
         for account in self.0.values_mut() {
             account.ledger.forget_before(now.wall_ms - REACH_MS);
         }
-    }
-
-    /// Whether a ledger refuses entries that belong in a sum: it took them for too old, because the
-    /// wall clock was ahead by days.
-    pub(super) fn is_ahead(&self, now: Now) -> bool {
-        self.0.values().any(|account| account.ledger.is_ahead(now.wall_ms))
     }
 
     /// The usage of one session; `None` where it has none.
@@ -214,30 +233,6 @@ impl Accounts {
         }
     }
 
-    /// The ledgers for the checkpoint, each with its config root.
-    pub(super) fn ledgers(&self) -> impl Iterator<Item = (&PathBuf, &Ledger)> {
-        self.0.iter().map(|(root, account)| (root, &account.ledger))
-    }
-
-    /// Restores the ledger of an earlier process from its checkpoint. Returns whether it could be
-    /// used: not for an unknown root, and not if it refuses entries since the clock was ahead, see
-    /// [`Accounts::is_ahead`].
-    pub(super) fn restore(
-        &mut self,
-        root: &Path,
-        ledger: Cow<'_, Ledger>,
-        prices: &Prices,
-        now: Now,
-    ) -> bool {
-        let Some(account) = self.0.get_mut(root) else { return false };
-        if ledger.is_ahead(now.wall_ms) {
-            return false;
-        }
-        account.ledger = ledger.into_owned().restored(prices.clone());
-        account.ledger.forget_before(now.wall_ms - REACH_MS);
-        true
-    }
-
     /// Adds lines that an earlier process could not parse.
     pub(super) fn add_skipped_lines(&mut self, root: &Path, skipped_lines: u64) {
         if let Some(account) = self.0.get_mut(root) {
@@ -303,11 +298,6 @@ fn empty_ledger(prices: &Prices, now: Now) -> Ledger {
     let mut ledger = Ledger::new(prices.clone());
     ledger.forget_before(now.wall_ms - REACH_MS);
     ledger
-}
-
-/// The name under which the ledger stores a transcript: its path below the root.
-fn name_in<'a>(root: &Path, path: &'a Path) -> Cow<'a, str> {
-    path.strip_prefix(root).unwrap_or(path).to_string_lossy()
 }
 
 /// When the local day ends, in Unix milliseconds. This is not midnight where daylight saving time

@@ -59,12 +59,6 @@ impl Barriers {
         }
     }
 
-    /// All transcripts are read again. Sums are not complete until then.
-    pub(super) fn scan_again(&mut self) {
-        self.is_scanned = false;
-        self.waiting.push(Barrier::new(Kind::Scan));
-    }
-
     /// Whether every transcript has been read, so that sums are complete.
     pub(super) fn is_scanned(&self) -> bool {
         self.is_scanned

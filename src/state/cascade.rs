@@ -156,6 +156,7 @@ impl State {
     /// sessions.
     pub(super) fn root_proved(&mut self, root: &Path, now: Now) {
         self.sessions.trust(root);
+        self.record_root(root, now);
         if self.directories.is_brought(root) {
             // Links in it may be the user's own.
             self.directories.set_brought(root, false);

@@ -1,9 +1,8 @@
 //! PURE. The checkpoint, from which a restarted process goes on: how far each transcript was read,
-//! and what was found in it up to there.
+//! and what was found in it up to there. What was used up to there is in the record.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -16,30 +15,29 @@ use super::transcripts::File;
 use crate::fetch::claude;
 use crate::fetch::claude::transcript::TranscriptFacts;
 use crate::fetch::tail::Cursor;
+use crate::store::record::Mark;
 use crate::time::Now;
-use crate::usage::ledger::Ledger;
-use crate::usage::prices::Prices;
 use crate::watch::Stamp;
 
 /// The content of the checkpoint file. It may be taken at any moment, even before every transcript
 /// was read: a transcript that it lacks is read from its beginning after the restart.
 ///
-/// `T` is [`Found`] when it is read. When it is written, `T` is a pair of references, since copies
-/// for thousands of files would take megabytes.
+/// `T` is [`ReadSoFar`] when it is read. When it is written, `T` is a pair of references, since
+/// copies for thousands of files would take megabytes.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Checkpoint<'a, T> {
-    /// A hash of the prices. The ledgers store costs, which are only valid for these prices.
-    prices: u64,
+    /// How much of the record's journal had been written. Without that part, all transcripts must
+    /// be read again. `None` where something could not be written.
+    pub mark: Option<Mark>,
     roots: Vec<SavedRoot<'a, T>>,
 }
 
 /// How far a transcript was read, and what was found up to there.
-pub(super) type Found = (Cursor, TranscriptFacts);
+pub type ReadSoFar = (Cursor, TranscriptFacts);
 
 #[derive(Debug, Serialize, Deserialize)]
 struct SavedRoot<'a, T> {
     path: Cow<'a, str>,
-    ledger: Cow<'a, Ledger>,
     files: Vec<SavedFile<'a, T>>,
 }
 
@@ -51,8 +49,8 @@ struct SavedFile<'a, T> {
 }
 
 impl State {
-    /// The checkpoint of all that was read so far.
-    pub fn checkpoint(&self) -> Checkpoint<'_, (&Cursor, &TranscriptFacts)> {
+    /// The checkpoint of all that was read so far. `mark` is how much of the record was written.
+    pub fn checkpoint(&self, mark: Option<Mark>) -> Checkpoint<'_, (&Cursor, &TranscriptFacts)> {
         let files = |root: &Path| {
             let saved = self.transcripts.of_root(root).filter_map(|(path, file)| {
                 Some(SavedFile {
@@ -63,20 +61,17 @@ impl State {
             });
             saved.collect()
         };
-        let roots = self.accounts.ledgers().filter_map(|(path, ledger)| {
-            Some(SavedRoot {
-                path: path.to_str()?.into(),
-                ledger: Cow::Borrowed(ledger),
-                files: files(path),
-            })
-        });
-        Checkpoint { prices: fingerprint(&self.settings.prices), roots: roots.collect() }
+        let roots = self
+            .accounts
+            .roots()
+            .filter_map(|path| Some(SavedRoot { path: path.to_str()?.into(), files: files(path) }));
+        Checkpoint { mark, roots: roots.collect() }
     }
 
     /// The first directories to list, by the checkpoint of an earlier process: the folders of the
     /// transcripts that it read. The watch thread lists them while [`State::restore`] runs, which
     /// takes about as long.
-    pub fn looks_before_restore(&mut self, checkpoint: &Checkpoint<'_, Found>) -> Vec<Effect> {
+    pub fn looks_before_restore(&mut self, checkpoint: &Checkpoint<'_, ReadSoFar>) -> Vec<Effect> {
         for saved in &checkpoint.roots {
             let root = Path::new(&*saved.path);
             if !self.accounts.contains(root) {
@@ -99,34 +94,27 @@ impl State {
     }
 
     /// Restores what an earlier process had read. Must be called before the first event.
-    pub fn restore(&mut self, checkpoint: Checkpoint<'_, Found>, now: Now) -> Vec<Effect> {
-        if checkpoint.prices == fingerprint(&self.settings.prices) {
-            for saved in checkpoint.roots {
-                self.restore_root(saved, now);
+    pub fn restore(&mut self, checkpoint: Checkpoint<'_, ReadSoFar>, now: Now) -> Vec<Effect> {
+        for saved in checkpoint.roots {
+            let root = Path::new(&*saved.path);
+            for file in saved.files {
+                self.restore_file(root, file, now);
             }
         }
         self.forget_messages();
         std::mem::take(&mut self.effects)
     }
 
-    fn restore_root(&mut self, saved: SavedRoot<'_, Found>, now: Now) {
-        let root = Path::new(&*saved.path);
-        if self.accounts.restore(root, saved.ledger, &self.settings.prices, now) {
-            for file in saved.files {
-                self.restore_file(root, file, now);
-            }
-        }
-    }
-
-    fn restore_file(&mut self, root: &Path, saved: SavedFile<'_, Found>, now: Now) {
+    fn restore_file(&mut self, root: &Path, saved: SavedFile<'_, ReadSoFar>, now: Now) {
         let path = Path::new(&*saved.path);
         let Some(kind) = claude::layout::classify(root, path) else { return };
-        let Some(id) = self.accounts.file_number(root, path) else { return };
+        if !self.accounts.contains(root) {
+            return;
+        }
         let (cursor, facts) = saved.found;
-        let file = File::new(root, kind, id).restored(saved.stamp, cursor, facts, now);
+        let file = File::new(root, kind).restored(saved.stamp, cursor, facts, now);
         let is_known = || file.key().is_some_and(|key| self.sessions.get(&key).is_some());
         if file.is_old(now) && !is_known() {
-            self.accounts.retire_file(root, id, 0);
             return;
         }
         self.accounts.add_skipped_lines(root, file.facts.skipped_lines);
@@ -138,10 +126,4 @@ impl State {
             self.refresh_session(&key, now);
         }
     }
-}
-
-fn fingerprint(prices: &Prices) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    format!("{prices:?}").hash(&mut hasher);
-    hasher.finish()
 }

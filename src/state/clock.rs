@@ -29,6 +29,8 @@ pub(super) enum Timer {
     Configuration,
     /// Write the checkpoint.
     Save,
+    /// Bring the journal of the record into its months, or try the record again.
+    Fold,
     /// Start fetches.
     Fetch,
     /// Publish the snapshot.
@@ -44,6 +46,7 @@ impl Timer {
         Timer::Rescan,
         Timer::Configuration,
         Timer::Save,
+        Timer::Fold,
         Timer::Fetch,
         Timer::Publish,
     ];

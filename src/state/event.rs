@@ -10,6 +10,7 @@ use crate::fetch::claude::client::SessionFile;
 use crate::fetch::job::{Job, Outcome, Source};
 use crate::store::schema::{ClientFacts, Snapshot};
 use crate::time::Now;
+use crate::usage::reply::News;
 use crate::watch::{Listing, Look};
 
 /// Why the configuration could not be read.
@@ -46,6 +47,12 @@ pub enum Event {
     Reload,
     /// The configuration was read; the error says why it is invalid.
     Configured(Result<Box<Settings>, ReadFailure>),
+    /// The journal of the record was brought into its months, or was not for a reason that an
+    /// [`Event::RecordFailed`] says.
+    Folded,
+    /// The record could not be written, opened or read to its end, for this reason; `None` if it
+    /// works again.
+    RecordFailed(Option<String>),
     /// Publishing ended. `began` is when it began; the error says why the snapshot on disk is
     /// still the one before.
     Published { began: Now, result: Result<(), String> },
@@ -74,6 +81,15 @@ pub enum Effect {
     Publish(Box<Snapshot>),
     /// Read the configuration. An [`Event::Configured`] follows.
     Configure,
+    /// Append these replies of a config root to the record.
+    Record { root: PathBuf, news: Vec<News> },
+    /// Read what the record has of this config root, and pass it to
+    /// [`State::take_record`](super::State::take_record).
+    Recall(PathBuf),
+    /// Bring the journal of the record into its months, and write what could not be written before.
+    /// An [`Event::Folded`] follows. `keep_ms` is for how long months are kept after their end, in
+    /// milliseconds; `None` for ever.
+    Fold { keep_ms: Option<i64> },
     /// Write [`State::checkpoint`](super::State::checkpoint) to disk.
     Save,
     /// Go on as the program at this path, which has replaced this one and is of this version.

@@ -212,6 +212,7 @@ impl State {
         let path = self.settings.config.first();
         let all = store
             .into_iter()
+            .chain(self.recording.degraded(now))
             .chain(self.configuration.degraded(path.map(PathBuf::as_path), now))
             .chain(self.sources.hung_degraded(now))
             .chain(self.directories.degraded(now))

@@ -38,6 +38,8 @@ pub struct Settings {
     /// The first day of a week.
     pub week_starts: Weekday,
     pub prices: Prices,
+    /// For how long the record keeps a month after its end, in milliseconds; `None` for ever.
+    pub keep_ms: Option<i64>,
     /// Whether the first characters of each session's last message are kept, and published.
     pub preview: bool,
     pub display: Display,

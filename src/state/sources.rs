@@ -238,11 +238,6 @@ impl Sources {
         self.barriers.is_scanned()
     }
 
-    /// All transcripts are read again from their beginning.
-    pub(super) fn scan_again(&mut self) {
-        self.barriers.scan_again();
-    }
-
     /// See [`Barriers::cookie_changed`].
     pub(super) fn cookie_changed(&mut self, path: &Path) -> bool {
         self.barriers.cookie_changed(path)

@@ -58,6 +58,7 @@ fn settings(roots: &[&str]) -> Settings {
         zone: TimeZone::UTC,
         week_starts: Weekday::Monday,
         prices: Prices::builtin(),
+        keep_ms: None,
         preview: true,
         display: Default::default(),
         config: Vec::new(),

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::sessions::SessionKey;
@@ -11,7 +12,8 @@ use crate::fetch::claude::transcript::TranscriptFacts;
 use crate::fetch::tail::{Cursor, Tail};
 use crate::store::schema::{Limits, SessionId};
 use crate::time::Now;
-use crate::usage::ledger::{FileId, REACH_MS};
+use crate::usage::ledger::REACH_MS;
+use crate::usage::reply::Origin;
 use crate::watch::Stamp;
 use crate::watch::debounce::{Debounce, Window};
 
@@ -38,7 +40,8 @@ pub(super) struct Transcripts {
 pub(super) struct File {
     pub(super) root: PathBuf,
     kind: claude::layout::FileKind,
-    pub(super) id: FileId,
+    /// The directory that the folder of its project stands for; `None` until a line names it.
+    project: Option<Arc<str>>,
     /// Identity, size and time of the file at the last read; `None` before the first, and if the
     /// last one did not reach the end of the file.
     pub(super) stamp: Option<Stamp>,
@@ -52,9 +55,7 @@ pub(super) struct File {
 #[derive(Debug)]
 pub(super) struct ReadSummary {
     pub(super) root: PathBuf,
-    pub(super) id: FileId,
-    /// The session that the transcript belongs to; `None` if that is not known.
-    pub(super) session: Option<SessionId>,
+    pub(super) origin: Origin,
     /// The session that it was thought to belong to until now, if that was another one.
     pub(super) left_session: Option<SessionKey>,
     /// How many of its lines could not be parsed, before this read.
@@ -67,7 +68,7 @@ pub(super) struct ReadSummary {
 
 impl File {
     /// A transcript that has not been read yet.
-    pub(super) fn new(root: &Path, kind: claude::layout::FileKind, id: FileId) -> File {
+    pub(super) fn new(root: &Path, kind: claude::layout::FileKind) -> File {
         let session = match &kind {
             claude::layout::FileKind::Transcript(id) | claude::layout::FileKind::Subagent(id) => {
                 Some(id.clone())
@@ -76,8 +77,8 @@ impl File {
         };
         File {
             root: root.to_owned(),
-            id,
             kind,
+            project: None,
             stamp: None,
             cursor: None,
             facts: TranscriptFacts::default(),
@@ -184,6 +185,10 @@ impl Transcripts {
             let left = before.filter(|id| file.session.as_ref() != Some(id));
             left_session = left.map(|id| SessionKey { id, root: file.root.clone() });
         }
+        let folder = claude::layout::project_folder(&file.root, path).unwrap_or_default();
+        if file.project.is_none() {
+            file.project = project_in(&folder, tail);
+        }
         let identity = (tail.cursor.dev, tail.cursor.ino);
         let stamp = Stamp { identity, size: tail.size, modified_ms: tail.mtime_ms };
         // If the file was read before, its modification time is when it was appended to. At the
@@ -192,8 +197,12 @@ impl Transcripts {
         let last_line_ms = tail.facts.last_line_ms.filter(|_| is_first).unwrap_or(i64::MAX);
         let read = ReadSummary {
             root: file.root.clone(),
-            id: file.id,
-            session: file.session.clone(),
+            origin: Origin {
+                file: path.strip_prefix(&file.root).unwrap_or(path).to_string_lossy().into(),
+                session: file.session.as_ref().map(|it| it.0.as_str().into()),
+                folder: folder.into(),
+                project: file.project.clone().unwrap_or_default(),
+            },
             left_session,
             skipped_before: file.facts.skipped_lines,
             appended_ms: stamp.modified_ms.min(last_line_ms).min(now.wall_ms),
@@ -233,23 +242,6 @@ impl Transcripts {
     pub(super) fn old(&self, now: Now) -> impl Iterator<Item = (PathBuf, &File)> {
         let old = self.files.iter().filter(move |(_, file)| file.is_old(now));
         old.map(|(path, file)| (PathBuf::from(path), file))
-    }
-
-    /// Forgets all reads, after the ledgers were emptied. `number` registers a root and a
-    /// transcript with the new ledger. Returns the transcripts to read again.
-    pub(super) fn forget_reads(
-        &mut self,
-        mut number: impl FnMut(&Path, &Path) -> Option<FileId>,
-    ) -> Vec<PathBuf> {
-        let mut wanted = Vec::new();
-        for (path, file) in &mut self.files {
-            let path = Path::new(path);
-            let Some(id) = number(&file.root, path) else { continue };
-            file.id = id;
-            (file.stamp, file.cursor, file.facts) = Default::default();
-            wanted.push(path.to_owned());
-        }
-        wanted
     }
 
     /// Drops the texts of messages. Returns whether there were any.
@@ -313,6 +305,13 @@ fn is_old(stamp: Stamp, now: Now) -> bool {
     stamp.modified_ms < now.wall_ms - REACH_MS
 }
 
+/// The directory that a project's folder stands for, as an entry names it: the client may work in
+/// others meanwhile.
+fn project_in(folder: &str, tail: &Tail) -> Option<Arc<str>> {
+    let mut dirs = tail.entries.iter().filter_map(|(_, entry)| entry.cwd.as_ref());
+    dirs.find(|dir| claude::layout::project_name(dir) == folder).cloned()
+}
+
 /// The session named by the lines of a transcript.
 fn session_of(facts: &TranscriptFacts) -> Option<SessionId> {
     facts.session.as_deref().and_then(SessionId::checked)
@@ -328,10 +327,9 @@ mod tests {
 
     fn known(paths: &[&str]) -> Transcripts {
         let mut transcripts = Transcripts::default();
-        let mut ledger = crate::usage::ledger::Ledger::new(crate::usage::prices::Prices::builtin());
         for path in paths {
             let kind = claude::layout::classify(Path::new("/r"), Path::new(path)).unwrap();
-            let file = File::new(Path::new("/r"), kind, ledger.file(path));
+            let file = File::new(Path::new("/r"), kind);
             transcripts.insert(Path::new(path), file);
         }
         transcripts
@@ -374,7 +372,8 @@ mod tests {
         let mut read = |began, session: &str| {
             let facts = TranscriptFacts { session: Some(session.into()), ..Default::default() };
             let read = transcripts.take_in(path, &mut tail(began, facts), true, now).unwrap();
-            (read.session.map(|it| it.0), read.left_session.map(|it| it.id.0))
+            let session = read.origin.session.map(|it| it.to_string());
+            (session, read.left_session.map(|it| it.id.0))
         };
         assert_eq!(read(0, "a"), (Some("a".into()), None));
         assert_eq!(read(10, "a"), (Some("a".into()), None));

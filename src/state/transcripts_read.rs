@@ -14,6 +14,7 @@ use crate::fetch::tail::Tail;
 use crate::plan::Urgency;
 use crate::store::schema::Limits;
 use crate::time::Now;
+use crate::usage::reply::{News, Reply};
 use crate::watch::{Entry, EntryKind};
 
 impl State {
@@ -51,8 +52,10 @@ impl State {
             return;
         }
         if self.transcripts.get(path).is_none() {
-            let Some(id) = self.accounts.file_number(root, path) else { return };
-            self.transcripts.insert(path, File::new(root, kind, id));
+            if !self.accounts.contains(root) {
+                return;
+            }
+            self.transcripts.insert(path, File::new(root, kind));
         }
         self.sources.want(&Source::Transcript(path.to_owned()), Urgency::Settled, now);
     }
@@ -65,8 +68,7 @@ impl State {
         let Some(read) = self.transcripts.take_in(path, &mut tail, keep_message, now) else {
             return;
         };
-        let ReadSummary { root, id, session, left_session, skipped_before, appended_ms, used_up } =
-            read;
+        let ReadSummary { root, origin, left_session, skipped_before, appended_ms, used_up } = read;
         if let Some((limits, at_ms)) = used_up.as_deref() {
             let mut limits = limits.plausible(now.wall_ms);
             limits.times().for_each(|as_of_ms| *as_of_ms = (*at_ms).min(now.wall_ms));
@@ -77,7 +79,8 @@ impl State {
             self.sessions.agent_left(&key, path);
         }
         tail.facts.skipped_lines = skipped_lines;
-        self.accounts.count_read(&root, id, session.as_ref(), &tail, skipped_before);
+        let news = self.accounts.count_read(&root, origin, &tail, skipped_before);
+        self.record(&root, news, now);
         self.publication.mark_changed();
         if tail.has_restarted || !tail.entries.is_empty() {
             self.want_block(&root, now);
@@ -133,24 +136,30 @@ impl State {
     fn forget_transcript(&mut self, path: &Path) -> Option<File> {
         self.forget_source(&Source::Transcript(path.to_owned()));
         let file = self.transcripts.remove(path)?;
-        if file.cursor.is_some() {
-            self.accounts.retire_file(&file.root, file.id, file.facts.skipped_lines);
-        } else {
-            self.accounts.discard_file(&file.root, file.id);
-        }
+        self.accounts.forget_file(&file.root, file.facts.skipped_lines);
         Some(file)
     }
 
-    /// Counts all transcripts again from their beginning, after prices changed, or after a clock
-    /// that was ahead made ledgers refuse entries. The ledgers cannot be corrected without reading:
-    /// they do not store the model of each entry. The usage of deleted transcripts is lost.
-    pub(super) fn recount(&mut self, now: Now) {
-        self.accounts.recount(&self.settings, self.sources.is_scanned(), now);
-        let accounts = &mut self.accounts;
-        for path in self.transcripts.forget_reads(|root, path| accounts.file_number(root, path)) {
-            self.sources.want(&Source::Transcript(path), Urgency::Now, now);
+    /// Records replies of a root, before anything that counts them is published.
+    fn record(&mut self, root: &Path, news: Vec<News>, now: Now) {
+        if !news.is_empty() {
+            self.recording.appended(news.len(), now);
+            self.effects.push(Effect::Record { root: root.to_owned(), news });
         }
-        self.sources.scan_again();
+    }
+
+    /// The usage of this root is recorded from now on, and what was recorded before counts.
+    pub(super) fn record_root(&mut self, root: &Path, now: Now) {
+        if let Some(news) = self.accounts.start_recording(root) {
+            self.record(root, news, now);
+            self.effects.push(Effect::Recall(root.to_owned()));
+        }
+    }
+
+    /// The record has these replies of a root. Must follow an [`Effect::Recall`] at once.
+    pub fn take_record(&mut self, root: &Path, replies: &[Reply]) {
+        self.accounts.recorded(root, replies);
+        self.publication.mark_changed();
     }
 
     /// Drops all texts of messages if the user disabled previews, also from the checkpoint file.

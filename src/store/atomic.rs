@@ -1,7 +1,7 @@
 //! Writes a file atomically: to a temporary file in the same directory, which is then renamed.
 //!
-//! There is no fsync: the files are derived data, which the next watcher writes anew, and readers
-//! treat a file that they cannot parse as missing.
+//! There is no fsync, but for the record: all other files are derived data, which the next watcher
+//! writes anew, and readers treat a file that they cannot parse as missing.
 //!
 //! See docs/decisions/010-publish-whole-without-fsync.md.
 
@@ -29,6 +29,8 @@ pub fn write_with(
     name: &str,
     content: impl FnOnce(&mut fs_err::File) -> io::Result<()>,
 ) -> io::Result<()> {
+    #[cfg(test)]
+    faults::meet()?;
     let temporary = dir.join(format!("{PREFIX}{name}.{}{SUFFIX}", std::process::id()));
     let res = create(&temporary)
         .and_then(|mut file| content(&mut file))
@@ -37,6 +39,21 @@ pub fn write_with(
         fs_err::remove_file(&temporary).ok();
     }
     res
+}
+
+/// As [`write()`], for data that cannot be made again: the file and its name are on the disk when
+/// this returns.
+pub fn write_durably(dir: &Path, name: &str, bytes: &[u8]) -> io::Result<()> {
+    write_with(dir, name, |file| {
+        file.write_all(bytes)?;
+        file.sync_all()
+    })?;
+    sync_dir(dir)
+}
+
+/// Waits until the names in a directory are on the disk.
+pub fn sync_dir(dir: &Path) -> io::Result<()> {
+    fs_err::File::open(dir)?.sync_all()
 }
 
 fn create(path: &Path) -> io::Result<fs_err::File> {
@@ -62,6 +79,34 @@ fn create(path: &Path) -> io::Result<fs_err::File> {
 pub fn is_temporary(name: &OsStr) -> bool {
     let name = name.as_bytes();
     name.starts_with(PREFIX.as_bytes()) && name.ends_with(SUFFIX.as_bytes())
+}
+
+/// Lets a test find out what is on the disk after each write of several.
+#[cfg(test)]
+pub(super) mod faults {
+    use std::cell::Cell;
+    use std::io;
+
+    thread_local! {
+        static LEFT: Cell<Option<usize>> = const { Cell::new(None) };
+    }
+
+    /// In this thread, so many writes succeed from now on, and each later one fails; `None` lets
+    /// all succeed.
+    pub(crate) fn after(n_writes: Option<usize>) {
+        LEFT.set(n_writes);
+    }
+
+    pub(super) fn meet() -> io::Result<()> {
+        match LEFT.get() {
+            None => Ok(()),
+            Some(0) => Err(io::Error::other("a fault of the test")),
+            Some(left) => {
+                LEFT.set(Some(left - 1));
+                Ok(())
+            }
+        }
+    }
 }
 
 #[cfg(test)]

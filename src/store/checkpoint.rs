@@ -5,9 +5,12 @@
 //!
 //! See docs/decisions/020-the-checkpoint-is-a-cache.md.
 
+mod first;
+
 use std::cell::Cell;
 use std::hash::{DefaultHasher, Hasher};
 use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -15,11 +18,12 @@ use serde::de::DeserializeOwned;
 use super::atomic;
 use super::dir::StateDir;
 use super::file::read_bounded;
+use crate::usage::reply::Reply;
 
 const NAME: &str = "checkpoint";
 /// The first bytes of the file. The program's version is included, since another version may derive
 /// other facts from the same transcript. The last number is the version of the format.
-const HEADER: &str = concat!("ccstatusd ", env!("CARGO_PKG_VERSION"), " checkpoint 1\n");
+const HEADER: &str = concat!("ccstatusd ", env!("CARGO_PKG_VERSION"), " checkpoint 2\n");
 /// The largest checkpoint that is read. After a year of heavy use it has a tenth of this size.
 const MAX_BYTES: u64 = 256 << 20;
 
@@ -64,19 +68,35 @@ impl Write for HashingWriter<'_> {
     }
 }
 
+/// What a checkpoint of the first format had counted of transcripts that are gone, by config root.
+/// Nothing else has it.
+pub fn lost_replies(dir: &StateDir) -> Vec<(PathBuf, Vec<Reply>)> {
+    let exists = |path: &Path| fs_err::symlink_metadata(path).is_ok();
+    let bytes = payload(dir, first::HEADER);
+    bytes.and_then(|bytes| first::lost_replies(&bytes, exists)).unwrap_or_default()
+}
+
 /// The facts in the checkpoint. `None` where it is missing, damaged or of another version.
 pub fn load<T: DeserializeOwned>(dir: &StateDir) -> Option<T> {
-    let bytes = read_bounded(&dir.join(NAME), MAX_BYTES).ok()?;
-    let (bytes, sum) = bytes.split_last_chunk()?;
-    let facts = bytes.strip_prefix(HEADER.as_bytes())?;
-    if checksum(bytes) != *sum {
+    postcard::from_bytes(&payload(dir, HEADER)?).ok()
+}
+
+/// What follows this header in the file. `None` where the file is missing, damaged, or begins with
+/// another header.
+fn payload(dir: &StateDir, header: &str) -> Option<Vec<u8>> {
+    let mut bytes = read_bounded(&dir.join(NAME), MAX_BYTES).ok()?;
+    let (content, sum) = bytes.split_last_chunk()?;
+    if !content.starts_with(header.as_bytes()) || checksum(content) != *sum {
         return None;
     }
-    postcard::from_bytes(facts).ok()
+    let end = content.len();
+    bytes.truncate(end);
+    bytes.drain(..header.len());
+    Some(bytes)
 }
 
 /// The checksum at the end of the file. If a later Rust hashes differently, the checkpoint is
-/// refused; it has to be, since the ledger in it contains hashes of ids.
+/// refused.
 fn checksum(bytes: &[u8]) -> [u8; 8] {
     let mut hasher = DefaultHasher::new();
     hasher.write(bytes);

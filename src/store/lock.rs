@@ -49,6 +49,25 @@ pub struct FetchLock {
     scratch: PathBuf,
 }
 
+/// Proof that this process alone writes the record of usage.
+#[derive(Debug)]
+#[must_use = "the lock is released as soon as this value is dropped"]
+pub struct RecordLock {
+    _file: fs_err::File,
+}
+
+impl RecordLock {
+    /// Takes the lock on this file; `None` where another process holds it.
+    pub fn try_acquire(path: &Path) -> Result<Option<RecordLock>> {
+        Ok(acquire(path)?.map(|file| RecordLock { _file: file }))
+    }
+
+    /// The id of the process that holds the lock, for messages.
+    pub fn holder(path: &Path) -> Option<u32> {
+        holder(path)
+    }
+}
+
 /// Proof that this guard alone runs a program of a source.
 ///
 /// It is a record lock on one byte of a file that all sources share: of one byte, so that a run

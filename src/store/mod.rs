@@ -9,5 +9,6 @@ pub mod dir;
 pub mod file;
 pub mod lock;
 pub mod publisher;
+pub mod record;
 pub mod schema;
 pub mod snapshot;

@@ -31,7 +31,8 @@ impl SlotKey {
         SlotKey(2 * at_ms.div_euclid(QUARTER_MS) + i64::from(!on_the_stroke))
     }
 
-    fn quarter_ms(self) -> i64 {
+    /// When its quarter of an hour begins, in Unix milliseconds.
+    pub fn quarter_ms(self) -> i64 {
         self.0.div_euclid(2) * QUARTER_MS
     }
 

@@ -132,6 +132,27 @@ impl EntryTokens {
     pub fn all(&self) -> u64 {
         self.all_input().saturating_add(self.output)
     }
+
+    /// Adds other numbers, each to that of its kind.
+    pub fn add(&mut self, other: &EntryTokens) {
+        for (mine, theirs) in self.counts().into_iter().zip(other.clone().counts()) {
+            *mine = mine.saturating_add(*theirs);
+        }
+    }
+
+    /// Each count in four bytes. No reply has four billion tokens, so a larger count is not real.
+    #[must_use]
+    pub fn bounded(mut self) -> EntryTokens {
+        for count in self.counts() {
+            *count = (*count).min(u64::from(u32::MAX));
+        }
+        self
+    }
+
+    fn counts(&mut self) -> [&mut u64; 5] {
+        let EntryTokens { input, output, cache_write_5m, cache_write_1h, cache_read } = self;
+        [input, output, cache_write_5m, cache_write_1h, cache_read]
+    }
 }
 
 #[cfg(test)]

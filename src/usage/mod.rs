@@ -8,7 +8,10 @@
 
 pub mod blocks;
 pub mod calendar;
+pub mod election;
 pub mod entry;
+pub mod history;
 pub mod ledger;
 pub mod prices;
+pub mod reply;
 pub mod sums;

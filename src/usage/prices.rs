@@ -21,6 +21,22 @@ pub type Picodollars = i64;
 
 const PER_DOLLAR: f64 = 1e12;
 
+/// What is charged: the tokens of one reply, or of many that are charged at the same rates.
+#[derive(Clone, Debug)]
+pub struct Charge<'a> {
+    pub model: &'a str,
+    pub at_ms: i64,
+    pub is_fast: bool,
+    pub is_us_only: bool,
+    /// All input of one request. It decides the tier.
+    pub request_input: u64,
+    pub tokens: EntryTokens,
+    pub n_web_searches: u64,
+}
+
+/// The sizes of a request's input that the record distinguishes, in tokens.
+pub const INPUT_STEPS: [u64; 6] = [100_000, 128_000, 200_000, 256_000, 272_000, 512_000];
+
 /// A price list.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 pub struct Prices {
@@ -100,21 +116,34 @@ impl Prices {
         if let Some(stated) = entry.cost_usd {
             return Some(picodollars(stated));
         }
-        if entry.tokens == EntryTokens::default() && entry.n_web_searches == 0 {
+        self.charge(&Charge {
+            model: &entry.model,
+            at_ms: entry.at_ms,
+            is_fast: entry.is_fast,
+            is_us_only: entry.is_us_only,
+            request_input: entry.tokens.all_input(),
+            tokens: entry.tokens,
+            n_web_searches: entry.n_web_searches,
+        })
+    }
+
+    /// What is charged. `None` where the model has no price, unless nothing was used.
+    pub fn charge(&self, charge: &Charge<'_>) -> Option<Picodollars> {
+        if charge.tokens == EntryTokens::default() && charge.n_web_searches == 0 {
             return Some(0);
         }
-        let (_, price) = self.find(&entry.model)?;
+        let (_, price) = self.find(charge.model)?;
         let rates = match &price.above {
-            Some(above) if entry.tokens.all_input() > above.threshold_tokens => &above.rates,
+            Some(above) if charge.request_input > above.threshold_tokens => &above.rates,
             _ => &price.rates,
         };
-        let fast = if entry.is_fast { price.fast_multiplier } else { None };
-        let us_only = if entry.is_us_only { price.us_multiplier } else { None };
+        let fast = if charge.is_fast { price.fast_multiplier } else { None };
+        let us_only = if charge.is_us_only { price.us_multiplier } else { None };
         let tokens =
-            rates.apply(&entry.tokens).saturating_mul(thousandths(fast) * thousandths(us_only))
+            rates.apply(&charge.tokens).saturating_mul(thousandths(fast) * thousandths(us_only))
                 / (THOUSAND * THOUSAND);
         let search = picodollars(self.web_search_per_1000 / 1000.0);
-        let searches = i128::from(entry.n_web_searches) * i128::from(search);
+        let searches = i128::from(charge.n_web_searches) * i128::from(search);
         Some(Picodollars::try_from(tokens.saturating_add(searches)).unwrap_or(Picodollars::MAX))
     }
 
@@ -153,7 +182,7 @@ impl Rates {
 }
 
 /// The nearest whole number of picodollars; 0 for what is negative or not a number.
-fn picodollars(usd: f64) -> Picodollars {
+pub(super) fn picodollars(usd: f64) -> Picodollars {
     // The cast saturates, and turns NaN into 0.
     (usd.max(0.0) * PER_DOLLAR).round() as Picodollars
 }

@@ -267,6 +267,10 @@ fn a_socket_that_is_removed_again_and_again_leaves_no_threads_and_no_descriptors
     let watcher = sandbox.start_watcher();
     let count =
         |what: &str| fs_err::read_dir(format!("/proc/{}/{what}", watcher.id())).unwrap().count();
+    // With the first reply the journal of the record is opened.
+    transcript.reply("first");
+    sandbox
+        .wait_for("a reply", |snapshot| snapshot.sessions.values().any(|it| it.tokens.output > 0));
     let before = (count("task"), count("fd"));
     for n in 0..20 {
         fs_err::remove_file(sandbox.state.join("notify.sock")).unwrap();

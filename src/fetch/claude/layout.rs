@@ -46,6 +46,12 @@ pub fn project_name(cwd: &str) -> String {
     cwd.chars().map(plain).collect()
 }
 
+/// The name of the project's folder that a transcript lies in. What is not text in it is replaced.
+pub fn project_folder(root: &Path, transcript: &Path) -> Option<String> {
+    let below = transcript.strip_prefix(root.join(PROJECTS)).ok()?;
+    Some(below.iter().next()?.to_string_lossy().into_owned())
+}
+
 /// The file that a process writes about itself.
 pub fn process_file(root: &Path, pid: u32) -> PathBuf {
     root.join(PROCESSES).join(format!("{pid}.json"))

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::state::sessions::SessionKey;
+use crate::usage::reply::Reply;
 
 #[test]
 fn days_begin_in_the_time_zone_that_the_machine_is_in_now() {
@@ -136,25 +137,28 @@ fn usage_counted_by_a_clock_ahead_keeps_its_age() {
 }
 
 #[test]
-fn entries_that_a_clock_ahead_refused_as_too_old_are_counted_again() {
+fn what_a_clock_ahead_refused_as_too_old_is_taken_from_the_record() {
     let mut sim = settled();
     let (path, before) = ("/r/projects/p/s.jsonl", sim.now);
     sim.now.wall_ms += 40 * 24 * HOUR_MS;
     sim.hint("/r", "s", ClientFacts::default());
+    sim.effects.clear();
     sim.reply_at(path, "/w", "claude-opus-4-8", before.wall_ms);
+    let news = sim.effects.iter().find_map(|effect| match effect {
+        Effect::Record { news, .. } => Some(news.clone()),
+        _ => None,
+    });
+    let replies: Vec<Reply> = news.expect("it is recorded").into_iter().map(|it| it.0).collect();
     sim.pass_ms(61 * SECOND_MS);
     assert_eq!(sim.session("s").tokens.input, 0);
-    let kept = postcard::to_stdvec(&sim.state.checkpoint()).unwrap();
     sim.now.wall_ms = before.wall_ms;
     sim.effects.clear();
     sim.pass_ms(61 * SECOND_MS);
-    assert!(sim.fetches().contains(&transcript(path)));
-    sim.reply_at(path, "/w", "claude-opus-4-8", before.wall_ms);
+    let is_recalled = |it: &Effect| matches!(it, Effect::Recall(root) if root == Path::new("/r"));
+    assert!(sim.effects.iter().any(is_recalled), "{:?}", sim.effects);
+    sim.state.take_record(Path::new("/r"), &replies);
+    sim.pass_ms(1000);
     assert_eq!(sim.session("s").tokens.input, 1_000_000);
-
-    let (mut state, _) = State::new(Mode::Once, settings(&["/r"]), None, before);
-    state.restore(postcard::from_bytes(&kept).unwrap(), before);
-    assert!(state.transcripts.paths().is_empty(), "a checkpoint with refused entries is not used");
 }
 
 #[test]
@@ -164,7 +168,7 @@ fn times_in_a_transcript_from_a_clock_ahead_keep_their_age() {
     let age_ms = said(&sim);
     set_right(&mut sim);
     assert_eq!(said(&sim), age_ms + 1);
-    let kept = postcard::to_stdvec(&sim.state.checkpoint()).unwrap();
+    let kept = postcard::to_stdvec(&sim.state.checkpoint(None)).unwrap();
     let mut now = sim.now;
     now.wall_ms -= HOUR_MS;
     let (mut state, _) = State::new(Mode::Once, settings(&["/r"]), None, now);

@@ -108,7 +108,7 @@ fn a_transcript_too_old_for_any_sum_is_forgotten_and_read_again_if_it_is_resumed
     let known =
         |it: &State| it.transcripts.paths().into_iter().map(OsString::from).collect::<Vec<_>>();
     assert_eq!(known(&sim.state).len(), 2);
-    let before = postcard::to_stdvec(&sim.state.checkpoint()).unwrap();
+    let before = postcard::to_stdvec(&sim.state.checkpoint(None)).unwrap();
 
     sim.pass_ms(REACH_MS + MINUTE_MS);
     assert_eq!(known(&sim.state), [&*idle], "the session of the other one has a process");

@@ -1,0 +1,134 @@
+//! Writes the record of usage, and keeps what cannot be written for the next try.
+
+use std::path::{Path, PathBuf};
+
+use crossbeam_channel::Sender;
+use tracing::warn;
+
+use crate::error::Result;
+use crate::sanitize;
+use crate::state::event::Event;
+use crate::store::record::{self, Mark, Record};
+use crate::time::Now;
+use crate::usage::ledger::REACH_MS;
+use crate::usage::reply::{News, Reply};
+
+/// So many replies are kept while the record cannot be written. The transcripts still have those
+/// that are dropped, and are read again after a restart.
+const MAX_PENDING: usize = 100_000;
+
+/// The record, which may not be writable at the moment.
+#[derive(Debug)]
+pub(super) struct Recorder {
+    data_dir: Result<PathBuf>,
+    /// `None` while it cannot be opened.
+    record: Option<Record>,
+    /// What was not written yet, by config root.
+    pending: Vec<(PathBuf, Vec<News>)>,
+    is_failing: bool,
+    /// Where the end of a fold is told. `None` if a fold is to end before its call returns.
+    events: Option<Sender<Event>>,
+}
+
+impl Recorder {
+    /// Opens the record in this data directory; an error says why there is none.
+    pub(super) fn open(data_dir: Result<PathBuf>, events: Option<Sender<Event>>) -> Recorder {
+        Recorder { data_dir, record: None, pending: Vec::new(), is_failing: false, events }
+    }
+
+    /// Appends replies of a config root. Returns what the state is to be told of the record.
+    pub(super) fn append(&mut self, root: PathBuf, news: Vec<News>) -> Option<Event> {
+        let n_pending: usize = self.pending.iter().map(|(_, news)| news.len()).sum();
+        if n_pending < MAX_PENDING {
+            self.pending.push((root, news));
+        }
+        let written = self.write();
+        self.tell(written)
+    }
+
+    /// The replies of a config root that can be in a window.
+    pub(super) fn load(&self, root: &Path, now: Now) -> Vec<Reply> {
+        let Ok(data_dir) = &self.data_dir else { return Vec::new() };
+        let loaded = record::load(data_dir, root, now.wall_ms - REACH_MS);
+        for problem in &loaded.problems {
+            warn!("{}", sanitize::marked(&format!("the record of usage: {problem}")));
+        }
+        let pending = self.pending.iter().filter(|(of, _)| of == root);
+        let pending = pending.flat_map(|(_, news)| news).map(|(reply, _)| reply.clone());
+        loaded.replies.into_iter().chain(pending).collect()
+    }
+
+    /// Writes what could not be written before, and brings the journal into the months. Returns
+    /// what the state is to be told.
+    pub(super) fn fold(&mut self, keep_ms: Option<i64>, now: Now) -> Vec<Event> {
+        let written = self.write();
+        let is_written = written.is_ok();
+        let mut told: Vec<Event> = self.tell(written).into_iter().collect();
+        let Some(record) = self.record.as_mut().filter(|_| is_written) else {
+            told.push(Event::Folded);
+            return told;
+        };
+        let task = record.fold_task(now.wall_ms, keep_ms);
+        let run = move || {
+            let failure = match record::fold(&task) {
+                Ok(problems) => {
+                    for problem in problems {
+                        warn!("{}", sanitize::marked(&format!("the record of usage: {problem}")));
+                    }
+                    None
+                }
+                Err(err) => Some(Event::RecordFailed(Some(err.to_string()))),
+            };
+            failure.into_iter().chain([Event::Folded])
+        };
+        let Some(events) = self.events.clone() else {
+            told.extend(run());
+            return told;
+        };
+        let answer = events.clone();
+        let run = move || run().for_each(|event| drop(answer.send(event)));
+        if let Err(err) = std::thread::Builder::new().name("record".to_owned()).spawn(run) {
+            told.extend([Event::RecordFailed(Some(err.to_string())), Event::Folded]);
+        }
+        told
+    }
+
+    /// How much is written; `None` if something is not.
+    pub(super) fn mark(&self) -> Option<Mark> {
+        self.record.as_ref().filter(|_| self.pending.is_empty()).map(Record::mark)
+    }
+
+    /// Whether all that was written up to a mark is still there.
+    pub(super) fn reaches(&mut self, mark: Option<Mark>) -> bool {
+        self.write().is_ok()
+            && mark.is_some_and(|mark| self.record.as_ref().is_some_and(|it| it.reaches(mark)))
+    }
+
+    /// Opens the record if that was not possible so far, and appends what is pending.
+    fn write(&mut self) -> std::result::Result<(), String> {
+        if self.record.is_none() {
+            let data_dir = self.data_dir.as_ref().map_err(ToString::to_string)?;
+            let record = Record::open(data_dir).map_err(|err| err.to_string())?;
+            let busy = || match Record::writer(data_dir) {
+                Some(pid) => format!("process {pid} writes it"),
+                None => "another process writes it".to_owned(),
+            };
+            self.record = Some(record.ok_or_else(busy)?);
+        }
+        let record = self.record.as_mut().expect("it was opened");
+        for (root, news) in &self.pending {
+            record.append(root, news).map_err(|err| err.to_string())?;
+        }
+        self.pending.clear();
+        Ok(())
+    }
+
+    /// What the state is to be told of this result, if that is news.
+    fn tell(&mut self, written: std::result::Result<(), String>) -> Option<Event> {
+        let was_failing = std::mem::replace(&mut self.is_failing, written.is_err());
+        match written {
+            Ok(()) => was_failing.then_some(Event::RecordFailed(None)),
+            Err(reason) => Some(Event::RecordFailed(Some(reason))),
+        }
+    }
+}

@@ -1,0 +1,638 @@
+//! The record of what was used. It is kept for itself, and not a cache of transcripts: Claude Code
+//! deletes these after a month.
+//!
+//! It lies in the user's data directory: `history/<account>/<year>-<month>.jsonl` has one month of
+//! one config root, and `journal/<number>.jsonl` has replies that are not in their months yet. A
+//! reply is appended to the journal before anything that counts it is published. From time to time
+//! [`fold`] brings the journal into the months: it replaces each month whole, and deletes the
+//! journal only when all of them are on the disk. To bring a reply in twice changes nothing, so
+//! that whatever ends a process at whatever moment leaves a record that is whole.
+//!
+//! A file that cannot be read is set aside under another name, and never overwritten.
+//!
+//! See docs/decisions/035-usage-is-a-record.md.
+
+pub mod format;
+pub mod month;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use fs_err::os::unix::fs::OpenOptionsExt;
+use jiff::Timestamp;
+use jiff::civil::{Date, Time};
+use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
+
+use super::file::read_bounded;
+use super::lock::RecordLock;
+use super::{atomic, dir};
+use crate::error::{Error, Result};
+use crate::time::{DAY_MS, Now};
+use crate::usage::election::{Added, Election};
+use crate::usage::entry::hash;
+use crate::usage::history::{AccountHistory, GroupSums, History};
+use crate::usage::ledger::REACH_MS;
+use crate::usage::reply::{News, Reply};
+use format::{FORMAT, Header, Kind, RepliesLine, Stored, stored};
+use month::{Month, Unreadable, lines, write_line, write_replies};
+
+const LOCK: &str = "record.lock";
+const HISTORY: &str = "history";
+const JOURNAL: &str = "journal";
+/// The file with the number of the journal's first file that was not brought into the months.
+const FOLDED: &str = ".folded";
+/// The file whose content no other data directory has.
+const IDENTITY: &str = ".identity";
+const SUFFIX: &str = ".jsonl";
+/// No file is read that is larger. A month of heavy use has a hundredth of this.
+const MAX_BYTES: u64 = 512 << 20;
+/// A month is closed when it ended before the windows, and when nothing was added to it for as
+/// long.
+const CLOSE_AFTER_MS: i64 = REACH_MS;
+/// Copies of one reply are looked for in another month if a reply is this close to its edge.
+const EDGE_MS: i64 = 3 * DAY_MS;
+
+/// The record, as its only writer holds it.
+#[derive(Debug)]
+pub struct Record {
+    dir: PathBuf,
+    _lock: RecordLock,
+    /// Which directory this is: another one may be made in its place.
+    identity: u64,
+    /// The number of the journal's file that is appended to next, and its length; the file does
+    /// not exist while the length is 0.
+    number: u64,
+    n_bytes: u64,
+    journal: Option<fs_err::File>,
+}
+
+/// How much of the journal a process had written at some moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    identity: u64,
+    number: u64,
+    n_bytes: u64,
+}
+
+/// What was read for a ledger.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    pub replies: Vec<Reply>,
+    /// What could not be read, and why.
+    pub problems: Vec<String>,
+}
+
+impl Record {
+    /// Opens the record in the data directory, to write it. `None` where another process writes
+    /// it. What is missing is created.
+    pub fn open(data_dir: &Path) -> Result<Option<Record>> {
+        for dir in [data_dir.to_owned(), data_dir.join(HISTORY), data_dir.join(JOURNAL)] {
+            dir::make_private(&dir)?;
+        }
+        let Some(lock) = RecordLock::try_acquire(&data_dir.join(LOCK))? else { return Ok(None) };
+        let opening = |err| Error::new("cannot open the record of usage").because(err);
+        let identity = identity(data_dir).map_err(opening)?;
+        let last = segments(data_dir).map_err(opening)?.last().copied();
+        for dir in accounts(data_dir) {
+            sweep(&dir);
+        }
+        Ok(Some(Record {
+            dir: data_dir.to_owned(),
+            _lock: lock,
+            identity,
+            // Each process begins a file of its own: the last line of another may be torn.
+            number: last.map_or(1, |it| it + 1),
+            n_bytes: 0,
+            journal: None,
+        }))
+    }
+
+    /// The process that writes the record in this data directory, for messages.
+    pub fn writer(data_dir: &Path) -> Option<u32> {
+        RecordLock::holder(&data_dir.join(LOCK))
+    }
+
+    /// Appends replies of a config root to the journal. After an error a part of them may have been
+    /// appended; to append all of them again is right.
+    pub fn append(&mut self, root: &Path, news: &[News]) -> io::Result<()> {
+        let mut rows = Vec::new();
+        let replies = news.iter().map(|(reply, instead_of_ms)| (reply, true, *instead_of_ms));
+        write_replies(&mut rows, &root.to_string_lossy(), replies);
+        let appended = self.append_bytes(&rows);
+        if appended.is_err() {
+            // The last line may be torn, and must not be gone on with.
+            self.end_segment();
+        }
+        appended
+    }
+
+    fn append_bytes(&mut self, rows: &[u8]) -> io::Result<()> {
+        if self.journal.is_none() {
+            let path = segment(&self.dir, self.number);
+            let mut options = fs_err::OpenOptions::new();
+            let mut file = options.append(true).create_new(true).mode(0o600).open(path)?;
+            let mut header = Vec::new();
+            let kind = Header { ccstatusd: Kind::Journal, format: FORMAT, ..Header::default() };
+            write_line(&mut header, &kind);
+            self.n_bytes = header.len() as u64;
+            file.write_all(&header)?;
+            self.journal = Some(file);
+        }
+        let file = self.journal.as_mut().expect("it was opened");
+        file.write_all(rows)?;
+        self.n_bytes += rows.len() as u64;
+        Ok(())
+    }
+
+    /// What is appended from now on goes into another file.
+    fn end_segment(&mut self) {
+        self.journal = None;
+        self.number += 1;
+        self.n_bytes = 0;
+    }
+
+    /// How much is written.
+    pub fn mark(&self) -> Mark {
+        Mark { identity: self.identity, number: self.number, n_bytes: self.n_bytes }
+    }
+
+    /// Whether all that was written up to a mark is still there. It is not where the record was
+    /// removed since, or where the machine lost what it had not put on its disk.
+    pub fn reaches(&self, mark: Mark) -> bool {
+        if mark.identity != self.identity {
+            return false;
+        }
+        let path = segment(&self.dir, mark.number);
+        match fs_err::metadata(path) {
+            Ok(meta) => meta.len() >= mark.n_bytes,
+            Err(_) => mark.n_bytes == 0 || mark.number < folded_before(&self.dir),
+        }
+    }
+
+    /// What is to be brought into the months now, for [`fold`].
+    pub fn fold_task(&mut self, now_ms: i64, keep_ms: Option<i64>) -> FoldTask {
+        if self.n_bytes > 0 {
+            self.end_segment();
+        }
+        FoldTask { dir: self.dir.clone(), before: self.number, now_ms, keep_ms }
+    }
+}
+
+/// The replies of a config root since a time, in Unix milliseconds, as a ledger needs them.
+pub fn load(data_dir: &Path, root: &Path, since_ms: i64) -> Loaded {
+    let mut loaded = Loaded::default();
+    let dir = account_dir(data_dir, root);
+    // Read before the months, as in `read`.
+    let journal = read_journal(data_dir, None);
+    for month in months_of(&dir).into_iter().filter(|it| it.end_ms() > since_ms) {
+        let path = month.path(&dir);
+        match read_month(&path) {
+            Ok(month) => loaded.replies.extend(month.open.into_iter().map(|it| it.0)),
+            Err(problem) => loaded.problems.push(format!("{}: {problem}", path.display())),
+        }
+    }
+    loaded.problems.extend(journal.problems);
+    let name = root.to_string_lossy();
+    let rows = journal.replies.into_iter().filter(|(root, _)| **root == *name);
+    loaded.replies.extend(rows.flat_map(|(_, stored)| stored).map(|it| it.reply));
+    loaded.replies.retain(|reply| reply.at_ms >= since_ms);
+    loaded
+}
+
+/// What [`fold`] does.
+#[derive(Clone, Debug)]
+pub struct FoldTask {
+    dir: PathBuf,
+    /// The number of the journal's first file that stays.
+    before: u64,
+    now_ms: i64,
+    /// For how long months are kept after their end, in milliseconds; `None` for ever.
+    keep_ms: Option<i64>,
+}
+
+/// Brings the journal into the months, closes months that are old, and deletes those that the user
+/// does not want to keep. Only the process that holds the [`Record`] may call it, one at a time.
+/// Returns what could not be read, and why.
+pub fn fold(task: &FoldTask) -> io::Result<Vec<String>> {
+    let FoldTask { dir, before, now_ms, keep_ms } = task;
+    let journal = read_journal(dir, Some(*before));
+    let mut problems = journal.problems;
+    let mut by_root: BTreeMap<String, Vec<Stored>> = BTreeMap::new();
+    for (root, stored) in journal.replies {
+        by_root.entry(root).or_default().extend(stored);
+    }
+    for (root, replies) in by_root {
+        let dir = account_dir(dir, Path::new(&root));
+        dir::make_private(&dir).map_err(io::Error::other)?;
+        let (applied, damaged) = apply(&dir, &root, replies, *now_ms);
+        for (name, problem) in damaged {
+            problems.push(set_aside(&name.path(&dir), &problem)?);
+        }
+        for (name, month) in applied.into_iter().filter(|(_, month)| month.is_changed) {
+            write_month(&dir, name, month.month, *now_ms)?;
+        }
+    }
+    for dir in accounts(dir) {
+        tidy(&dir, *now_ms, *keep_ms, &mut problems)?;
+    }
+    let folded = before.to_string();
+    atomic::write_durably(&dir.join(HISTORY), FOLDED, folded.as_bytes())?;
+    for number in segments(dir)?.into_iter().filter(|number| number < before) {
+        let path = segment(dir, number);
+        match journal.damaged.get(&number) {
+            Some(problem) => problems.push(set_aside(&path, problem)?),
+            None => fs_err::remove_file(path)?,
+        }
+    }
+    atomic::sync_dir(&dir.join(JOURNAL))?;
+    Ok(problems)
+}
+
+fn write_month(dir: &Path, name: Name, mut month: Month, now_ms: i64) -> io::Result<()> {
+    if name.is_closable(month.changed_ms, now_ms) {
+        month.close();
+    }
+    atomic::write_durably(dir, &name.file(), &month.render())
+}
+
+/// Closes the months of an account that are old, and deletes those that are not kept.
+fn tidy(
+    dir: &Path,
+    now_ms: i64,
+    keep_ms: Option<i64>,
+    problems: &mut Vec<String>,
+) -> io::Result<()> {
+    for name in months_of(dir) {
+        let path = name.path(dir);
+        if keep_ms.is_some_and(|keep_ms| name.end_ms() < now_ms - keep_ms.max(REACH_MS)) {
+            fs_err::remove_file(path)?;
+            continue;
+        }
+        let Ok(header) = read_header(&path) else { continue };
+        if header.open > 0 && name.is_closable(header.changed_ms, now_ms) {
+            match read_month(&path) {
+                Ok(month) => write_month(dir, name, month, now_ms)?,
+                Err(problem) => problems.push(set_aside(&path, &problem)?),
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A month with replies of the journal in it.
+struct Applied {
+    month: Month,
+    is_changed: bool,
+}
+
+/// The months of an account that these replies concern, with the replies in them, and the months
+/// that cannot be read.
+fn apply(
+    dir: &Path,
+    root: &str,
+    replies: Vec<Stored>,
+    now_ms: i64,
+) -> (BTreeMap<Name, Applied>, Vec<(Name, Unreadable)>) {
+    let mut wanted = BTreeSet::new();
+    for Stored { reply, instead_of_ms, .. } in &replies {
+        wanted.extend([-EDGE_MS, 0, EDGE_MS].map(|it| Name::of(reply.at_ms.saturating_add(it))));
+        wanted.extend(instead_of_ms.map(Name::of));
+    }
+    let mut months: BTreeMap<Name, Month> = BTreeMap::new();
+    let mut damaged = Vec::new();
+    for name in wanted {
+        match read_month(&name.path(dir)) {
+            Ok(month) => {
+                months.insert(name, month);
+            }
+            Err(Unreadable::Damaged(MISSING)) => {}
+            Err(problem) => damaged.push((name, problem)),
+        }
+    }
+    let mut election = Election::default();
+    for month in months.values_mut() {
+        for (reply, _) in &month.open {
+            election.add(reply);
+        }
+    }
+    for Stored { reply, .. } in &replies {
+        if !months.values().any(|month| month.is_closed_reply(reply))
+            && let Added::New { .. } = election.add(reply)
+        {
+            let month = months.entry(Name::of(reply.at_ms)).or_default();
+            month.root = root.to_owned();
+            month.changed_ms = now_ms;
+        }
+    }
+    let mut open: BTreeMap<Name, Vec<(Reply, bool)>> = BTreeMap::new();
+    for (reply, is_elected) in election.replies() {
+        open.entry(Name::of(reply.at_ms)).or_default().push((reply, is_elected));
+    }
+    let applied = months.into_iter().map(|(name, mut month)| {
+        let mut open = open.remove(&name).unwrap_or_default();
+        open.sort_by(|(a, _), (b, _)| {
+            (&a.group, &a.file, a.offset, a.at_ms).cmp(&(&b.group, &b.file, b.offset, b.at_ms))
+        });
+        let is_changed = open != month.open;
+        month.open = open;
+        (name, Applied { month, is_changed })
+    });
+    (applied.collect(), damaged)
+}
+
+/// What the record in this data directory has of a span of time, in Unix milliseconds: all quarters
+/// of an hour that begin in it. Any process may call it at any time.
+pub fn read(data_dir: &Path, span: std::ops::Range<i64>) -> History {
+    // A journal that is brought into its months meanwhile is read before these, and so is not
+    // missed.
+    let journal = read_journal(data_dir, None);
+    let mut history = History { problems: journal.problems, ..History::default() };
+    let mut by_root: BTreeMap<String, Vec<Stored>> = BTreeMap::new();
+    for (root, stored) in journal.replies {
+        by_root.entry(root).or_default().extend(stored);
+    }
+    let mut dirs: BTreeMap<PathBuf, String> = BTreeMap::new();
+    for dir in accounts(data_dir) {
+        let first = months_of(&dir).into_iter().find_map(|it| read_header(&it.path(&dir)).ok());
+        dirs.insert(dir, first.map_or_else(String::new, |it| it.root));
+    }
+    for root in by_root.keys() {
+        dirs.insert(account_dir(data_dir, Path::new(root)), root.clone());
+    }
+    for (dir, root) in dirs {
+        let replies = by_root.remove(&root).unwrap_or_default();
+        let (applied, damaged) = apply(&dir, &root, replies, 0);
+        let mut sums = GroupSums::new();
+        let names: BTreeSet<Name> =
+            months_of(&dir).into_iter().chain(applied.keys().copied()).collect();
+        for name in names.into_iter().filter(|it| it.overlaps(&span)) {
+            let month = match applied.get(&name) {
+                Some(applied) => Ok(applied.month.sums()),
+                None => read_sums(&name.path(&dir)),
+            };
+            match month {
+                Ok(month) => add_sums(&mut sums, month, &span),
+                Err(Unreadable::Damaged(MISSING)) => {}
+                Err(err) => {
+                    let path = name.path(&dir);
+                    history.problems.push(format!("{}: {err}", path.display()));
+                }
+            }
+        }
+        for (name, err) in damaged.into_iter().filter(|(name, _)| !name.overlaps(&span)) {
+            history.problems.push(format!("{}: {err}", name.path(&dir).display()));
+        }
+        history.accounts.push(AccountHistory { root: root.into(), sums });
+    }
+    history.accounts.sort_by(|a, b| a.root.cmp(&b.root));
+    history
+}
+
+fn add_sums(sums: &mut GroupSums, month: GroupSums, span: &std::ops::Range<i64>) {
+    for (group, quarters) in month {
+        let mut within =
+            quarters.into_iter().filter(|(slot, _)| span.contains(&slot.quarter_ms())).peekable();
+        if within.peek().is_some() {
+            let known = sums.entry(group).or_default();
+            within.for_each(|(slot, sum)| known.entry(slot).or_default().add(&sum));
+        }
+    }
+}
+
+// ---- Months
+
+/// The months since the year 0, in UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Name(i32);
+
+impl Name {
+    fn of(at_ms: i64) -> Name {
+        let at = Timestamp::from_millisecond(at_ms).unwrap_or_default();
+        let date = TimeZone::UTC.to_datetime(at).date();
+        Name(i32::from(date.year()) * 12 + i32::from(date.month()) - 1)
+    }
+
+    fn file(self) -> String {
+        format!("{:04}-{:02}{SUFFIX}", self.0.div_euclid(12), self.0.rem_euclid(12) + 1)
+    }
+
+    fn path(self, account: &Path) -> PathBuf {
+        account.join(self.file())
+    }
+
+    fn parse(name: &OsStr) -> Option<Name> {
+        let (year, month) = name.to_str()?.strip_suffix(SUFFIX)?.split_once('-')?;
+        let (year, month): (i32, i32) = (year.parse().ok()?, month.parse().ok()?);
+        let found = Name(year * 12 + month - 1);
+        (found.file().as_str() == name).then_some(found)
+    }
+
+    fn start_ms(self) -> i64 {
+        let (year, month) = (self.0.div_euclid(12) as i16, self.0.rem_euclid(12) as i8 + 1);
+        let first = Date::new(year, month, 1).map(|it| it.to_datetime(Time::midnight()));
+        let first = first.and_then(|it| TimeZone::UTC.to_timestamp(it));
+        first.map_or(i64::MAX, |it| it.as_millisecond())
+    }
+
+    fn end_ms(self) -> i64 {
+        Name(self.0 + 1).start_ms()
+    }
+
+    fn overlaps(self, span: &std::ops::Range<i64>) -> bool {
+        self.start_ms() < span.end && self.end_ms() > span.start
+    }
+
+    fn is_closable(self, changed_ms: i64, now_ms: i64) -> bool {
+        self.end_ms() < now_ms - CLOSE_AFTER_MS && changed_ms < now_ms - CLOSE_AFTER_MS
+    }
+}
+
+/// That a file is missing.
+const MISSING: &str = "it is missing";
+
+fn read_month(path: &Path) -> std::result::Result<Month, Unreadable> {
+    Month::parse(&bytes_of(path)?)
+}
+
+fn read_sums(path: &Path) -> std::result::Result<GroupSums, Unreadable> {
+    Ok(Month::parse_sums(&bytes_of(path)?)?.1)
+}
+
+fn bytes_of(path: &Path) -> std::result::Result<Vec<u8>, Unreadable> {
+    read_bounded(path, MAX_BYTES).map_err(|err| match err.kind() {
+        io::ErrorKind::NotFound => Unreadable::Damaged(MISSING),
+        _ => Unreadable::Damaged("the system cannot read it"),
+    })
+}
+
+fn read_header(path: &Path) -> io::Result<Header> {
+    use std::io::{BufRead, BufReader};
+    let (file, _) = super::file::open_bounded(path, MAX_BYTES)?;
+    let mut line = Vec::new();
+    BufReader::new(io::Read::take(file, 64 << 10)).read_until(b'\n', &mut line)?;
+    serde_json::from_slice(&line).map_err(io::Error::other)
+}
+
+/// The directory of the months of a config root. Its name says which root it is to people, and
+/// does not depend on how long the path is.
+fn account_dir(data_dir: &Path, root: &Path) -> PathBuf {
+    let root = root.to_string_lossy();
+    let last = Path::new(&*root).file_name().unwrap_or(OsStr::new("root"));
+    let plain = |it: char| if it.is_ascii_alphanumeric() { it } else { '-' };
+    let last: String = last.to_string_lossy().chars().take(32).map(plain).collect();
+    let last = last.trim_matches('-');
+    data_dir.join(HISTORY).join(format!("{last}-{:016x}", hash(&*root)))
+}
+
+fn accounts(data_dir: &Path) -> Vec<PathBuf> {
+    let entries = fs_err::read_dir(data_dir.join(HISTORY)).into_iter().flatten().flatten();
+    let dirs = entries.filter(|it| it.file_type().is_ok_and(|kind| kind.is_dir()));
+    dirs.map(|it| it.path()).collect()
+}
+
+/// The months of an account, the earliest first.
+fn months_of(account: &Path) -> Vec<Name> {
+    let entries = fs_err::read_dir(account).into_iter().flatten().flatten();
+    let names: BTreeSet<Name> = entries.filter_map(|it| Name::parse(&it.file_name())).collect();
+    names.into_iter().collect()
+}
+
+/// Removes temporary files of a process that was killed while it wrote.
+fn sweep(dir: &Path) {
+    for entry in fs_err::read_dir(dir).into_iter().flatten().flatten() {
+        if atomic::is_temporary(&entry.file_name()) {
+            fs_err::remove_file(entry.path()).ok();
+        }
+    }
+}
+
+/// Gives a file that cannot be read another name, under which nothing overwrites it. Returns a
+/// sentence that says so.
+fn set_aside(path: &Path, why: &Unreadable) -> io::Result<String> {
+    let mut numbers = (1..).map(|n| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".unreadable-{n}"));
+        PathBuf::from(name)
+    });
+    let aside = numbers.find(|it| fs_err::symlink_metadata(it).is_err());
+    let aside = aside.expect("there are more numbers than files");
+    fs_err::rename(path, &aside)?;
+    Ok(format!("{}: {why}; it is now {}", path.display(), aside.display()))
+}
+
+// ---- The journal
+
+/// What a journal has.
+#[derive(Default)]
+struct Journal {
+    /// Replies, each line with its config root.
+    replies: Vec<(String, Vec<Stored>)>,
+    problems: Vec<String>,
+    /// The files of which something cannot be read, by their numbers.
+    damaged: BTreeMap<u64, Unreadable>,
+}
+
+fn segment(data_dir: &Path, number: u64) -> PathBuf {
+    data_dir.join(JOURNAL).join(format!("{number:08}{SUFFIX}"))
+}
+
+/// The numbers of the journal's files, in ascending order.
+fn segments(data_dir: &Path) -> io::Result<Vec<u64>> {
+    let mut numbers = Vec::new();
+    for entry in fs_err::read_dir(data_dir.join(JOURNAL))? {
+        let name = entry?.file_name();
+        let number = name.to_str().and_then(|it| it.strip_suffix(SUFFIX));
+        numbers.extend(number.and_then(|it| it.parse::<u64>().ok()));
+    }
+    numbers.sort_unstable();
+    Ok(numbers)
+}
+
+/// Reads the journal's files, those with numbers below `before`.
+fn read_journal(data_dir: &Path, before: Option<u64>) -> Journal {
+    let mut journal = Journal::default();
+    let numbers = segments(data_dir).unwrap_or_default();
+    for number in numbers.into_iter().filter(|number| before.is_none_or(|it| *number < it)) {
+        let path = segment(data_dir, number);
+        let mut damage = |why| {
+            journal.problems.push(format!("{}: {why}", path.display()));
+            journal.damaged.insert(number, why);
+        };
+        let bytes = match bytes_of(&path) {
+            Ok(bytes) => bytes,
+            // It was brought into the months just now.
+            Err(Unreadable::Damaged(MISSING)) => continue,
+            Err(why) => {
+                damage(why);
+                continue;
+            }
+        };
+        let header = lines(&bytes).next().map(serde_json::from_slice::<Header>);
+        match header {
+            // A process was killed before it had written the first line.
+            None => continue,
+            Some(Ok(header)) if header.format == FORMAT => {}
+            Some(Ok(header)) => {
+                damage(Unreadable::Format(header.format));
+                continue;
+            }
+            Some(Err(_)) => {
+                damage(Unreadable::Damaged("its first line is not one of ours"));
+                continue;
+            }
+        }
+        let after_header = memchr::memchr(b'\n', &bytes).map_or(bytes.len(), |it| it + 1);
+        let mut is_damaged = false;
+        for line in parse_journal(&bytes[after_header..]) {
+            match line {
+                Ok(line) => journal.replies.push(line),
+                Err(()) => is_damaged = true,
+            }
+        }
+        if is_damaged {
+            let why = Unreadable::Damaged("a line is not what it must be");
+            journal.problems.push(format!("{}: {why}", path.display()));
+            journal.damaged.insert(number, why);
+        }
+    }
+    journal
+}
+
+/// The replies in each line. What follows the last newline was being written when the process was
+/// killed, and was counted nowhere.
+fn parse_journal(
+    bytes: &[u8],
+) -> impl Iterator<Item = std::result::Result<(String, Vec<Stored>), ()>> {
+    lines(bytes).map(|line| {
+        let mut line: RepliesLine = serde_json::from_slice(line).map_err(drop)?;
+        let root = std::mem::take(&mut line.root);
+        let stored = line.replies.iter().map(|row| stored(&line, row).ok_or(()));
+        Ok((root, stored.collect::<std::result::Result<_, ()>>()?))
+    })
+}
+
+/// A number that the data directory has as long as it exists.
+fn identity(data_dir: &Path) -> io::Result<u64> {
+    let dir = data_dir.join(HISTORY);
+    let text = match fs_err::read(dir.join(IDENTITY)) {
+        Ok(text) => text,
+        Err(err) if err.kind() == io::ErrorKind::NotFound => {
+            let text = format!("{} {}\n", Now::read().wall_ms, std::process::id());
+            atomic::write_durably(&dir, IDENTITY, text.as_bytes())?;
+            text.into_bytes()
+        }
+        Err(err) => return Err(err),
+    };
+    Ok(hash(&text))
+}
+
+/// The number of the journal's first file that was not brought into the months.
+fn folded_before(data_dir: &Path) -> u64 {
+    let text = fs_err::read_to_string(data_dir.join(HISTORY).join(FOLDED));
+    text.ok().and_then(|it| it.trim().parse().ok()).unwrap_or(0)
+}

@@ -1,0 +1,383 @@
+//! The record on a disk, with faults at every write, and compared with an election of everything
+//! that was ever added.
+
+use std::sync::Arc;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::store::atomic::faults;
+use crate::usage::blocks::SlotKey;
+use crate::usage::history::Quarter;
+use crate::usage::reply::testing::{NOON, by_lines, in_session, reply};
+
+const ROOT: &str = "/home/x/.claude";
+
+fn at(at_ms: i64, reply: Reply) -> Reply {
+    Reply { at_ms, ..reply }
+}
+
+struct Disk(tempfile::TempDir);
+
+impl Disk {
+    fn new() -> Disk {
+        Disk(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.path().join("data")
+    }
+
+    fn open(&self) -> Record {
+        Record::open(&self.path()).unwrap().expect("nobody else writes it")
+    }
+
+    /// A process appends these replies and ends.
+    fn append(&self, replies: &[Reply]) {
+        let news: Vec<News> = replies.iter().map(|it| (it.clone(), None)).collect();
+        self.open().append(Path::new(ROOT), &news).unwrap();
+    }
+
+    /// Brings the journal in at this time.
+    fn fold(&self, now_ms: i64) -> io::Result<Vec<String>> {
+        let mut record = self.open();
+        fold(&record.fold_task(now_ms, None))
+    }
+
+    fn read(&self) -> History {
+        read(&self.path(), i64::MIN..i64::MAX)
+    }
+
+    /// All sums, and that nothing was unreadable.
+    fn sums(&self) -> GroupSums {
+        let history = self.read();
+        assert_eq!(history.problems, [""; 0]);
+        history.accounts.into_iter().next().map_or_else(GroupSums::new, |it| it.sums)
+    }
+
+    fn months(&self) -> Vec<PathBuf> {
+        let dir = account_dir(&self.path(), Path::new(ROOT));
+        months_of(&dir).into_iter().map(|it| it.path(&dir)).collect()
+    }
+}
+
+/// The sums that an election of all these replies gives.
+fn by_election(replies: &[Reply]) -> GroupSums {
+    let mut election = Election::default();
+    for reply in replies {
+        election.add(reply);
+    }
+    let mut sums = GroupSums::new();
+    for (reply, _) in election.replies().filter(|it| it.1) {
+        let quarters = sums.entry(Arc::clone(&reply.group)).or_default();
+        quarters.entry(SlotKey::of(reply.at_ms)).or_default().add(&reply.quarter());
+    }
+    sums
+}
+
+/// Replies in three months, with copies, replays and replies without ids among them.
+fn replies() -> Vec<Reply> {
+    let side = |reply| Reply { is_sidechain: true, ..reply };
+    let stated = |mut reply: Reply| {
+        Arc::make_mut(&mut reply.group).class.is_stated = true;
+        Reply { stated: 5_000, ..reply }
+    };
+    vec![
+        reply("msg_1", "r", 5),
+        reply("msg_1", "r", 9),
+        in_session("t", reply("msg_1", "r", 9)),
+        side(reply("msg_1", "q", 11)),
+        at(NOON - 40 * DAY_MS, reply("msg_2", "r", 7)),
+        at(NOON - 80 * DAY_MS, stated(reply("msg_3", "r", 8))),
+        by_lines(&[1, 2], 3),
+        by_lines(&[2, 3], 4),
+    ]
+}
+
+#[test]
+fn what_is_read_is_what_an_election_of_everything_gives() {
+    let disk = Disk::new();
+    assert_eq!(disk.sums(), GroupSums::new());
+    disk.append(&replies()[..4]);
+    assert_eq!(disk.sums(), by_election(&replies()[..4]), "in the journal");
+    disk.append(&replies()[4..]);
+    assert_eq!(disk.sums(), by_election(&replies()), "in two journals");
+    disk.fold(NOON).unwrap();
+    assert_eq!(disk.months().len(), 3);
+    assert_eq!(disk.sums(), by_election(&replies()), "in months");
+    disk.append(&replies());
+    assert_eq!(disk.sums(), by_election(&replies()), "in both");
+    disk.fold(NOON).unwrap();
+    assert_eq!(disk.sums(), by_election(&replies()), "again");
+    assert_eq!(segments(&disk.path()).unwrap(), [0; 0]);
+}
+
+#[test]
+fn a_span_has_the_quarters_that_begin_in_it() {
+    let disk = Disk::new();
+    disk.append(&replies());
+    disk.fold(NOON).unwrap();
+    let count = |span| {
+        let history = read(&disk.path(), span);
+        let groups = history.accounts.into_iter().flat_map(|it| it.sums.into_values());
+        groups.flat_map(BTreeMap::into_values).map(|it: Quarter| it.n_replies).sum::<u64>()
+    };
+    assert_eq!(count(NOON - 41 * DAY_MS..NOON), 1);
+    assert_eq!(count(NOON..NOON + 1), 2);
+    assert_eq!(count(NOON + 1..i64::MAX), 0);
+}
+
+#[test]
+fn a_ledger_gets_the_replies_since_a_time() {
+    let disk = Disk::new();
+    disk.append(&replies()[..4]);
+    disk.fold(NOON).unwrap();
+    disk.append(&replies()[4..]);
+    let loaded = load(&disk.path(), Path::new(ROOT), NOON - 50 * DAY_MS);
+    assert_eq!(loaded.problems, [""; 0]);
+    let late: Vec<Reply> =
+        replies().into_iter().filter(|it| it.at_ms >= NOON - 50 * DAY_MS).collect();
+    assert_eq!(by_election(&loaded.replies), by_election(&late));
+    assert_eq!(load(&disk.path(), Path::new("/other"), 0).replies, []);
+}
+
+#[test]
+fn one_process_writes_at_a_time() {
+    let disk = Disk::new();
+    let first = disk.open();
+    assert!(Record::open(&disk.path()).unwrap().is_none());
+    assert_eq!(Record::writer(&disk.path()), Some(std::process::id()));
+    drop(first);
+    assert!(Record::open(&disk.path()).unwrap().is_some());
+}
+
+/// However many of the writes of a fold took place, nothing is lost and nothing counts twice.
+#[test]
+fn a_fold_that_ends_after_any_write_loses_nothing() {
+    for n_writes in 0.. {
+        let disk = Disk::new();
+        disk.append(&replies()[..3]);
+        disk.fold(NOON - DAY_MS).unwrap();
+        disk.append(&replies()[3..]);
+        let expected = by_election(&replies());
+        // Late enough that a month is closed by it.
+        let later_ms = NOON + 100 * DAY_MS;
+        faults::after(Some(n_writes));
+        let folded = disk.fold(later_ms);
+        faults::after(None);
+        assert_eq!(disk.sums(), expected, "after {n_writes} writes");
+        disk.fold(later_ms).unwrap();
+        assert_eq!(disk.sums(), expected, "after {n_writes} writes, and brought in again");
+        disk.append(&replies());
+        disk.fold(later_ms).unwrap();
+        assert_eq!(disk.sums(), expected, "after {n_writes} writes, with copies");
+        if folded.is_ok() {
+            assert!(n_writes > 3, "there were {n_writes} writes");
+            break;
+        }
+    }
+}
+
+#[test]
+fn an_append_that_was_cut_short_spoils_nothing_else() {
+    let disk = Disk::new();
+    disk.append(&replies()[..2]);
+    let path = segment(&disk.path(), 1);
+    let whole = fs_err::read(&path).unwrap();
+    for end in 0..whole.len() {
+        fs_err::write(&path, &whole[..end]).unwrap();
+        let sums = disk.sums();
+        assert!(sums.is_empty() || sums == by_election(&replies()[..2]), "cut at {end}");
+    }
+    disk.append(&replies()[2..4]);
+    assert_eq!(disk.sums(), by_election(&replies()[2..4]));
+    disk.fold(NOON).unwrap();
+    assert_eq!(disk.sums(), by_election(&replies()[2..4]));
+}
+
+#[test]
+fn a_month_that_cannot_be_read_is_set_aside_and_never_overwritten() {
+    let newer = |bytes: &[u8]| {
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        text.replacen(r#""format":1"#, r#""format":2"#, 1).into_bytes()
+    };
+    let changed = |bytes: &[u8]| {
+        let mut bytes = bytes.to_vec();
+        let middle = bytes.len() / 2;
+        bytes[middle] ^= 1;
+        bytes
+    };
+    let cut = |bytes: &[u8]| bytes[..bytes.len() - 1].to_vec();
+    let empty = |_: &[u8]| Vec::new();
+    type Spoil<'a> = &'a dyn Fn(&[u8]) -> Vec<u8>;
+    let spoil: [Spoil<'_>; 4] = [&newer, &changed, &cut, &empty];
+    for spoil in spoil {
+        let disk = Disk::new();
+        disk.append(&replies());
+        disk.fold(NOON).unwrap();
+        let path = disk.months().pop().unwrap();
+        let spoilt = spoil(&fs_err::read(&path).unwrap());
+        fs_err::write(&path, &spoilt).unwrap();
+        let history = disk.read();
+        assert_eq!(history.problems.len(), 1, "{:?}", history.problems);
+        assert_eq!(history.accounts[0].sums.values().flatten().count(), 2, "other months");
+
+        disk.append(&[reply("msg_9", "r", 1)]);
+        let problems = disk.fold(NOON).unwrap();
+        assert!(problems.len() == 1 && problems[0].contains("is now"), "{problems:?}");
+        let aside = PathBuf::from(format!("{}.unreadable-1", path.display()));
+        assert_eq!(fs_err::read(aside).unwrap(), spoilt);
+        let history = disk.read();
+        assert_eq!(history.accounts[0].sums.values().flatten().count(), 3);
+    }
+}
+
+#[test]
+fn a_journal_with_a_damaged_line_is_set_aside_and_its_other_lines_count() {
+    let disk = Disk::new();
+    disk.append(&replies()[..2]);
+    let path = segment(&disk.path(), 1);
+    let text = fs_err::read_to_string(&path).unwrap();
+    fs_err::write(&path, format!("{text}{{]\n")).unwrap();
+    assert_eq!(disk.read().problems.len(), 1);
+    assert_eq!(disk.fold(NOON).unwrap().len(), 2, "what is wrong, and where the file is now");
+    assert_eq!(disk.sums(), by_election(&replies()[..2]));
+    assert_eq!(disk.fold(NOON).unwrap(), [""; 0]);
+}
+
+#[test]
+fn a_closed_month_keeps_its_sums_and_knows_its_replies() {
+    let disk = Disk::new();
+    disk.append(&replies());
+    disk.fold(NOON).unwrap();
+    let size = |disk: &Disk| {
+        disk.months().iter().map(|it| fs_err::metadata(it).unwrap().len()).sum::<u64>()
+    };
+    let open = size(&disk);
+    disk.fold(NOON + 30 * DAY_MS).unwrap();
+    assert_eq!(size(&disk), open, "a reply was added not long ago");
+    let later_ms = NOON + 100 * DAY_MS;
+    disk.fold(later_ms).unwrap();
+    assert!(size(&disk) < open);
+    assert_eq!(disk.sums(), by_election(&replies()));
+    disk.append(&replies());
+    disk.fold(later_ms).unwrap();
+    assert_eq!(disk.sums(), by_election(&replies()), "copies of what is closed");
+    let mut all = replies();
+    all.push(at(NOON - 80 * DAY_MS, reply("msg_9", "r", 100)));
+    disk.append(&all[all.len() - 1..]);
+    assert_eq!(disk.sums(), by_election(&all), "a closed month can get further replies");
+    disk.fold(later_ms).unwrap();
+    assert_eq!(disk.sums(), by_election(&all));
+}
+
+#[test]
+fn months_are_kept_for_as_long_as_the_user_wants() {
+    let disk = Disk::new();
+    disk.append(&replies());
+    let mut record = disk.open();
+    fold(&record.fold_task(NOON, Some(50 * DAY_MS))).unwrap();
+    assert_eq!(disk.months().len(), 2);
+}
+
+#[test]
+fn a_mark_is_reached_as_long_as_everything_before_it_is_there() {
+    let disk = Disk::new();
+    let mut record = disk.open();
+    let empty = record.mark();
+    let news: Vec<News> = replies().into_iter().map(|it| (it, None)).collect();
+    record.append(Path::new(ROOT), &news).unwrap();
+    let written = record.mark();
+    assert!(record.reaches(empty) && record.reaches(written));
+    drop(record);
+    let mut record = disk.open();
+    assert!(record.reaches(written));
+    let journal = segment(&disk.path(), 1);
+    let bytes = fs_err::read(&journal).unwrap();
+    fs_err::write(&journal, &bytes[..bytes.len() - 1]).unwrap();
+    assert!(!record.reaches(written), "the machine lost its end");
+    fs_err::remove_file(&journal).unwrap();
+    assert!(!record.reaches(written), "the machine lost all of it");
+    fs_err::write(&journal, &bytes).unwrap();
+    fold(&record.fold_task(NOON, None)).unwrap();
+    assert!(record.reaches(written), "it is in the months");
+    drop(record);
+    fs_err::remove_dir_all(disk.path()).unwrap();
+    assert!(!disk.open().reaches(written), "the record was removed");
+}
+
+/// Every format that was ever released stays readable. Never change these files; add others.
+#[test]
+fn the_first_format_is_read_and_is_the_one_that_is_written() {
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/golden");
+    let disk = Disk::new();
+    disk.append(&replies());
+    let journal = fs_err::read(segment(&disk.path(), 1)).unwrap();
+    disk.fold(NOON).unwrap();
+    let open = fs_err::read(&disk.months()[2]).unwrap();
+    disk.fold(NOON + 60 * DAY_MS).unwrap();
+    let closed = fs_err::read(&disk.months()[0]).unwrap();
+    for (name, found) in
+        [("journal-1.jsonl", journal), ("closed-1.jsonl", closed), ("open-1.jsonl", open)]
+    {
+        let path = golden.join(name);
+        let before = fs_err::read(&path).unwrap_or_default();
+        if before != found {
+            let left = std::env::temp_dir().join(format!("ccstatusd-golden-{name}"));
+            fs_err::write(&left, found).unwrap();
+            panic!("{} differs from what is written now: {}", path.display(), left.display());
+        }
+    }
+}
+
+fn any_reply() -> impl Strategy<Value = Reply> {
+    let ids = (0..6_usize, 0..3_usize, prop::collection::vec(1..6_u64, 1..3));
+    (ids, any::<bool>(), 1..5_u64, -48..48_i64, 0..3_usize).prop_map(
+        |((message, request, lines), is_sidechain, output, hours, session)| {
+            let copy = match message {
+                0 | 1 => by_lines(&lines, output),
+                _ => reply(&format!("msg_{message}"), ["", "r", "q"][request], output),
+            };
+            // Midnight in UTC between October and November.
+            let midnight_ms = NOON - 22 * DAY_MS - 12 * 3_600_000;
+            let at_ms = midnight_ms + hours * 1_800_000;
+            in_session(["s", "t", "u"][session], Reply { at_ms, is_sidechain, ..copy })
+        },
+    )
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(ProptestConfig::default().cases / 8))]
+
+    /// Replies around the end of a month come in any portions, and are brought in at any times:
+    /// the record has what an election of all of them gives.
+    #[test]
+    fn portions_and_folds_change_nothing(
+        replies in prop::collection::vec(any_reply(), 1..25),
+        portions in prop::collection::vec((1..6_usize, any::<bool>()), 1..12),
+        again in any::<bool>(),
+    ) {
+        let replies: Vec<Reply> =
+            (0..).zip(replies).map(|(offset, it)| Reply { offset, ..it }).collect();
+        let disk = Disk::new();
+        let mut rest = &replies[..];
+        for (n, is_folded) in portions {
+            let (portion, later) = rest.split_at(n.min(rest.len()));
+            rest = later;
+            disk.append(portion);
+            if is_folded {
+                disk.fold(NOON).unwrap();
+            }
+        }
+        disk.append(rest);
+        prop_assert_eq!(disk.sums(), by_election(&replies));
+        if again {
+            disk.append(&replies);
+        }
+        disk.fold(NOON).unwrap();
+        prop_assert_eq!(disk.sums(), by_election(&replies));
+        // Closed, and copies turn up.
+        disk.fold(NOON + 100 * DAY_MS).unwrap();
+        prop_assert_eq!(disk.sums(), by_election(&replies));
+    }
+}
