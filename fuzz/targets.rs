@@ -20,6 +20,7 @@ use ccstatusd::store::schema::display::Depth;
 use ccstatusd::store::schema::{self, ClientFacts, RepoKey, Session, SessionId, Snapshot};
 use ccstatusd::store::snapshot;
 use ccstatusd::time::Now;
+use ccstatusd::usage::prices::Prices;
 use jiff::civil::Weekday;
 use jiff::tz::TimeZone;
 
@@ -96,7 +97,7 @@ pub(crate) fn porcelain(bytes: &[u8]) {
 pub(crate) fn configuration(bytes: &[u8]) {
     match Config::parse(bytes) {
         Ok(config) => {
-            config.prices();
+            config.prices(Prices::builtin());
             assert!(config.git.timeout().as_millis() >= 10);
             let described = config::describe::describe(&config, None);
             assert_eq!(Config::parse(described.as_bytes()).as_ref(), Ok(&config), "{described}");
@@ -125,7 +126,7 @@ pub(crate) fn snapshot(bytes: &[u8]) {
         roots: snapshot.roots.keys().map(|it| (&it.0).into()).collect(),
         zone: TimeZone::UTC,
         week_starts: Weekday::Monday,
-        prices: Config::default().prices(),
+        prices: Prices::builtin(),
         preview: true,
         block_tool: None,
         display: snapshot.display.clone(),

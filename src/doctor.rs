@@ -35,6 +35,7 @@ use crate::store::dir::StateDir;
 use crate::store::lock::FetchLock;
 use crate::store::schema::display::{Color, Depth, Ink};
 use crate::time::Now;
+use crate::usage::prices::Prices;
 use crate::{background, ipc};
 use finding::{Fix, Level};
 use line::Root;
@@ -257,7 +258,7 @@ fn check_others(context: &Context) -> Vec<Finding> {
     let mut found = vec![others::other_tools()];
     let own = context.env.state_dir().ok();
     found.extend(own.and_then(|it| others::other_watchers(&it)));
-    found.push(others::prices(&context.config.prices().as_of, today));
+    found.push(others::prices(Prices::builtin().as_of, today));
     found
 }
 

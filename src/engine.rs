@@ -38,6 +38,7 @@ use crate::store::lock::{FetchLock, WatchLock};
 use crate::store::publisher::Publisher;
 use crate::store::schema::{self, ClientFacts, Fit, FittedLine, Session, SessionId, Snapshot};
 use crate::time::Now;
+use crate::usage::prices::Prices;
 use crate::watch::thread::{Changes, Watch};
 use crate::watch::{Found, Listing};
 use once_log::OnceLog;
@@ -462,7 +463,7 @@ fn load_settings(env: &Environment) -> Result<Settings> {
         roots: roots(env, &config)?,
         zone: TimeZone::system(),
         week_starts: config.usage.week_starts,
-        prices: config.prices(),
+        prices: config.prices(Prices::builtin()),
         preview: config.privacy.preview,
         display: config.display.clone(),
         config: path.map_or(Vec::new(), |path| config::link_chain(&path)),

@@ -4,6 +4,8 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use jiff::civil::Date;
+
 use super::finding::Finding;
 use super::programs::Programs;
 use crate::cli::Environment;
@@ -224,11 +226,10 @@ fn other_tool(line: &[u8]) -> Option<&'static str> {
     named.or_else(|| (is_ccusage && args.contains(&"statusline")).then_some("ccusage statusline"))
 }
 
-/// The built-in price list. `as_of` and `today` are dates: `2026-11-23`.
-pub(super) fn prices(as_of: &str, today: jiff::civil::Date) -> Finding {
+/// The built-in price list.
+pub(super) fn prices(as_of: Date, today: Date) -> Finding {
     let what = format!("the built-in price list is of {as_of}");
-    let age = as_of.parse::<jiff::civil::Date>().map(|date| (today - date).get_days());
-    match age.is_ok_and(|days| i64::from(days) > OLD_PRICES_DAYS) {
+    match i64::from((today - as_of).get_days()) > OLD_PRICES_DAYS {
         true => Finding::note(PRICES, what, "upgrade ccstatusd, or check `ccstatusd prices`"),
         false => Finding::good(PRICES, what),
     }
@@ -254,7 +255,7 @@ mod tests {
 
     #[test]
     fn a_price_list_of_last_season_is_told() {
-        let at = |date: &str| prices("2026-11-23", date.parse().unwrap()).level;
+        let at = |date: &str| prices(Date::constant(2026, 11, 23), date.parse().unwrap()).level;
         assert_eq!(at("2026-11-24"), Level::Good);
         assert_eq!(at("2027-02-21"), Level::Good);
         assert_eq!(at("2027-02-22"), Level::Note);

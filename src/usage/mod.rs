@@ -10,5 +10,7 @@ pub mod blocks;
 pub mod calendar;
 pub mod entry;
 pub mod ledger;
+mod model;
+pub mod price_file;
 pub mod prices;
 pub mod sums;
