@@ -14,6 +14,7 @@ use ccstatusd::display::view::{Around, Source, Style, View, Watcher};
 use ccstatusd::fetch::claude::client;
 use ccstatusd::fetch::claude::transcript::{Fold, TranscriptFacts};
 use ccstatusd::fetch::git::porcelain;
+use ccstatusd::price_list::Placed;
 use ccstatusd::state::State;
 use ccstatusd::state::settings::{Mode, Settings};
 use ccstatusd::store::schema::display::Depth;
@@ -112,6 +113,29 @@ pub(crate) fn configuration(bytes: &[u8]) {
     }
 }
 
+/// A price list that a user puts in place, and names of models that transcripts have.
+pub(crate) fn price_list(bytes: &[u8]) {
+    match Prices::parse(bytes) {
+        Ok(prices) => {
+            for model in prices.models() {
+                let found = prices.find(&model.name).expect("a listed name is found");
+                assert_eq!(*found.model, *model);
+                prices.near(&model.name);
+            }
+        }
+        Err(err) => {
+            let err = err.to_string();
+            assert!(!err.is_empty() && err.len() < MAX_KEPT, "{} bytes", err.len());
+            check_harmless(&err);
+        }
+    }
+    if let Ok(name) = str::from_utf8(bytes) {
+        let prices = Prices::builtin();
+        prices.find(name);
+        prices.near(name);
+    }
+}
+
 /// The snapshot, which displays read, and from which a watcher starts.
 pub(crate) fn snapshot(bytes: &[u8]) {
     let (file, size) = (io::Cursor::new(bytes), bytes.len() as u64);
@@ -127,6 +151,8 @@ pub(crate) fn snapshot(bytes: &[u8]) {
         zone: TimeZone::UTC,
         week_starts: Weekday::Monday,
         prices: Prices::builtin(),
+        price_file: Vec::new(),
+        placed_prices: Placed::Nothing,
         preview: true,
         block_tool: None,
         display: snapshot.display.clone(),

@@ -28,6 +28,7 @@ use crate::fetch::job::Job;
 use crate::fetch::upgrade;
 use crate::home::Home;
 use crate::ipc::{self, Listener};
+use crate::placed_list;
 use crate::pool::probe::Probe;
 use crate::state::State;
 use crate::state::event::{Effect, Event, ReadFailure};
@@ -38,7 +39,6 @@ use crate::store::lock::{FetchLock, WatchLock};
 use crate::store::publisher::Publisher;
 use crate::store::schema::{self, ClientFacts, Fit, FittedLine, Session, SessionId, Snapshot};
 use crate::time::Now;
-use crate::usage::prices::Prices;
 use crate::watch::thread::{Changes, Watch};
 use crate::watch::{Found, Listing};
 use once_log::OnceLog;
@@ -459,11 +459,14 @@ fn identity(now: Now) -> schema::Watcher {
 fn load_settings(env: &Environment) -> Result<Settings> {
     let path = env.config_file();
     let config = Config::load(path.as_deref())?;
+    let list = placed_list::load(env)?;
     Ok(Settings {
         roots: roots(env, &config)?,
         zone: TimeZone::system(),
         week_starts: config.usage.week_starts,
-        prices: config.prices(Prices::builtin()),
+        prices: config.prices(list.prices),
+        price_file: list.path.map_or(Vec::new(), |path| config::link_chain(&path)),
+        placed_prices: list.placed,
         preview: config.privacy.preview,
         display: config.display.clone(),
         config: path.map_or(Vec::new(), |path| config::link_chain(&path)),

@@ -1,22 +1,89 @@
 //! PURE. `ccstatusd prices`: what the tokens of each model cost, and which list the prices are
 //! from.
 
+use std::path::PathBuf;
+
+use jiff::civil::Date;
+
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::usage::prices::{Found, Model, Price, Prices, Rates};
 
-/// A table of all prices, or of those that apply to `model`.
-pub fn describe(config: &Config, model: Option<&str>) -> Result<String> {
-    let prices = config.prices(Prices::builtin());
-    let source = |name: &str| match config.prices.contains_key(name) {
-        true => "the configuration".to_owned(),
-        false => format!("the built-in list of {}", prices.as_of),
+/// The price list in use.
+#[derive(Clone, Debug)]
+pub struct PriceList {
+    pub prices: Prices,
+    /// Where a list of the user's is, or would be; `None` where there is no home directory.
+    pub path: Option<PathBuf>,
+    pub placed: Placed,
+}
+
+/// What is at the place for a list of the user's.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Placed {
+    /// Nothing: the built-in list is in use.
+    Nothing,
+    /// The list in use.
+    Used,
+    /// A list of this day, which is before the day of the built-in one, so that is in use.
+    Older(Date),
+    /// A file that cannot be used, since `since_ms` (Unix milliseconds), so the built-in list is in
+    /// use.
+    Damaged { reason: String, since_ms: i64 },
+}
+
+impl PriceList {
+    /// Which list is in use, how old it is, and why a list of the user's is not.
+    pub fn summary(&self, today: Date) -> String {
+        let as_of = self.prices.as_of;
+        let path = self.path.as_ref().map(|it| it.display().to_string()).unwrap_or_default();
+        let days = (today - as_of).get_days();
+        let age = match days {
+            ..0 => format!("{} in the future", counted(-days)),
+            0 => "of today".to_owned(),
+            _ => format!("{} old", counted(days)),
+        };
+        match &self.placed {
+            Placed::Used => format!("your price list of {as_of} is in use, {age}: {path}"),
+            Placed::Nothing => format!("the built-in price list of {as_of} is in use, {age}"),
+            Placed::Older(date) => format!(
+                "the built-in price list of {as_of} is in use, {age}; yours of {date} is older: \
+                 {path}"
+            ),
+            Placed::Damaged { reason, .. } => format!(
+                "the built-in price list of {as_of} is in use, {age}; yours cannot be used: \
+                 {path}: {reason}"
+            ),
+        }
+    }
+}
+
+fn counted(days: i32) -> String {
+    format!("{days} day{}", if days == 1 { "" } else { "s" })
+}
+
+/// Which list is in use, and a table of all prices, or of those that apply to `model`.
+pub fn describe(
+    config: &Config,
+    list: &PriceList,
+    model: Option<&str>,
+    today: Date,
+) -> Result<String> {
+    let prices = config.prices(list.prices.clone());
+    let source = |name: &str| match (config.prices.contains_key(name), &list.placed) {
+        (true, _) => "the configuration".to_owned(),
+        (false, Placed::Used) => format!("your list of {}", prices.as_of),
+        (false, _) => format!("the built-in list of {}", prices.as_of),
     };
-    let mut lines = vec![row(
-        "US dollars per million tokens",
-        ["input", "output", "write 5m", "write 1h", "read"].map(str::to_owned),
-        "from",
-    )];
+    let mut lines = vec![
+        list.summary(today),
+        String::new(),
+        row(
+            "US dollars per million tokens",
+            ["input", "output", "write 5m", "write 1h", "read"].map(str::to_owned),
+            "from",
+        ),
+    ];
     match model {
         None => {
             lines.extend(prices.models().flat_map(|model| rows(model, &source(&model.name))));
@@ -92,8 +159,15 @@ fn no_price(prices: &Prices, model: &str) -> Error {
 mod tests {
     use super::*;
 
+    const TODAY: Date = Date::constant(2026, 12, 5);
+
+    fn builtin() -> PriceList {
+        let path = Some("/d/prices.json".into());
+        PriceList { prices: Prices::builtin(), path, placed: Placed::Nothing }
+    }
+
     fn described(config: &Config, model: Option<&str>) -> Result<String> {
-        describe(config, model)
+        describe(config, &builtin(), model, TODAY)
     }
 
     #[track_caller]
@@ -120,6 +194,21 @@ mod tests {
         let text = described(&config, Some("house-model")).unwrap();
         assert!(text.contains("the configuration"), "{text}");
         assert!(text.contains("\n  since 2026-12-01              "), "{text}");
+    }
+
+    #[test]
+    fn it_is_said_which_list_is_in_use() {
+        let said = |placed| PriceList { placed, ..builtin() }.summary(TODAY);
+        let builtin = "the built-in price list of 2026-11-25 is in use, 10 days old";
+        assert_eq!(said(Placed::Nothing), builtin);
+        let used = "your price list of 2026-11-25 is in use, 10 days old: /d/prices.json";
+        assert_eq!(said(Placed::Used), used);
+        let older = said(Placed::Older(Date::constant(2026, 11, 24)));
+        assert_eq!(older, format!("{builtin}; yours of 2026-11-24 is older: /d/prices.json"));
+        let damaged = said(Placed::Damaged { reason: "torn".to_owned(), since_ms: 0 });
+        assert_eq!(damaged, format!("{builtin}; yours cannot be used: /d/prices.json: torn"));
+        let on = |day| self::builtin().summary(Date::constant(2026, 11, day));
+        assert!(on(25).ends_with("of today") && on(24).ends_with("1 day in the future"));
     }
 
     #[test]

@@ -1,4 +1,5 @@
-//! PURE. Reads a price list, `prices.json`.
+//! PURE. Reads a price list: the built-in one, `prices.json`, and those that users put in place.
+//! docs/prices.md describes the format.
 //!
 //! **Invariant:** a list is taken as a whole or not at all. A key that is not known is an error: it
 //! could change a price, and the costs would be silently wrong.
