@@ -14,12 +14,14 @@ use ccstatusd::display::view::{Around, Source, Style, View, Watcher};
 use ccstatusd::fetch::claude::client;
 use ccstatusd::fetch::claude::transcript::{Fold, TranscriptFacts};
 use ccstatusd::fetch::git::porcelain;
+use ccstatusd::price_list::Placed;
 use ccstatusd::state::State;
 use ccstatusd::state::settings::{Mode, Settings};
 use ccstatusd::store::schema::display::Depth;
 use ccstatusd::store::schema::{self, ClientFacts, RepoKey, Session, SessionId, Snapshot};
 use ccstatusd::store::snapshot;
 use ccstatusd::time::Now;
+use ccstatusd::usage::prices::Prices;
 use jiff::civil::Weekday;
 use jiff::tz::TimeZone;
 
@@ -96,7 +98,7 @@ pub(crate) fn porcelain(bytes: &[u8]) {
 pub(crate) fn configuration(bytes: &[u8]) {
     match Config::parse(bytes) {
         Ok(config) => {
-            config.prices();
+            config.prices(Prices::builtin());
             assert!(config.git.timeout().as_millis() >= 10);
             let described = config::describe::describe(&config, None);
             assert_eq!(Config::parse(described.as_bytes()).as_ref(), Ok(&config), "{described}");
@@ -108,6 +110,29 @@ pub(crate) fn configuration(bytes: &[u8]) {
             assert!(!err.is_empty() && err.len() < MAX_KEPT, "{} bytes", err.len());
             check_harmless(&err);
         }
+    }
+}
+
+/// A price list that a user puts in place, and names of models that transcripts have.
+pub(crate) fn price_list(bytes: &[u8]) {
+    match Prices::parse(bytes) {
+        Ok(prices) => {
+            for model in prices.models() {
+                let found = prices.find(&model.name).expect("a listed name is found");
+                assert_eq!(*found.model, *model);
+                prices.near(&model.name);
+            }
+        }
+        Err(err) => {
+            let err = err.to_string();
+            assert!(!err.is_empty() && err.len() < MAX_KEPT, "{} bytes", err.len());
+            check_harmless(&err);
+        }
+    }
+    if let Ok(name) = str::from_utf8(bytes) {
+        let prices = Prices::builtin();
+        prices.find(name);
+        prices.near(name);
     }
 }
 
@@ -125,8 +150,10 @@ pub(crate) fn snapshot(bytes: &[u8]) {
         roots: snapshot.roots.keys().map(|it| (&it.0).into()).collect(),
         zone: TimeZone::UTC,
         week_starts: Weekday::Monday,
-        prices: Config::default().prices(),
         keep_ms: None,
+        prices: Prices::builtin(),
+        price_file: Vec::new(),
+        placed_prices: Placed::Nothing,
         preview: true,
         block_tool: None,
         display: snapshot.display.clone(),

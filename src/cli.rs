@@ -141,6 +141,12 @@ pub enum Subcommand {
     Prices {
         /// Only this model, by its name in transcripts.
         model: Option<String>,
+        /// Put another price list in place of the built-in one.
+        ///
+        /// It is checked first. A watcher that runs takes it at once. docs/prices.md describes the
+        /// format.
+        #[arg(long, value_name = "FILE", conflicts_with = "model")]
+        update: Option<PathBuf>,
     },
 }
 
@@ -300,7 +306,8 @@ impl Environment {
         Some(self.config_home()?.join("ccstatusd/config.toml"))
     }
 
-    /// Where `init` keeps what was there before: `${XDG_DATA_HOME:-~/.local/share}/ccstatusd`.
+    /// Where `init` keeps what was there before, and where the user's price list is:
+    /// `${XDG_DATA_HOME:-~/.local/share}/ccstatusd`.
     pub fn data_dir(&self) -> Result<PathBuf> {
         let base = match self.dir("XDG_DATA_HOME") {
             Some(dir) => dir.to_owned(),

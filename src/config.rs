@@ -36,7 +36,8 @@
 //! every_s = 60       # while a session lives; from 1 to 86400
 //! timeout_ms = 2000  # from 10 to 10000
 //!
-//! # US dollars per million tokens. It replaces the built-in price of that model, if there is one.
+//! # US dollars per million tokens. It replaces the price of that model in the price list, if that
+//! # has one.
 //! [prices."house-model"]
 //! input = 5.0
 //! output = 25.0
@@ -45,6 +46,15 @@
 //! cache_read = 0.5       # input / 10 unless set
 //! fast_multiplier = 2.0  # 1 unless set
 //! us_multiplier = 1.1    # 1 unless set
+//!
+//! # A price that changes: each of these applies from its day on (UTC), the first also before.
+//! [[prices."other-model"]]
+//! input = 5.0
+//! output = 25.0
+//! [[prices."other-model"]]
+//! since = "2026-12-01"
+//! input = 4.0
+//! output = 20.0
 //! ```
 
 mod commands;
@@ -95,8 +105,9 @@ pub struct Config {
     pub usage: UsageConfig,
     pub git: GitConfig,
     pub privacy: PrivacyConfig,
-    /// Prices by the model's name, in place of the built-in list or beside it.
-    pub prices: BTreeMap<String, PriceConfig>,
+    /// Prices by the model's name, in place of the price list or beside it. Each model has one, or
+    /// several with dates.
+    pub prices: BTreeMap<String, Vec<PriceConfig>>,
     /// The user's commands by name.
     pub commands: BTreeMap<String, CommandConfig>,
 }
@@ -152,15 +163,15 @@ impl Config {
             usage: root.table("usage", UsageConfig::read).unwrap_or_default(),
             git: root.table("git", GitConfig::read).unwrap_or_default(),
             privacy: root.table("privacy", PrivacyConfig::read).unwrap_or_default(),
-            prices: root.tables("prices", |_| Ok(()), |(), table| PriceConfig::read(table)),
+            prices: root.table_lists("prices", PriceConfig::read, PriceConfig::check),
             commands,
         }
     }
 
-    /// The built-in prices and the user's.
-    pub fn prices(&self) -> Prices {
-        let own = self.prices.iter().map(|(model, price)| (model.clone(), price.price()));
-        Prices::builtin().with(own)
+    /// The prices in `list`, with those of the configuration, which come first.
+    pub fn prices(&self, list: Prices) -> Prices {
+        let prices = |rows: &Vec<PriceConfig>| rows.iter().map(PriceConfig::price).collect();
+        list.with(self.prices.iter().map(|(model, rows)| (model.clone(), prices(rows))))
     }
 
     /// The program that prints the active block; `None` if our own sums are used.

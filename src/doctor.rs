@@ -22,7 +22,6 @@ use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::bounded;
-use jiff::tz::TimeZone;
 
 use crate::cli::Environment;
 use crate::config::Config;
@@ -35,7 +34,7 @@ use crate::store::dir::StateDir;
 use crate::store::lock::FetchLock;
 use crate::store::schema::display::{Color, Depth, Ink};
 use crate::time::Now;
-use crate::{background, ipc};
+use crate::{background, ipc, placed_list};
 use finding::{Fix, Level};
 use line::Root;
 use login::Unit;
@@ -252,12 +251,11 @@ fn check_system(context: &Context) -> Vec<Finding> {
 }
 
 fn check_others(context: &Context) -> Vec<Finding> {
-    let now = jiff::Timestamp::from_millisecond(Now::read().wall_ms).unwrap_or_default();
-    let today = now.to_zoned_datetime(TimeZone::UTC).date();
+    let today = Now::read().day_in_utc();
     let mut found = vec![others::other_tools()];
     let own = context.env.state_dir().ok();
     found.extend(own.and_then(|it| others::other_watchers(&it)));
-    found.push(others::prices(&context.config.prices().as_of, today));
+    found.extend(placed_list::load(&context.env).ok().map(|it| others::prices(&it, today)));
     found
 }
 

@@ -29,6 +29,7 @@ use crate::fetch::job::Job;
 use crate::fetch::upgrade;
 use crate::home::Home;
 use crate::ipc::{self, Listener};
+use crate::placed_list;
 use crate::pool::probe::Probe;
 use crate::state::State;
 use crate::state::checkpoint::{Checkpoint, ReadSoFar};
@@ -491,12 +492,15 @@ fn identity(now: Now) -> schema::Watcher {
 fn load_settings(env: &Environment) -> Result<Settings> {
     let path = env.config_file();
     let config = Config::load(path.as_deref())?;
+    let list = placed_list::load(env)?;
     Ok(Settings {
         roots: roots(env, &config)?,
         zone: TimeZone::system(),
         week_starts: config.usage.week_starts,
-        prices: config.prices(),
         keep_ms: config.usage.keep_days.map(|days| i64::from(days) * DAY_MS),
+        prices: config.prices(list.prices),
+        price_file: list.path.map_or(Vec::new(), |path| config::link_chain(&path)),
+        placed_prices: list.placed,
         preview: config.privacy.preview,
         display: config.display.clone(),
         config: path.map_or(Vec::new(), |path| config::link_chain(&path)),

@@ -16,7 +16,8 @@ use ccstatusd::store::schema::display::Depth;
 use ccstatusd::store::schema::{ClientFacts, SessionId, Snapshot};
 use ccstatusd::time::Now;
 use ccstatusd::{
-    background, display, doctor, log, oneshot, price_list, sanitize, setup, show, terminal,
+    background, display, doctor, log, oneshot, placed_list, price_list, sanitize, setup, show,
+    terminal,
 };
 
 /// musl's own allocator maps and unmaps single pages, which takes a sixth of the time of `show` and
@@ -84,9 +85,14 @@ fn run(cli: &Cli, env: &Environment) -> Result<Exit> {
             };
             print(&text)
         }
-        Some(Subcommand::Prices { model }) => {
+        Some(Subcommand::Prices { update: Some(file), .. }) => {
+            print(&(placed_list::update(env, file)? + "\n"))
+        }
+        Some(Subcommand::Prices { model, update: None }) => {
             let config = Config::load(env.config_file().as_deref())?;
-            print(&price_list::describe(&config, model.as_deref())?)
+            let list = placed_list::load(env)?;
+            let today = Now::read().day_in_utc();
+            print(&price_list::describe(&config, &list, model.as_deref(), today)?)
         }
         Some(Subcommand::Init(options)) => init(options, env),
         Some(Subcommand::Uninstall(options)) => uninstall(options, env),

@@ -566,13 +566,13 @@ impl State {
 
     // ---- The configuration
 
-    /// Observes the directory of the configuration file, and of each file that a symbolic link to
-    /// it leads through.
+    /// Observes the directories of the configuration file and of the user's price list, and of each
+    /// file that a symbolic link to them leads through.
     fn observe_configuration(&mut self) {
         if let Mode::Once = self.mode {
             return;
         }
-        let dirs = self.settings.config.iter().filter_map(|path| path.parent());
+        let dirs = self.settings.files().filter_map(|path| path.parent());
         let dirs: BTreeSet<PathBuf> = dirs.map(PathBuf::from).collect();
         let leave = self.directories.leave(&Purpose::Config, |dir| dirs.contains(dir));
         self.effects.extend(leave);

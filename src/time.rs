@@ -2,6 +2,10 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+
 /// One reading of both clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Now {
@@ -20,6 +24,12 @@ impl Now {
             mono: Instant::now(),
             wall_ms: i64::try_from(wall.as_millis()).expect("the year is below 292 million"),
         }
+    }
+
+    /// The day of the wall clock in UTC.
+    pub fn day_in_utc(self) -> Date {
+        let at = Timestamp::from_millisecond(self.wall_ms).unwrap_or_default();
+        at.to_zoned_datetime(TimeZone::UTC).date()
     }
 
     /// By how many milliseconds the wall clock advanced more than the monotonic clock since then.

@@ -197,11 +197,20 @@ fn commands(config: &Config, out: &mut Page) {
 fn prices(config: &Config, out: &mut Page) {
     out.blank_line();
     out.comment(
-        "What models cost, in US dollars per million tokens, in tables as [prices.\"MODEL\"]. \
-         `ccstatusd prices` lists all prices.",
+        "What models cost, in US dollars per million tokens, in tables as [prices.\"MODEL\"]. A \
+         model whose price changed has several, as [[prices.\"MODEL\"]], each with the day `since` \
+         which it applies (UTC); the earliest applies to all before, too. `ccstatusd prices` lists \
+         all prices.",
     );
-    for (model, price) in &config.prices {
-        out.table(&format!("prices.{}", quoted(model)), true);
+    let rows =
+        config.prices.iter().flat_map(|(model, rows)| rows.iter().map(move |it| (model, it)));
+    for (model, price) in rows {
+        let name = format!("prices.{}", quoted(model));
+        let is_single = config.prices[model].len() == 1;
+        out.table(&if is_single { name } else { format!("[{name}]") }, true);
+        if let Some(since) = price.since {
+            out.value("since", Some(quoted(&since.to_string())), "");
+        }
         out.value("input", Some(price.input.to_string()), "");
         out.value("output", Some(price.output.to_string()), "");
         for (name, rate) in [

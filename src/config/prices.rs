@@ -1,16 +1,19 @@
-//! PURE. `[prices.MODEL]`: what a model costs, in place of the built-in list or beside it.
+//! PURE. `[prices.MODEL]`: what a model costs, in place of the price list or beside it.
+//!
+//! `[[prices.MODEL]]`, as often as the price changed, has a price with the day from which on it
+//! applies.
 
-use std::ops::RangeInclusive;
+use jiff::civil::Date;
 
-use super::reader::{Table, number};
+use super::reader::{Converted, Table, number, text};
+use crate::usage::price_file::{MULTIPLIERS, NOT_A_DATE, RATES, check_dates, read_date};
 use crate::usage::prices::{Price, Rates};
-
-pub(super) const RATES: RangeInclusive<f64> = 0.0..=1e6;
-pub(super) const MULTIPLIERS: RangeInclusive<f64> = 0.0..=1000.0;
 
 /// What a model costs. Rates are in US dollars per million tokens.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PriceConfig {
+    /// The day on which it begins to apply, at midnight in UTC.
+    pub since: Option<Date>,
     /// Input that was neither written to the cache nor read from it.
     pub input: f64,
     pub output: f64,
@@ -31,6 +34,7 @@ impl PriceConfig {
         table.require("input");
         table.require("output");
         let config = PriceConfig {
+            since: table.value("since", |it| read_date(text(it)?).ok_or(NOT_A_DATE.to_owned())),
             input: table.value("input", number(RATES)).unwrap_or_default(),
             output: table.value("output", number(RATES)).unwrap_or_default(),
             cache_write_5m: table.value("cache_write_5m", number(RATES)),
@@ -50,6 +54,11 @@ impl PriceConfig {
         config
     }
 
+    /// Whether it is clear which of these prices of one model applies at any time.
+    pub(super) fn check(rows: &[PriceConfig]) -> Converted<()> {
+        check_dates(&rows.iter().map(PriceConfig::price).collect::<Vec<_>>())
+    }
+
     /// Fills the rates that are absent.
     pub(super) fn price(&self) -> Price {
         let rates = Rates {
@@ -59,7 +68,7 @@ impl PriceConfig {
             cache_write_1h: self.cache_write_1h.unwrap_or(self.input * 2.0),
             cache_read: self.cache_read.unwrap_or(self.input / 10.0),
         };
-        let PriceConfig { fast_multiplier, us_multiplier, .. } = *self;
-        Price { rates, above: None, fast_multiplier, us_multiplier }
+        let PriceConfig { since, fast_multiplier, us_multiplier, .. } = *self;
+        Price { since, rates, above: None, fast_multiplier, us_multiplier }
     }
 }

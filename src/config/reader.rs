@@ -117,6 +117,41 @@ impl<'a> Table<'a, '_> {
         self.open_table(key, read_all)
     }
 
+    /// As [`Table::tables`], with one table for each name, as in `[prices.NAME]`, or several, as in
+    /// `[[prices.NAME]]`. `check` says what is wrong with those of one name together.
+    pub(super) fn table_lists<T>(
+        &mut self,
+        key: &'static str,
+        mut read: impl FnMut(&mut Table<'_, '_>) -> T,
+        check: impl Fn(&[T]) -> Converted<()>,
+    ) -> BTreeMap<String, Vec<T>> {
+        let read_all = |table: &mut Table<'_, '_>| {
+            let mut found = BTreeMap::new();
+            for (key, value) in table.entries {
+                let name = key.get_ref().as_ref();
+                let mut rows = Vec::new();
+                let n_problems = table.problems.len();
+                let items = value.get_ref().as_array().map_or(&[] as &[_], |it| it);
+                let is_list = value.get_ref().is_array();
+                let own = (!is_list).then_some((key.span().start, value));
+                for (at, item) in
+                    own.into_iter().chain(items.iter().map(|it| (it.span().start, it)))
+                {
+                    rows.extend(table.enter_at(name, at, item).map(|it| it.read(&mut read)));
+                }
+                if table.problems.len() > n_problems {
+                    continue;
+                }
+                match check(&rows) {
+                    Ok(()) => drop(found.insert(name.to_owned(), rows)),
+                    Err(what) => table.record(key.span().start, Some(name), what),
+                }
+            }
+            found
+        };
+        self.open_table(key, read_all)
+    }
+
     /// Values by names that are not keys of the configuration, as in `colors.NAME`.
     pub(super) fn values<T>(
         &mut self,
@@ -209,7 +244,16 @@ impl<'a> Table<'a, '_> {
         key: &Spanned<DeString<'_>>,
         value: &'a Spanned<DeValue<'a>>,
     ) -> Option<Table<'a, '_>> {
-        let name = key.get_ref().as_ref();
+        self.enter_at(key.get_ref().as_ref(), key.span().start, value)
+    }
+
+    /// Enters the table at a key. `at` is the byte of the file at which it begins.
+    fn enter_at(
+        &mut self,
+        name: &str,
+        at: usize,
+        value: &'a Spanned<DeValue<'a>>,
+    ) -> Option<Table<'a, '_>> {
         let path = self.path_of(name);
         let Some(entries) = value.get_ref().as_table() else {
             let position = whole_file_key(name);
@@ -218,7 +262,6 @@ impl<'a> Table<'a, '_> {
             self.record(value.span().start, Some(name), what);
             return None;
         };
-        let at = key.span().start;
         Some(Table { entries, path, at, known: Vec::new(), problems: &mut *self.problems })
     }
 

@@ -19,7 +19,6 @@ use super::describe::{SCHEMA, describe};
 use super::display::{
     COLUMNS, DEPTHS, MAX_FORMAT, MAX_SYMBOL, PADDINGS, PERCENT, PRIORITIES, WIDTHS, thresholds,
 };
-use super::prices::{MULTIPLIERS, RATES};
 use super::reader::integer;
 use super::usage::{FOREVER, KEEP_DAYS, SOURCES, WEEKDAYS};
 use super::{Config, GIT_TIMEOUTS};
@@ -29,6 +28,7 @@ use crate::display::palettes::PALETTES;
 use crate::display::presets::PRESETS;
 use crate::display::segments::SEGMENTS;
 use crate::display::segments::segment::{COMMAND, Segment};
+use crate::usage::price_file::{MULTIPLIERS, RATES};
 
 /// The schema, in the draft of JSON Schema that editors of TOML know best.
 pub fn schema() -> Value {
@@ -50,7 +50,7 @@ pub fn schema() -> Value {
     schema["$id"] = json!(SCHEMA);
     schema["title"] = json!("ccstatusd");
     schema["description"] = json!(about);
-    schema["definitions"] = json!({"color": color()});
+    schema["definitions"] = json!({"color": color(), "price": price()});
     schema
 }
 
@@ -110,17 +110,31 @@ fn commands(manual: &Manual) -> Value {
     manual.setting("commands.NAME", named)
 }
 
-fn prices() -> Value {
+fn price() -> Value {
     let rates = ["input", "output", "cache_write_5m", "cache_write_1h", "cache_read"];
     let rates = rates.map(|name| (name, number(&RATES)));
     let multipliers = ["fast_multiplier", "us_multiplier"].map(|name| (name, number(&MULTIPLIERS)));
-    let mut price = table(rates.into_iter().chain(multipliers));
+    let since = json!({
+        "type": "string",
+        "pattern": "^[0-9]{4}-[0-9]{2}-[0-9]{2}$",
+        "description": "The day from which on it applies, in UTC.",
+    });
+    let mut price = table(rates.into_iter().chain(multipliers).chain([("since", since)]));
     price["required"] = json!(["input", "output"]);
+    price
+}
+
+fn prices() -> Value {
     json!({
         "type": "object",
-        "description": "What models cost, in US dollars per million tokens. `ccstatusd prices` \
-                        lists all prices.",
-        "additionalProperties": price,
+        "description": "What models cost, in US dollars per million tokens: a table, or several \
+                        with dates. `ccstatusd prices` lists all prices.",
+        "additionalProperties": {
+            "anyOf": [
+                {"$ref": "#/definitions/price"},
+                {"type": "array", "minItems": 1, "items": {"$ref": "#/definitions/price"}},
+            ],
+        },
     })
 }
 

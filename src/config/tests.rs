@@ -11,7 +11,7 @@ use super::{Config, describe};
 use crate::cli::Environment;
 use crate::fetch::exec::RunLimits;
 use crate::fetch::tool;
-use crate::usage::prices::{Price, Rates};
+use crate::usage::prices::{Price, Prices, Rates};
 
 #[track_caller]
 fn check_refused(text: &str, reason: &str) {
@@ -38,8 +38,8 @@ fn every_option_is_read() {
 #[test]
 fn a_price_needs_two_rates_and_replaces_the_built_in_one() {
     let text = "[prices.'claude-opus-4-8']\ninput = 8\noutput = 1.5\ncache_read = 0\n";
-    let prices = Config::parse(text.as_bytes()).unwrap().prices();
-    let (_, price) = prices.find("claude-opus-4-8[1m]").unwrap();
+    let prices = Config::parse(text.as_bytes()).unwrap().prices(Prices::builtin());
+    let model = prices.find("claude-opus-4-8[1m]").unwrap().model;
     let rates = Rates {
         input: 8.0,
         output: 1.5,
@@ -47,8 +47,9 @@ fn a_price_needs_two_rates_and_replaces_the_built_in_one() {
         cache_write_1h: 16.0,
         cache_read: 0.0,
     };
-    let expected = Price { rates, above: None, fast_multiplier: None, us_multiplier: None };
-    assert_eq!(*price, expected);
+    let expected =
+        Price { since: None, rates, above: None, fast_multiplier: None, us_multiplier: None };
+    assert_eq!(model.prices(), [expected]);
     check_refused("[prices.x]\ninput = 1", "line 1, column 9: prices.x: the key output is missing");
     check_refused("[prices.x]\ninput = 1\noutput = 1\nread = 1", "line 4");
     check_refused(
@@ -56,6 +57,27 @@ fn a_price_needs_two_rates_and_replaces_the_built_in_one() {
         "line 2, column 9: prices.x.input: it must be a number from 0 to 1000000",
     );
     check_refused("[prices.x]\ninput = nan\noutput = 1", "it must be a number from 0 to 1000000");
+}
+
+#[test]
+fn a_price_that_changes_is_a_list_of_tables_with_dates() {
+    let text = "[[prices.x]]\ninput = 1\noutput = 2\n\
+                [[prices.x]]\nsince = '2026-12-01'\ninput = 3\noutput = 4\n";
+    let config = Config::parse(text.as_bytes()).unwrap();
+    let model = config.prices(Prices::builtin()).find("x").unwrap().model;
+    let rates: Vec<_> = model.prices().iter().map(|it| it.rates.input).collect();
+    assert_eq!(rates, [1.0, 3.0]);
+    let described = describe::describe(&config, None);
+    assert_eq!(Config::parse(described.as_bytes()).unwrap(), config, "{described}");
+    let single = "prices.x = {since = '2026-12-01', input = 1, output = 2}";
+    assert!(Config::parse(single.as_bytes()).is_ok());
+    check_refused("prices.x = []", "prices.x: the list has no price");
+    check_refused("prices.x = [1]", "prices.x: it must be a table");
+    check_refused(&text.replace("since", "from"), "line 5, column 1: prices.x: unknown key from");
+    check_refused(&text.replace("'2026-12-01'", "2026-12-01"), "it must be text in quotes");
+    check_refused(&text.replace("-12-01", ""), "prices.x.since: it must be a date in quotes");
+    let two = text.replace("since = '2026-12-01'\n", "");
+    check_refused(&two, "prices.x: two prices have no `since`");
 }
 
 fn environment() -> Environment {
@@ -177,7 +199,7 @@ fn numbers_may_be_written_in_every_way_that_toml_has() {
     let context = &config.display.segments["context"];
     let numbers = (context.warning, context.alarm, context.mark);
     assert_eq!(numbers, (Some(10.0), Some(16.0), Some(5.0)));
-    assert_eq!((config.prices["x"].input, config.prices["x"].output), (1.0, 10.5));
+    assert_eq!((config.prices["x"][0].input, config.prices["x"][0].output), (1.0, 10.5));
     check_refused("git.timeout_ms = 99999999999999999999", "a whole number from 10 to 600000");
 }
 

@@ -4,10 +4,13 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use jiff::civil::Date;
+
 use super::finding::Finding;
 use super::programs::Programs;
 use crate::cli::Environment;
 use crate::pool::probe::Probe;
+use crate::price_list::{Placed, PriceList};
 #[cfg(target_os = "linux")]
 use crate::store::file::read_bounded;
 #[cfg(target_os = "linux")]
@@ -224,13 +227,25 @@ fn other_tool(line: &[u8]) -> Option<&'static str> {
     named.or_else(|| (is_ccusage && args.contains(&"statusline")).then_some("ccusage statusline"))
 }
 
-/// The built-in price list. `as_of` and `today` are dates: `2026-11-23`.
-pub(super) fn prices(as_of: &str, today: jiff::civil::Date) -> Finding {
-    let what = format!("the built-in price list is of {as_of}");
-    let age = as_of.parse::<jiff::civil::Date>().map(|date| (today - date).get_days());
-    match age.is_ok_and(|days| i64::from(days) > OLD_PRICES_DAYS) {
-        true => Finding::note(PRICES, what, "upgrade ccstatusd, or check `ccstatusd prices`"),
-        false => Finding::good(PRICES, what),
+/// Which price list is in use, and how old it is.
+pub(super) fn prices(list: &PriceList, today: Date) -> Finding {
+    let what = list.summary(today);
+    let days = i64::from((today - list.prices.as_of).get_days());
+    match list.placed {
+        Placed::Damaged { .. } => {
+            let todo = "`ccstatusd prices --update FILE` with a valid list, or delete the file";
+            Finding::problem(PRICES, what, todo)
+        }
+        _ if days > OLD_PRICES_DAYS => {
+            let todo = "upgrade ccstatusd, or `ccstatusd prices --update FILE` with a newer list";
+            Finding::note(PRICES, what, todo)
+        }
+        // No newer version of the program can tell that its list is the newer one.
+        Placed::Used if days < -1 => {
+            let todo = "if the day is wrong, correct `as_of` in the file";
+            Finding::note(PRICES, what, todo)
+        }
+        _ => Finding::good(PRICES, what),
     }
 }
 
@@ -254,10 +269,21 @@ mod tests {
 
     #[test]
     fn a_price_list_of_last_season_is_told() {
-        let at = |date: &str| prices("2026-11-23", date.parse().unwrap()).level;
-        assert_eq!(at("2026-11-24"), Level::Good);
-        assert_eq!(at("2027-02-21"), Level::Good);
-        assert_eq!(at("2027-02-22"), Level::Note);
-        assert_eq!(at("2020-01-01"), Level::Good);
+        let prices = crate::usage::prices::Prices::builtin();
+        let days = |days: i64| prices.as_of + jiff::Span::new().days(days);
+        let check = |placed: Placed, n_days, expected: Level| {
+            let list = PriceList { prices: prices.clone(), path: None, placed };
+            let found = super::prices(&list, days(n_days));
+            assert_eq!(found.level, expected, "{found:?}");
+            assert_eq!(found.todo.is_none(), expected == Level::Good, "{found:?}");
+        };
+        check(Placed::Nothing, 1, Level::Good);
+        check(Placed::Used, 90, Level::Good);
+        check(Placed::Used, 91, Level::Note);
+        check(Placed::Older(days(-1)), 91, Level::Note);
+        check(Placed::Nothing, -1000, Level::Good);
+        check(Placed::Used, -1000, Level::Note);
+        let damaged = Placed::Damaged { reason: "torn".to_owned(), since_ms: 0 };
+        check(damaged, 0, Level::Problem);
     }
 }

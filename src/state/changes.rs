@@ -58,7 +58,7 @@ impl State {
                     }
                 }
                 Purpose::Config => {
-                    if self.settings.config.contains(&path) {
+                    if self.settings.files().any(|it| *it == path) {
                         self.configuration.changed(now);
                     }
                 }

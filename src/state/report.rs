@@ -10,6 +10,7 @@ use super::{State, text};
 use crate::fetch::claude::transcript::TranscriptFacts;
 use crate::fetch::job::Source;
 use crate::plan::Urgency;
+use crate::price_list::Placed;
 use crate::sanitize;
 use crate::store::schema::{
     self, ClientFacts, Context, Cost, CostSource, Degraded, Fit, Health, HealthStatus, Model,
@@ -214,12 +215,23 @@ impl State {
             .into_iter()
             .chain(self.recording.degraded(now))
             .chain(self.configuration.degraded(path.map(PathBuf::as_path), now))
+            .chain(self.price_file_degraded())
             .chain(self.sources.hung_degraded(now))
             .chain(self.directories.degraded(now))
             .chain(self.sources.degraded(now));
         // The clock may have been set back since a source failed.
         let all = all.map(|it| Degraded { since_ms: it.since_ms.min(now.wall_ms), ..it });
         all.take(MAX_DEGRADED).collect()
+    }
+
+    /// The entry while the user's price list cannot be used.
+    fn price_file_degraded(&self) -> Option<Degraded> {
+        let Placed::Damaged { reason, since_ms } = &self.settings.placed_prices else {
+            return None;
+        };
+        let path = self.settings.price_file.first();
+        let source = format!("prices:{}", path.map(|it| text::of(it)).unwrap_or_default());
+        Some(Degraded { source, since_ms: *since_ms, reason: reason.clone(), next_try_ms: None })
     }
 
     /// Restores what an earlier process published and cannot be found out again.

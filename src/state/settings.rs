@@ -8,6 +8,7 @@ use jiff::civil::Weekday;
 use jiff::tz::TimeZone;
 
 use crate::fetch::tool::Tool;
+use crate::price_list::Placed;
 use crate::store::schema::{self, display::Display};
 use crate::usage::prices::Prices;
 
@@ -40,6 +41,10 @@ pub struct Settings {
     pub prices: Prices,
     /// For how long the record keeps a month after its end, in milliseconds; `None` for ever.
     pub keep_ms: Option<i64>,
+    /// The path of the user's price list, and each path that symbolic links lead to from there.
+    pub price_file: Vec<PathBuf>,
+    /// What is there.
+    pub placed_prices: Placed,
     /// Whether the first characters of each session's last message are kept, and published.
     pub preview: bool,
     pub display: Display,
@@ -55,4 +60,11 @@ pub struct Settings {
     pub block_tool: Option<Tool>,
     /// Commands whose output the line shows, by name.
     pub commands: BTreeMap<String, Tool>,
+}
+
+impl Settings {
+    /// The files that the settings are from, and the links that lead to them.
+    pub(super) fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        self.config.iter().chain(&self.price_file)
+    }
 }

@@ -27,6 +27,7 @@ use crate::fetch::git::tree::WorkTree;
 use crate::fetch::process::Process;
 use crate::fetch::tail::{Cursor, Tail};
 use crate::fetch::tool::{self, Tool};
+use crate::price_list::Placed;
 use crate::store::schema::{
     self, ClientFacts, CostSource, Limit, Limits, RepoKey, RootKey, SessionId, Snapshot, Status,
 };
@@ -59,6 +60,8 @@ fn settings(roots: &[&str]) -> Settings {
         week_starts: Weekday::Monday,
         prices: Prices::builtin(),
         keep_ms: None,
+        price_file: Vec::new(),
+        placed_prices: Placed::Nothing,
         preview: true,
         display: Default::default(),
         config: Vec::new(),

@@ -284,8 +284,9 @@ mod tests {
         let of_session = ledger.session(&session("s")).map(|it| it.totals.unpriced);
         assert_eq!(of_session, Some(2));
         assert_eq!(usage(&ledger).today.cost_usd, 0.0001);
-        let price = Prices::builtin().find("claude-opus-4-8").expect("is listed").1.clone();
-        ledger.reprice(Prices::builtin().with([("house-model".to_owned(), price)]));
+        let model = Prices::builtin().find("claude-opus-4-8").expect("is listed").model;
+        let own = [("house-model".to_owned(), model.prices().to_vec())];
+        ledger.reprice(Prices::builtin().with(own));
         assert_eq!(usage(&ledger).unpriced_models, ["unknown"]);
         assert_eq!(usage(&ledger).today.cost_usd, 0.000_225, "what is past has its price now");
     }

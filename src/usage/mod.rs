@@ -12,6 +12,8 @@ pub mod election;
 pub mod entry;
 pub mod history;
 pub mod ledger;
+mod model;
+pub mod price_file;
 pub mod prices;
 pub mod reply;
 pub mod sums;

@@ -18,6 +18,7 @@ mod git_programs;
 mod lifecycle;
 mod oneshot;
 mod packages;
+mod prices;
 mod sandbox;
 mod setup;
 mod show;

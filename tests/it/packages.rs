@@ -166,7 +166,7 @@ fn the_schema_accepts_every_setting_with_its_default() {
 }
 
 /// Each line is a configuration file; `|` stands for the end of a line in it.
-const ACCEPTED: [&str; 26] = [
+const ACCEPTED: [&str; 28] = [
     "",
     "format = '{git}'",
     "format = 'text \\{ {directory}( at {git}) {command.load}'|[commands.load]|command = ['a']",
@@ -186,6 +186,8 @@ const ACCEPTED: [&str; 26] = [
     "commands.b = {command = ['a'], every_s = 86400, timeout_ms = 10000}",
     "prices.x = {input = 0, output = 1.5}",
     "prices.'a b' = {input = 1, output = 1e6, cache_read = 0, fast_multiplier = 1000}",
+    "prices.x = {since = '2026-12-01', input = 1, output = 1}",
+    "prices.x = [{input = 1, output = 1}, {since = '2026-12-01', input = 1, output = 1}]",
     "segments.git = {format = '{branch}( {staged})', short = '', priority = 0, max_width = 500}",
     "segments.git = {symbols.ahead = '^', colors.branch = 'bold blue', colors.label = 'dim'}",
     "segments.context = {warning = 0, alarm = 100, bar_width = 500, mark = 100.0}",
@@ -195,7 +197,7 @@ const ACCEPTED: [&str; 26] = [
     "segments.git = {}",
 ];
 
-const REFUSED: [&str; 62] = [
+const REFUSED: [&str; 66] = [
     "colour = 1",
     "format = 3",
     "format = ''",
@@ -249,6 +251,10 @@ const REFUSED: [&str; 62] = [
     "prices.x = {input = 1, output = 1000001}",
     "prices.x = {input = 1, output = 1, read = 1}",
     "prices.x = {input = 1, output = 1, us_multiplier = 1001}",
+    "prices.x = {since = '2026', input = 1, output = 1}",
+    "prices.x = {since = 2026, input = 1, output = 1}",
+    "prices.x = []",
+    "prices.x = [{input = 1}]",
     "segments.gti.priority = 3",
     "segments.git.priority = 101",
     "segments.git.max_width = 0",
@@ -306,6 +312,10 @@ fn the_schema_has_every_key_that_is_read() {
         for key in path.split('.').filter(|it| !it.is_empty()) {
             let named = &table["properties"][key];
             table = if named.is_null() { &table["additionalProperties"] } else { named };
+            // One price, or a list of them.
+            if table["anyOf"][0]["$ref"] == "#/definitions/price" {
+                table = &schema["definitions"]["price"];
+            }
         }
         let described: BTreeSet<_> =
             table["properties"].as_object().unwrap().keys().cloned().collect();

@@ -114,8 +114,9 @@ fn new_prices_apply_to_everything_that_was_used() {
     sim.pass_ms(1000);
     sim.fetches();
 
-    let price = Prices::builtin().find("claude-opus-4-8").unwrap().1.clone();
-    let prices = Prices::builtin().with([("house-model".to_owned(), price)]);
+    let model = Prices::builtin().find("claude-opus-4-8").unwrap().model;
+    let own = [("house-model".to_owned(), model.prices().to_vec())];
+    let prices = Prices::builtin().with(own);
     sim.event(Event::Configured(Ok(Box::new(Settings { prices, ..settings(&["/r"]) }))));
     assert_eq!(sim.fetches(), [], "nothing is read again");
     assert_eq!(usage(&sim), (5.0, 0));

@@ -148,6 +148,11 @@ fn any_configuration_is_read_or_refused() {
 }
 
 #[test]
+fn any_price_list_is_read_or_refused() {
+    check("price_list", targets::price_list);
+}
+
+#[test]
 fn any_snapshot_is_read_or_refused() {
     check("snapshot", targets::snapshot);
 }
