@@ -10,9 +10,7 @@ import time
 
 MARKETPLACE = pathlib.Path(__file__).resolve().parents[2] / "contrib/claude-code"
 
-# A user who has no status line.
-SETTINGS = {}
-# One who has one.
+# Of a user who has a status line.
 OWN = {"statusLine": {"type": "command", "command": "echo a line of my own"}}
 
 
