@@ -104,6 +104,9 @@ fn systemd_unit(program: &str, places: &[(&str, String)]) -> String {
         .map(|(name, value)| format!("Environment={}\n", quoted(&format!("{name}={value}"))));
     let start = variables.collect::<String>() + &start;
     let body = body.replacen("ExecStart=%h/.cargo/bin/ccstatusd --wait", &start, 1);
+    // Only packages bring the manual page.
+    let page = concat!("Documentation=", env!("CARGO_PKG_REPOSITORY"), " ");
+    let body = body.replacen("Documentation=", page, 1);
     format!("# {MARK}\n# `systemctl --user edit ccstatusd` adds to it.\n\n{body}")
 }
 
@@ -293,6 +296,7 @@ mod tests {
         assert!(unit.contains("ExecStart=\"/opt/my tools/$x/ccstatusd\" --wait\n"), "{unit}");
         let variable = r#"Environment="CLAUDE_CONFIG_DIR=~/.claude,/a b/\"c\"""#;
         assert!(unit.contains(variable), "{unit}");
+        assert!(unit.contains("\nDocumentation=https://") && unit.contains(" man:ccstatusd(1)\n"));
         let agent = launchd_agent(PROGRAM, &places());
         assert!(agent.contains(r"exec '/opt/my tools/100%/it'\''s/ccstatusd' --wait"), "{agent}");
         assert!(agent.contains("<string>~/.claude,/a b/\"c\"</string>"), "{agent}");
