@@ -233,9 +233,8 @@ fn check_copies(context: &Context) -> Vec<Finding> {
     let dir = state_dir(env, probe).ok().flatten();
     let pid = dir.as_ref().and_then(watcher::running);
     add("the watcher".to_owned(), pid.and_then(watcher::program));
-    let watcher = dir.filter(|_| pid.is_some()).and_then(|it| it.read_snapshot()?.watcher);
-    let version = watcher.as_ref().map(|it| it.version.as_str());
-    let mut found = others::versions(&copies, version, programs, probe);
+    let skew = dir.zip(pid).and_then(|(dir, pid)| background::skew(&dir, pid));
+    let mut found = others::versions(&copies, skew, programs, probe);
     found.extend(others::path(env, programs, probe));
     found
 }

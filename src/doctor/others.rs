@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::finding::Finding;
 use super::programs::Programs;
+use crate::background;
 use crate::cli::Environment;
 use crate::pool::probe::Probe;
 #[cfg(target_os = "linux")]
@@ -28,21 +29,17 @@ pub(super) struct Copy {
     pub(super) path: PathBuf,
 }
 
-/// Whether all that runs `ccstatusd` runs the same version. `watcher` is what the watcher says.
+/// Whether all that runs `ccstatusd` runs the same version. `skew` is what there is to tell of the
+/// watcher.
 pub(super) fn versions(
     copies: &[Copy],
-    watcher: Option<&str>,
+    skew: Option<String>,
     programs: &Programs,
     probe: &Probe,
 ) -> Vec<Finding> {
     let own = env!("CARGO_PKG_VERSION");
-    let mut found = Vec::new();
-    if let Some(version) = watcher.filter(|it| *it != own) {
-        let what = format!("the watcher is version {version}, and this is {own}");
-        let todo = "it goes on as the program at its path within a minute; if it does not, \
-                    `ccstatusd stop` and `ccstatusd start`";
-        found.push(Finding::problem(VERSION, what, todo));
-    }
+    let skew = skew.map(|what| Finding::problem(VERSION, what, background::CATCHES_UP));
+    let mut found = Vec::from_iter(skew);
     for copy in copies {
         let (used_by, path) = (&copy.used_by, copy.path.display());
         match probe.metadata(&copy.path) {

@@ -16,6 +16,7 @@ use crate::engine;
 use crate::error::{Error, Result};
 use crate::fetch::exec;
 use crate::sanitize;
+use crate::store::dir::StateDir;
 
 /// The file in a config root.
 pub(super) const SETTINGS: &str = "settings.json";
@@ -239,6 +240,10 @@ impl Plan {
             }
         }
         let pid = watcher(env)?;
+        if let Some(pid) = pid {
+            let skew = background::skew(&StateDir::open(&env.checked_state_dir()?)?, pid);
+            self.notes.extend(skew.map(|it| format!("{it}: {}", background::CATCHES_UP)));
+        }
         let is_on = match login {
             Login::Systemd => service.is_enabled && service.is_active && !is_new,
             Login::Launchd => !is_new && pid.is_some(),
