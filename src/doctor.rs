@@ -11,7 +11,7 @@ mod finding;
 mod line;
 mod login;
 mod others;
-mod programs;
+mod sample;
 mod settings;
 mod system;
 mod watcher;
@@ -30,6 +30,7 @@ use crate::display::ansi;
 use crate::engine;
 use crate::error::{Error, Result};
 use crate::pool::probe::Probe;
+use crate::programs::Programs;
 use crate::sanitize;
 use crate::store::dir::StateDir;
 use crate::store::lock::FetchLock;
@@ -40,7 +41,7 @@ use finding::{Fix, Level};
 use line::Root;
 use login::Unit;
 use others::Copy;
-use programs::{Programs, Sample};
+use sample::Sample;
 
 pub use finding::Finding;
 

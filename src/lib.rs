@@ -23,6 +23,7 @@ pub mod oneshot;
 pub mod plan;
 pub mod pool;
 pub mod price_list;
+mod programs;
 pub mod sanitize;
 pub mod setup;
 pub mod show;

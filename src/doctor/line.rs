@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::finding::Finding;
-use super::programs::{Programs, Sample};
+use super::sample::{self, Sample};
 use super::settings::{self, Settings};
 use crate::config::Config;
 use crate::fetch::exec::RunError;
 use crate::fetch::tool;
 use crate::pool::probe::Probe;
+use crate::programs::Programs;
 
 const SETTINGS: &str = "settings";
 const STATUS_LINE: &str = "status-line";
@@ -120,7 +121,7 @@ fn check_command(
     let problem = |what: String, todo: &str| {
         Finding::problem(STATUS_LINE, format!("`{command}` in {path} {what}"), todo)
     };
-    let printed = match programs.run_status_line(command, sample) {
+    let printed = match sample::run(programs, command, sample) {
         Ok(printed) => printed,
         Err(RunError::Exited { code: 126 | 127, stderr }) => {
             return problem(
@@ -133,11 +134,11 @@ fn check_command(
             return problem(err.to_string(), todo);
         }
     };
-    let line = tool::first_line(&printed.output);
+    let line = tool::first_line(printed.output.as_bytes());
     if line.is_empty() {
         return problem("prints nothing".to_owned(), "run it in a shell to see why");
     }
-    let n_rows = String::from_utf8_lossy(&printed.output).trim_end().lines().count();
+    let n_rows = printed.output.trim_end().lines().count();
     if let Some(config) = ours {
         let format = config.display.format.as_deref().unwrap_or_default();
         let n_expected = format.trim().lines().count().max(1);

@@ -5,10 +5,11 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::finding::Finding;
-use super::programs::Programs;
 use crate::background;
 use crate::cli::Environment;
+use crate::fetch::upgrade;
 use crate::pool::probe::Probe;
+use crate::programs::{ASK_TIMEOUT, Programs};
 #[cfg(target_os = "linux")]
 use crate::store::file::read_bounded;
 #[cfg(target_os = "linux")]
@@ -49,7 +50,7 @@ pub(super) fn versions(
             Some(Ok(_)) => {}
         }
         let todo = "install one of them in both places, or run `ccstatusd init`";
-        found.extend(match programs.version(&copy.path) {
+        found.extend(match version(programs, &copy.path) {
             Ok(version) if version == own => None,
             Ok(version) => {
                 let what = format!("{used_by} uses {path}, version {version}, and this is {own}");
@@ -65,6 +66,14 @@ pub(super) fn versions(
         found.push(Finding::good(VERSION, format!("{own} everywhere")));
     }
     found
+}
+
+/// The version of a `ccstatusd`. An error says why it does not tell.
+fn version(programs: &Programs, path: &Path) -> Result<String, String> {
+    let output = programs.call(path, &["--version"], &[], ASK_TIMEOUT);
+    let output = output.map_err(|err| err.to_string())?;
+    let version = upgrade::stated_version(&output).map(str::to_owned);
+    version.ok_or_else(|| "it is not ccstatusd".to_owned())
 }
 
 fn is_own(meta: &std::fs::Metadata) -> bool {
@@ -113,7 +122,7 @@ pub(super) fn path(env: &Environment, programs: &Programs, probe: &Probe) -> Vec
         return vec![Finding::good(PATH, "the ccstatusd in PATH is this one, and the only one")];
     }
     let other = |path: &&PathBuf| {
-        let version = programs.version(path);
+        let version = version(programs, path);
         let version = version.unwrap_or_else(|err| format!("unknown: {err}"));
         let what = format!("another ccstatusd is in PATH: {} (version {version})", path.display());
         Finding::note(PATH, what, format!("remove what you do not use: `{}`", path.display()))

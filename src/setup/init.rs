@@ -1,20 +1,20 @@
 //! `ccstatusd init`.
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::files::{self, File};
 use super::record::{Kind, Record};
 use super::settings::{self, Found, Line};
-use super::{Done, TRIES, programs, restless, shell, short, unit, watcher};
+use super::{Done, TRIES, restless, shell, short, unit, watcher};
 use crate::background;
 use crate::cli::{Environment, InitOptions, Login};
 use crate::config::Config;
 use crate::display::segments;
 use crate::engine;
 use crate::error::{Error, Result};
-use crate::fetch::exec;
+use crate::fetch::exec::Invocation;
+use crate::programs::Programs;
 use crate::sanitize;
 use crate::store::dir::StateDir;
 
@@ -558,11 +558,15 @@ fn is_in_build_directory(program: &Path) -> bool {
 
 /// Runs a status line as a command of ours would run, and returns the line that it shows.
 fn try_line(env: &Environment, line: &str) -> std::result::Result<String, String> {
-    let is_passed_on = |name: &OsString| exec::PASSED_ON.iter().any(|it| name == it);
-    let passed_on: Vec<_> =
-        env.all.iter().filter(|(name, _)| is_passed_on(name)).cloned().collect();
     let home = env.home().unwrap_or(Path::new("/"));
-    let output = programs::run("sh", ["-c", line], &passed_on, home, LINE_TIMEOUT)?.checked()?;
+    let what = Invocation {
+        program: "sh".into(),
+        args: vec!["-c".into(), line.into()],
+        dir: Some(home.to_owned()),
+        env: Vec::new(),
+    };
+    let programs = Programs::new(env).map_err(|err| err.to_string())?;
+    let output = programs.run(&what, LINE_TIMEOUT).map_err(|err| err.to_string())?;
     let mut lines = output.lines().map(str::trim);
     let shown = lines.find(|it| !it.is_empty()).map(str::to_owned);
     shown.ok_or_else(|| "it prints nothing".to_owned())
