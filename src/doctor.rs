@@ -32,6 +32,7 @@ use crate::error::{Error, Result};
 use crate::pool::probe::Probe;
 use crate::programs::Programs;
 use crate::sanitize;
+use crate::setup::shell;
 use crate::store::dir::StateDir;
 use crate::store::lock::FetchLock;
 use crate::store::schema::display::{Color, Depth, Ink};
@@ -201,7 +202,7 @@ fn check_watcher(context: &Context) -> Vec<Finding> {
             found.extend(watcher::check_program(pid, &context.probe));
             let roots = context.roots.iter().map(|it| it.path.as_path());
             found.extend(watcher::check_roots(&dir, roots));
-            let calls_ours = |root: &Root| root.command().and_then(settings::program).is_some();
+            let calls_ours = |root: &Root| root.command().is_some_and(shell::is_ours);
             if context.roots.iter().any(calls_ours) {
                 found.extend(watcher::check_shown(&dir));
             }
@@ -223,7 +224,7 @@ fn check_copies(context: &Context) -> Vec<Finding> {
         copies.extend(path.map(|path| Copy { used_by, path }));
     };
     for root in roots {
-        let program = root.command().and_then(settings::program);
+        let program = root.command().and_then(shell::program);
         let program = program.and_then(|it| others::expanded(&it, env, probe));
         add(format!("the status line of {}", root.path.display()), program);
     }

@@ -12,6 +12,7 @@ use crate::fetch::exec::RunError;
 use crate::fetch::tool;
 use crate::pool::probe::Probe;
 use crate::programs::Programs;
+use crate::setup::shell;
 
 const SETTINGS: &str = "settings";
 const STATUS_LINE: &str = "status-line";
@@ -87,7 +88,7 @@ pub(super) fn check_root(
         found.push(Finding::problem(STATUS_LINE, what, INIT));
         return found;
     };
-    let calls_ours = settings::program(command).is_some();
+    let calls_ours = shell::is_ours(command);
     // It may read our files, or call our program from a script.
     let is_ours = calls_ours || command.contains("ccstatusd");
     if !is_ours {
@@ -178,7 +179,7 @@ pub(super) fn check_project(cwd: &Path, roots: &[Root], probe: &Probe) -> Vec<Fi
             )),
             Ok(Some(Settings { line: Some(line), .. })) => {
                 let command = line.command.unwrap_or_default();
-                let is_ours = settings::program(&command).is_some();
+                let is_ours = shell::is_ours(&command);
                 let what = format!("in this project {shown} decides about the line: `{command}`");
                 let todo = "remove statusLine there if the one of your own settings is to show";
                 found.extend((!is_ours).then(|| Finding::note(PROJECT, what, todo)));
@@ -216,7 +217,7 @@ pub(super) fn check_managed(folder: &Path, probe: &Probe) -> Vec<Finding> {
         let shown = path.display();
         let Ok(Some(settings)) = settings::read(&path, probe) else { continue };
         let line = settings.line.as_ref().map(|it| it.command.clone().unwrap_or_default());
-        let is_ours = line.as_deref().is_some_and(|it| settings::program(it).is_some());
+        let is_ours = line.as_deref().is_some_and(shell::is_ours);
         let gate = match settings {
             Settings { is_disabled: true, .. } => "disableAllHooks switches every status line off",
             Settings { is_managed_only: true, line: None, .. } => {
