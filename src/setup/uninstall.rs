@@ -102,7 +102,8 @@ impl Plan {
                 short(env, &state)
             ));
         }
-        if !is_recorded && !plan.steps.is_empty() {
+        let gives_back = |step: &Step| !matches!(step, Step::Stop | Step::Purge(_));
+        if !is_recorded && plan.steps.iter().any(gives_back) {
             plan.notes.push(
                 "there is no record of an `init`: only what is recognisably ours is taken out, \
                  and what was there before is unknown"

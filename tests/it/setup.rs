@@ -610,6 +610,16 @@ fn only_a_yes_at_the_terminal_changes_something() {
     assert!(read(&settings(&sandbox)).contains("ccstatusd show"));
 }
 
+#[test]
+fn a_purge_after_all_was_given_back_misses_no_record() {
+    let sandbox = container();
+    let _stopped = Stopped(&sandbox);
+    says(&sandbox, &["init", "--yes"]);
+    says(&sandbox, &["uninstall", "--yes"]);
+    let said = says(&sandbox, &["uninstall", "--yes", "--purge"]);
+    assert!(said.contains("is deleted") && !said.contains("no record"), "{said}");
+}
+
 /// `CCSTATUSD_DIR` may name a directory that is more than ours.
 #[test]
 fn a_purge_deletes_only_what_is_ours() {
