@@ -231,8 +231,8 @@ impl Plan {
             self.record.remove(env)?;
             let program = std::env::current_exe().unwrap_or_default();
             text += &format!(
-                "The program itself stays: {}. `cargo uninstall ccstatusd` removes it if cargo \
-                 has installed it.\n",
+                "The program itself stays: {}. What has installed it removes it, as in `cargo \
+                 uninstall ccstatusd`.\n",
                 short(env, &program)
             );
         }
