@@ -390,13 +390,11 @@ impl Step {
                 }
             }
             Step::SwitchOn { is_new } => {
-                make_state_parent(env, record)?;
                 record.save(env)?;
                 unit::switch_on(env, login, is_new)?;
                 Ok("the service is enabled, and has started".to_owned())
             }
             Step::Start => {
-                make_state_parent(env, record)?;
                 record.save(env)?;
                 background::start(env)
             }
@@ -520,14 +518,6 @@ impl Settings {
             self.file = File::read(&path)?;
         }
         Err(restless(&path))
-    }
-}
-
-/// Creates what the state directory is in, so that it goes again with it.
-fn make_state_parent(env: &Environment, record: &mut Record) -> Result<()> {
-    match env.checked_state_dir()?.parent() {
-        Some(parent) => record.make_dirs(parent),
-        None => Ok(()),
     }
 }
 

@@ -362,7 +362,8 @@ fn stop_all(env: &Environment) -> Result<String> {
         .hint("find out what starts it: `ccstatusd stop` names the process"))
 }
 
-/// Deletes what is ours in the state directory, and the directory if nothing else is in it.
+/// Deletes what is ours in the state directory, and the directory if nothing else is in it. So go
+/// those around it, up to the home directory: a watcher that finds no `~/.local/state` makes it.
 fn purge(env: &Environment, state: &Path) -> Result<String> {
     let failed = |err| Error::new("cannot delete the state").because(err);
     for entry in fs_err::read_dir(state).map_err(failed)?.flatten() {
@@ -375,8 +376,11 @@ fn purge(env: &Environment, state: &Path) -> Result<String> {
             fs_err::remove_dir_all(entry.path()).map_err(failed)?;
         }
     }
-    Ok(match fs_err::remove_dir(state) {
-        Ok(()) => format!("{} is deleted", short(env, state)),
-        Err(_) => format!("{} has files that are not ours, which stay", short(env, state)),
-    })
+    if fs_err::remove_dir(state).is_err() {
+        return Ok(format!("{} has files that are not ours, which stay", short(env, state)));
+    }
+    let is_in_home = |dir: &&Path| env.home().is_some_and(|it| dir != &it && dir.starts_with(it));
+    let mut around = state.ancestors().skip(1).take_while(is_in_home);
+    while around.next().is_some_and(|dir| fs_err::remove_dir(dir).is_ok()) {}
+    Ok(format!("{} is deleted", short(env, state)))
 }
