@@ -12,6 +12,7 @@ use nix::unistd::Pid;
 use crate::cli::Environment;
 use crate::error::{Error, Exit, Result};
 use crate::fetch::upgrade;
+use crate::sanitize;
 use crate::store::dir::StateDir;
 use crate::store::lock::WatchLock;
 use crate::time::{Now, pause};
@@ -26,6 +27,9 @@ const START_TIMEOUT: Duration = Duration::from_secs(15);
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a watcher that waited may take to be known after it got the lock.
 const SUCCESSION: Duration = Duration::from_millis(100);
+/// What to do about a watcher of another version.
+pub const CATCHES_UP: &str = "it goes on as the program at its path within a minute; if it does \
+                              not, `ccstatusd stop` and `ccstatusd start`";
 /// How often to look whether it has started, or ended.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
@@ -33,7 +37,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// nothing if one runs already. Returns what to tell the user.
 pub fn start(env: &Environment) -> Result<String> {
     let dir = StateDir::open(&env.checked_state_dir()?)?;
-    let already = |pid| Ok(format!("a watcher runs already (process {pid})"));
+    let already = |pid| {
+        let skew = skew(&dir, pid).map(|it| format!("\n{it}: {CATCHES_UP}")).unwrap_or_default();
+        Ok(format!("a watcher runs already (process {pid}){skew}"))
+    };
     if let Some(pid) = WatchLock::running(&dir) {
         return already(pid);
     }
@@ -74,6 +81,14 @@ pub fn start(env: &Environment) -> Result<String> {
     let log = dir.join(LOG);
     Err(Error::new(format!("the watcher has published nothing for {START_TIMEOUT:?}"))
         .hint(format!("process {} goes on; its log is {}", child.id(), log.display())))
+}
+
+/// What to tell of the watcher that runs, if it is another version than this program. It may be in
+/// the minute after an upgrade, or run from another path.
+pub fn skew(dir: &StateDir, pid: u32) -> Option<String> {
+    let watcher = dir.read_snapshot()?.watcher.filter(|it| it.pid == pid)?;
+    let (version, own) = (sanitize::message(&watcher.version), env!("CARGO_PKG_VERSION"));
+    (version != own).then(|| format!("the watcher is version {version}, and this is {own}"))
 }
 
 /// Ends the watcher that runs, and waits for its end. Returns what to tell the user.

@@ -11,7 +11,7 @@ mod finding;
 mod line;
 mod login;
 mod others;
-mod programs;
+mod sample;
 mod settings;
 mod system;
 mod watcher;
@@ -29,7 +29,9 @@ use crate::display::ansi;
 use crate::engine;
 use crate::error::{Error, Result};
 use crate::pool::probe::Probe;
+use crate::programs::Programs;
 use crate::sanitize;
+use crate::setup::shell;
 use crate::store::dir::StateDir;
 use crate::store::lock::FetchLock;
 use crate::store::schema::display::{Color, Depth, Ink};
@@ -39,7 +41,7 @@ use finding::{Fix, Level};
 use line::Root;
 use login::Unit;
 use others::Copy;
-use programs::{Programs, Sample};
+use sample::Sample;
 
 pub use finding::Finding;
 
@@ -199,7 +201,7 @@ fn check_watcher(context: &Context) -> Vec<Finding> {
             found.extend(watcher::check_program(pid, &context.probe));
             let roots = context.roots.iter().map(|it| it.path.as_path());
             found.extend(watcher::check_roots(&dir, roots));
-            let calls_ours = |root: &Root| root.command().and_then(settings::program).is_some();
+            let calls_ours = |root: &Root| root.command().is_some_and(shell::is_ours);
             if context.roots.iter().any(calls_ours) {
                 found.extend(watcher::check_shown(&dir));
             }
@@ -221,7 +223,7 @@ fn check_copies(context: &Context) -> Vec<Finding> {
         copies.extend(path.map(|path| Copy { used_by, path }));
     };
     for root in roots {
-        let program = root.command().and_then(settings::program);
+        let program = root.command().and_then(shell::program);
         let program = program.and_then(|it| others::expanded(&it, env, probe));
         add(format!("the status line of {}", root.path.display()), program);
     }
@@ -232,9 +234,8 @@ fn check_copies(context: &Context) -> Vec<Finding> {
     let dir = state_dir(env, probe).ok().flatten();
     let pid = dir.as_ref().and_then(watcher::running);
     add("the watcher".to_owned(), pid.and_then(watcher::program));
-    let watcher = dir.filter(|_| pid.is_some()).and_then(|it| it.read_snapshot()?.watcher);
-    let version = watcher.as_ref().map(|it| it.version.as_str());
-    let mut found = others::versions(&copies, version, programs, probe);
+    let skew = dir.zip(pid).and_then(|(dir, pid)| background::skew(&dir, pid));
+    let mut found = others::versions(&copies, skew, programs, probe);
     found.extend(others::path(env, programs, probe));
     found
 }

@@ -24,6 +24,7 @@ pub mod placed_list;
 pub mod plan;
 pub mod pool;
 pub mod price_list;
+mod programs;
 pub mod sanitize;
 pub mod setup;
 pub mod show;

@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::finding::Finding;
-use super::programs::{Programs, Sample};
+use super::sample::{self, Sample};
 use super::settings::{self, Settings};
 use crate::config::Config;
 use crate::fetch::exec::RunError;
 use crate::fetch::tool;
 use crate::pool::probe::Probe;
+use crate::programs::Programs;
+use crate::setup::shell;
 
 const SETTINGS: &str = "settings";
 const STATUS_LINE: &str = "status-line";
@@ -86,7 +88,7 @@ pub(super) fn check_root(
         found.push(Finding::problem(STATUS_LINE, what, INIT));
         return found;
     };
-    let calls_ours = settings::program(command).is_some();
+    let calls_ours = shell::is_ours(command);
     // It may read our files, or call our program from a script.
     let is_ours = calls_ours || command.contains("ccstatusd");
     if !is_ours {
@@ -120,7 +122,7 @@ fn check_command(
     let problem = |what: String, todo: &str| {
         Finding::problem(STATUS_LINE, format!("`{command}` in {path} {what}"), todo)
     };
-    let printed = match programs.run_status_line(command, sample) {
+    let printed = match sample::run(programs, command, sample) {
         Ok(printed) => printed,
         Err(RunError::Exited { code: 126 | 127, stderr }) => {
             return problem(
@@ -133,11 +135,11 @@ fn check_command(
             return problem(err.to_string(), todo);
         }
     };
-    let line = tool::first_line(&printed.output);
+    let line = tool::first_line(printed.output.as_bytes());
     if line.is_empty() {
         return problem("prints nothing".to_owned(), "run it in a shell to see why");
     }
-    let n_rows = String::from_utf8_lossy(&printed.output).trim_end().lines().count();
+    let n_rows = printed.output.trim_end().lines().count();
     if let Some(config) = ours {
         let format = config.display.format.as_deref().unwrap_or_default();
         let n_expected = format.trim().lines().count().max(1);
@@ -177,7 +179,7 @@ pub(super) fn check_project(cwd: &Path, roots: &[Root], probe: &Probe) -> Vec<Fi
             )),
             Ok(Some(Settings { line: Some(line), .. })) => {
                 let command = line.command.unwrap_or_default();
-                let is_ours = settings::program(&command).is_some();
+                let is_ours = shell::is_ours(&command);
                 let what = format!("in this project {shown} decides about the line: `{command}`");
                 let todo = "remove statusLine there if the one of your own settings is to show";
                 found.extend((!is_ours).then(|| Finding::note(PROJECT, what, todo)));
@@ -215,7 +217,7 @@ pub(super) fn check_managed(folder: &Path, probe: &Probe) -> Vec<Finding> {
         let shown = path.display();
         let Ok(Some(settings)) = settings::read(&path, probe) else { continue };
         let line = settings.line.as_ref().map(|it| it.command.clone().unwrap_or_default());
-        let is_ours = line.as_deref().is_some_and(|it| settings::program(it).is_some());
+        let is_ours = line.as_deref().is_some_and(shell::is_ours);
         let gate = match settings {
             Settings { is_disabled: true, .. } => "disableAllHooks switches every status line off",
             Settings { is_managed_only: true, line: None, .. } => {

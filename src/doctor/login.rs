@@ -9,17 +9,14 @@ use std::path::{Path, PathBuf};
 use super::finding::{Finding, Fix};
 use super::line::Root;
 use super::others;
-use super::programs::Programs;
 use crate::cli::Environment;
 use crate::pool::probe::Probe;
+use crate::programs::{ASK_TIMEOUT, BUS, Programs};
 
 const LOGIN: &str = "login";
 const UNIT: &str = "unit";
 const LINGERING: &str = "lingering";
 const SERVICE: &str = "ccstatusd.service";
-
-/// What `systemctl --user` needs to reach the manager.
-const BUS: [&str; 2] = ["XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS"];
 
 /// The files of the systemd unit.
 #[derive(Debug)]
@@ -228,14 +225,14 @@ fn check_unit(
 
 /// Lets the manager start the unit.
 pub(super) fn start(programs: &Programs) -> Result<(), String> {
-    let started = programs.run("systemctl", &["--user", "start", SERVICE], &BUS);
+    let started = programs.call("systemctl", &["--user", "start", SERVICE], &BUS, ASK_TIMEOUT);
     started.map(drop).map_err(|err| format!("systemctl {err}"))
 }
 
 /// What the manager knows of the unit.
 fn check_state(programs: &Programs) -> Option<Finding> {
     let args = ["--user", "show", "--property=ActiveState,NeedDaemonReload", SERVICE];
-    let state = programs.run("systemctl", &args, &BUS).ok()?;
+    let state = programs.call("systemctl", &args, &BUS, ASK_TIMEOUT).ok()?;
     if state.contains("ActiveState=failed") {
         let todo = "`journalctl --user -u ccstatusd` says why; then `systemctl --user reset-failed \
                     ccstatusd` and `systemctl --user start ccstatusd`";
@@ -252,7 +249,7 @@ fn check_state(programs: &Programs) -> Option<Finding> {
 fn check_lingering(programs: &Programs) -> Option<Finding> {
     let uid = nix::unistd::geteuid().to_string();
     let args = ["show-user", "--property=Linger", &uid];
-    let linger = programs.run("loginctl", &args, &[]).ok()?;
+    let linger = programs.call("loginctl", &args, &[], ASK_TIMEOUT).ok()?;
     Some(match linger.trim() {
         "Linger=yes" => Finding::good(LINGERING, "your services outlive your logins"),
         _ => Finding::note(

@@ -7,10 +7,12 @@ use std::path::{Path, PathBuf};
 use jiff::civil::Date;
 
 use super::finding::Finding;
-use super::programs::Programs;
+use crate::background;
 use crate::cli::Environment;
+use crate::fetch::upgrade;
 use crate::pool::probe::Probe;
 use crate::price_list::{Placed, PriceList};
+use crate::programs::{ASK_TIMEOUT, Programs};
 #[cfg(target_os = "linux")]
 use crate::store::file::read_bounded;
 #[cfg(target_os = "linux")]
@@ -31,21 +33,17 @@ pub(super) struct Copy {
     pub(super) path: PathBuf,
 }
 
-/// Whether all that runs `ccstatusd` runs the same version. `watcher` is what the watcher says.
+/// Whether all that runs `ccstatusd` runs the same version. `skew` is what there is to tell of the
+/// watcher.
 pub(super) fn versions(
     copies: &[Copy],
-    watcher: Option<&str>,
+    skew: Option<String>,
     programs: &Programs,
     probe: &Probe,
 ) -> Vec<Finding> {
     let own = env!("CARGO_PKG_VERSION");
-    let mut found = Vec::new();
-    if let Some(version) = watcher.filter(|it| *it != own) {
-        let what = format!("the watcher is version {version}, and this is {own}");
-        let todo = "it goes on as the program at its path within a minute; if it does not, \
-                    `ccstatusd stop` and `ccstatusd start`";
-        found.push(Finding::problem(VERSION, what, todo));
-    }
+    let skew = skew.map(|what| Finding::problem(VERSION, what, background::CATCHES_UP));
+    let mut found = Vec::from_iter(skew);
     for copy in copies {
         let (used_by, path) = (&copy.used_by, copy.path.display());
         match probe.metadata(&copy.path) {
@@ -55,7 +53,7 @@ pub(super) fn versions(
             Some(Ok(_)) => {}
         }
         let todo = "install one of them in both places, or run `ccstatusd init`";
-        found.extend(match programs.version(&copy.path) {
+        found.extend(match version(programs, &copy.path) {
             Ok(version) if version == own => None,
             Ok(version) => {
                 let what = format!("{used_by} uses {path}, version {version}, and this is {own}");
@@ -71,6 +69,14 @@ pub(super) fn versions(
         found.push(Finding::good(VERSION, format!("{own} everywhere")));
     }
     found
+}
+
+/// The version of a `ccstatusd`. An error says why it does not tell.
+fn version(programs: &Programs, path: &Path) -> Result<String, String> {
+    let output = programs.call(path, &["--version"], &[], ASK_TIMEOUT);
+    let output = output.map_err(|err| err.to_string())?;
+    let version = upgrade::stated_version(&output).map(str::to_owned);
+    version.ok_or_else(|| "it is not ccstatusd".to_owned())
 }
 
 fn is_own(meta: &std::fs::Metadata) -> bool {
@@ -119,7 +125,7 @@ pub(super) fn path(env: &Environment, programs: &Programs, probe: &Probe) -> Vec
         return vec![Finding::good(PATH, "the ccstatusd in PATH is this one, and the only one")];
     }
     let other = |path: &&PathBuf| {
-        let version = programs.version(path);
+        let version = version(programs, path);
         let version = version.unwrap_or_else(|err| format!("unknown: {err}"));
         let what = format!("another ccstatusd is in PATH: {} (version {version})", path.display());
         Finding::note(PATH, what, format!("remove what you do not use: `{}`", path.display()))

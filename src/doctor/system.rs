@@ -5,8 +5,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use super::finding::{Finding, Fix};
-use super::programs::Programs;
 use crate::fetch::exec::RunError;
+use crate::programs::{ASK_TIMEOUT, Programs};
 use crate::store::dir::StateDir;
 
 const GIT: &str = "git";
@@ -25,7 +25,7 @@ const LEAST_FREE: u64 = 32 << 20;
 /// The program that git facts come from.
 pub(super) fn git(programs: &Programs) -> Finding {
     let install = "install git 2.26 or newer, in a directory of the watcher's PATH";
-    let output = match programs.run("git", &["--version"], &[]) {
+    let output = match programs.call("git", &["--version"], &[], ASK_TIMEOUT) {
         Ok(output) => output,
         Err(RunError::NotFound { .. }) => {
             return Finding::problem(GIT, "there is no git in PATH: no git state", install);

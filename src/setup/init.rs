@@ -1,21 +1,22 @@
 //! `ccstatusd init`.
 
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::files::{self, File};
 use super::record::{Kind, Record};
 use super::settings::{self, Found, Line};
-use super::{Done, TRIES, programs, restless, shell, short, unit, watcher};
+use super::{Done, TRIES, restless, shell, short, unit, watcher};
 use crate::background;
 use crate::cli::{Environment, InitOptions, Login};
 use crate::config::Config;
 use crate::display::segments;
 use crate::engine;
 use crate::error::{Error, Result};
-use crate::fetch::exec;
+use crate::fetch::exec::Invocation;
+use crate::programs::Programs;
 use crate::sanitize;
+use crate::store::dir::StateDir;
 
 /// The file in a config root.
 pub(super) const SETTINGS: &str = "settings.json";
@@ -239,6 +240,10 @@ impl Plan {
             }
         }
         let pid = watcher(env)?;
+        if let Some(pid) = pid {
+            let skew = background::skew(&StateDir::open(&env.checked_state_dir()?)?, pid);
+            self.notes.extend(skew.map(|it| format!("{it}: {}", background::CATCHES_UP)));
+        }
         let is_on = match login {
             Login::Systemd => service.is_enabled && service.is_active && !is_new,
             Login::Launchd => !is_new && pid.is_some(),
@@ -385,13 +390,11 @@ impl Step {
                 }
             }
             Step::SwitchOn { is_new } => {
-                make_state_parent(env, record)?;
                 record.save(env)?;
                 unit::switch_on(env, login, is_new)?;
                 Ok("the service is enabled, and has started".to_owned())
             }
             Step::Start => {
-                make_state_parent(env, record)?;
                 record.save(env)?;
                 background::start(env)
             }
@@ -518,14 +521,6 @@ impl Settings {
     }
 }
 
-/// Creates what the state directory is in, so that it goes again with it.
-fn make_state_parent(env: &Environment, record: &mut Record) -> Result<()> {
-    match env.checked_state_dir()?.parent() {
-        Some(parent) => record.make_dirs(parent),
-        None => Ok(()),
-    }
-}
-
 /// The path by which programs that we set up name this one: that in `PATH`, if that is this
 /// program, since it stays the same over upgrades; otherwise its real path.
 fn program(env: &Environment) -> Result<String> {
@@ -553,11 +548,15 @@ fn is_in_build_directory(program: &Path) -> bool {
 
 /// Runs a status line as a command of ours would run, and returns the line that it shows.
 fn try_line(env: &Environment, line: &str) -> std::result::Result<String, String> {
-    let is_passed_on = |name: &OsString| exec::PASSED_ON.iter().any(|it| name == it);
-    let passed_on: Vec<_> =
-        env.all.iter().filter(|(name, _)| is_passed_on(name)).cloned().collect();
     let home = env.home().unwrap_or(Path::new("/"));
-    let output = programs::run("sh", ["-c", line], &passed_on, home, LINE_TIMEOUT)?.checked()?;
+    let what = Invocation {
+        program: "sh".into(),
+        args: vec!["-c".into(), line.into()],
+        dir: Some(home.to_owned()),
+        env: Vec::new(),
+    };
+    let programs = Programs::new(env).map_err(|err| err.to_string())?;
+    let output = programs.run(&what, LINE_TIMEOUT).map_err(|err| err.to_string())?;
     let mut lines = output.lines().map(str::trim);
     let shown = lines.find(|it| !it.is_empty()).map(str::to_owned);
     shown.ok_or_else(|| "it prints nothing".to_owned())

@@ -5,7 +5,6 @@
 
 mod files;
 pub mod init;
-mod programs;
 mod record;
 mod settings;
 pub(crate) mod shell;

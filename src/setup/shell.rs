@@ -1,6 +1,6 @@
 //! PURE. Words of a POSIX shell: how a path is written as one, and which program a command names.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 /// The text as one word.
 pub(super) fn quoted(text: &str) -> String {
@@ -11,13 +11,20 @@ pub(super) fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
-/// Whether the command calls our program: whether that is the name of what its first word names.
-pub(super) fn is_ours(command: &str) -> bool {
-    Path::new(&first_word(command)).file_name().is_some_and(|it| it == "ccstatusd")
+/// Whether the command calls our program.
+pub(crate) fn is_ours(command: &str) -> bool {
+    program(command).is_some()
+}
+
+/// The path of our program as a command names it in its first word; `None` if it calls another
+/// one. Nothing in it is expanded.
+pub(crate) fn program(command: &str) -> Option<PathBuf> {
+    let path = PathBuf::from(first_word(command));
+    path.file_name().is_some_and(|it| it == "ccstatusd").then_some(path)
 }
 
 /// The first word of a command, without its quotes. What a shell would expand in it stays.
-pub(crate) fn first_word(command: &str) -> String {
+fn first_word(command: &str) -> String {
     let mut word = String::new();
     let mut chars = command.trim_start().chars();
     let mut quote = None;
@@ -52,7 +59,7 @@ mod tests {
     #[test]
     fn a_command_is_ours_by_the_program_that_it_calls() {
         let ours =
-            ["ccstatusd show", "~/.cargo/bin/ccstatusd show", "ccstatusd", "  ccstatusd show"];
+            ["ccstatusd show", "~/.cargo/bin/ccstatusd show", "~/ccstatusd;x", "  ccstatusd"];
         let quoted = ["\"$HOME/my bin/ccstatusd\" show", "'/a b/ccstatusd' start >/dev/null"];
         for command in ours.iter().chain(&quoted) {
             assert!(is_ours(command), "{command}");

@@ -102,7 +102,8 @@ impl Plan {
                 short(env, &state)
             ));
         }
-        if !is_recorded && !plan.steps.is_empty() {
+        let gives_back = |step: &Step| !matches!(step, Step::Stop | Step::Purge(_));
+        if !is_recorded && plan.steps.iter().any(gives_back) {
             plan.notes.push(
                 "there is no record of an `init`: only what is recognisably ours is taken out, \
                  and what was there before is unknown"
@@ -230,8 +231,8 @@ impl Plan {
             self.record.remove(env)?;
             let program = std::env::current_exe().unwrap_or_default();
             text += &format!(
-                "The program itself stays: {}. `cargo uninstall ccstatusd` removes it if cargo \
-                 has installed it.\n",
+                "The program itself stays: {}. What has installed it removes it, as in `cargo \
+                 uninstall ccstatusd`.\n",
                 short(env, &program)
             );
         }
@@ -361,7 +362,8 @@ fn stop_all(env: &Environment) -> Result<String> {
         .hint("find out what starts it: `ccstatusd stop` names the process"))
 }
 
-/// Deletes what is ours in the state directory, and the directory if nothing else is in it.
+/// Deletes what is ours in the state directory, and the directory if nothing else is in it. So go
+/// those around it, up to the home directory: a watcher that finds no `~/.local/state` makes it.
 fn purge(env: &Environment, state: &Path) -> Result<String> {
     let failed = |err| Error::new("cannot delete the state").because(err);
     for entry in fs_err::read_dir(state).map_err(failed)?.flatten() {
@@ -374,8 +376,11 @@ fn purge(env: &Environment, state: &Path) -> Result<String> {
             fs_err::remove_dir_all(entry.path()).map_err(failed)?;
         }
     }
-    Ok(match fs_err::remove_dir(state) {
-        Ok(()) => format!("{} is deleted", short(env, state)),
-        Err(_) => format!("{} has files that are not ours, which stay", short(env, state)),
-    })
+    if fs_err::remove_dir(state).is_err() {
+        return Ok(format!("{} has files that are not ours, which stay", short(env, state)));
+    }
+    let is_in_home = |dir: &&Path| env.home().is_some_and(|it| dir != &it && dir.starts_with(it));
+    let mut around = state.ancestors().skip(1).take_while(is_in_home);
+    while around.next().is_some_and(|dir| fs_err::remove_dir(dir).is_ok()) {}
+    Ok(format!("{} is deleted", short(env, state)))
 }

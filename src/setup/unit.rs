@@ -9,9 +9,10 @@ use std::time::Duration;
 
 use nix::unistd::geteuid;
 
-use super::{programs, shell};
+use super::shell;
 use crate::cli::{Environment, Login};
 use crate::error::{Error, Result};
+use crate::programs::{ASK_TIMEOUT, BUS, Programs};
 
 const SERVICE: &str = "ccstatusd.service";
 const UNIT: &str = include_str!("../../contrib/systemd/ccstatusd.service");
@@ -23,8 +24,6 @@ const ENTRY: &str = include_str!("../../contrib/autostart/ccstatusd.desktop");
 const PLACES: [&str; 4] =
     ["CLAUDE_CONFIG_DIR", "CCSTATUSD_DIR", "XDG_STATE_HOME", "XDG_CONFIG_HOME"];
 
-/// How long a call that changes nothing may take.
-const ASK_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a call may take that starts the watcher, which waits for other processes for 4 s, or
 /// ends it.
 const ACT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -104,6 +103,9 @@ fn systemd_unit(program: &str, places: &[(&str, String)]) -> String {
         .map(|(name, value)| format!("Environment={}\n", quoted(&format!("{name}={value}"))));
     let start = variables.collect::<String>() + &start;
     let body = body.replacen("ExecStart=%h/.cargo/bin/ccstatusd --wait", &start, 1);
+    // Only packages bring the manual page.
+    let page = concat!("Documentation=", env!("CARGO_PKG_REPOSITORY"), " ");
+    let body = body.replacen("Documentation=", page, 1);
     format!("# {MARK}\n# `systemctl --user edit ccstatusd` adds to it.\n\n{body}")
 }
 
@@ -271,7 +273,8 @@ fn run(
     args: &[&str],
     deadline: Duration,
 ) -> std::result::Result<String, String> {
-    programs::run(program, args, &env.all, Path::new("/"), deadline)?.checked()
+    let programs = Programs::new(env).map_err(|err| err.to_string())?;
+    programs.call(program, args, &BUS, deadline).map_err(|err| err.to_string())
 }
 
 #[cfg(test)]
@@ -293,6 +296,7 @@ mod tests {
         assert!(unit.contains("ExecStart=\"/opt/my tools/$x/ccstatusd\" --wait\n"), "{unit}");
         let variable = r#"Environment="CLAUDE_CONFIG_DIR=~/.claude,/a b/\"c\"""#;
         assert!(unit.contains(variable), "{unit}");
+        assert!(unit.contains("\nDocumentation=https://") && unit.contains(" man:ccstatusd(1)\n"));
         let agent = launchd_agent(PROGRAM, &places());
         assert!(agent.contains(r"exec '/opt/my tools/100%/it'\''s/ccstatusd' --wait"), "{agent}");
         assert!(agent.contains("<string>~/.claude,/a b/\"c\"</string>"), "{agent}");

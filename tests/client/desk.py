@@ -59,6 +59,36 @@ class Desk:
         self.start([self.program])
         self.until("the first snapshot", self.snapshot)
 
+    def ours(self, *args, code=0):
+        """What a command of ours prints. It must end with this exit code, unless that is None."""
+        done = subprocess.run([self.program, *args], env=self.env, stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True, timeout=CAP, check=False)
+        if code is not None and done.returncode != code:
+            raise Failed(f"ccstatusd {' '.join(args)} ended with {done.returncode}: {done.stderr}", "")
+        return done.stdout
+
+    def version(self):
+        return self.ours("--version").split()[1]
+
+    def install_program(self, is_newer=False):
+        """Copies the program to a path of its own, from where it is run from now on, or puts a newer
+        version in its place. Returns the version.
+
+        The newer one is the same build, in which each text with the version has another number."""
+        old = self.version()
+        new = old[:-1] + str((int(old[-1]) + 1) % 10) if is_newer else old
+        path = self.path / "app/ccstatusd"
+        path.parent.mkdir(exist_ok=True)
+        # As package managers do: beside it, then in its place.
+        beside = path.with_name("new")
+        beside.write_bytes(pathlib.Path(self.program).read_bytes().replace(old.encode(), new.encode()))
+        beside.chmod(0o700)
+        beside.rename(path)
+        self.program = str(path)
+        if (found := self.version()) != new:
+            raise Failed(f"the program says that it is {found}, and not {new}", "")
+        return new
+
     def repository(self, name, branch="main"):
         """A repository with one commit, which the client trusts. To be made before any client is started:
         clients write to the same file."""

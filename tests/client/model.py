@@ -31,7 +31,7 @@ class Reply:
         self.model = request.get("model")
         self.session = headers.get("x-claude-code-session-id")
         self.agent = headers.get(AGENT)
-        self.prompt, self.has_result = last_prompt(request)
+        self.prompt, self.result = last_prompt(request)
         # The client keeps the summary that it asks for at /compact in no transcript.
         self.is_summary = "<summary>" in self.prompt
         self.text = "<summary>Nothing.</summary>" if self.is_summary else "Hello from loopback."
@@ -39,7 +39,7 @@ class Reply:
         self.context = AGENT_CONTEXT if self.agent else model.first_context + STEP * n_before
         self.used = {"input": 1000, "output": 2000, "cache_5m": 3000, "cache_1h": 1000}
         self.used["cache_read"] = self.context - 5000
-        self.calls = [] if self.has_result else calls_in(self.prompt)
+        self.calls = [] if self.result is not None else calls_in(self.prompt)
 
     @property
     def cost(self):
@@ -170,24 +170,26 @@ class Requests(http.server.BaseHTTPRequestHandler):
 
 
 def last_prompt(request):
-    """What was said since the last answer, and whether the result of a tool is in it."""
+    """What was said since the last answer, and what tools printed; None if none was called."""
     messages = request.get("messages", [])
     last = max((n for n, it in enumerate(messages) if it["role"] == "assistant"), default=-1)
-    texts, has_result = [], False
+    texts, results = [], []
     for message in messages[last + 1:]:
         content = message["content"]
         if isinstance(content, str):
             content = [{"type": "text", "text": content}]
         for block in content:
-            has_result |= block["type"] == "tool_result"
+            if block["type"] == "tool_result":
+                results.append(str(block.get("content", "")))
             if block["type"] == "text" and not block["text"].startswith("<system-reminder>"):
                 texts.append(block["text"])
-    return "\n".join(texts), has_result
+    return "\n".join(texts), "\n".join(results) if results else None
 
 
 def calls_in(prompt):
     calls = []
-    for kind, command in re.findall(r"(call|shell)\{(.*?)\}", prompt):
+    # Once each: what stands behind the name of a skill comes twice.
+    for kind, command in dict.fromkeys(re.findall(r"(call|shell)\{(.*?)\}", prompt)):
         calls.append(("Bash", {"command": command, "description": "a command",
                                "run_in_background": kind == "shell"}))
     for count in re.findall(r"agents\{(\d)\}", prompt):

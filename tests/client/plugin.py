@@ -10,10 +10,10 @@ import time
 
 MARKETPLACE = pathlib.Path(__file__).resolve().parents[2] / "contrib/claude-code"
 
-# A user who has no status line.
-SETTINGS = {}
-# One who has one.
+# Of a user who has a status line.
 OWN = {"statusLine": {"type": "command", "command": "echo a line of my own"}}
+# Of one whom the client does not ask whether it may run our commands.
+TRUSTED = {"permissions": {"allow": ["Bash(ccstatusd *)"]}}
 
 
 def install(desk, *options, has_program=True):
@@ -189,6 +189,26 @@ def plugin_alone(desk, checks, line):
     checks.value("plugin without the program, a reply", pane, lambda: len(pane.replies()), 1)
 
 
+def plugin_skills(desk, checks, line):
+    """Each skill's text reaches the model, and the command that it names runs. The model here understands
+    nothing: which command it is, stands behind the skill's name."""
+    shop = desk.repository("shop")
+    install(desk)
+    pane = desk.open(shop)
+    for skill, begins, command, printed in [
+        ("setup", "Set up the program", "ccstatusd init --yes --login none", "settings.json is changed"),
+        ("doctor", "Find out why the status line", "ccstatusd doctor", "problems,"),
+        ("uninstall", "Remove ccstatusd.", "ccstatusd uninstall --yes", "the watcher has ended"),
+    ]:
+        n_before = len(pane.replies())
+        pane.ask(f"/ccstatusd:{skill} call{{{command}}}", 2)
+        asked, told = pane.replies()[n_before:][:2]
+        checks.add(f"plugin, the text of {skill}", begins in asked.prompt, begins in asked.prompt, True, pane)
+        said = [it for it in (told.result or "").split("\n") if printed in it]
+        checks.add(f"plugin, what {skill} runs", said or told.result, said, printed, pane)
+
+
 for scenario in (plugin_beside, plugin_instead):
     scenario.settings = OWN
-SCENARIOS = [plugin, plugin_is_valid, plugin_subscription, plugin_subagents, plugin_beside, plugin_instead, plugin_alone]
+plugin_skills.settings = TRUSTED
+SCENARIOS = [plugin, plugin_is_valid, plugin_subscription, plugin_subagents, plugin_beside, plugin_instead, plugin_alone, plugin_skills]

@@ -567,6 +567,11 @@ fn a_watcher_of_another_version_is_told() {
     let older = fs_err::read_to_string(&path).unwrap().replace(&own, r#""version":"0.0.1""#);
     fs_err::write(&path, older).unwrap();
     Findings::of(&sandbox).has("version", "problem", "the watcher is version 0.0.1");
+    for args in [&["start"][..], &["init", "--dry-run"]] {
+        let output = sandbox.ccstatusd().args(args).output().unwrap();
+        let said = text(&output);
+        assert!(said.contains("the watcher is version 0.0.1, and this is"), "{args:?}: {said}");
+    }
     drop(watcher);
 }
 

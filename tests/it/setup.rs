@@ -610,6 +610,21 @@ fn only_a_yes_at_the_terminal_changes_something() {
     assert!(read(&settings(&sandbox)).contains("ccstatusd show"));
 }
 
+#[test]
+fn a_purge_after_all_was_given_back_misses_no_record_and_leaves_nothing() {
+    let mut sandbox = container();
+    sandbox.set_env("CCSTATUSD_DIR", sandbox.path(".local/state/ccstatusd"));
+    sandbox.state = sandbox.path(".local/state/ccstatusd");
+    let before = contents(&sandbox);
+    let _stopped = Stopped(&sandbox);
+    says(&sandbox, &["init", "--yes"]);
+    says(&sandbox, &["uninstall", "--yes"]);
+    let said = says(&sandbox, &["uninstall", "--yes", "--purge"]);
+    assert!(said.contains("is deleted") && !said.contains("no record"), "{said}");
+    assert_eq!(contents(&sandbox), before);
+    assert!(!sandbox.path(".local").exists());
+}
+
 /// `CCSTATUSD_DIR` may name a directory that is more than ours.
 #[test]
 fn a_purge_deletes_only_what_is_ours() {
