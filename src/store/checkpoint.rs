@@ -19,7 +19,7 @@ use super::file::read_bounded;
 const NAME: &str = "checkpoint";
 /// The first bytes of the file. The program's version is included, since another version may derive
 /// other facts from the same transcript. The last number is the version of the format.
-const HEADER: &str = concat!("ccstatusd ", env!("CARGO_PKG_VERSION"), " checkpoint 1\n");
+const HEADER: &str = concat!("ccstatusd ", env!("CARGO_PKG_VERSION"), " checkpoint 2\n");
 /// The largest checkpoint that is read. After a year of heavy use it has a tenth of this size.
 const MAX_BYTES: u64 = 256 << 20;
 

@@ -11,6 +11,7 @@ pub mod client;
 pub mod layout;
 mod line;
 mod preview;
+mod replies;
 mod scan;
 #[cfg(test)]
 mod tests;

@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use proptest::prelude::*;
@@ -11,7 +12,7 @@ use crate::store::schema::{
     BackgroundJob, ClientFacts, Limit, Limits, Lines, Message, Model, PromptCache, PullRequest,
     SessionId, SessionKind, Status, Task,
 };
-use crate::usage::entry::{Entry, EntryTokens, Id, ReplyId};
+use crate::usage::entry::{Entry, EntryTokens, Id, ReplyId, hash};
 
 const REPLY: &str = r#"{"isSidechain":false,"message":{"id":"msg_1","role":"assistant",
     "model":"claude-opus-4-8","content":[{"type":"text","text":"All  done.\n"}],
@@ -97,11 +98,51 @@ fn a_field_of_the_wrong_type_is_missing_and_the_others_are_read() {
     check_entry("21000", "21000.0", Some(all));
     check_entry("21000", "-1", Some(EntryTokens { cache_read: 0, ..all }));
     check_entry("21000", "\"many\"", Some(EntryTokens { cache_read: 0, ..all }));
+    check_entry(":12,", ":-500,", Some(EntryTokens { input: 0, ..all }));
+    check_entry(":42,", ":null,", Some(EntryTokens { output: 0, ..all }));
+    check_entry(":42,", ":[1],", Some(EntryTokens { output: 0, ..all }));
+    check_entry(":12,", ":1.5,", Some(EntryTokens { input: 0, ..all }));
     check_entry(
         "\"cache_creation\":",
         "\"other\":",
         Some(EntryTokens { cache_write_5m: 1500, cache_write_1h: 0, ..all }),
     );
+}
+
+#[test]
+fn what_is_written_to_the_cache_beyond_the_breakdown_is_written_for_five_minutes() {
+    let all = fold(&[REPLY]).1[0].tokens;
+    let check = |from, to, cache_write_5m, cache_write_1h| {
+        check_entry(from, to, Some(EntryTokens { cache_write_5m, cache_write_1h, ..all }));
+    };
+    check(":1500,", ":1700,", 1200, 500);
+    check(":1500,", ":0,", 1000, 500);
+    check(":1500,", ":null,", 1000, 500);
+    check(":1000}", ":null}", 1000, 500);
+    check(":500,", ":-1,", 1500, 0);
+    check("\"ephemeral_1h_input_tokens\"", "\"other\"", 1500, 0);
+    check("\"cache_creation\":{", "\"cache_creation\":null,\"other\":{", 1500, 0);
+}
+
+#[test]
+fn a_count_that_no_request_can_have_is_zero_and_its_line_is_counted_among_the_unreadable() {
+    let all = fold(&[REPLY]).1[0].tokens;
+    for (from, expected) in [
+        (":42,", EntryTokens { output: 0, ..all }),
+        (":12,", EntryTokens { input: 0, ..all }),
+        (":21000,", EntryTokens { cache_read: 0, ..all }),
+        (":500,", EntryTokens { cache_write_5m: 1500, cache_write_1h: 0, ..all }),
+        (":1500,", all),
+        (":2}", all),
+    ] {
+        for count in ["100000001", "1e300", "18446744073709551615", "99999999999999999999999"] {
+            let end = &from[from.len() - 1..];
+            let line = REPLY.replace(from, &format!(":{count}{end}"));
+            let (facts, entries) = fold(&[&line]);
+            assert_eq!((entries[0].tokens, facts.skipped_lines), (expected, 1), "{from} {count}");
+        }
+    }
+    check_entry(":42,", ":100000000,", Some(EntryTokens { output: 100_000_000, ..all }));
 }
 
 #[test]
@@ -131,6 +172,155 @@ fn of_a_replys_lines_only_the_one_with_the_most_tokens_is_an_entry() {
     assert_eq!(entries.iter().map(|it| it.tokens.output).collect::<Vec<_>>(), [99]);
     let other = REPLY.replace("req_1", "req_2");
     assert_eq!(fold(&[REPLY, &other]).1.len(), 2);
+}
+
+/// A reply of a gateway, which sends no request id. `uuid` is the client's id of the line; `id` is
+/// the gateway's of the message. Both are left out where they are empty.
+fn gateway(uuid: &str, id: &str, counts: (u64, u64)) -> String {
+    let line = REPLY.replace("\"requestId\":\"req_1\",", "").replace("\"msg_1\"", "\"GATEWAY\"");
+    let line = match id {
+        "" => line.replace("\"id\":\"GATEWAY\",", ""),
+        _ => line.replace("GATEWAY", id),
+    };
+    let line = match uuid {
+        "" => line,
+        _ => line.replace("\"cwd\"", &format!("\"uuid\":\"{uuid}\",\"cwd\"")),
+    };
+    line.replace(":12,", &format!(":{},", counts.0)).replace(":42,", &format!(":{},", counts.1))
+}
+
+/// The replies in `entries`, each with the hashes of its lines and the tokens in its best entry, as
+/// the ledger finds them: two entries with a hash in common are one reply.
+fn replies(entries: &[Entry]) -> Vec<(BTreeSet<u64>, EntryTokens)> {
+    let mut replies: Vec<(BTreeSet<u64>, usize)> = Vec::new();
+    let is_better = |a: usize, b: usize| {
+        let [all_a, all_b] = [a, b].map(|n| entries[n].tokens.all());
+        all_a > all_b || all_a == all_b && a < b
+    };
+    for (n, entry) in entries.iter().enumerate() {
+        let ReplyId::Lines(lines) = &entry.id else { panic!("{:?}", entry.id) };
+        let mut reply = (lines.iter().copied().collect::<BTreeSet<_>>(), n);
+        assert!(!reply.0.is_empty());
+        while let Some(at) = replies.iter().position(|(it, _)| !it.is_disjoint(&reply.0)) {
+            let (lines, other) = replies.remove(at);
+            reply.0.extend(lines);
+            reply.1 = if is_better(other, reply.1) { other } else { reply.1 };
+        }
+        replies.push(reply);
+    }
+    replies.sort();
+    replies.into_iter().map(|(lines, n)| (lines, entries[n].tokens)).collect()
+}
+
+#[track_caller]
+fn check_replies(lines: &[&str], mut outputs: Vec<u64>) {
+    let mut found: Vec<_> = replies(&fold(lines).1).into_iter().map(|it| it.1.output).collect();
+    found.sort_unstable();
+    outputs.sort_unstable();
+    assert_eq!(found, outputs);
+}
+
+#[test]
+fn lines_of_a_gateways_reply_have_one_id_equal_input_growing_output_and_no_prompt_between() {
+    let asked = prompt("\"x\"");
+    let result = prompt(r#"[{"type":"tool_result","content":"x"}]"#);
+    let other = r#"{"type":"system","subtype":"note"}"#;
+    let [a, b, c] = [("u1", 1), ("u2", 40), ("u3", 40)].map(|(uuid, n)| gateway(uuid, "g", (5, n)));
+    check_replies(&[&a, other, &b, &c], vec![40]);
+    check_replies(&[&a, &asked, &b, &result, &c], vec![1, 40, 40]);
+    check_replies(&[&b, &a], vec![40, 1]);
+    check_replies(&[&a, &gateway("u4", "g", (6, 40))], vec![1, 40]);
+    check_replies(&[&a, &gateway("u4", "h", (5, 40))], vec![1, 40]);
+    let parallel = gateway("u4", "g", (6, 2));
+    check_replies(&[&a, &parallel, &b], vec![40, 2]);
+    let elsewhere = b.replace("s-1", "s-2");
+    check_replies(&[&a, &elsewhere], vec![1, 40]);
+    let cached = b.replace(":21000,", ":21001,");
+    check_replies(&[&a, &cached], vec![1, 40]);
+}
+
+#[test]
+fn a_sidechains_lines_and_prompts_do_not_mix_with_the_main_chains() {
+    let side = |line: &str| line.replace("\"isSidechain\":false", "\"isSidechain\":true");
+    let [a, b] = [("u1", 1), ("u2", 40)].map(|(uuid, n)| gateway(uuid, "g", (5, n)));
+    check_replies(&[&a, &side(&b)], vec![1, 40]);
+    let asked = prompt("\"x\"").replace("{\"type\"", "{\"isSidechain\":true,\"type\"");
+    check_replies(&[&a, &asked, &b], vec![40]);
+    let result = asked.replace("\"x\"", r#"[{"type":"tool_result","content":"x"}]"#);
+    check_replies(&[&a, &result, &b], vec![40]);
+    check_replies(&[&side(&a), &result, &side(&b)], vec![1, 40]);
+}
+
+#[test]
+fn without_a_message_id_each_line_is_a_reply_and_its_copy_is_the_same() {
+    let [a, b] = ["u1", "u2"].map(|uuid| gateway(uuid, "", (5, 7)));
+    check_replies(&[&a, &b], vec![7, 7]);
+    check_replies(&[&a, &b, &a.replace("s-1", "s-2")], vec![7, 7]);
+    let requested = REPLY.replace("\"id\":\"msg_1\",", "");
+    check_replies(
+        &[&requested, &requested.replace("\"cwd\"", "\"uuid\":\"u\",\"cwd\"")],
+        vec![42; 2],
+    );
+}
+
+#[test]
+fn equal_lines_without_any_id_are_as_many_replies_in_whichever_file_they_stand() {
+    let line = gateway("", "", (5, 7));
+    let (_, entries) = fold(&[&line, &line, &gateway("", "", (5, 8)), &line]);
+    assert_eq!(replies(&entries).len(), 4);
+    let (_, again) = fold(&["{}", &line, &line, &line]);
+    assert!(again.iter().all(|it| entries.iter().any(|other| other.id == it.id)));
+    // A record keeps these hashes, so they must stay what they are.
+    assert_eq!(entries[0].id, ReplyId::Lines(vec![712_999_112_076_331_554]));
+    assert_eq!(fold(&[&gateway("u1", "", (5, 7))]).1[0].id, ReplyId::Lines(vec![hash("u1")]));
+}
+
+#[test]
+fn advice_in_a_gateways_reply_is_an_entry_of_its_own() {
+    let advice = r#""iterations":[{"type":"advisor_message","model":"m","input_tokens":7,
+        "output_tokens":8}],"speed":"fast""#;
+    let line = |uuid: &str, n| gateway(uuid, "g", (5, n)).replace("\"speed\":\"fast\"", advice);
+    check_replies(&[&line("u1", 1), &line("u2", 40)], vec![8, 40]);
+}
+
+proptest! {
+    /// Many lines of few kinds, so that they are often of one reply.
+    #[test]
+    fn replies_do_not_depend_on_where_the_reads_of_a_file_begin(
+        kinds in prop::collection::vec((0..12_u64, 0..3_usize, 0..3_u64, any::<bool>()), 0..30),
+        cuts in prop::collection::btree_set(0..30_usize, 0..6),
+    ) {
+        let mut uuid = 0;
+        let lines: Vec<String> = kinds.into_iter().map(|(kind, id, n, is_sidechain)| {
+            let line = match kind {
+                0 => prompt("\"x\""),
+                1 => prompt(r#"[{"type":"tool_result","content":"x"}]"#),
+                2 | 3 => gateway("", ["", "g", "h"][id], (n % 2, n)),
+                _ => {
+                    uuid += kind.min(5) - 4;
+                    gateway(&format!("u{uuid}"), ["", "g", "h"][id], (n % 2, n))
+                }
+            };
+            line.replace("{\"isSidechain\":false", "{").replacen('{', &format!(
+                "{{\"isSidechain\":{is_sidechain},"), 1).replace(",,", ",")
+        }).collect();
+        let whole: Vec<&str> = lines.iter().map(String::as_str).collect();
+        let (facts, entries) = fold(&whole);
+        let mut in_pieces = (TranscriptFacts::default(), Vec::new());
+        for (n, line) in lines.iter().enumerate() {
+            let mut fold = Fold::resume(in_pieces.0);
+            fold.add_line(n as u64 * 1000, line.as_bytes());
+            let (found, facts) = fold.finish();
+            in_pieces.0 = facts;
+            if cuts.contains(&n) {
+                let kept = postcard::to_stdvec(&in_pieces.0).unwrap();
+                in_pieces.0 = postcard::from_bytes(&kept).unwrap();
+            }
+            in_pieces.1.extend(found.into_iter().map(|(_, it)| it));
+        }
+        prop_assert_eq!(replies(&in_pieces.1), replies(&entries));
+        prop_assert_eq!(in_pieces.0, facts);
+    }
 }
 
 #[test]

@@ -5,11 +5,12 @@ use std::sync::{Arc, LazyLock};
 use memchr::memchr;
 use memchr::memmem::Finder;
 
-use super::line::{Content, Line, LineMessage, Quota};
+use super::line::{Content, Line, LineMessage, Quota, Usage};
 use super::preview::{has_visible, preview};
+use super::replies::{Replies, Statement};
 use super::scan::{Text, trim};
 use crate::store::schema::{Limit, Limits, Message};
-use crate::usage::entry::{Entry, Id, ReplyId, hash};
+use crate::usage::entry::{Entry, EntryTokens, Id, ReplyId};
 
 /// The facts in one transcript, as of its newest line.
 ///
@@ -45,8 +46,11 @@ pub struct TranscriptFacts {
     pub custom_title: Option<String>,
     /// The title that the client generated.
     pub ai_title: Option<String>,
-    /// Lines that are not JSON objects, or were too long to read.
+    /// Lines that are not JSON objects, were too long to read, or state a count of tokens that no
+    /// request can have.
     pub skipped_lines: u64,
+    /// Replies that the API's ids do not identify; `None` where there was none.
+    pub replies: Option<Box<Replies>>,
     /// A limit of the account that the newest error of the API says to be used up, and the time of
     /// that error. Not in the checkpoint: it is handed on to the account, whose limits are in the
     /// snapshot.
@@ -120,13 +124,14 @@ impl Fold {
             return;
         }
         let line = trim(line);
-        if is_bookkeeping(line) || is_tool_result(line) {
+        if is_bookkeeping(line) || is_tool_result(line) && !self.is_any_reply_open() {
             let looks_whole = line.starts_with(b"{") && line.ends_with(b"}");
             self.facts.skipped_lines += u64::from(!looks_whole);
             return;
         }
         match Line::read(line) {
-            Some(line) => self.fold(offset, line),
+            Some(read) if is_tool_result(line) => self.end_replies(&read),
+            Some(read) => self.fold(offset, read),
             None => self.facts.skipped_lines += 1,
         }
     }
@@ -156,7 +161,21 @@ impl Fold {
 }
 
 impl Fold {
+    fn is_any_reply_open(&self) -> bool {
+        self.facts.replies.as_ref().is_some_and(|it| it.is_any_open())
+    }
+
+    /// Takes in that a prompt, or the result of a tool, ends the replies before it.
+    fn end_replies(&mut self, line: &Line<'_>) {
+        if line.kind == "user"
+            && let Some(replies) = &mut self.facts.replies
+        {
+            replies.prompted(line.is_sidechain == Some(true));
+        }
+    }
+
     fn fold(&mut self, offset: u64, mut line: Line<'_>) {
+        self.end_replies(&line);
         let message = std::mem::take(&mut line.message);
         if !line.kind.as_bytes().starts_with(REQUEST) {
             self.count(offset, &line, &message);
@@ -221,8 +240,8 @@ impl Fold {
         }
         replace(&mut facts.model, message.model);
         facts.last_reply_ms = facts.last_reply_ms.max(line.at_ms);
-        if let Some(usage) = &message.usage {
-            facts.context_tokens = Some(usage.context());
+        if let Some(context) = message.usage.as_ref().and_then(Usage::context) {
+            facts.context_tokens = Some(context);
             facts.context_as_of_ms = line.at_ms;
         }
     }
@@ -231,16 +250,25 @@ impl Fold {
     fn count(&mut self, offset: u64, line: &Line<'_>, message: &LineMessage<'_>) {
         let (Some(at_ms), Some(usage)) = (line.at_ms, &message.usage) else { return };
         let Some(tokens) = usage.tokens() else { return };
+        let is_impossible = |it: &Usage<'_>| it.is_impossible;
+        if is_impossible(usage) || usage.advice.iter().any(|(_, it)| is_impossible(it)) {
+            self.facts.skipped_lines += 1;
+        }
+        let id = self.reply_id(line, message, at_ms, tokens);
         // The lines of one reply follow each other, and each states the tokens used so far.
-        let before = self.entries.last().map(|(_, entry)| entry);
-        let before = before.filter(|entry| is_same_reply(entry, line, message));
-        if usage.advice.is_empty() && before.is_some_and(|it| tokens.all() <= it.tokens.all()) {
+        let before = self.entries.last_mut().map(|(_, entry)| entry);
+        let before = before.filter(|entry| is_same_reply(entry, &id, line));
+        let is_better = before.as_ref().is_some_and(|it| tokens.all() > it.tokens.all());
+        if let Some(before) = before
+            && usage.advice.is_empty()
+            && !is_better
+        {
+            before.id = id;
             return;
         }
-        let is_better = before.is_some_and(|it| tokens.all() > it.tokens.all());
         let reply = Entry {
             at_ms,
-            id: reply_id(offset, line, message),
+            id,
             session: name(&line.session_id).map(|it| shared(&mut self.session, it)),
             is_sidechain: line.is_sidechain == Some(true),
             model: shared(&mut self.model, message.model.as_deref().unwrap_or_default()),
@@ -273,6 +301,31 @@ impl Fold {
             self.entries.push((offset, advice));
         }
         self.entries.push((offsets.next().unwrap_or(offset), reply));
+    }
+
+    /// What identifies the reply that a line states.
+    fn reply_id(
+        &mut self,
+        line: &Line<'_>,
+        message: &LineMessage<'_>,
+        at_ms: i64,
+        tokens: EntryTokens,
+    ) -> ReplyId {
+        let request = name(&line.request_id).map(Id::of);
+        let message_id = name(&message.id).map(Id::of);
+        if let Some(message) = message_id.filter(|it| it.is_global || request.is_some()) {
+            return ReplyId::Api { message, request };
+        }
+        let statement = Statement {
+            message: message_id,
+            session: name(&line.session_id).unwrap_or_default(),
+            uuid: name(&line.uuid),
+            is_sidechain: line.is_sidechain == Some(true),
+            at_ms,
+            model: name(&message.model).unwrap_or_default(),
+            tokens,
+        };
+        ReplyId::Lines(self.facts.replies.get_or_insert_default().add(&statement))
     }
 
     /// Remembers the text of a reply, if it has a visible one.
@@ -329,26 +382,13 @@ fn shared(last: &mut Arc<str>, name: &str) -> Arc<str> {
     Arc::clone(last)
 }
 
-/// What identifies the reply that a line states.
-fn reply_id(offset: u64, line: &Line<'_>, message: &LineMessage<'_>) -> ReplyId {
-    let request = name(&line.request_id).map(Id::of);
-    match name(&message.id).map(Id::of) {
-        Some(message) if request.is_some() || message.is_global => {
-            ReplyId::Api { message, request }
-        }
-        Some(message) => ReplyId::Lines(vec![hash(&(message.hash, name(&line.session_id)))]),
-        None => ReplyId::Lines(vec![match name(&line.uuid) {
-            Some(uuid) => hash(uuid),
-            None => hash(&(name(&line.session_id), offset, line.at_ms)),
-        }]),
-    }
-}
-
-/// Whether a line is of the same reply, in the same session, as `entry`.
-fn is_same_reply(entry: &Entry, line: &Line<'_>, message: &LineMessage<'_>) -> bool {
-    let ReplyId::Api { message: message_id, request } = entry.id else { return false };
-    name(&message.id).map(Id::of) == Some(message_id)
-        && request == name(&line.request_id).map(Id::of)
+/// Whether a line of the reply `id` is of the same reply, in the same session, as `entry`.
+fn is_same_reply(entry: &Entry, id: &ReplyId, line: &Line<'_>) -> bool {
+    let is_same = match (&entry.id, id) {
+        (ReplyId::Lines(before), ReplyId::Lines(now)) => now.starts_with(before),
+        (before, now) => before == now,
+    };
+    is_same
         && entry.session.as_deref() == name(&line.session_id)
         && entry.is_sidechain == (line.is_sidechain == Some(true))
 }

@@ -1,5 +1,5 @@
-//! The snapshot and the checkpoint, compared byte by byte with those that the first version wrote
-//! after the same events. Other versions read both files.
+//! The snapshot and the checkpoint, compared byte by byte with those that were written before after
+//! the same events. Other versions read both files.
 
 use super::*;
 use crate::store::schema::{BlockSource, PullRequest};
@@ -171,19 +171,19 @@ fn check_contains(now: &serde_json::Value, before: &serde_json::Value, at: &str)
 }
 
 #[test]
-fn the_checkpoint_is_byte_for_byte_that_of_the_first_version() {
+fn the_checkpoint_is_byte_for_byte_as_before() {
     let sim = story();
-    check("checkpoint-1", &postcard::to_stdvec(&sim.state.checkpoint()).unwrap());
+    check("checkpoint-2", &postcard::to_stdvec(&sim.state.checkpoint()).unwrap());
 }
 
 /// A process that restores the golden checkpoint would write the same one.
 #[test]
-fn the_first_versions_checkpoint_is_read() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/golden/checkpoint-1");
+fn the_checkpoint_of_before_is_read() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/golden/checkpoint-2");
     let before = fs_err::read(path).unwrap();
     let mut sim = Sim::new(&["/q", "/r"]);
     let effects = sim.state.restore(postcard::from_bytes(&before).unwrap(), sim.now);
     sim.effects.extend(effects);
     assert_eq!(sim.state.transcripts.paths().len(), 4);
-    check("checkpoint-1", &postcard::to_stdvec(&sim.state.checkpoint()).unwrap());
+    check("checkpoint-2", &postcard::to_stdvec(&sim.state.checkpoint()).unwrap());
 }
