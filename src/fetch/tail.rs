@@ -340,6 +340,18 @@ mod tests {
     }
 
     #[test]
+    fn a_record_that_follows_the_torn_beginning_of_a_long_line_is_read() {
+        let torn = reply(1, &"é\\n{\\ud83d\\ude00} [\\\"{".repeat(100));
+        let end = torn.find("\"}],\"usage\"").expect("the text ends there");
+        let torn = &torn.as_bytes()[..end];
+        for at in (20..torn.len()).filter(|at| *at < 300 || torn.len() - at < 100) {
+            let content = [&torn[..at], reply(2, "x").as_bytes(), b"\n"].concat();
+            let tail = read(file_with(&content).path(), None, SMALL);
+            assert_eq!((inputs(&tail), tail.facts.skipped_lines), (vec![2], 1), "torn at {at}");
+        }
+    }
+
+    #[test]
     fn a_line_that_is_too_long_without_its_strings_is_skipped() {
         let long = format!("{{\"a\":[{}0]}}\n", "0,".repeat(1000));
         let file = file_with(format!("{long}{}\n", reply(2, "x")).as_bytes());

@@ -103,6 +103,20 @@ impl<'a> Line<'a> {
         })?;
         (is_object && scan.rest().is_empty()).then_some(line)
     }
+
+    /// The length of the object with which `json` begins, `None` where it has no end, and how many
+    /// bytes were read to find out.
+    pub(super) fn extent(json: &[u8]) -> (Option<usize>, usize) {
+        let mut scan = Scan::new(json);
+        let is_whole = scan.object(|scan, _| scan.skip()) == Some(true);
+        let n_read = json.len() - scan.rest().len();
+        (is_whole.then_some(n_read), n_read)
+    }
+
+    /// Whether it is what a client writes as a line of its own, rather than a part of such a line.
+    pub(super) fn is_record(&self) -> bool {
+        self.at_ms.is_some() || self.session_id.is_some()
+    }
 }
 
 impl<'a> Quota<'a> {

@@ -8,6 +8,7 @@
 //! line is.
 
 pub mod client;
+mod damage;
 pub mod layout;
 mod line;
 mod preview;

@@ -1,9 +1,9 @@
 //! PURE. Which lines of a transcript state the same reply where the API's ids do not say it.
 //!
 //! Gateways to other providers send no request ids, and ids of messages that are unique within a
-//! session at best; some give every reply the same. The lines of one reply have equal input, growing
-//! output and no prompt between them. Each line has an id of its own (`uuid`), which its copies in
-//! forks and moved projects have as well, so the lines identify their reply.
+//! session at best; some give every reply the same. The lines of one reply have equal input,
+//! growing output and no prompt between them. Each line has an id of its own (`uuid`), which its
+//! copies in forks and moved projects have as well, so the lines identify their reply.
 
 use serde::{Deserialize, Serialize};
 
@@ -58,10 +58,8 @@ impl Replies {
         let EntryTokens { input, output, cache_write_5m, cache_write_1h, cache_read } = line.tokens;
         let all_input = (input, cache_write_5m, cache_write_1h, cache_read);
         let common = hash(&(message.hash, line.session, all_input));
-        let is_of = |it: &&mut OpenReply| {
-            it.common == common && it.is_sidechain == line.is_sidechain && it.output <= output
-        };
-        if let Some(reply) = self.open.iter_mut().rev().find(is_of) {
+        let chain = self.open.iter_mut().filter(|it| it.is_sidechain == line.is_sidechain);
+        if let Some(reply) = chain.rev().find(|it| it.common == common && it.output <= output) {
             reply.output = output;
             if reply.lines.len() < MAX_LINES && !reply.lines.contains(&line_hash) {
                 reply.lines.push(line_hash);

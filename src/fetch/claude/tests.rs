@@ -554,15 +554,117 @@ fn a_line_that_the_client_keeps_for_itself_changes_nothing() {
     for kind in BOOKKEEPING {
         // In a transcript it has no newlines.
         let line = kind.replace("\n        ", "");
-        let (mut facts, found) = fold(&[&line, &asked, &line, REPLY, &line]);
-        // This one is parsed, since its kind does not come first.
-        if line.starts_with(r#"{"sessionId""#) {
-            facts.last_line_ms = expected.last_line_ms;
-        }
+        let (facts, found) = fold(&[&line, &asked, &line, REPLY, &line]);
         assert_eq!((facts, found), (expected.clone(), entries.clone()), "{line}");
     }
     let torn = r#"{"type":"api-request-blob","sessionId":"s"#;
     assert_eq!(fold(&[torn]).0.skipped_lines, 1);
+}
+
+const PROGRESS: &str = r#"{"type":"progress","sessionId":"s-1","data":{"n":[1,12],"message":{"type":
+    "assistant","timestamp":"2026-11-23T11:15:04Z","message":{"id":"msg_8","usage":
+    {"input_tokens":1,"output_tokens":2}},"requestId":"req_8"},"said":"a \\ \"{\"type\":\"x\"}"},
+    "timestamp":"2026-11-23T11:15:04Z","uuid":"u"}"#;
+
+/// A whole reply, with this message id, on one line.
+fn whole(id: &str) -> Vec<u8> {
+    REPLY.replace("\n    ", "").replace("msg_1", id).into_bytes()
+}
+
+#[track_caller]
+fn check_damaged(line: &[u8], expected: &[&str], skipped_lines: u64) {
+    let mut fold = Fold::resume(TranscriptFacts::default());
+    fold.add_line(0, line);
+    let (entries, facts) = fold.finish();
+    let id = |it: &&str| ReplyId::Api { message: Id::of(it), request: Some(Id::of("req_1")) };
+    let ids: Vec<ReplyId> = entries.iter().map(|(_, it)| it.id.clone()).collect();
+    let found = (ids, facts.skipped_lines);
+    let line = String::from_utf8_lossy(line);
+    assert_eq!(found, (expected.iter().map(id).collect(), skipped_lines), "{line}");
+    let offsets: BTreeSet<u64> = entries.iter().map(|it| it.0).collect();
+    assert_eq!(offsets.len(), entries.len());
+}
+
+#[test]
+fn a_record_glued_to_the_torn_beginning_of_another_counts() {
+    let progress = PROGRESS.replace("\n    ", "");
+    let result = r#"{"type":"user","timestamp":"2026-11-23T11:15:00Z","message":{"content":
+        [{"type":"tool_result","content":"\u00e9 \\\" {"}]},"toolUseResult":{"n":-1.5e3}}"#;
+    let request = r#"{"type":"api-request-blob","message":{"id":"msg_9","usage":{"a":[true]}}}"#;
+    let nested_ends = progress.find("},\"said\"").unwrap() + 1;
+    let torn = [REPLY, &progress, result, request, r#"{"type":"pr-link","prNumber":12}"#];
+    for torn in torn.map(|it| it.replace("\n    ", "")) {
+        // One record is a part of another. Where it is torn off right behind that part, nothing
+        // tells this from a record that was glued to the beginning before the part.
+        for at in (1..torn.len()).filter(|at| torn != progress || *at != nested_ends) {
+            let start = &torn.as_bytes()[..at];
+            check_damaged(&[start, &whole("msg_2")].concat(), &["msg_2"], 1);
+            check_damaged(&[start, &whole("msg_2"), start].concat(), &["msg_2"], 1);
+            check_damaged(
+                &[start, &whole("msg_2"), &whole("msg_3")].concat(),
+                &["msg_2", "msg_3"],
+                1,
+            );
+            check_damaged(&[&whole("msg_2"), start].concat(), &["msg_2"], 1);
+            check_damaged(&[start, b"\0\0", &whole("msg_2"), b"\0\0"].concat(), &["msg_2"], 1);
+            for other in [&b"{\"ty"[..], b"{\"a\":\"b\\", b"{\"a\":{\"b\":[1"] {
+                check_damaged(&[start, other, &whole("msg_2")].concat(), &["msg_2"], 1);
+                check_damaged(&[other, start, &whole("msg_2")].concat(), &["msg_2"], 1);
+            }
+        }
+    }
+}
+
+#[test]
+fn whole_records_in_one_line_count_and_nothing_of_the_line_is_unreadable() {
+    let [a, b] = ["msg_2", "msg_3"].map(whole);
+    let between: [&[u8]; 5] = [b"", b"\0\0\0", b"\xef\xbb\xbf", b" ", b"\0 \xef\xbb\xbf\0"];
+    for between in between {
+        check_damaged(&[&a, between, &b].concat(), &["msg_2", "msg_3"], 0);
+        check_damaged(&[between, &a, between, &b, between].concat(), &["msg_2", "msg_3"], 0);
+    }
+}
+
+#[test]
+fn a_record_that_is_a_part_of_another_is_none_of_its_own() {
+    let progress = PROGRESS.replace("\n    ", "").into_bytes();
+    check_damaged(&progress, &[], 0);
+    check_damaged(&[&progress, &whole("msg_2")[..]].concat(), &["msg_2"], 0);
+    let quoted = serde_json::to_string(&String::from_utf8(whole("msg_3")).unwrap()).unwrap();
+    let line = format!(r#"{{"type":"user","message":{{"content":{quoted}}},"n":"#);
+    check_damaged(line.as_bytes(), &[], 1);
+    check_damaged(&[line.as_bytes(), &whole("msg_2")].concat(), &["msg_2"], 1);
+}
+
+/// The work for a line must not grow with the square of its length.
+#[test]
+fn a_hostile_line_is_taken_apart_in_little_time() {
+    const N: usize = 1 << 18;
+    let give_up_at = crate::time::Now::read().mono + std::time::Duration::from_secs(20);
+    let pieces = [
+        r#"{"a":"#,
+        r#"{"a":["#,
+        r#"{""#,
+        r#"{"{"#,
+        "{",
+        r#"{"a":{}"#,
+        r#"{"a":"\\"#,
+        r#"{"\"#,
+        "{ \t",
+        r#"{"timestamp":"2026-11-23T11:15:04Z","a":["#,
+        r#"{"a":1,"#,
+        r#"{"usage":{"a":"}"#,
+        "\0{",
+    ];
+    for piece in pieces {
+        for (before, after) in [("", ""), ("{\"a\":", "\""), ("{\"a\":\"", "}"), ("[", "]]]}}}")] {
+            let line = format!("{before}{}{after}\"usage\"", piece.repeat(N / piece.len()));
+            let mut fold = Fold::resume(TranscriptFacts::default());
+            fold.add_line(0, line.as_bytes());
+            assert!(crate::time::Now::read().mono < give_up_at, "{before}{piece}…");
+            assert_eq!(fold.finish().0.len(), 0);
+        }
+    }
 }
 
 #[track_caller]

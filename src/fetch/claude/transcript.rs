@@ -5,6 +5,7 @@ use std::sync::{Arc, LazyLock};
 use memchr::memchr;
 use memchr::memmem::Finder;
 
+use super::damage::salvage;
 use super::line::{Content, Line, LineMessage, Quota, Usage};
 use super::preview::{has_visible, preview};
 use super::replies::{Replies, Statement};
@@ -118,22 +119,37 @@ impl Fold {
     /// Takes in `line`, which begins at `offset` in the file and comes without its newline.
     ///
     /// An unreadable line is counted and is no error: the client may have died while it wrote the
-    /// line.
+    /// line. What is whole in it is taken in.
     pub fn add_line(&mut self, offset: u64, line: &[u8]) {
         if line.trim_ascii().is_empty() {
             return;
         }
-        let line = trim(line);
+        let is_sound = self.add_record(offset, trim(line)).unwrap_or_else(|| {
+            let salvage = salvage(line);
+            let sound = salvage
+                .records
+                .iter()
+                .map(|(at, record)| self.add_record(offset + *at as u64, record).unwrap_or(false));
+            sound.fold(!salvage.has_torn, |all, one| all & one)
+        });
+        self.facts.skipped_lines += u64::from(!is_sound);
+    }
+
+    /// Takes in one record. Returns whether everything in it can be true; `None` where it is not
+    /// one whole record.
+    fn add_record(&mut self, offset: u64, line: &[u8]) -> Option<bool> {
         if is_bookkeeping(line) || is_tool_result(line) && !self.is_any_reply_open() {
-            let looks_whole = line.starts_with(b"{") && line.ends_with(b"}");
-            self.facts.skipped_lines += u64::from(!looks_whole);
-            return;
+            return Some(line.starts_with(b"{") && line.ends_with(b"}"));
         }
-        match Line::read(line) {
-            Some(read) if is_tool_result(line) => self.end_replies(&read),
-            Some(read) => self.fold(offset, read),
-            None => self.facts.skipped_lines += 1,
+        let read = Line::read(line)?;
+        if read.kind.as_bytes().starts_with(REQUEST) {
+            return Some(true);
         }
+        if is_tool_result(line) {
+            self.end_replies(&read);
+            return Some(true);
+        }
+        Some(self.fold(offset, read))
     }
 
     /// Counts a line that was too long for the caller to pass on.
@@ -174,12 +190,11 @@ impl Fold {
         }
     }
 
-    fn fold(&mut self, offset: u64, mut line: Line<'_>) {
+    /// Returns whether everything in the line can be true.
+    fn fold(&mut self, offset: u64, mut line: Line<'_>) -> bool {
         self.end_replies(&line);
         let message = std::mem::take(&mut line.message);
-        if !line.kind.as_bytes().starts_with(REQUEST) {
-            self.count(offset, &line, &message);
-        }
+        let is_sound = self.count(offset, &line, &message);
 
         let facts = &mut self.facts;
         facts.last_line_ms = facts.last_line_ms.max(line.at_ms);
@@ -191,7 +206,7 @@ impl Fold {
             facts.used_up = Some(Box::new(used_up));
         }
         if line.is_sidechain.unwrap_or(false) != facts.is_sidechain.unwrap_or(false) {
-            return;
+            return is_sound;
         }
         replace(&mut facts.cwd, line.cwd.take());
         match &*line.kind {
@@ -207,6 +222,7 @@ impl Fold {
             "ai-title" => facts.ai_title = title(line.ai_title),
             _ => {}
         }
+        is_sound
     }
 
     fn fold_prompt(&mut self, line: &Line<'_>, message: &LineMessage<'_>) {
@@ -247,13 +263,12 @@ impl Fold {
     }
 
     /// Adds an entry for a reply, and one for each other model that was asked while it was made.
-    fn count(&mut self, offset: u64, line: &Line<'_>, message: &LineMessage<'_>) {
-        let (Some(at_ms), Some(usage)) = (line.at_ms, &message.usage) else { return };
-        let Some(tokens) = usage.tokens() else { return };
-        let is_impossible = |it: &Usage<'_>| it.is_impossible;
-        if is_impossible(usage) || usage.advice.iter().any(|(_, it)| is_impossible(it)) {
-            self.facts.skipped_lines += 1;
-        }
+    /// Returns whether the counts can be true.
+    fn count(&mut self, offset: u64, line: &Line<'_>, message: &LineMessage<'_>) -> bool {
+        let (Some(at_ms), Some(usage)) = (line.at_ms, &message.usage) else { return true };
+        let Some(tokens) = usage.tokens() else { return true };
+        let mut all = usage.advice.iter().map(|(_, it)| it).chain([usage]);
+        let is_sound = !all.any(|it| it.is_impossible);
         let id = self.reply_id(line, message, at_ms, tokens);
         // The lines of one reply follow each other, and each states the tokens used so far.
         let before = self.entries.last_mut().map(|(_, entry)| entry);
@@ -264,7 +279,7 @@ impl Fold {
             && !is_better
         {
             before.id = id;
-            return;
+            return is_sound;
         }
         let reply = Entry {
             at_ms,
@@ -301,6 +316,7 @@ impl Fold {
             self.entries.push((offset, advice));
         }
         self.entries.push((offsets.next().unwrap_or(offset), reply));
+        is_sound
     }
 
     /// What identifies the reply that a line states.
@@ -407,14 +423,14 @@ fn replace(fact: &mut Option<String>, value: Option<Text<'_>>) {
 /// sent them, versions of files, its own counters. They are most of the bytes that 2.1.332 writes.
 ///
 /// They begin with their kind, and conversations do not, so that a look at the first bytes
-/// suffices. A kind that this version does not know is bookkeeping as well unless it states what
-/// was used.
+/// suffices. A line that states what was used is none: it may be a damaged one, in which a reply
+/// follows the beginning of something else.
 fn is_bookkeeping(line: &[u8]) -> bool {
     const READ: [&[u8]; 5] = [b"user", b"assistant", b"system", b"custom-title", b"ai-title"];
     let Some(rest) = line.strip_prefix(br#"{"type":""#) else { return false };
     let Some(end) = memchr(b'"', &rest[..rest.len().min(64)]) else { return false };
     let kind = &rest[..end];
-    !READ.contains(&kind) && (kind.starts_with(REQUEST) || USAGE.find(line).is_none())
+    !READ.contains(&kind) && USAGE.find(line).is_none()
 }
 
 /// How the kinds of lines begin that repeat what was sent to the model: `api-request-blob` has a
