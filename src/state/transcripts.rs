@@ -53,8 +53,11 @@ pub(super) struct File {
 pub(super) struct ReadSummary {
     pub(super) root: PathBuf,
     pub(super) id: FileId,
-    /// The session that the transcript belongs to; `None` if that is not known.
+    /// The session that the transcript belongs to; `None` if that is not known, and for copies,
+    /// each of whose lines belongs to the session that it names.
     pub(super) session: Option<SessionId>,
+    /// The session to which lines of a copy belong that name none.
+    pub(super) fallback: Option<SessionId>,
     /// The session that it was thought to belong to until now, if that was another one.
     pub(super) left_session: Option<SessionKey>,
     /// How many of its lines could not be parsed, before this read.
@@ -72,7 +75,9 @@ impl File {
             claude::layout::FileKind::Transcript(id) | claude::layout::FileKind::Subagent(id) => {
                 Some(id.clone())
             }
-            claude::layout::FileKind::OldSubagent | claude::layout::FileKind::Process(_) => None,
+            claude::layout::FileKind::OldSubagent
+            | claude::layout::FileKind::Copy(_)
+            | claude::layout::FileKind::Process(_) => None,
         };
         File {
             root: root.to_owned(),
@@ -93,7 +98,9 @@ impl File {
         facts: TranscriptFacts,
         now: Now,
     ) -> File {
-        self.session = self.session.or_else(|| session_of(&facts));
+        if self.kind == claude::layout::FileKind::OldSubagent {
+            self.session = session_of(&facts);
+        }
         self.stamp = stamp;
         self.cursor = Some(cursor);
         self.facts = facts.not_after(now.wall_ms);
@@ -113,6 +120,14 @@ impl File {
     /// Whether it is a session's own transcript, not a subagent's.
     pub(super) fn is_main(&self) -> bool {
         matches!(self.kind, claude::layout::FileKind::Transcript(_))
+    }
+
+    /// The session that a copy's path names; `None` for other transcripts.
+    fn fallback(&self) -> Option<&SessionId> {
+        match &self.kind {
+            claude::layout::FileKind::Copy(session) => session.as_ref(),
+            _ => None,
+        }
     }
 
     /// When it was last appended to, by what an earlier process knew, in Unix milliseconds.
@@ -185,7 +200,8 @@ impl Transcripts {
             left_session = left.map(|id| SessionKey { id, root: file.root.clone() });
         }
         let identity = (tail.cursor.dev, tail.cursor.ino);
-        let stamp = Stamp { identity, size: tail.size, modified_ms: tail.mtime_ms };
+        let Tail { size, mtime_ms: modified_ms, ctime_ms: changed_ms, .. } = *tail;
+        let stamp = Stamp { identity, size, modified_ms, changed_ms };
         // If the file was read before, its modification time is when it was appended to. At the
         // first read this may be when it was copied, so an earlier time of its last line counts.
         let is_first = file.cursor.is_none();
@@ -194,6 +210,7 @@ impl Transcripts {
             root: file.root.clone(),
             id: file.id,
             session: file.session.clone(),
+            fallback: file.fallback().cloned(),
             left_session,
             skipped_before: file.facts.skipped_lines,
             appended_ms: stamp.modified_ms.min(last_line_ms).min(now.wall_ms),
@@ -309,8 +326,10 @@ impl Transcripts {
     }
 }
 
+/// Whether nothing in the file can be of a window. Archives set the time of the modification to
+/// whatever they say, so the change of the inode must be old as well.
 fn is_old(stamp: Stamp, now: Now) -> bool {
-    stamp.modified_ms < now.wall_ms - REACH_MS
+    stamp.modified_ms.max(stamp.changed_ms) < now.wall_ms - REACH_MS
 }
 
 /// The session named by the lines of a transcript.
@@ -323,7 +342,7 @@ mod tests {
     use super::*;
 
     fn stamp(modified_ms: i64) -> Stamp {
-        Stamp { identity: (1, 1), size: 1, modified_ms }
+        Stamp { identity: (1, 1), size: 1, modified_ms, changed_ms: modified_ms }
     }
 
     fn known(paths: &[&str]) -> Transcripts {
@@ -347,6 +366,7 @@ mod tests {
             has_more: false,
             size: began + 10,
             mtime_ms: i64::MAX,
+            ctime_ms: i64::MAX,
         }
     }
 
@@ -386,10 +406,15 @@ mod tests {
         let (path, now) = (Path::new("/r/projects/p/s.jsonl"), Now::read());
         let mut transcripts = known(&[]);
         assert!(transcripts.is_read_due(path, stamp(now.wall_ms), now));
-        assert!(!transcripts.is_read_due(path, stamp(now.wall_ms - REACH_MS - 1), now));
+        let old = stamp(now.wall_ms - REACH_MS - 1);
+        assert!(!transcripts.is_read_due(path, old, now));
+        let unpacked = Stamp { changed_ms: now.wall_ms - REACH_MS, ..old };
+        assert!(transcripts.is_read_due(path, unpacked, now));
+        assert!(transcripts.is_read_due(path, Stamp { modified_ms: 0, ..unpacked }, now));
         transcripts = known(&["/r/projects/p/s.jsonl"]);
         let mut tail = tail(0, TranscriptFacts::default());
-        (tail.size, tail.mtime_ms, tail.cursor.dev, tail.cursor.ino) = (1, 5, 1, 1);
+        (tail.size, tail.cursor.dev, tail.cursor.ino) = (1, 1, 1);
+        (tail.mtime_ms, tail.ctime_ms) = (5, 5);
         transcripts.take_in(path, &mut tail, true, now).unwrap();
         assert!(!transcripts.is_read_due(path, stamp(5), now), "it was read in this state");
         assert!(transcripts.is_read_due(path, stamp(6), now));

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::State;
 use super::event::Effect;
@@ -65,8 +66,22 @@ impl State {
         let Some(read) = self.transcripts.take_in(path, &mut tail, keep_message, now) else {
             return;
         };
-        let ReadSummary { root, id, session, left_session, skipped_before, appended_ms, used_up } =
-            read;
+        let ReadSummary {
+            root,
+            id,
+            session,
+            fallback,
+            left_session,
+            skipped_before,
+            appended_ms,
+            used_up,
+        } = read;
+        if let Some(fallback) = fallback {
+            let named: Arc<str> = fallback.0.into();
+            for (_, entry) in &mut tail.entries {
+                entry.session.get_or_insert_with(|| Arc::clone(&named));
+            }
+        }
         if let Some((limits, at_ms)) = used_up.as_deref() {
             let mut limits = limits.plausible(now.wall_ms);
             limits.times().for_each(|as_of_ms| *as_of_ms = (*at_ms).min(now.wall_ms));

@@ -116,7 +116,7 @@ impl Reader {
         let path = self.root.join(FILES[file]);
         let session = match layout::classify(&self.root, &path).expect("is a transcript") {
             FileKind::Transcript(session) | FileKind::Subagent(session) => Some(session),
-            FileKind::OldSubagent | FileKind::Process(_) => None,
+            FileKind::OldSubagent | FileKind::Copy(_) | FileKind::Process(_) => None,
         };
         let id = self.ledger.file(FILES[file]);
         let mut reader = tail::Reader::new(SMALL);

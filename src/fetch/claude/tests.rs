@@ -1,4 +1,6 @@
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use proptest::prelude::*;
@@ -983,6 +985,18 @@ fn check_kind(path: &str, expected: Option<FileKind>) {
 }
 
 #[test]
+fn a_subagents_type_is_read_from_the_file_that_describes_it() {
+    let read = |json: &str| agent_type(json.as_bytes());
+    assert_eq!(read(r#"{"n":[1],"agentType":"Explore","x":{}}"#).as_deref(), Some("Explore"));
+    for none in ["", "{", "7", "{}", r#"{"agentType":7}"#, r#"{"agentType":" "}"#] {
+        assert_eq!(read(none), None, "{none}");
+    }
+    let path = |name: &str| description_of(&Path::new("/p").join(name));
+    assert_eq!(path("agent-7.jsonl").as_deref(), Some(Path::new("/p/agent-7.meta.json")));
+    assert_eq!(path("s-1.jsonl"), None);
+}
+
+#[test]
 fn a_path_tells_the_kind_of_its_file() {
     let session = || SessionId("s-1".into());
     check_kind("/r/projects/p/s-1.jsonl", Some(FileKind::Transcript(session())));
@@ -990,13 +1004,43 @@ fn a_path_tells_the_kind_of_its_file() {
     let nested = "/r/projects/p/s-1/subagents/workflows/w/agent-7.jsonl";
     check_kind(nested, Some(FileKind::Subagent(session())));
     check_kind("/r/projects/p/s-1/subagents/agent-7.jsonl", Some(FileKind::Subagent(session())));
+    check_kind("/r/projects/p/s-1/subagents/worker.jsonl", Some(FileKind::Subagent(session())));
+    check_kind("/r/projects/p/s-1/agent-7.jsonl", Some(FileKind::Subagent(session())));
+    check_kind("/r/projects/p/s-1/old/agent-7.jsonl", Some(FileKind::Subagent(session())));
     check_kind("/r/sessions/12.json", Some(FileKind::Process(12)));
     for path in [
+        "s-1.sync-conflict-20261125-101010-ABCDEFG.jsonl",
+        "s-1 (Rechner's copy).jsonl",
+        "s-1~.jsonl",
+        "s-1/tool-results/notes.jsonl",
+        "s-1/subagents/agent-7.sync-conflict-1.jsonl",
+        "s-1/subagents/a b.jsonl",
+        "s-1/s-2.jsonl",
+    ] {
+        let copy = Some(FileKind::Copy(Some(session())));
+        check_kind(&format!("/r/projects/p/{path}"), copy);
+    }
+    for path in [
+        "agent-7.sync-conflict-1.jsonl",
+        "märz im jahr.jsonl",
+        "a folder/agent-7.jsonl",
+        "a folder/subagents/s-1.jsonl",
+        ".jsonl",
+        ".s-1.jsonl",
+    ] {
+        check_kind(&format!("/r/projects/p.q é/{path}"), Some(FileKind::Copy(None)));
+    }
+    for (folder, name) in [(&b"p"[..], &b"s-\xff.jsonl"[..]), (b"\xfe", b"a b.jsonl")] {
+        let [folder, name] = [folder, name].map(OsStr::from_bytes);
+        let path = Path::new("/r/projects").join(folder).join(name);
+        assert!(matches!(classify(Path::new("/r"), &path), Some(FileKind::Copy(None))), "{path:?}");
+    }
+    let odd = Path::new("/r/projects").join(OsStr::from_bytes(b"\xff")).join("s-1.jsonl");
+    assert_eq!(classify(Path::new("/r"), &odd), Some(FileKind::Transcript(session())));
+    for path in [
         "/r/projects/p/s-1/subagents/agent-7.meta.json",
-        "/r/projects/p/s-1/subagents/notes.jsonl",
-        "/r/projects/p/s-1/tool-results/agent-7.jsonl",
-        "/r/projects/p/s.1.jsonl",
-        "/r/projects/p/.jsonl",
+        "/r/projects/p/s-1.jsonl.bak",
+        "/r/projects/p/s-1.JSONL",
         "/r/projects/s-1.jsonl",
         "/r/projects/../p/s-1.jsonl",
         "/r/sessions/x.json",

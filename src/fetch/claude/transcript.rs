@@ -9,7 +9,7 @@ use super::damage::salvage;
 use super::line::{Content, Line, LineMessage, Quota, Usage};
 use super::preview::{has_visible, preview};
 use super::replies::{Replies, Statement};
-use super::scan::{Text, trim};
+use super::scan::{Text, read_object, trim};
 use crate::store::schema::{Limit, Limits, Message};
 use crate::usage::entry::{Entry, EntryTokens, Id, ReplyId};
 
@@ -50,6 +50,8 @@ pub struct TranscriptFacts {
     /// Lines that are not JSON objects, were too long to read, or state a count of tokens that no
     /// request can have.
     pub skipped_lines: u64,
+    /// The type of the subagent whose transcript it is; `None` for a session's own.
+    pub agent: Option<Arc<str>>,
     /// Replies that the API's ids do not identify; `None` where there was none.
     pub replies: Option<Box<Replies>>,
     /// A limit of the account that the newest error of the API says to be used up, and the time of
@@ -86,6 +88,19 @@ impl TranscriptFacts {
     pub fn title(&self) -> Option<&str> {
         self.custom_title.as_deref().or(self.ai_title.as_deref())
     }
+}
+
+/// The type of a subagent, from the file that describes it; `None` where that names none.
+pub fn agent_type(description: &[u8]) -> Option<Arc<str>> {
+    let mut name = None;
+    read_object(description, |scan, key| {
+        match key {
+            b"agentType" => name = scan.name()?,
+            _ => scan.skip()?,
+        }
+        Some(())
+    })?;
+    name.map(Arc::from)
 }
 
 /// Takes in the lines of a transcript one after the other.
@@ -294,7 +309,7 @@ impl Fold {
             cost_usd: line.cost_usd.filter(|it| *it >= 0.0),
             cwd: name(&line.cwd).map(|it| shared(&mut self.cwd, it)),
             branch: line.git_branch.as_deref().map(|it| shared(&mut self.branch, it)),
-            agent: None,
+            agent: self.facts.agent.clone(),
         };
         if is_better {
             self.entries.pop();
