@@ -9,7 +9,7 @@ mod once_log;
 mod recorder;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
@@ -23,6 +23,7 @@ use crate::display::SessionView;
 use crate::display::view::Watcher;
 use crate::error::{Error, Result};
 use crate::fetch::Workers;
+use crate::fetch::claude::layout;
 use crate::fetch::exec::{self, Runner};
 use crate::fetch::exits::Exits;
 use crate::fetch::job::Job;
@@ -493,6 +494,7 @@ fn load_settings(env: &Environment) -> Result<Settings> {
     let path = env.config_file();
     let config = Config::load(path.as_deref())?;
     let list = placed_list::load(env)?;
+    let trusted = config.git.trust.iter().filter_map(|dir| env.expand(dir));
     Ok(Settings {
         roots: roots(env, &config)?,
         zone: TimeZone::system(),
@@ -504,7 +506,7 @@ fn load_settings(env: &Environment) -> Result<Settings> {
         preview: config.privacy.preview,
         display: config.display.clone(),
         config: path.map_or(Vec::new(), |path| config::link_chain(&path)),
-        trusted: resolved(config.git.trust.iter().filter_map(|dir| env.expand(dir)).collect())?,
+        trusted: resolved(trusted.collect(), &probe()?),
         git_timeout: config.git.timeout(),
         block_tool: config.block_tool(env),
         commands: config.commands(env),
@@ -515,19 +517,39 @@ fn load_settings(env: &Environment) -> Result<Settings> {
 pub(crate) fn roots(env: &Environment, config: &Config) -> Result<Vec<PathBuf>> {
     let mut roots = env.claude_roots()?;
     roots.extend(config.roots.iter().filter_map(|root| env.expand(root)));
-    resolved(roots)
+    let probe = probe()?;
+    let named = |dirs: Vec<PathBuf>| {
+        dirs.into_iter().map(|dir| root_named_by(dir, &probe)).collect::<Vec<_>>()
+    };
+    // A link to a folder of transcripts names its root as well.
+    let roots = named(resolved(named(roots), &probe));
+    let mut seen = BTreeSet::new();
+    Ok(roots.into_iter().filter(|dir| seen.insert(dir.clone())).collect())
+}
+
+/// The config root that a directory names: its parent if it is the folder of transcripts in a root.
+/// People take that folder for the root, and `ccusage` accepts it.
+fn root_named_by(dir: PathBuf, probe: &Probe) -> PathBuf {
+    let is_folder = dir.ends_with(layout::PROJECTS);
+    let has_folder = |dir: &Path| probe.answers(dir) && dir.join(layout::PROJECTS).is_dir();
+    match dir.parent().filter(|_| is_folder && !has_folder(&dir)) {
+        Some(root) => root.to_owned(),
+        None => dir,
+    }
+}
+
+fn probe() -> Result<Probe> {
+    Probe::start(|| ()).map_err(|err| Error::new("cannot start a thread").because(err))
 }
 
 /// These directories with symbolic links resolved, each once. A path stays as it is if the
 /// directory is missing, or if its file system does not answer, since resolving it would then hang
 /// this thread.
-fn resolved(dirs: Vec<PathBuf>) -> Result<Vec<PathBuf>> {
-    let probe =
-        Probe::start(|| ()).map_err(|err| Error::new("cannot start a thread").because(err))?;
+fn resolved(dirs: Vec<PathBuf>, probe: &Probe) -> Vec<PathBuf> {
     let resolved = |dir: PathBuf| match probe.answers(&dir) {
         true => fs_err::canonicalize(&dir).unwrap_or(dir),
         false => dir,
     };
     let mut seen = BTreeSet::new();
-    Ok(dirs.into_iter().map(resolved).filter(|dir| seen.insert(dir.clone())).collect())
+    dirs.into_iter().map(resolved).filter(|dir| seen.insert(dir.clone())).collect()
 }

@@ -13,6 +13,7 @@ use std::hash::{DefaultHasher, Hasher};
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use fs_err::os::unix::fs::{FileExt, OpenOptionsExt};
 use memchr::{memchr, memchr_iter};
@@ -20,8 +21,11 @@ use nix::fcntl::OFlag;
 use partial_line::PartialLine;
 use serde::{Deserialize, Serialize};
 
-use crate::fetch::claude::transcript::{Fold, TranscriptFacts};
+use crate::fetch::claude::layout;
+use crate::fetch::claude::transcript::{Fold, TranscriptFacts, agent_type};
+use crate::store::file::read_bounded;
 use crate::usage::entry::Entry;
+use crate::watch::changed_ms;
 
 /// How far a transcript has been read, and how to recognise the file. Part of the checkpoint.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +62,8 @@ pub struct Tail {
     /// The file's size in bytes.
     pub size: u64,
     pub mtime_ms: i64,
+    /// When the file's inode was last changed.
+    pub ctime_ms: i64,
 }
 
 /// The bounds of one read.
@@ -127,7 +133,10 @@ impl Reader {
             _ => None,
         };
         let has_restarted = is_known && same.is_none();
-        let (cursor, facts) = same.unwrap_or_default();
+        let (cursor, facts) = same.unwrap_or_else(|| {
+            let facts = TranscriptFacts { agent: agent_of(path), ..TranscriptFacts::default() };
+            (Cursor::default(), facts)
+        });
 
         let mut tail = Tail {
             began: cursor.offset,
@@ -138,6 +147,7 @@ impl Reader {
             has_more: false,
             size,
             mtime_ms: meta.mtime().saturating_mul(1000) + meta.mtime_nsec() / 1_000_000,
+            ctime_ms: changed_ms(&meta),
         };
         if let Some(line_end) = self.find_line_end(&mut tail, &file)? {
             let mut fold = Fold::resume(std::mem::take(&mut tail.facts));
@@ -224,6 +234,13 @@ impl Reader {
             }
         }
     }
+}
+
+/// The type of the subagent whose transcript this is, from the file beside it. `None` where there
+/// is no such file; that is no error.
+fn agent_of(transcript: &Path) -> Option<Arc<str>> {
+    const MAX_BYTES: u64 = 64 << 10;
+    agent_type(&read_bounded(&layout::description_of(transcript)?, MAX_BYTES).ok()?)
 }
 
 /// The hash of the up to 64 bytes before `offset`. If the file is shorter, the hash differs.
@@ -325,6 +342,27 @@ mod tests {
     }
 
     #[test]
+    fn a_subagents_entries_name_its_type() {
+        let dir = tempfile::tempdir().expect("can write");
+        let path = dir.path().join("agent-7.jsonl");
+        let agents = |description: Option<&str>| {
+            if let Some(description) = description {
+                fs_err::write(dir.path().join("agent-7.meta.json"), description).unwrap();
+            }
+            fs_err::write(&path, reply(1, "x") + "\n").expect("can write");
+            let first = read(&path, None, READ_LIMITS);
+            fs_err::write(&path, format!("{0}\n{0}\n", reply(1, "x"))).expect("can write");
+            let second = read(&path, Some((first.cursor, first.facts)), READ_LIMITS);
+            [first.entries, second.entries].map(|it| it[0].1.agent.as_deref().map(str::to_owned))
+        };
+        assert_eq!(agents(None), [None, None]);
+        let explore = Some("Explore".to_owned());
+        assert_eq!(agents(Some(r#"{"agentType":"Explore"}"#)), [explore.clone(), explore]);
+        let huge = format!(r#"{{"x":"{}","agentType":"Explore"}}"#, "x".repeat(70_000));
+        assert_eq!(agents(Some(&huge)), [None, None]);
+    }
+
+    #[test]
     fn anything_but_a_regular_file_is_refused_at_once() {
         let dir = tempfile::tempdir().expect("can write");
         let pipe = dir.path().join("s.jsonl");
@@ -340,6 +378,18 @@ mod tests {
         let file = file_with(format!("{long}{}\n", reply(2, "x")).as_bytes());
         let tail = read(file.path(), None, SMALL);
         assert_eq!((inputs(&tail), tail.facts.skipped_lines), (vec![1, 2], 0));
+    }
+
+    #[test]
+    fn a_record_that_follows_the_torn_beginning_of_a_long_line_is_read() {
+        let torn = reply(1, &"é\\n{\\ud83d\\ude00} [\\\"{".repeat(100));
+        let end = torn.find("\"}],\"usage\"").expect("the text ends there");
+        let torn = &torn.as_bytes()[..end];
+        for at in (20..torn.len()).filter(|at| *at < 300 || torn.len() - at < 100) {
+            let content = [&torn[..at], reply(2, "x").as_bytes(), b"\n"].concat();
+            let tail = read(file_with(&content).path(), None, SMALL);
+            assert_eq!((inputs(&tail), tail.facts.skipped_lines), (vec![2], 1), "torn at {at}");
+        }
     }
 
     #[test]

@@ -8,12 +8,17 @@ use super::State;
 use super::directories::Purpose;
 use super::event::Effect;
 use super::sessions::SessionKey;
+use super::text;
 use crate::fetch::claude;
 use crate::fetch::job::Source;
 use crate::plan::Urgency;
 use crate::store::schema::SessionId;
 use crate::time::Now;
 use crate::watch::{Entry, EntryKind, Found, Listing};
+
+/// How many folders of one session are observed. Links in it could lead back to it, and so make
+/// up any number.
+const MAX_FOLDERS: usize = 256;
 
 impl State {
     /// The kernel reported a change at this path.
@@ -38,7 +43,10 @@ impl State {
                 },
                 Purpose::Agents { root, session } => match claude::layout::classify(&root, &path) {
                     Some(kind) => self.want_transcript(&path, &root, kind, now),
-                    None => self.observe_if_subagents(&root, &session, &path),
+                    None if claude::layout::may_be_folder(&path) => {
+                        self.observe_below(&root, &session, &path);
+                    }
+                    None => {}
                 },
                 Purpose::Processes { root } => self.want_process(&root, &path, now),
                 Purpose::BackgroundJob { process } => {
@@ -138,7 +146,7 @@ impl State {
             Purpose::Agents { root, session } => {
                 self.transcripts_listed(&root, entries, now);
                 for entry in entries.iter().filter(|entry| entry.kind == EntryKind::Dir) {
-                    self.observe_if_subagents(&root, &session, &entry.path);
+                    self.observe_below(&root, &session, &entry.path);
                 }
             }
             Purpose::Processes { root } => {
@@ -284,18 +292,25 @@ impl State {
     }
 
     /// A folder appeared beside the transcripts. Its session has just started a subagent, so it is
-    /// observed at once.
+    /// observed at once. Another folder is as well: its name stands for the session.
     fn session_folder_appeared(&mut self, root: &Path, path: &Path) {
-        if let Some(session) = session_named_by(path) {
-            self.transcripts.add_folder(path);
-            self.observe(path, Purpose::Agents { root: root.to_owned(), session });
+        if !claude::layout::may_be_folder(path) {
+            return;
         }
+        let session = session_named_by(path);
+        if session.is_some() {
+            self.transcripts.add_folder(path);
+        }
+        let session = session.unwrap_or_else(|| SessionId(text::of(path)));
+        self.observe(path, Purpose::Agents { root: root.to_owned(), session });
     }
 
-    /// Observes a folder inside a session's folder, if transcripts of subagents may be in it.
-    fn observe_if_subagents(&mut self, root: &Path, session: &SessionId, path: &Path) {
-        if claude::layout::holds_subagents(path) {
-            let purpose = Purpose::Agents { root: root.to_owned(), session: session.clone() };
+    /// Observes a folder inside a session's folder. The listing of the project finds what is in
+    /// those that are too many or too deep to be observed.
+    fn observe_below(&mut self, root: &Path, session: &SessionId, path: &Path) {
+        let purpose = Purpose::Agents { root: root.to_owned(), session: session.clone() };
+        let is_deep = claude::layout::depth(root, path) >= claude::layout::MAX_DEPTH;
+        if !is_deep && self.directories.n_observed(&purpose) < MAX_FOLDERS {
             self.observe(path, purpose);
         }
     }

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use super::event::Effect;
 use super::sources::{GIVE_UP_AFTER, degraded_by_hang};
 use super::text;
+use crate::fetch::claude::layout::MAX_DEPTH;
 use crate::store::schema::{Degraded, SessionId};
 use crate::time::Now;
 use crate::watch::{Found, Listing, Look};
@@ -45,7 +46,7 @@ pub(super) enum Purpose {
     Projects { root: PathBuf },
     /// A folder of transcripts, in `projects`.
     Project { root: PathBuf },
-    /// The folder of a live session, or one below it, with transcripts of its subagents.
+    /// The folder of a live session, or one below it, where transcripts of its subagents may be.
     Agents { root: PathBuf, session: SessionId },
     /// A config root's `sessions`: one file for each process of Claude Code.
     Processes { root: PathBuf },
@@ -97,6 +98,9 @@ pub(super) struct Directories {
     by_purpose: BTreeMap<Purpose, BTreeSet<PathBuf>>,
     /// The directories in which the kernel reports no changes, and those that cannot be read.
     unwatched: BTreeSet<PathBuf>,
+    /// By directory: what its last listing passed over below it, with the reasons. Hardly any
+    /// directory has such.
+    incomplete: BTreeMap<PathBuf, Vec<(PathBuf, String)>>,
     /// The observed paths of each directory, by device and inode. Links can give one directory
     /// several paths, but the kernel has only one watch for it and reports changes under the path
     /// that was watched last. When any of the paths is no longer watched, the watch is gone for all
@@ -142,6 +146,7 @@ impl Directories {
             brought: BTreeSet::new(),
             by_purpose: BTreeMap::new(),
             unwatched: BTreeSet::new(),
+            incomplete: BTreeMap::new(),
             by_identity: BTreeMap::new(),
             waiting: VecDeque::new(),
             outstanding: 0,
@@ -201,14 +206,15 @@ impl Directories {
     /// Returns a look at a directory.
     pub(super) fn look(&mut self, dir: &Path) -> Effect {
         self.outstanding += 1;
-        let (mut deep, mut by_links) = (false, true);
+        let (mut depth, mut by_links) = (0, true);
         if let Some(directory) = self.dirs.get_mut(dir) {
             directory.looks += 1;
             directory.is_waiting = false;
-            deep = directory.purposes.iter().any(|it| matches!(it, Purpose::Project { .. }));
+            let is_project = |it: &Purpose| matches!(it, Purpose::Project { .. });
+            depth = if directory.purposes.iter().any(is_project) { MAX_DEPTH } else { 0 };
             by_links = !directory.purposes.iter().all(|it| it.is_in(&self.brought, dir));
         }
-        Effect::Look(Look { dir: dir.to_owned(), deep, by_links })
+        Effect::Look(Look { dir: dir.to_owned(), depth, by_links })
     }
 
     /// Sets whether only hints named this config root.
@@ -368,6 +374,7 @@ impl Directories {
     fn remove(&mut self, dir: &Path) -> Option<(u64, u64)> {
         let directory = self.dirs.remove(dir)?;
         self.unwatched.remove(dir);
+        self.incomplete.remove(dir);
         for purpose in &directory.purposes {
             self.forget_purpose(purpose, dir);
         }
@@ -407,6 +414,14 @@ impl Directories {
             Found::Unreadable(reason) => (None, None, Some(reason.clone())),
             Found::Missing { .. } | Found::NotADirectory => (None, None, None),
         };
+        match &listing.found {
+            Found::Dir { passed_over, .. } if !passed_over.is_empty() => {
+                self.incomplete.insert(listing.dir.clone(), passed_over.clone());
+            }
+            _ => {
+                self.incomplete.remove(&listing.dir);
+            }
+        }
         let (now, purposes) = (directory.identity, directory.purposes.clone());
         if directory.is_unwatched() {
             self.unwatched.insert(listing.dir.clone());
@@ -442,6 +457,11 @@ impl Directories {
         self.dirs.get(dir).is_none_or(|it| it.identity.is_none() && it.looks == 0)
     }
 
+    /// How many directories are observed for this purpose.
+    pub(super) fn n_observed(&self, purpose: &Purpose) -> usize {
+        self.by_purpose.get(purpose).map_or(0, BTreeSet::len)
+    }
+
     /// Whether a path is itself an observed directory.
     pub(super) fn contains(&self, dir: &Path) -> bool {
         self.dirs.contains_key(dir)
@@ -474,7 +494,7 @@ impl Directories {
     }
 
     /// The entries for the snapshot's `degraded` list: one if a look hangs, and one for each
-    /// directory that cannot be read.
+    /// directory that cannot be read, or is nested too deeply to be.
     pub(super) fn degraded(&self, now: Now) -> impl Iterator<Item = Degraded> {
         let is_hung = |since: &Instant| *since + GIVE_UP_AFTER <= now.mono;
         let hung = self.looking_since.filter(is_hung);
@@ -482,7 +502,8 @@ impl Directories {
             .unwatched
             .iter()
             .filter_map(|dir| Some((dir, self.dirs.get(dir)?.unreadable.as_ref()?)));
-        let unreadable = unreadable.map(|(dir, reason)| Degraded {
+        let passed_over = self.incomplete.values().flatten().map(|(dir, reason)| (dir, reason));
+        let unreadable = unreadable.chain(passed_over).map(|(dir, reason)| Degraded {
             source: format!("watch:{}", text::of(dir)),
             since_ms: self.started_ms,
             reason: reason.clone(),
@@ -536,6 +557,7 @@ impl Directories {
         assert_eq!(self.by_purpose, by_purpose);
         assert_eq!(self.by_identity, by_identity);
         assert_eq!(self.unwatched, unwatched);
+        assert!(self.incomplete.keys().all(|it| self.dirs.contains_key(it)));
     }
 }
 
@@ -563,6 +585,10 @@ mod tests {
                 identity: (1, inode),
                 unarmed: (!is_armed).then(|| "no watches left".to_owned()),
                 entries: Vec::new(),
+                passed_over: (inode == 2)
+                    .then(|| ("/r/x".into(), "denied".to_owned()))
+                    .into_iter()
+                    .collect(),
             }),
             Just(Found::Unreadable("denied".to_owned())),
             Just(Found::NotADirectory),

@@ -50,7 +50,7 @@ const DIR: Option<EntryKind> = None;
 
 /// An entry that is a file, for [`Sim::list`].
 fn file(modified_ms: i64) -> Option<EntryKind> {
-    Some(EntryKind::File(Stamp { identity: (1, 1), size: 1, modified_ms }))
+    Some(EntryKind::File(Stamp { identity: (1, 1), size: 1, modified_ms, changed_ms: modified_ms }))
 }
 
 fn settings(roots: &[&str]) -> Settings {
@@ -141,7 +141,7 @@ impl Sim {
                 kind: kind.unwrap_or(EntryKind::Dir),
             })
             .collect();
-        let found = Found::Dir { identity, unarmed: None, entries };
+        let found = Found::Dir { identity, unarmed: None, entries, passed_over: Vec::new() };
         self.event(Event::Listed(Listing { dir, found }));
     }
 
@@ -220,6 +220,7 @@ impl Sim {
             has_more: false,
             size: offset + 1,
             mtime_ms: self.now.wall_ms,
+            ctime_ms: self.now.wall_ms,
         };
         self.fetched(Outcome::Transcript(path.into(), Ok(Box::new(tail))));
     }

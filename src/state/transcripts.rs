@@ -73,7 +73,9 @@ impl File {
             claude::layout::FileKind::Transcript(id) | claude::layout::FileKind::Subagent(id) => {
                 Some(id.clone())
             }
-            claude::layout::FileKind::OldSubagent | claude::layout::FileKind::Process(_) => None,
+            claude::layout::FileKind::OldSubagent
+            | claude::layout::FileKind::Copy(_)
+            | claude::layout::FileKind::Process(_) => None,
         };
         File {
             root: root.to_owned(),
@@ -94,7 +96,9 @@ impl File {
         facts: TranscriptFacts,
         now: Now,
     ) -> File {
-        self.session = self.session.or_else(|| session_of(&facts));
+        if self.kind == claude::layout::FileKind::OldSubagent {
+            self.session = session_of(&facts);
+        }
         self.stamp = stamp;
         self.cursor = Some(cursor);
         self.facts = facts.not_after(now.wall_ms);
@@ -114,6 +118,14 @@ impl File {
     /// Whether it is a session's own transcript, not a subagent's.
     pub(super) fn is_main(&self) -> bool {
         matches!(self.kind, claude::layout::FileKind::Transcript(_))
+    }
+
+    /// The session that a copy's path names; `None` for other transcripts.
+    fn fallback(&self) -> Option<&SessionId> {
+        match &self.kind {
+            claude::layout::FileKind::Copy(session) => session.as_ref(),
+            _ => None,
+        }
     }
 
     /// When it was last appended to, by what an earlier process knew, in Unix milliseconds.
@@ -190,7 +202,8 @@ impl Transcripts {
             file.project = project_in(&folder, tail);
         }
         let identity = (tail.cursor.dev, tail.cursor.ino);
-        let stamp = Stamp { identity, size: tail.size, modified_ms: tail.mtime_ms };
+        let Tail { size, mtime_ms: modified_ms, ctime_ms: changed_ms, .. } = *tail;
+        let stamp = Stamp { identity, size, modified_ms, changed_ms };
         // If the file was read before, its modification time is when it was appended to. At the
         // first read this may be when it was copied, so an earlier time of its last line counts.
         let is_first = file.cursor.is_none();
@@ -200,6 +213,7 @@ impl Transcripts {
             origin: Origin {
                 file: path.strip_prefix(&file.root).unwrap_or(path).to_string_lossy().into(),
                 session: file.session.as_ref().map(|it| it.0.as_str().into()),
+                fallback: file.fallback().map(|it| it.0.as_str().into()),
                 folder: folder.into(),
                 project: file.project.clone().unwrap_or_default(),
             },
@@ -301,8 +315,10 @@ impl Transcripts {
     }
 }
 
+/// Whether nothing in the file can be of a window. Archives set the time of the modification to
+/// whatever they say, so the change of the inode must be old as well.
 fn is_old(stamp: Stamp, now: Now) -> bool {
-    stamp.modified_ms < now.wall_ms - REACH_MS
+    stamp.modified_ms.max(stamp.changed_ms) < now.wall_ms - REACH_MS
 }
 
 /// The directory that a project's folder stands for, as an entry names it: the client may work in
@@ -322,7 +338,7 @@ mod tests {
     use super::*;
 
     fn stamp(modified_ms: i64) -> Stamp {
-        Stamp { identity: (1, 1), size: 1, modified_ms }
+        Stamp { identity: (1, 1), size: 1, modified_ms, changed_ms: modified_ms }
     }
 
     fn known(paths: &[&str]) -> Transcripts {
@@ -345,6 +361,7 @@ mod tests {
             has_more: false,
             size: began + 10,
             mtime_ms: i64::MAX,
+            ctime_ms: i64::MAX,
         }
     }
 
@@ -385,10 +402,15 @@ mod tests {
         let (path, now) = (Path::new("/r/projects/p/s.jsonl"), Now::read());
         let mut transcripts = known(&[]);
         assert!(transcripts.is_read_due(path, stamp(now.wall_ms), now));
-        assert!(!transcripts.is_read_due(path, stamp(now.wall_ms - REACH_MS - 1), now));
+        let old = stamp(now.wall_ms - REACH_MS - 1);
+        assert!(!transcripts.is_read_due(path, old, now));
+        let unpacked = Stamp { changed_ms: now.wall_ms - REACH_MS, ..old };
+        assert!(transcripts.is_read_due(path, unpacked, now));
+        assert!(transcripts.is_read_due(path, Stamp { modified_ms: 0, ..unpacked }, now));
         transcripts = known(&["/r/projects/p/s.jsonl"]);
         let mut tail = tail(0, TranscriptFacts::default());
-        (tail.size, tail.mtime_ms, tail.cursor.dev, tail.cursor.ino) = (1, 5, 1, 1);
+        (tail.size, tail.cursor.dev, tail.cursor.ino) = (1, 1, 1);
+        (tail.mtime_ms, tail.ctime_ms) = (5, 5);
         transcripts.take_in(path, &mut tail, true, now).unwrap();
         assert!(!transcripts.is_read_due(path, stamp(5), now), "it was read in this state");
         assert!(transcripts.is_read_due(path, stamp(6), now));

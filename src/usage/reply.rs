@@ -58,6 +58,8 @@ pub struct Origin {
     pub file: Arc<str>,
     /// The session that the path names. Where it names none, the line does.
     pub session: Option<Arc<str>>,
+    /// The session of lines that name none, in a transcript whose path does not decide.
+    pub fallback: Option<Arc<str>>,
     /// See [`Group::folder`].
     pub folder: Arc<str>,
     /// See [`Group::project`].
@@ -80,9 +82,14 @@ impl Replies {
     pub fn make(&mut self, offset: u64, entry: &Entry) -> Reply {
         let tokens = entry.tokens.bounded();
         let text = |it: &Option<Arc<str>>| it.clone().unwrap_or_default();
-        let Origin { file, session, folder, project } = &self.origin;
+        let Origin { file, session, fallback, folder, project } = &self.origin;
         let group = Group {
-            session: session.clone().unwrap_or_else(|| text(&entry.session)),
+            session: session
+                .as_ref()
+                .or(entry.session.as_ref())
+                .or(fallback.as_ref())
+                .cloned()
+                .unwrap_or_default(),
             folder: Arc::clone(folder),
             project: Arc::clone(project),
             branch: text(&entry.branch),

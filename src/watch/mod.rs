@@ -14,6 +14,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::time::unix_ms;
 
+/// How many of the directories that one listing passes over are named.
+pub const MAX_PASSED_OVER: usize = 8;
+
 /// Why a directory on a hung file system cannot be read.
 pub const SILENT: &str = "the file system does not answer";
 
@@ -21,8 +24,9 @@ pub const SILENT: &str = "the file system does not answer";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Look {
     pub dir: PathBuf,
-    /// Whether to list what is below its subdirectories too. These are not watched.
-    pub deep: bool,
+    /// How many directories deep to list what is below it, 0 for none. These are not watched. One
+    /// of the last level is passed over, and said to be.
+    pub depth: usize,
     /// Whether a directory counts to which only a link on its path leads.
     pub by_links: bool,
 }
@@ -44,6 +48,9 @@ pub enum Found {
         /// asked for events.
         unarmed: Option<String>,
         entries: Vec<Entry>,
+        /// Directories below it that could not be listed, each with the reason; at most
+        /// [`MAX_PASSED_OVER`].
+        passed_over: Vec<(PathBuf, String)>,
     },
     Missing {
         /// The nearest directory above that exists.
@@ -80,6 +87,9 @@ pub struct Stamp {
     pub size: u64,
     /// Unix milliseconds.
     pub modified_ms: i64,
+    /// When its inode was last changed, in Unix milliseconds. Archives and copies set the time of
+    /// the modification; nothing sets this one.
+    pub changed_ms: i64,
 }
 
 impl Stamp {
@@ -88,8 +98,14 @@ impl Stamp {
             identity: (meta.dev(), meta.ino()),
             size: meta.len(),
             modified_ms: meta.modified().map_or(0, unix_ms),
+            changed_ms: changed_ms(meta),
         }
     }
+}
+
+/// When a file's inode was last changed, in Unix milliseconds.
+pub fn changed_ms(meta: &Metadata) -> i64 {
+    meta.ctime().saturating_mul(1000).saturating_add(meta.ctime_nsec() / 1_000_000)
 }
 
 /// A path at which the kernel has reported some change.

@@ -24,13 +24,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, unbounded};
 use notify::{ErrorKind, EventKind, RecommendedWatcher, RecursiveMode, Watcher as _};
 
-use super::{Changed, Entry, EntryKind, Found, Listing, Look, SILENT, Stamp};
+use super::{Changed, Entry, EntryKind, Found, Listing, Look, MAX_PASSED_OVER, SILENT, Stamp};
 use crate::pool::probe::Probe;
 
 /// Changes that may wait before further ones count as lost.
 const MAX_WAITING_CHANGES: usize = 4096;
-/// How deep a deep listing goes. Folders below a session are nested less deeply.
-const MAX_DIR_DEPTH: usize = 6;
 
 /// The receiving end of the changes.
 #[derive(Debug)]
@@ -148,10 +146,14 @@ impl Thread {
             Ok(_) => return Found::NotADirectory,
             Err(err) => return not_found(&look.dir, &err),
         };
-        let mut entries = Vec::new();
-        let depth = if look.deep { MAX_DIR_DEPTH } else { 0 };
-        match list(&look.dir, depth, &self.probe, &mut entries) {
-            Ok(()) => Found::Dir { identity, unarmed, entries },
+        let mut lister = Lister { probe: &self.probe, found: Vec::new(), passed_over: Vec::new() };
+        match lister.list(&look.dir, look.depth) {
+            Ok(()) => Found::Dir {
+                identity,
+                unarmed,
+                entries: lister.found,
+                passed_over: lister.passed_over,
+            },
             Err(err) => not_found(&look.dir, &err),
         }
     }
@@ -252,42 +254,66 @@ fn silent_kind(_: &Path) -> Option<&'static str> {
     None
 }
 
-/// Adds what is in `dir` to `entries`, and what is up to `depth` directories below it.
-fn list(dir: &Path, depth: usize, probe: &Probe, entries: &mut Vec<Entry>) -> io::Result<()> {
-    for entry in fs_err::read_dir(dir)? {
-        let Ok(entry) = entry else { continue };
-        let path = entry.path();
-        let Ok(file_type) = entry.file_type() else { continue };
-        // Only JSON is compared by size and time; other files need no `stat`.
-        let is_json = path.extension().is_some_and(|it| it == "jsonl" || it == "json");
-        let kind = if file_type.is_dir() {
-            if depth > 0 {
-                // One that is gone or unreadable counts as empty; the next look may find more.
-                list(&path, depth - 1, probe, entries).ok();
-            }
-            EntryKind::Dir
-        } else if file_type.is_symlink() || (file_type.is_file() && is_json) {
-            // Listings do not go into directories that links lead to, so loops are no danger.
-            let meta = match file_type.is_symlink() {
-                true => probe.metadata(&path),
-                false => Some(fs_err::metadata(&path)),
+/// Lists a directory, and those below it.
+struct Lister<'a> {
+    probe: &'a Probe,
+    found: Vec<Entry>,
+    /// See [`Found::Dir`].
+    passed_over: Vec<(PathBuf, String)>,
+}
+
+impl Lister<'_> {
+    /// Adds what is in `dir`, and what is up to `depth` directories below it, which is 0 for
+    /// `dir` alone.
+    fn list(&mut self, dir: &Path, depth: usize) -> io::Result<()> {
+        for entry in fs_err::read_dir(dir)? {
+            let Ok(entry) = entry else { continue };
+            let path = entry.path();
+            let Ok(file_type) = entry.file_type() else { continue };
+            // Only JSON is compared by size and time; other files need no `stat`.
+            let is_json = path.extension().is_some_and(|it| it == "jsonl" || it == "json");
+            let kind = if file_type.is_dir() {
+                match depth {
+                    0 => {}
+                    1 => self.pass_over(&path, "it is nested too deeply".to_owned()),
+                    _ => {
+                        if let Err(err) = self.list(&path, depth - 1)
+                            && err.kind() != io::ErrorKind::NotFound
+                        {
+                            self.pass_over(&path, err.to_string());
+                        }
+                    }
+                }
+                EntryKind::Dir
+            } else if file_type.is_symlink() || (file_type.is_file() && is_json) {
+                // Listings do not go into directories that links lead to, so loops are no danger.
+                let meta = match file_type.is_symlink() {
+                    true => self.probe.metadata(&path),
+                    false => Some(fs_err::metadata(&path)),
+                };
+                match meta {
+                    // Unknown. If a directory is wanted there, a look at it reports that its file
+                    // system does not answer.
+                    None => EntryKind::Dir,
+                    Some(Ok(meta)) if meta.is_dir() => EntryKind::Dir,
+                    Some(Ok(meta)) if meta.is_file() => EntryKind::File(Stamp::of(&meta)),
+                    Some(Ok(_) | Err(_)) => continue,
+                }
+            } else if file_type.is_file() {
+                continue;
+            } else {
+                EntryKind::Other
             };
-            match meta {
-                // Unknown. If a directory is wanted there, a look at it reports that its file
-                // system does not answer.
-                None => EntryKind::Dir,
-                Some(Ok(meta)) if meta.is_dir() => EntryKind::Dir,
-                Some(Ok(meta)) if meta.is_file() => EntryKind::File(Stamp::of(&meta)),
-                Some(Ok(_) | Err(_)) => continue,
-            }
-        } else if file_type.is_file() {
-            continue;
-        } else {
-            EntryKind::Other
-        };
-        entries.push(Entry { path, kind });
+            self.found.push(Entry { path, kind });
+        }
+        Ok(())
     }
-    Ok(())
+
+    fn pass_over(&mut self, dir: &Path, reason: String) {
+        if self.passed_over.len() < MAX_PASSED_OVER {
+            self.passed_over.push((dir.to_owned(), reason));
+        }
+    }
 }
 
 fn not_found(dir: &Path, err: &io::Error) -> Found {
@@ -328,7 +354,7 @@ mod tests {
         let (sender, listed) = unbounded();
         let send = move |listing| sender.send(listing).expect("the test waits for it");
         let (watch, _changes) = Watch::start(true, send).expect("threads can be started");
-        watch.look(Look { dir: dir.to_owned(), deep: false, by_links: true });
+        watch.look(Look { dir: dir.to_owned(), depth: 0, by_links: true });
         match listed.recv().expect("every look is answered").found {
             Found::Dir { unarmed, .. } => unarmed,
             other => panic!("{other:?}"),
@@ -358,9 +384,9 @@ mod tests {
         };
         let probe = Probe::start_with(ask, move || late.send(()).unwrap()).unwrap();
         let kind = || {
-            let mut entries = Vec::new();
-            list(tmp.path(), 0, &probe, &mut entries).unwrap();
-            entries[0].kind
+            let mut lister = Lister { probe: &probe, found: Vec::new(), passed_over: Vec::new() };
+            lister.list(tmp.path(), 0).unwrap();
+            lister.found[0].kind
         };
         assert!(!probe.answers(&link));
         assert!(probe.answers(tmp.path()), "the link's own file system does not hang");

@@ -15,6 +15,7 @@ mod first_render;
 mod foreign;
 mod git;
 mod git_programs;
+mod layouts;
 mod lifecycle;
 mod oneshot;
 mod packages;

@@ -117,7 +117,7 @@ impl Reader {
         let path = self.root.join(FILES[file]);
         let session = match layout::classify(&self.root, &path).expect("is a transcript") {
             FileKind::Transcript(session) | FileKind::Subagent(session) => Some(session),
-            FileKind::OldSubagent | FileKind::Process(_) => None,
+            FileKind::OldSubagent | FileKind::Copy(_) | FileKind::Process(_) => None,
         };
         let session = session.map(|it| it.0.into());
         let origin = Origin { file: FILES[file].into(), session, ..Origin::default() };

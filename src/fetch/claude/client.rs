@@ -199,7 +199,9 @@ fn context_window(scan: &mut Scan<'_>, facts: &mut ClientFacts) -> Option<()> {
         match key {
             b"context_window_size" => facts.context_window = scan.count()?,
             b"used_percentage" => facts.context_used_percentage = scan.real()?.filter(is_amount),
-            b"current_usage" => facts.context_tokens = Usage::read(scan)?.map(|it| it.context()),
+            b"current_usage" => {
+                facts.context_tokens = Usage::read(scan)?.and_then(|it| it.context())
+            }
             _ => scan.skip()?,
         }
         Some(())

@@ -50,18 +50,28 @@ pub(super) struct LineMessage<'a> {
 pub(super) struct Usage<'a> {
     pub(super) kind: Text<'a>,
     pub(super) model: Text<'a>,
+    /// `None` where there is no such key.
     pub(super) input_tokens: Option<u64>,
+    /// `None` where there is no such key.
     pub(super) output_tokens: Option<u64>,
-    pub(super) cache_creation_input_tokens: Option<u64>,
-    pub(super) cache_read_input_tokens: Option<u64>,
-    /// Input tokens written to the cache for five minutes, and for one hour.
-    pub(super) cache_creation: Option<(u64, u64)>,
+    pub(super) cache_creation_input_tokens: u64,
+    pub(super) cache_read_input_tokens: u64,
+    /// The part of `cache_creation_input_tokens` that was written for five minutes.
+    pub(super) cache_write_5m: u64,
+    /// The part of `cache_creation_input_tokens` that was written for one hour.
+    pub(super) cache_write_1h: u64,
     pub(super) web_searches: u64,
     pub(super) speed: Text<'a>,
     pub(super) inference_geo: Text<'a>,
     /// The iterations in which another model was asked for advice, each with its index.
     pub(super) advice: Vec<(usize, Usage<'a>)>,
+    /// Whether a count was larger than [`MAX_TOKENS`], and was therefore read as 0.
+    pub(super) is_impossible: bool,
 }
+
+/// The most tokens of one kind that a reply can have. No model has a context of this size, so a
+/// larger count is an error of the program that wrote it.
+const MAX_TOKENS: u64 = 100_000_000;
 
 impl<'a> Line<'a> {
     /// `None` where `json` is not one JSON object.
@@ -92,6 +102,20 @@ impl<'a> Line<'a> {
             Some(())
         })?;
         (is_object && scan.rest().is_empty()).then_some(line)
+    }
+
+    /// The length of the object with which `json` begins, `None` where it has no end, and how many
+    /// bytes were read to find out.
+    pub(super) fn extent(json: &[u8]) -> (Option<usize>, usize) {
+        let mut scan = Scan::new(json);
+        let is_whole = scan.object(|scan, _| scan.skip()) == Some(true);
+        let n_read = json.len() - scan.rest().len();
+        (is_whole.then_some(n_read), n_read)
+    }
+
+    /// Whether it is what a client writes as a line of its own, rather than a part of such a line.
+    pub(super) fn is_record(&self) -> bool {
+        self.at_ms.is_some() || self.session_id.is_some()
     }
 }
 
@@ -162,26 +186,26 @@ impl<'a> Usage<'a> {
         match key {
             b"type" => self.kind = scan.text()?.unwrap_or_default(),
             b"model" => self.model = scan.text()?.unwrap_or_default(),
-            b"input_tokens" => self.input_tokens = scan.count()?,
-            b"output_tokens" => self.output_tokens = scan.count()?,
-            b"cache_creation_input_tokens" => self.cache_creation_input_tokens = scan.count()?,
-            b"cache_read_input_tokens" => self.cache_read_input_tokens = scan.count()?,
+            b"input_tokens" => self.input_tokens = Some(self.count(scan)?),
+            b"output_tokens" => self.output_tokens = Some(self.count(scan)?),
+            b"cache_creation_input_tokens" => {
+                self.cache_creation_input_tokens = self.count(scan)?
+            }
+            b"cache_read_input_tokens" => self.cache_read_input_tokens = self.count(scan)?,
             b"cache_creation" => {
-                let (mut for_5m, mut for_1h) = (0, 0);
-                let is_object = scan.object(|scan, key| {
+                scan.fields(|scan, key| {
                     match key {
-                        b"ephemeral_5m_input_tokens" => for_5m = scan.count()?.unwrap_or(0),
-                        b"ephemeral_1h_input_tokens" => for_1h = scan.count()?.unwrap_or(0),
+                        b"ephemeral_5m_input_tokens" => self.cache_write_5m = self.count(scan)?,
+                        b"ephemeral_1h_input_tokens" => self.cache_write_1h = self.count(scan)?,
                         _ => scan.skip()?,
                     }
                     Some(())
                 })?;
-                self.cache_creation = is_object.then_some((for_5m, for_1h));
             }
             b"server_tool_use" => {
                 scan.fields(|scan, key| {
                     match key {
-                        b"web_search_requests" => self.web_searches = scan.count()?.unwrap_or(0),
+                        b"web_search_requests" => self.web_searches = self.count(scan)?,
                         _ => scan.skip()?,
                     }
                     Some(())
@@ -193,26 +217,37 @@ impl<'a> Usage<'a> {
         }
         Some(())
     }
+
+    /// Reads a count. What is no count is read as 0: the other counts are still true.
+    fn count(&mut self, scan: &mut Scan<'a>) -> Option<u64> {
+        let count = scan.count()?.unwrap_or(0);
+        self.is_impossible |= count > MAX_TOKENS;
+        Some(if count > MAX_TOKENS { 0 } else { count })
+    }
 }
 
 impl Usage<'_> {
+    /// `None` where input or output is not stated at all: then it is no reply of the API.
     pub(super) fn tokens(&self) -> Option<EntryTokens> {
-        let at_5m = || (self.cache_creation_input_tokens.unwrap_or(0), 0);
-        let (cache_write_5m, cache_write_1h) = self.cache_creation.unwrap_or_else(at_5m);
+        // Gateways state no breakdown, or only a part of it. The client bills the rest as writes
+        // for five minutes, which is what a request gets that does not say otherwise.
+        let broken_down = self.cache_write_5m + self.cache_write_1h;
+        let rest = self.cache_creation_input_tokens.saturating_sub(broken_down);
         Some(EntryTokens {
             input: self.input_tokens?,
             output: self.output_tokens?,
-            cache_write_5m,
-            cache_write_1h,
-            cache_read: self.cache_read_input_tokens.unwrap_or(0),
+            cache_write_5m: self.cache_write_5m + rest,
+            cache_write_1h: self.cache_write_1h,
+            cache_read: self.cache_read_input_tokens,
         })
     }
 
-    /// Tokens in the context, as the client counts them: all input, without the output.
-    pub(super) fn context(&self) -> u64 {
-        [self.input_tokens, self.cache_creation_input_tokens, self.cache_read_input_tokens]
-            .into_iter()
-            .fold(0, |sum, it| sum.saturating_add(it.unwrap_or(0)))
+    /// Tokens in the context, as the client counts them: all input, without the output. `None`
+    /// where a count cannot be true.
+    pub(super) fn context(&self) -> Option<u64> {
+        let input = self.input_tokens.unwrap_or(0);
+        let all = input + self.cache_creation_input_tokens + self.cache_read_input_tokens;
+        (!self.is_impossible).then_some(all)
     }
 }
 

@@ -8,9 +8,11 @@
 //! line is.
 
 pub mod client;
+mod damage;
 pub mod layout;
 mod line;
 mod preview;
+mod replies;
 mod scan;
 #[cfg(test)]
 mod tests;

@@ -1,3 +1,6 @@
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use proptest::prelude::*;
@@ -11,7 +14,7 @@ use crate::store::schema::{
     BackgroundJob, ClientFacts, Limit, Limits, Lines, Message, Model, PromptCache, PullRequest,
     SessionId, SessionKind, Status, Task,
 };
-use crate::usage::entry::{Entry, EntryTokens, Id, ReplyId};
+use crate::usage::entry::{Entry, EntryTokens, Id, ReplyId, hash};
 
 const REPLY: &str = r#"{"isSidechain":false,"message":{"id":"msg_1","role":"assistant",
     "model":"claude-opus-4-8","content":[{"type":"text","text":"All  done.\n"}],
@@ -97,11 +100,51 @@ fn a_field_of_the_wrong_type_is_missing_and_the_others_are_read() {
     check_entry("21000", "21000.0", Some(all));
     check_entry("21000", "-1", Some(EntryTokens { cache_read: 0, ..all }));
     check_entry("21000", "\"many\"", Some(EntryTokens { cache_read: 0, ..all }));
+    check_entry(":12,", ":-500,", Some(EntryTokens { input: 0, ..all }));
+    check_entry(":42,", ":null,", Some(EntryTokens { output: 0, ..all }));
+    check_entry(":42,", ":[1],", Some(EntryTokens { output: 0, ..all }));
+    check_entry(":12,", ":1.5,", Some(EntryTokens { input: 0, ..all }));
     check_entry(
         "\"cache_creation\":",
         "\"other\":",
         Some(EntryTokens { cache_write_5m: 1500, cache_write_1h: 0, ..all }),
     );
+}
+
+#[test]
+fn what_is_written_to_the_cache_beyond_the_breakdown_is_written_for_five_minutes() {
+    let all = fold(&[REPLY]).1[0].tokens;
+    let check = |from, to, cache_write_5m, cache_write_1h| {
+        check_entry(from, to, Some(EntryTokens { cache_write_5m, cache_write_1h, ..all }));
+    };
+    check(":1500,", ":1700,", 1200, 500);
+    check(":1500,", ":0,", 1000, 500);
+    check(":1500,", ":null,", 1000, 500);
+    check(":1000}", ":null}", 1000, 500);
+    check(":500,", ":-1,", 1500, 0);
+    check("\"ephemeral_1h_input_tokens\"", "\"other\"", 1500, 0);
+    check("\"cache_creation\":{", "\"cache_creation\":null,\"other\":{", 1500, 0);
+}
+
+#[test]
+fn a_count_that_no_request_can_have_is_zero_and_its_line_is_counted_among_the_unreadable() {
+    let all = fold(&[REPLY]).1[0].tokens;
+    for (from, expected) in [
+        (":42,", EntryTokens { output: 0, ..all }),
+        (":12,", EntryTokens { input: 0, ..all }),
+        (":21000,", EntryTokens { cache_read: 0, ..all }),
+        (":500,", EntryTokens { cache_write_5m: 1500, cache_write_1h: 0, ..all }),
+        (":1500,", all),
+        (":2}", all),
+    ] {
+        for count in ["100000001", "1e300", "18446744073709551615", "99999999999999999999999"] {
+            let end = &from[from.len() - 1..];
+            let line = REPLY.replace(from, &format!(":{count}{end}"));
+            let (facts, entries) = fold(&[&line]);
+            assert_eq!((entries[0].tokens, facts.skipped_lines), (expected, 1), "{from} {count}");
+        }
+    }
+    check_entry(":42,", ":100000000,", Some(EntryTokens { output: 100_000_000, ..all }));
 }
 
 #[test]
@@ -131,6 +174,155 @@ fn of_a_replys_lines_only_the_one_with_the_most_tokens_is_an_entry() {
     assert_eq!(entries.iter().map(|it| it.tokens.output).collect::<Vec<_>>(), [99]);
     let other = REPLY.replace("req_1", "req_2");
     assert_eq!(fold(&[REPLY, &other]).1.len(), 2);
+}
+
+/// A reply of a gateway, which sends no request id. `uuid` is the client's id of the line; `id` is
+/// the gateway's of the message. Both are left out where they are empty.
+fn gateway(uuid: &str, id: &str, counts: (u64, u64)) -> String {
+    let line = REPLY.replace("\"requestId\":\"req_1\",", "").replace("\"msg_1\"", "\"GATEWAY\"");
+    let line = match id {
+        "" => line.replace("\"id\":\"GATEWAY\",", ""),
+        _ => line.replace("GATEWAY", id),
+    };
+    let line = match uuid {
+        "" => line,
+        _ => line.replace("\"cwd\"", &format!("\"uuid\":\"{uuid}\",\"cwd\"")),
+    };
+    line.replace(":12,", &format!(":{},", counts.0)).replace(":42,", &format!(":{},", counts.1))
+}
+
+/// The replies in `entries`, each with the hashes of its lines and the tokens in its best entry, as
+/// the ledger finds them: two entries with a hash in common are one reply.
+fn replies(entries: &[Entry]) -> Vec<(BTreeSet<u64>, EntryTokens)> {
+    let mut replies: Vec<(BTreeSet<u64>, usize)> = Vec::new();
+    let is_better = |a: usize, b: usize| {
+        let [all_a, all_b] = [a, b].map(|n| entries[n].tokens.all());
+        all_a > all_b || all_a == all_b && a < b
+    };
+    for (n, entry) in entries.iter().enumerate() {
+        let ReplyId::Lines(lines) = &entry.id else { panic!("{:?}", entry.id) };
+        let mut reply = (lines.iter().copied().collect::<BTreeSet<_>>(), n);
+        assert!(!reply.0.is_empty());
+        while let Some(at) = replies.iter().position(|(it, _)| !it.is_disjoint(&reply.0)) {
+            let (lines, other) = replies.remove(at);
+            reply.0.extend(lines);
+            reply.1 = if is_better(other, reply.1) { other } else { reply.1 };
+        }
+        replies.push(reply);
+    }
+    replies.sort();
+    replies.into_iter().map(|(lines, n)| (lines, entries[n].tokens)).collect()
+}
+
+#[track_caller]
+fn check_replies(lines: &[&str], mut outputs: Vec<u64>) {
+    let mut found: Vec<_> = replies(&fold(lines).1).into_iter().map(|it| it.1.output).collect();
+    found.sort_unstable();
+    outputs.sort_unstable();
+    assert_eq!(found, outputs);
+}
+
+#[test]
+fn lines_of_a_gateways_reply_have_one_id_equal_input_growing_output_and_no_prompt_between() {
+    let asked = prompt("\"x\"");
+    let result = prompt(r#"[{"type":"tool_result","content":"x"}]"#);
+    let other = r#"{"type":"system","subtype":"note"}"#;
+    let [a, b, c] = [("u1", 1), ("u2", 40), ("u3", 40)].map(|(uuid, n)| gateway(uuid, "g", (5, n)));
+    check_replies(&[&a, other, &b, &c], vec![40]);
+    check_replies(&[&a, &asked, &b, &result, &c], vec![1, 40, 40]);
+    check_replies(&[&b, &a], vec![40, 1]);
+    check_replies(&[&a, &gateway("u4", "g", (6, 40))], vec![1, 40]);
+    check_replies(&[&a, &gateway("u4", "h", (5, 40))], vec![1, 40]);
+    let parallel = gateway("u4", "g", (6, 2));
+    check_replies(&[&a, &parallel, &b], vec![40, 2]);
+    let elsewhere = b.replace("s-1", "s-2");
+    check_replies(&[&a, &elsewhere], vec![1, 40]);
+    let cached = b.replace(":21000,", ":21001,");
+    check_replies(&[&a, &cached], vec![1, 40]);
+}
+
+#[test]
+fn a_sidechains_lines_and_prompts_do_not_mix_with_the_main_chains() {
+    let side = |line: &str| line.replace("\"isSidechain\":false", "\"isSidechain\":true");
+    let [a, b] = [("u1", 1), ("u2", 40)].map(|(uuid, n)| gateway(uuid, "g", (5, n)));
+    check_replies(&[&a, &side(&b)], vec![1, 40]);
+    let asked = prompt("\"x\"").replace("{\"type\"", "{\"isSidechain\":true,\"type\"");
+    check_replies(&[&a, &asked, &b], vec![40]);
+    let result = asked.replace("\"x\"", r#"[{"type":"tool_result","content":"x"}]"#);
+    check_replies(&[&a, &result, &b], vec![40]);
+    check_replies(&[&side(&a), &result, &side(&b)], vec![1, 40]);
+}
+
+#[test]
+fn without_a_message_id_each_line_is_a_reply_and_its_copy_is_the_same() {
+    let [a, b] = ["u1", "u2"].map(|uuid| gateway(uuid, "", (5, 7)));
+    check_replies(&[&a, &b], vec![7, 7]);
+    check_replies(&[&a, &b, &a.replace("s-1", "s-2")], vec![7, 7]);
+    let requested = REPLY.replace("\"id\":\"msg_1\",", "");
+    check_replies(
+        &[&requested, &requested.replace("\"cwd\"", "\"uuid\":\"u\",\"cwd\"")],
+        vec![42; 2],
+    );
+}
+
+#[test]
+fn equal_lines_without_any_id_are_as_many_replies_in_whichever_file_they_stand() {
+    let line = gateway("", "", (5, 7));
+    let (_, entries) = fold(&[&line, &line, &gateway("", "", (5, 8)), &line]);
+    assert_eq!(replies(&entries).len(), 4);
+    let (_, again) = fold(&["{}", &line, &line, &line]);
+    assert!(again.iter().all(|it| entries.iter().any(|other| other.id == it.id)));
+    // A record keeps these hashes, so they must stay what they are.
+    assert_eq!(entries[0].id, ReplyId::Lines(vec![712_999_112_076_331_554]));
+    assert_eq!(fold(&[&gateway("u1", "", (5, 7))]).1[0].id, ReplyId::Lines(vec![hash("u1")]));
+}
+
+#[test]
+fn advice_in_a_gateways_reply_is_an_entry_of_its_own() {
+    let advice = r#""iterations":[{"type":"advisor_message","model":"m","input_tokens":7,
+        "output_tokens":8}],"speed":"fast""#;
+    let line = |uuid: &str, n| gateway(uuid, "g", (5, n)).replace("\"speed\":\"fast\"", advice);
+    check_replies(&[&line("u1", 1), &line("u2", 40)], vec![8, 40]);
+}
+
+proptest! {
+    /// Many lines of few kinds, so that they are often of one reply.
+    #[test]
+    fn replies_do_not_depend_on_where_the_reads_of_a_file_begin(
+        kinds in prop::collection::vec((0..12_u64, 0..3_usize, 0..3_u64, any::<bool>()), 0..30),
+        cuts in prop::collection::btree_set(0..30_usize, 0..6),
+    ) {
+        let mut uuid = 0;
+        let lines: Vec<String> = kinds.into_iter().map(|(kind, id, n, is_sidechain)| {
+            let line = match kind {
+                0 => prompt("\"x\""),
+                1 => prompt(r#"[{"type":"tool_result","content":"x"}]"#),
+                2 | 3 => gateway("", ["", "g", "h"][id], (n % 2, n)),
+                _ => {
+                    uuid += kind.min(5) - 4;
+                    gateway(&format!("u{uuid}"), ["", "g", "h"][id], (n % 2, n))
+                }
+            };
+            line.replace("{\"isSidechain\":false", "{").replacen('{', &format!(
+                "{{\"isSidechain\":{is_sidechain},"), 1).replace(",,", ",")
+        }).collect();
+        let whole: Vec<&str> = lines.iter().map(String::as_str).collect();
+        let (facts, entries) = fold(&whole);
+        let mut in_pieces = (TranscriptFacts::default(), Vec::new());
+        for (n, line) in lines.iter().enumerate() {
+            let mut fold = Fold::resume(in_pieces.0);
+            fold.add_line(n as u64 * 1000, line.as_bytes());
+            let (found, facts) = fold.finish();
+            in_pieces.0 = facts;
+            if cuts.contains(&n) {
+                let kept = postcard::to_stdvec(&in_pieces.0).unwrap();
+                in_pieces.0 = postcard::from_bytes(&kept).unwrap();
+            }
+            in_pieces.1.extend(found.into_iter().map(|(_, it)| it));
+        }
+        prop_assert_eq!(replies(&in_pieces.1), replies(&entries));
+        prop_assert_eq!(in_pieces.0, facts);
+    }
 }
 
 #[test]
@@ -364,15 +556,117 @@ fn a_line_that_the_client_keeps_for_itself_changes_nothing() {
     for kind in BOOKKEEPING {
         // In a transcript it has no newlines.
         let line = kind.replace("\n        ", "");
-        let (mut facts, found) = fold(&[&line, &asked, &line, REPLY, &line]);
-        // This one is parsed, since its kind does not come first.
-        if line.starts_with(r#"{"sessionId""#) {
-            facts.last_line_ms = expected.last_line_ms;
-        }
+        let (facts, found) = fold(&[&line, &asked, &line, REPLY, &line]);
         assert_eq!((facts, found), (expected.clone(), entries.clone()), "{line}");
     }
     let torn = r#"{"type":"api-request-blob","sessionId":"s"#;
     assert_eq!(fold(&[torn]).0.skipped_lines, 1);
+}
+
+const PROGRESS: &str = r#"{"type":"progress","sessionId":"s-1","data":{"n":[1,12],"message":{"type":
+    "assistant","timestamp":"2026-11-23T11:15:04Z","message":{"id":"msg_8","usage":
+    {"input_tokens":1,"output_tokens":2}},"requestId":"req_8"},"said":"a \\ \"{\"type\":\"x\"}"},
+    "timestamp":"2026-11-23T11:15:04Z","uuid":"u"}"#;
+
+/// A whole reply, with this message id, on one line.
+fn whole(id: &str) -> Vec<u8> {
+    REPLY.replace("\n    ", "").replace("msg_1", id).into_bytes()
+}
+
+#[track_caller]
+fn check_damaged(line: &[u8], expected: &[&str], skipped_lines: u64) {
+    let mut fold = Fold::resume(TranscriptFacts::default());
+    fold.add_line(0, line);
+    let (entries, facts) = fold.finish();
+    let id = |it: &&str| ReplyId::Api { message: Id::of(it), request: Some(Id::of("req_1")) };
+    let ids: Vec<ReplyId> = entries.iter().map(|(_, it)| it.id.clone()).collect();
+    let found = (ids, facts.skipped_lines);
+    let line = String::from_utf8_lossy(line);
+    assert_eq!(found, (expected.iter().map(id).collect(), skipped_lines), "{line}");
+    let offsets: BTreeSet<u64> = entries.iter().map(|it| it.0).collect();
+    assert_eq!(offsets.len(), entries.len());
+}
+
+#[test]
+fn a_record_glued_to_the_torn_beginning_of_another_counts() {
+    let progress = PROGRESS.replace("\n    ", "");
+    let result = r#"{"type":"user","timestamp":"2026-11-23T11:15:00Z","message":{"content":
+        [{"type":"tool_result","content":"\u00e9 \\\" {"}]},"toolUseResult":{"n":-1.5e3}}"#;
+    let request = r#"{"type":"api-request-blob","message":{"id":"msg_9","usage":{"a":[true]}}}"#;
+    let nested_ends = progress.find("},\"said\"").unwrap() + 1;
+    let torn = [REPLY, &progress, result, request, r#"{"type":"pr-link","prNumber":12}"#];
+    for torn in torn.map(|it| it.replace("\n    ", "")) {
+        // One record is a part of another. Where it is torn off right behind that part, nothing
+        // tells this from a record that was glued to the beginning before the part.
+        for at in (1..torn.len()).filter(|at| torn != progress || *at != nested_ends) {
+            let start = &torn.as_bytes()[..at];
+            check_damaged(&[start, &whole("msg_2")].concat(), &["msg_2"], 1);
+            check_damaged(&[start, &whole("msg_2"), start].concat(), &["msg_2"], 1);
+            check_damaged(
+                &[start, &whole("msg_2"), &whole("msg_3")].concat(),
+                &["msg_2", "msg_3"],
+                1,
+            );
+            check_damaged(&[&whole("msg_2"), start].concat(), &["msg_2"], 1);
+            check_damaged(&[start, b"\0\0", &whole("msg_2"), b"\0\0"].concat(), &["msg_2"], 1);
+            for other in [&b"{\"ty"[..], b"{\"a\":\"b\\", b"{\"a\":{\"b\":[1"] {
+                check_damaged(&[start, other, &whole("msg_2")].concat(), &["msg_2"], 1);
+                check_damaged(&[other, start, &whole("msg_2")].concat(), &["msg_2"], 1);
+            }
+        }
+    }
+}
+
+#[test]
+fn whole_records_in_one_line_count_and_nothing_of_the_line_is_unreadable() {
+    let [a, b] = ["msg_2", "msg_3"].map(whole);
+    let between: [&[u8]; 5] = [b"", b"\0\0\0", b"\xef\xbb\xbf", b" ", b"\0 \xef\xbb\xbf\0"];
+    for between in between {
+        check_damaged(&[&a, between, &b].concat(), &["msg_2", "msg_3"], 0);
+        check_damaged(&[between, &a, between, &b, between].concat(), &["msg_2", "msg_3"], 0);
+    }
+}
+
+#[test]
+fn a_record_that_is_a_part_of_another_is_none_of_its_own() {
+    let progress = PROGRESS.replace("\n    ", "").into_bytes();
+    check_damaged(&progress, &[], 0);
+    check_damaged(&[&progress, &whole("msg_2")[..]].concat(), &["msg_2"], 0);
+    let quoted = serde_json::to_string(&String::from_utf8(whole("msg_3")).unwrap()).unwrap();
+    let line = format!(r#"{{"type":"user","message":{{"content":{quoted}}},"n":"#);
+    check_damaged(line.as_bytes(), &[], 1);
+    check_damaged(&[line.as_bytes(), &whole("msg_2")].concat(), &["msg_2"], 1);
+}
+
+/// The work for a line must not grow with the square of its length.
+#[test]
+fn a_hostile_line_is_taken_apart_in_little_time() {
+    const N: usize = 1 << 18;
+    let give_up_at = crate::time::Now::read().mono + std::time::Duration::from_secs(20);
+    let pieces = [
+        r#"{"a":"#,
+        r#"{"a":["#,
+        r#"{""#,
+        r#"{"{"#,
+        "{",
+        r#"{"a":{}"#,
+        r#"{"a":"\\"#,
+        r#"{"\"#,
+        "{ \t",
+        r#"{"timestamp":"2026-11-23T11:15:04Z","a":["#,
+        r#"{"a":1,"#,
+        r#"{"usage":{"a":"}"#,
+        "\0{",
+    ];
+    for piece in pieces {
+        for (before, after) in [("", ""), ("{\"a\":", "\""), ("{\"a\":\"", "}"), ("[", "]]]}}}")] {
+            let line = format!("{before}{}{after}\"usage\"", piece.repeat(N / piece.len()));
+            let mut fold = Fold::resume(TranscriptFacts::default());
+            fold.add_line(0, line.as_bytes());
+            assert!(crate::time::Now::read().mono < give_up_at, "{before}{piece}…");
+            assert_eq!(fold.finish().0.len(), 0);
+        }
+    }
 }
 
 #[track_caller]
@@ -691,6 +985,18 @@ fn check_kind(path: &str, expected: Option<FileKind>) {
 }
 
 #[test]
+fn a_subagents_type_is_read_from_the_file_that_describes_it() {
+    let read = |json: &str| agent_type(json.as_bytes());
+    assert_eq!(read(r#"{"n":[1],"agentType":"Explore","x":{}}"#).as_deref(), Some("Explore"));
+    for none in ["", "{", "7", "{}", r#"{"agentType":7}"#, r#"{"agentType":" "}"#] {
+        assert_eq!(read(none), None, "{none}");
+    }
+    let path = |name: &str| description_of(&Path::new("/p").join(name));
+    assert_eq!(path("agent-7.jsonl").as_deref(), Some(Path::new("/p/agent-7.meta.json")));
+    assert_eq!(path("s-1.jsonl"), None);
+}
+
+#[test]
 fn a_path_tells_the_kind_of_its_file() {
     let session = || SessionId("s-1".into());
     check_kind("/r/projects/p/s-1.jsonl", Some(FileKind::Transcript(session())));
@@ -698,13 +1004,43 @@ fn a_path_tells_the_kind_of_its_file() {
     let nested = "/r/projects/p/s-1/subagents/workflows/w/agent-7.jsonl";
     check_kind(nested, Some(FileKind::Subagent(session())));
     check_kind("/r/projects/p/s-1/subagents/agent-7.jsonl", Some(FileKind::Subagent(session())));
+    check_kind("/r/projects/p/s-1/subagents/worker.jsonl", Some(FileKind::Subagent(session())));
+    check_kind("/r/projects/p/s-1/agent-7.jsonl", Some(FileKind::Subagent(session())));
+    check_kind("/r/projects/p/s-1/old/agent-7.jsonl", Some(FileKind::Subagent(session())));
     check_kind("/r/sessions/12.json", Some(FileKind::Process(12)));
     for path in [
+        "s-1.sync-conflict-20261125-101010-ABCDEFG.jsonl",
+        "s-1 (Rechner's copy).jsonl",
+        "s-1~.jsonl",
+        "s-1/tool-results/notes.jsonl",
+        "s-1/subagents/agent-7.sync-conflict-1.jsonl",
+        "s-1/subagents/a b.jsonl",
+        "s-1/s-2.jsonl",
+    ] {
+        let copy = Some(FileKind::Copy(Some(session())));
+        check_kind(&format!("/r/projects/p/{path}"), copy);
+    }
+    for path in [
+        "agent-7.sync-conflict-1.jsonl",
+        "märz im jahr.jsonl",
+        "a folder/agent-7.jsonl",
+        "a folder/subagents/s-1.jsonl",
+        ".jsonl",
+        ".s-1.jsonl",
+    ] {
+        check_kind(&format!("/r/projects/p.q é/{path}"), Some(FileKind::Copy(None)));
+    }
+    for (folder, name) in [(&b"p"[..], &b"s-\xff.jsonl"[..]), (b"\xfe", b"a b.jsonl")] {
+        let [folder, name] = [folder, name].map(OsStr::from_bytes);
+        let path = Path::new("/r/projects").join(folder).join(name);
+        assert!(matches!(classify(Path::new("/r"), &path), Some(FileKind::Copy(None))), "{path:?}");
+    }
+    let odd = Path::new("/r/projects").join(OsStr::from_bytes(b"\xff")).join("s-1.jsonl");
+    assert_eq!(classify(Path::new("/r"), &odd), Some(FileKind::Transcript(session())));
+    for path in [
         "/r/projects/p/s-1/subagents/agent-7.meta.json",
-        "/r/projects/p/s-1/subagents/notes.jsonl",
-        "/r/projects/p/s-1/tool-results/agent-7.jsonl",
-        "/r/projects/p/s.1.jsonl",
-        "/r/projects/p/.jsonl",
+        "/r/projects/p/s-1.jsonl.bak",
+        "/r/projects/p/s-1.JSONL",
         "/r/projects/s-1.jsonl",
         "/r/projects/../p/s-1.jsonl",
         "/r/sessions/x.json",

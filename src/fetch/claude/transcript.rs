@@ -5,11 +5,13 @@ use std::sync::{Arc, LazyLock};
 use memchr::memchr;
 use memchr::memmem::Finder;
 
-use super::line::{Content, Line, LineMessage, Quota};
+use super::damage::salvage;
+use super::line::{Content, Line, LineMessage, Quota, Usage};
 use super::preview::{has_visible, preview};
-use super::scan::{Text, trim};
+use super::replies::{Replies, Statement};
+use super::scan::{Text, read_object, trim};
 use crate::store::schema::{Limit, Limits, Message};
-use crate::usage::entry::{Entry, Id, ReplyId, hash};
+use crate::usage::entry::{Entry, EntryTokens, Id, ReplyId};
 
 /// The facts in one transcript, as of its newest line.
 ///
@@ -45,8 +47,13 @@ pub struct TranscriptFacts {
     pub custom_title: Option<String>,
     /// The title that the client generated.
     pub ai_title: Option<String>,
-    /// Lines that are not JSON objects, or were too long to read.
+    /// Lines that are not JSON objects, were too long to read, or state a count of tokens that no
+    /// request can have.
     pub skipped_lines: u64,
+    /// The type of the subagent whose transcript it is; `None` for a session's own.
+    pub agent: Option<Arc<str>>,
+    /// Replies that the API's ids do not identify; `None` where there was none.
+    pub replies: Option<Box<Replies>>,
     /// A limit of the account that the newest error of the API says to be used up, and the time of
     /// that error. Not in the checkpoint: it is handed on to the account, whose limits are in the
     /// snapshot.
@@ -83,6 +90,19 @@ impl TranscriptFacts {
     }
 }
 
+/// The type of a subagent, from the file that describes it; `None` where that names none.
+pub fn agent_type(description: &[u8]) -> Option<Arc<str>> {
+    let mut name = None;
+    read_object(description, |scan, key| {
+        match key {
+            b"agentType" => name = scan.name()?,
+            _ => scan.skip()?,
+        }
+        Some(())
+    })?;
+    name.map(Arc::from)
+}
+
 /// Takes in the lines of a transcript one after the other.
 #[derive(Debug)]
 pub struct Fold {
@@ -114,21 +134,37 @@ impl Fold {
     /// Takes in `line`, which begins at `offset` in the file and comes without its newline.
     ///
     /// An unreadable line is counted and is no error: the client may have died while it wrote the
-    /// line.
+    /// line. What is whole in it is taken in.
     pub fn add_line(&mut self, offset: u64, line: &[u8]) {
         if line.trim_ascii().is_empty() {
             return;
         }
-        let line = trim(line);
-        if is_bookkeeping(line) || is_tool_result(line) {
-            let looks_whole = line.starts_with(b"{") && line.ends_with(b"}");
-            self.facts.skipped_lines += u64::from(!looks_whole);
-            return;
+        let is_sound = self.add_record(offset, trim(line)).unwrap_or_else(|| {
+            let salvage = salvage(line);
+            let sound = salvage
+                .records
+                .iter()
+                .map(|(at, record)| self.add_record(offset + *at as u64, record).unwrap_or(false));
+            sound.fold(!salvage.has_torn, |all, one| all & one)
+        });
+        self.facts.skipped_lines += u64::from(!is_sound);
+    }
+
+    /// Takes in one record. Returns whether everything in it can be true; `None` where it is not
+    /// one whole record.
+    fn add_record(&mut self, offset: u64, line: &[u8]) -> Option<bool> {
+        if is_bookkeeping(line) || is_tool_result(line) && !self.is_any_reply_open() {
+            return Some(line.starts_with(b"{") && line.ends_with(b"}"));
         }
-        match Line::read(line) {
-            Some(line) => self.fold(offset, line),
-            None => self.facts.skipped_lines += 1,
+        let read = Line::read(line)?;
+        if read.kind.as_bytes().starts_with(REQUEST) {
+            return Some(true);
         }
+        if is_tool_result(line) {
+            self.end_replies(&read);
+            return Some(true);
+        }
+        Some(self.fold(offset, read))
     }
 
     /// Counts a line that was too long for the caller to pass on.
@@ -156,11 +192,24 @@ impl Fold {
 }
 
 impl Fold {
-    fn fold(&mut self, offset: u64, mut line: Line<'_>) {
-        let message = std::mem::take(&mut line.message);
-        if !line.kind.as_bytes().starts_with(REQUEST) {
-            self.count(offset, &line, &message);
+    fn is_any_reply_open(&self) -> bool {
+        self.facts.replies.as_ref().is_some_and(|it| it.is_any_open())
+    }
+
+    /// Takes in that a prompt, or the result of a tool, ends the replies before it.
+    fn end_replies(&mut self, line: &Line<'_>) {
+        if line.kind == "user"
+            && let Some(replies) = &mut self.facts.replies
+        {
+            replies.prompted(line.is_sidechain == Some(true));
         }
+    }
+
+    /// Returns whether everything in the line can be true.
+    fn fold(&mut self, offset: u64, mut line: Line<'_>) -> bool {
+        self.end_replies(&line);
+        let message = std::mem::take(&mut line.message);
+        let is_sound = self.count(offset, &line, &message);
 
         let facts = &mut self.facts;
         facts.last_line_ms = facts.last_line_ms.max(line.at_ms);
@@ -172,7 +221,7 @@ impl Fold {
             facts.used_up = Some(Box::new(used_up));
         }
         if line.is_sidechain.unwrap_or(false) != facts.is_sidechain.unwrap_or(false) {
-            return;
+            return is_sound;
         }
         replace(&mut facts.cwd, line.cwd.take());
         match &*line.kind {
@@ -188,6 +237,7 @@ impl Fold {
             "ai-title" => facts.ai_title = title(line.ai_title),
             _ => {}
         }
+        is_sound
     }
 
     fn fold_prompt(&mut self, line: &Line<'_>, message: &LineMessage<'_>) {
@@ -221,26 +271,34 @@ impl Fold {
         }
         replace(&mut facts.model, message.model);
         facts.last_reply_ms = facts.last_reply_ms.max(line.at_ms);
-        if let Some(usage) = &message.usage {
-            facts.context_tokens = Some(usage.context());
+        if let Some(context) = message.usage.as_ref().and_then(Usage::context) {
+            facts.context_tokens = Some(context);
             facts.context_as_of_ms = line.at_ms;
         }
     }
 
     /// Adds an entry for a reply, and one for each other model that was asked while it was made.
-    fn count(&mut self, offset: u64, line: &Line<'_>, message: &LineMessage<'_>) {
-        let (Some(at_ms), Some(usage)) = (line.at_ms, &message.usage) else { return };
-        let Some(tokens) = usage.tokens() else { return };
+    /// Returns whether the counts can be true.
+    fn count(&mut self, offset: u64, line: &Line<'_>, message: &LineMessage<'_>) -> bool {
+        let (Some(at_ms), Some(usage)) = (line.at_ms, &message.usage) else { return true };
+        let Some(tokens) = usage.tokens() else { return true };
+        let mut all = usage.advice.iter().map(|(_, it)| it).chain([usage]);
+        let is_sound = !all.any(|it| it.is_impossible);
+        let id = self.reply_id(line, message, at_ms, tokens);
         // The lines of one reply follow each other, and each states the tokens used so far.
-        let before = self.entries.last().map(|(_, entry)| entry);
-        let before = before.filter(|entry| is_same_reply(entry, line, message));
-        if usage.advice.is_empty() && before.is_some_and(|it| tokens.all() <= it.tokens.all()) {
-            return;
+        let before = self.entries.last_mut().map(|(_, entry)| entry);
+        let before = before.filter(|entry| is_same_reply(entry, &id, line));
+        let is_better = before.as_ref().is_some_and(|it| tokens.all() > it.tokens.all());
+        if let Some(before) = before
+            && usage.advice.is_empty()
+            && !is_better
+        {
+            before.id = id;
+            return is_sound;
         }
-        let is_better = before.is_some_and(|it| tokens.all() > it.tokens.all());
         let reply = Entry {
             at_ms,
-            id: reply_id(offset, line, message),
+            id,
             session: name(&line.session_id).map(|it| shared(&mut self.session, it)),
             is_sidechain: line.is_sidechain == Some(true),
             model: shared(&mut self.model, message.model.as_deref().unwrap_or_default()),
@@ -251,7 +309,7 @@ impl Fold {
             cost_usd: line.cost_usd.filter(|it| *it >= 0.0),
             cwd: name(&line.cwd).map(|it| shared(&mut self.cwd, it)),
             branch: line.git_branch.as_deref().map(|it| shared(&mut self.branch, it)),
-            agent: None,
+            agent: self.facts.agent.clone(),
         };
         if is_better {
             self.entries.pop();
@@ -273,6 +331,32 @@ impl Fold {
             self.entries.push((offset, advice));
         }
         self.entries.push((offsets.next().unwrap_or(offset), reply));
+        is_sound
+    }
+
+    /// What identifies the reply that a line states.
+    fn reply_id(
+        &mut self,
+        line: &Line<'_>,
+        message: &LineMessage<'_>,
+        at_ms: i64,
+        tokens: EntryTokens,
+    ) -> ReplyId {
+        let request = name(&line.request_id).map(Id::of);
+        let message_id = name(&message.id).map(Id::of);
+        if let Some(message) = message_id.filter(|it| it.is_global || request.is_some()) {
+            return ReplyId::Api { message, request };
+        }
+        let statement = Statement {
+            message: message_id,
+            session: name(&line.session_id).unwrap_or_default(),
+            uuid: name(&line.uuid),
+            is_sidechain: line.is_sidechain == Some(true),
+            at_ms,
+            model: name(&message.model).unwrap_or_default(),
+            tokens,
+        };
+        ReplyId::Lines(self.facts.replies.get_or_insert_default().add(&statement))
     }
 
     /// Remembers the text of a reply, if it has a visible one.
@@ -329,26 +413,13 @@ fn shared(last: &mut Arc<str>, name: &str) -> Arc<str> {
     Arc::clone(last)
 }
 
-/// What identifies the reply that a line states.
-fn reply_id(offset: u64, line: &Line<'_>, message: &LineMessage<'_>) -> ReplyId {
-    let request = name(&line.request_id).map(Id::of);
-    match name(&message.id).map(Id::of) {
-        Some(message) if request.is_some() || message.is_global => {
-            ReplyId::Api { message, request }
-        }
-        Some(message) => ReplyId::Lines(vec![hash(&(message.hash, name(&line.session_id)))]),
-        None => ReplyId::Lines(vec![match name(&line.uuid) {
-            Some(uuid) => hash(uuid),
-            None => hash(&(name(&line.session_id), offset, line.at_ms)),
-        }]),
-    }
-}
-
-/// Whether a line is of the same reply, in the same session, as `entry`.
-fn is_same_reply(entry: &Entry, line: &Line<'_>, message: &LineMessage<'_>) -> bool {
-    let ReplyId::Api { message: message_id, request } = entry.id else { return false };
-    name(&message.id).map(Id::of) == Some(message_id)
-        && request == name(&line.request_id).map(Id::of)
+/// Whether a line of the reply `id` is of the same reply, in the same session, as `entry`.
+fn is_same_reply(entry: &Entry, id: &ReplyId, line: &Line<'_>) -> bool {
+    let is_same = match (&entry.id, id) {
+        (ReplyId::Lines(before), ReplyId::Lines(now)) => now.starts_with(before),
+        (before, now) => before == now,
+    };
+    is_same
         && entry.session.as_deref() == name(&line.session_id)
         && entry.is_sidechain == (line.is_sidechain == Some(true))
 }
@@ -367,14 +438,14 @@ fn replace(fact: &mut Option<String>, value: Option<Text<'_>>) {
 /// sent them, versions of files, its own counters. They are most of the bytes that 2.1.332 writes.
 ///
 /// They begin with their kind, and conversations do not, so that a look at the first bytes
-/// suffices. A kind that this version does not know is bookkeeping as well unless it states what
-/// was used.
+/// suffices. A line that states what was used is none: it may be a damaged one, in which a reply
+/// follows the beginning of something else.
 fn is_bookkeeping(line: &[u8]) -> bool {
     const READ: [&[u8]; 5] = [b"user", b"assistant", b"system", b"custom-title", b"ai-title"];
     let Some(rest) = line.strip_prefix(br#"{"type":""#) else { return false };
     let Some(end) = memchr(b'"', &rest[..rest.len().min(64)]) else { return false };
     let kind = &rest[..end];
-    !READ.contains(&kind) && (kind.starts_with(REQUEST) || USAGE.find(line).is_none())
+    !READ.contains(&kind) && USAGE.find(line).is_none()
 }
 
 /// How the kinds of lines begin that repeat what was sent to the model: `api-request-blob` has a

@@ -8,7 +8,7 @@ fn directories_below_one_that_was_replaced_are_looked_at_again() {
     sim.changed("/r");
     sim.effects.clear();
     let entries = vec![Listed { path: "/r/projects".into(), kind: EntryKind::Dir }];
-    let found = Found::Dir { identity: (9, 9), unarmed: None, entries };
+    let found = Found::Dir { identity: (9, 9), unarmed: None, entries, passed_over: Vec::new() };
     sim.event(Event::Listed(Listing { dir: "/r".into(), found }));
     assert_eq!(sim.looks(), ["/r/projects", "/r/projects/p"]);
 }
@@ -58,7 +58,12 @@ fn a_change_in_a_directory_with_two_paths_counts_under_both() {
     sim.fetched(Outcome::Tree("/w".into(), None));
     sim.pass_ms(100);
     for dir in ["/r/projects/p", "/q/projects/p"] {
-        let found = Found::Dir { identity: (9, 9), unarmed: None, entries: Vec::new() };
+        let found = Found::Dir {
+            identity: (9, 9),
+            unarmed: None,
+            entries: Vec::new(),
+            passed_over: Vec::new(),
+        };
         sim.event(Event::Listed(Listing { dir: dir.into(), found }));
     }
     sim.pass_ms(100);
@@ -81,7 +86,12 @@ fn a_change_in_a_directory_with_two_paths_counts_under_both() {
 #[test]
 fn a_directory_with_two_paths_is_looked_at_under_the_second_after_the_first_was_left() {
     let mut sim = settled();
-    let found = || Found::Dir { identity: (9, 9), unarmed: None, entries: Vec::new() };
+    let found = || Found::Dir {
+        identity: (9, 9),
+        unarmed: None,
+        entries: Vec::new(),
+        passed_over: Vec::new(),
+    };
     let folder = "/r/projects/p/s";
     let listed = |dir: &str| Event::Listed(Listing { dir: dir.into(), found: found() });
     sim.event(listed("/r/projects/p"));
@@ -107,6 +117,7 @@ fn a_polled_directory_is_named_and_listed_again() {
         identity: (5, 5),
         unarmed: Some("the kernel's limit of watches is reached".to_owned()),
         entries: Vec::new(),
+        passed_over: Vec::new(),
     };
     sim.event(Event::Listed(Listing { dir: "/r/projects/p".into(), found }));
     assert_eq!(sim.snapshot().watcher.unwrap().polled, ["/r/projects/p"]);
@@ -118,7 +129,8 @@ fn a_polled_directory_is_named_and_listed_again() {
         let dir = PathBuf::from(format!("/r/projects/{n:02}"));
         sim.state.observe(&dir, Purpose::Project { root: "/r".into() });
         let unarmed = Some("a network disk".to_owned());
-        let found = Found::Dir { identity: (5, n), unarmed, entries: Vec::new() };
+        let found =
+            Found::Dir { identity: (5, n), unarmed, entries: Vec::new(), passed_over: Vec::new() };
         sim.event(Event::Listed(Listing { dir, found }));
     }
     let watcher = sim.snapshot().watcher.unwrap();
@@ -140,7 +152,12 @@ fn an_unreadable_directory_is_looked_at_again_without_an_event() {
     assert_eq!(sim.looks(), ["/r/projects/p"], "no events come without a watch");
     sim.changed("/state/sync/77");
     assert!(sim.looks().contains(&"/r/projects/p".to_owned()), "a cookie causes a look too");
-    sim.event(listed(Found::Dir { identity: (5, 5), unarmed: None, entries: Vec::new() }));
+    sim.event(listed(Found::Dir {
+        identity: (5, 5),
+        unarmed: None,
+        entries: Vec::new(),
+        passed_over: Vec::new(),
+    }));
     assert!(!sim.snapshot().degraded.iter().any(|it| it.source.starts_with("watch:")));
 }
 

@@ -1,5 +1,5 @@
-//! The snapshot and the checkpoint, compared byte by byte with those that the first version wrote
-//! after the same events. Other versions read both files.
+//! The snapshot and the checkpoint, compared byte by byte with those that were written before after
+//! the same events. Other versions read both files.
 
 use super::*;
 use crate::store::schema::{BlockSource, PullRequest};

@@ -271,6 +271,7 @@ fn compact(sim: &mut Sim, at_ms: i64, tokens: Option<u64>) {
         has_more: false,
         size: cursor.offset + 1,
         mtime_ms: sim.now.wall_ms,
+        ctime_ms: sim.now.wall_ms,
     };
     sim.changed("/r/projects/p/s.jsonl");
     sim.fetched(Outcome::Transcript(path.into(), Ok(Box::new(tail))));

@@ -327,6 +327,7 @@ fn a_limit_that_a_transcript_says_to_be_used_up_is_the_accounts() {
         has_more: false,
         size: cursor.offset,
         mtime_ms: sim.now.wall_ms,
+        ctime_ms: sim.now.wall_ms,
         cursor,
     };
     sim.fetched(Outcome::Transcript(path.into(), Ok(Box::new(tail))));
