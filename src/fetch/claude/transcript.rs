@@ -153,14 +153,16 @@ impl Fold {
     /// Takes in one record. Returns whether everything in it can be true; `None` where it is not
     /// one whole record.
     fn add_record(&mut self, offset: u64, line: &[u8]) -> Option<bool> {
-        if is_bookkeeping(line) || is_tool_result(line) && !self.is_any_reply_open() {
+        let is_bookkeeping = is_bookkeeping(line);
+        let is_result = !is_bookkeeping && is_tool_result(line);
+        if is_bookkeeping || is_result && !self.is_any_reply_open() {
             return Some(line.starts_with(b"{") && line.ends_with(b"}"));
         }
         let read = Line::read(line)?;
         if read.kind.as_bytes().starts_with(REQUEST) {
             return Some(true);
         }
-        if is_tool_result(line) {
+        if is_result {
             self.end_replies(&read);
             return Some(true);
         }
