@@ -186,6 +186,7 @@ impl State {
             Timer::Poll => self.directories.poll_at(),
             Timer::Tick => self.clock.tick_at(),
             Timer::Rescan => self.directories.rescan_at(),
+            Timer::Quiet => self.transcripts.quiet_at(),
             Timer::Configuration => self.configuration.due_at(),
             Timer::Save => self.transcripts.save_at(),
             Timer::Fetch => self.sources.deadline(),
@@ -213,6 +214,11 @@ impl State {
                 }
                 Timer::Tick => self.tick(now),
                 Timer::Rescan => self.rescan(now),
+                Timer::Quiet => {
+                    for path in self.transcripts.take_quiet(now.mono) {
+                        self.sources.want(&Source::Transcript(path), Urgency::Settled, now);
+                    }
+                }
                 Timer::Configuration => self.read_configuration(now),
                 Timer::Save => self.save(),
                 // `on_event` does both after every event: a fetch that ended may have freed a

@@ -169,6 +169,16 @@ impl Fold {
         Some(self.fold(offset, read))
     }
 
+    /// Takes in a last line without its newline if it ends with a whole record. Returns whether it
+    /// does.
+    pub fn add_last_line(&mut self, offset: u64, line: &[u8]) -> bool {
+        let is_whole = Line::read(trim(line)).is_some() || salvage(line).ends_whole;
+        if is_whole {
+            self.add_line(offset, line);
+        }
+        is_whole
+    }
+
     /// Counts a line that was too long for the caller to pass on.
     pub fn skip_line(&mut self) {
         self.facts.skipped_lines += 1;
