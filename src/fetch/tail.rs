@@ -481,6 +481,14 @@ mod tests {
             (1..9_usize, "[a-zé🚀]{0,300}").prop_map(|(n, text)| reply(n, &text).into_bytes()),
             prop::collection::vec(any::<u8>(), 0..40),
             Just(Vec::new()),
+            // A gateway's lines, and prompts between them.
+            (1..3_usize).prop_map(|n| reply(n, "x").replace("msg_1", "g").into_bytes()),
+            Just(br#"{"type":"user","message":{"content":"x"}}"#.to_vec()),
+            // A record behind the torn beginning of another.
+            (1..9_usize, 0..160_usize).prop_map(|(n, at)| {
+                let torn = reply(n, "torn").into_bytes();
+                [&torn[..at], reply(n + 9, "x").as_bytes()].concat()
+            }),
         ];
         prop::collection::vec(line, 0..12).prop_map(|it| it.join(&b'\n'))
     }
