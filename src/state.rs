@@ -196,6 +196,7 @@ impl State {
             Timer::Poll => self.directories.poll_at(),
             Timer::Tick => self.clock.tick_at(),
             Timer::Rescan => self.directories.rescan_at(),
+            Timer::Quiet => self.transcripts.quiet_at(),
             Timer::Configuration => self.configuration.due_at(),
             Timer::Save => self.transcripts.save_at(),
             Timer::Fold => self.recording.due_at(),
@@ -224,6 +225,11 @@ impl State {
                 }
                 Timer::Tick => self.tick(now),
                 Timer::Rescan => self.rescan(now),
+                Timer::Quiet => {
+                    for path in self.transcripts.take_quiet(now.mono) {
+                        self.sources.want(&Source::Transcript(path), Urgency::Settled, now);
+                    }
+                }
                 Timer::Configuration => self.read_configuration(now),
                 Timer::Save => self.save(),
                 Timer::Fold => self.fold(),

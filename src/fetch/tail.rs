@@ -14,6 +14,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fs_err::os::unix::fs::{FileExt, OpenOptionsExt};
 use memchr::{memchr, memchr_iter};
@@ -24,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use crate::fetch::claude::layout;
 use crate::fetch::claude::transcript::{Fold, TranscriptFacts, agent_type};
 use crate::store::file::read_bounded;
+use crate::time::Now;
 use crate::usage::entry::Entry;
 use crate::watch::changed_ms;
 
@@ -59,6 +61,9 @@ pub struct Tail {
     pub entries: Vec<(u64, Entry)>,
     /// Whether a limit ended the read, so that the caller must read again.
     pub has_more: bool,
+    /// Whether a last line without its newline may count once the file has been quiet for
+    /// [`QUIET`], so that the caller must read again then.
+    pub is_unended: bool,
     /// The file's size in bytes.
     pub size: u64,
     pub mtime_ms: i64,
@@ -86,6 +91,11 @@ pub struct ReadLimits {
 pub const READ_LIMITS: ReadLimits =
     ReadLimits { bytes: 32 << 20, entries: 4096, line: 1 << 20, string: 4096, chunk: 64 << 10 };
 
+/// How long a file must not have changed before its last line counts without its newline. A client
+/// writes a line and its newline at once; the newline is missing where it was killed, or where
+/// another program wrote the file.
+pub const QUIET: Duration = Duration::from_secs(5);
+
 /// Reads tails one after the other, and reuses its buffers.
 #[derive(Debug)]
 pub struct Reader {
@@ -106,7 +116,8 @@ impl Reader {
     /// Reads `path` from the cursor in `from`, or from the beginning. The facts in `from` are those
     /// that the read before returned.
     ///
-    /// A line without its newline is left for a later read: the client may still be writing it.
+    /// A last line without its newline is left for a later read, since the client may still be
+    /// writing it, unless it is a whole record and the file has been quiet for [`QUIET`].
     ///
     /// An error means that the file cannot be opened or read, or is not a regular file.
     pub fn read_tail(
@@ -145,23 +156,35 @@ impl Reader {
             facts,
             entries: Vec::new(),
             has_more: false,
+            is_unended: false,
             size,
             mtime_ms: meta.mtime().saturating_mul(1000) + meta.mtime_nsec() / 1_000_000,
             ctime_ms: changed_ms(&meta),
         };
-        if let Some(line_end) = self.find_line_end(&mut tail, &file)? {
+        // A time in the future says nothing.
+        let age_ms = Now::read().wall_ms - tail.mtime_ms;
+        let is_quiet = !(0..QUIET.as_millis() as i64).contains(&age_ms);
+        if let Some(line_end) = self.find_line_end(&mut tail, &file, is_quiet)? {
             let mut fold = Fold::resume(std::mem::take(&mut tail.facts));
-            self.read_lines(&mut tail, &file, line_end, &mut fold)?;
+            self.read_lines(&mut tail, &file, line_end, is_quiet, &mut fold)?;
             (tail.entries, tail.facts) = fold.finish();
             tail.cursor.check = check_before(&file, tail.cursor.offset)?;
         }
+        let n_left = tail.cursor.scanned - tail.cursor.offset;
+        tail.is_unended = !is_quiet && !tail.has_more && self.may_count(n_left);
         Ok(tail)
     }
 
     /// Searches for the end of the line that was incomplete at the last read. Returns the offset up
     /// to which lines are to be read even beyond the limits, or `None` if no line is complete yet
-    /// or the limits ended the search.
-    fn find_line_end(&mut self, tail: &mut Tail, file: &fs_err::File) -> io::Result<Option<u64>> {
+    /// or the limits ended the search. In a quiet file the last line may be complete without its
+    /// newline.
+    fn find_line_end(
+        &mut self,
+        tail: &mut Tail,
+        file: &fs_err::File,
+        is_quiet: bool,
+    ) -> io::Result<Option<u64>> {
         let start = tail.cursor.scanned;
         if start == tail.cursor.offset {
             return Ok(Some(start));
@@ -172,7 +195,10 @@ impl Reader {
                 return Ok(Some(tail.cursor.scanned + at as u64 + 1));
             }
             if n == 0 {
-                return Ok(None);
+                let end = tail.cursor.scanned;
+                return Ok(
+                    Some(end).filter(|_| is_quiet && self.may_count(end - tail.cursor.offset))
+                );
             }
             tail.cursor.scanned += n as u64;
         }
@@ -180,11 +206,18 @@ impl Reader {
         Ok(None)
     }
 
+    /// Whether so many bytes after the last newline may be a record. More are not read again only
+    /// to find out.
+    fn may_count(&self, n_bytes: u64) -> bool {
+        (1..=self.limits.bytes).contains(&n_bytes)
+    }
+
     fn read_lines(
         &mut self,
         tail: &mut Tail,
         file: &fs_err::File,
         line_end: u64,
+        is_quiet: bool,
         fold: &mut Fold,
     ) -> io::Result<()> {
         let Reader { limits, chunk, line } = self;
@@ -201,9 +234,6 @@ impl Reader {
                 return Ok(());
             }
             let n = file.read_at(chunk, at)?;
-            if n == 0 {
-                return Ok(());
-            }
             let mut rest = 0;
             for newline in memchr_iter(b'\n', &chunk[..n]) {
                 // Most lines lie within one chunk and need not be copied.
@@ -227,9 +257,13 @@ impl Reader {
             }
             line.push(&chunk[rest..n]);
             at += n as u64;
-            if at >= tail.size && n < chunk.len() {
+            if n == 0 || at >= tail.size && n < chunk.len() {
                 // The end of the file. A later write causes an event of its own.
                 tail.cursor.scanned = at;
+                let last = line.bytes().filter(|_| is_quiet);
+                if last.is_some_and(|last| fold.add_last_line(tail.cursor.offset, last)) {
+                    tail.cursor.offset = at;
+                }
                 return Ok(());
             }
         }
@@ -323,6 +357,51 @@ mod tests {
         assert_eq!((inputs(&tail), tail.cursor.offset), (vec![1], tail.size));
     }
 
+    fn age(file: &tempfile::NamedTempFile, by: Duration) {
+        let now = Duration::from_millis(Now::read().wall_ms.cast_unsigned());
+        let at = std::time::UNIX_EPOCH + now - by;
+        file.as_file().set_modified(at).expect("can be set");
+    }
+
+    #[test]
+    fn a_whole_last_line_of_a_quiet_file_counts_once_with_or_without_its_newline() {
+        let torn = &reply(9, "x")[..40];
+        for before in ["".to_owned(), reply(1, "x") + "\n", torn.to_owned()] {
+            for more in ["", "\n", "\0\0"].map(|it| it.to_owned() + &reply(3, "z")) {
+                let mut file = file_with((before.clone() + &reply(2, "y")).as_bytes());
+                let first = read(file.path(), None, SMALL);
+                assert!(first.is_unended && !inputs(&first).contains(&2));
+                age(&file, QUIET);
+                let second = read(file.path(), Some((first.cursor, first.facts)), SMALL);
+                assert_eq!((inputs(&second), second.is_unended), (vec![2], false), "{before}");
+                assert_eq!(second.cursor.offset, second.size);
+                let cold = read(file.path(), None, SMALL);
+                assert_eq!((&cold.cursor, &cold.facts), (&second.cursor, &second.facts));
+                append(&mut file, (more + "\n").as_bytes());
+                let third = read(file.path(), Some((second.cursor, second.facts)), SMALL);
+                assert_eq!((inputs(&third), third.is_unended), (vec![3], false));
+            }
+        }
+    }
+
+    #[test]
+    fn a_torn_last_line_of_a_quiet_file_waits_for_its_end() {
+        let line = reply(1, &"y".repeat(480));
+        for at in [10, 100, 400, line.len() - 1] {
+            let mut file = file_with(&line.as_bytes()[..at]);
+            age(&file, QUIET);
+            let tail = read(file.path(), None, SMALL);
+            assert_eq!(
+                (tail.cursor.offset, tail.is_unended, tail.facts.skipped_lines),
+                (0, false, 0)
+            );
+            append(&mut file, &line.as_bytes()[at..]);
+            age(&file, QUIET);
+            let tail = read(file.path(), Some((tail.cursor, tail.facts)), SMALL);
+            assert_eq!(inputs(&tail), [1], "{at}");
+        }
+    }
+
     #[track_caller]
     fn check_restart(before: &str, after: &str, expected: (bool, &[u64])) {
         let file = file_with(before.as_bytes());
@@ -405,6 +484,14 @@ mod tests {
             (1..9_usize, "[a-zé🚀]{0,300}").prop_map(|(n, text)| reply(n, &text).into_bytes()),
             prop::collection::vec(any::<u8>(), 0..40),
             Just(Vec::new()),
+            // A gateway's lines, and prompts between them.
+            (1..3_usize).prop_map(|n| reply(n, "x").replace("msg_1", "g").into_bytes()),
+            Just(br#"{"type":"user","message":{"content":"x"}}"#.to_vec()),
+            // A record behind the torn beginning of another.
+            (1..9_usize, 0..160_usize).prop_map(|(n, at)| {
+                let torn = reply(n, "torn").into_bytes();
+                [&torn[..at], reply(n + 9, "x").as_bytes()].concat()
+            }),
         ];
         prop::collection::vec(line, 0..12).prop_map(|it| it.join(&b'\n'))
     }

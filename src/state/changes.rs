@@ -16,8 +16,7 @@ use crate::store::schema::SessionId;
 use crate::time::Now;
 use crate::watch::{Entry, EntryKind, Found, Listing};
 
-/// How many folders of one session are observed. Links in it could lead back to it, and so make
-/// up any number.
+/// How many folders of one session are observed. Links in it could make up any number.
 const MAX_FOLDERS: usize = 256;
 
 impl State {
@@ -143,6 +142,8 @@ impl State {
                 self.transcripts_listed(&root, entries, now);
                 self.want_unlisted(dir, entries, now);
             }
+            // What is in it is found under the shorter path.
+            Purpose::Agents { .. } if self.directories.leads_back(dir) => {}
             Purpose::Agents { root, session } => {
                 self.transcripts_listed(&root, entries, now);
                 for entry in entries.iter().filter(|entry| entry.kind == EntryKind::Dir) {

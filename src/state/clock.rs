@@ -25,6 +25,8 @@ pub(super) enum Timer {
     Tick,
     /// List every directory again, because events were lost.
     Rescan,
+    /// Read transcripts whose last lines have no newline and have been quiet.
+    Quiet,
     /// Read the configuration, or stop waiting for the thread that reads it.
     Configuration,
     /// Write the checkpoint.
@@ -44,6 +46,7 @@ impl Timer {
         Timer::Poll,
         Timer::Tick,
         Timer::Rescan,
+        Timer::Quiet,
         Timer::Configuration,
         Timer::Save,
         Timer::Fold,

@@ -457,6 +457,13 @@ impl Directories {
         self.dirs.get(dir).is_none_or(|it| it.identity.is_none() && it.looks == 0)
     }
 
+    /// Whether a directory is, by its last listing, also one of those above it: a link led back.
+    pub(super) fn leads_back(&self, dir: &Path) -> bool {
+        let identity = self.dirs.get(dir).and_then(|it| it.identity);
+        let names = identity.and_then(|it| self.by_identity.get(&it));
+        names.is_some_and(|names| names.iter().any(|it| it != dir && dir.starts_with(it)))
+    }
+
     /// How many directories are observed for this purpose.
     pub(super) fn n_observed(&self, purpose: &Purpose) -> usize {
         self.by_purpose.get(purpose).map_or(0, BTreeSet::len)

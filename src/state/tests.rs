@@ -218,6 +218,7 @@ impl Sim {
             facts,
             entries: vec![(offset, entry)],
             has_more: false,
+            is_unended: false,
             size: offset + 1,
             mtime_ms: self.now.wall_ms,
             ctime_ms: self.now.wall_ms,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::sessions::SessionKey;
 use crate::fetch::claude;
 use crate::fetch::claude::transcript::TranscriptFacts;
-use crate::fetch::tail::{Cursor, Tail};
+use crate::fetch::tail::{Cursor, QUIET, Tail};
 use crate::store::schema::{Limits, SessionId};
 use crate::time::Now;
 use crate::usage::ledger::REACH_MS;
@@ -31,6 +31,9 @@ pub(super) struct Transcripts {
     /// The folders beside transcripts that exist. Each is named after a session and holds what its
     /// subagents write.
     session_folders: BTreeSet<PathBuf>,
+    /// The transcripts to read again once they have been quiet, each with the time. Their last
+    /// lines have no newline.
+    unended: BTreeMap<PathBuf, Instant>,
     /// When transcripts were read since the last checkpoint; `None` if none were.
     unsaved: Option<Window>,
 }
@@ -148,7 +151,22 @@ impl Transcripts {
 
     /// Takes a transcript out. The caller retires it in its account.
     pub(super) fn remove(&mut self, path: &Path) -> Option<File> {
+        self.unended.remove(path);
         self.files.remove(path.as_os_str())
+    }
+
+    /// When [`Transcripts::take_quiet`] is due; `None` while every line has its newline.
+    pub(super) fn quiet_at(&self) -> Option<Instant> {
+        self.unended.values().min().copied()
+    }
+
+    /// The transcripts whose last lines have no newline and have been quiet.
+    pub(super) fn take_quiet(&mut self, now: Instant) -> Vec<PathBuf> {
+        let is_quiet = |at: &Instant| *at <= now;
+        let quiet = self.unended.iter().filter(|(_, at)| is_quiet(at));
+        let quiet: Vec<PathBuf> = quiet.map(|(path, _)| path.clone()).collect();
+        self.unended.retain(|_, at| !is_quiet(at));
+        quiet
     }
 
     /// The facts found in a transcript.
@@ -224,7 +242,12 @@ impl Transcripts {
         };
         // Listings compare the stamp of a file that was read to its end. Otherwise another read is
         // planned anyway.
-        file.stamp = (!tail.has_more).then_some(stamp);
+        file.stamp = (!tail.has_more && !tail.is_unended).then_some(stamp);
+        if tail.is_unended {
+            self.unended.insert(path.to_owned(), now.mono + QUIET);
+        } else {
+            self.unended.remove(path);
+        }
         file.cursor = Some(tail.cursor.clone());
         file.facts = std::mem::take(&mut tail.facts).not_after(now.wall_ms);
         if !keep_message {
@@ -267,6 +290,7 @@ impl Transcripts {
     /// Drops the transcripts and folders of a root.
     pub(super) fn drop_root(&mut self, root: &Path) {
         self.files.retain(|_, file| file.root != root);
+        self.unended.retain(|path, _| self.files.contains_key(path.as_os_str()));
         self.session_folders.retain(|folder| !folder.starts_with(root));
     }
 
@@ -359,6 +383,7 @@ mod tests {
             facts,
             entries: Vec::new(),
             has_more: false,
+            is_unended: false,
             size: began + 10,
             mtime_ms: i64::MAX,
             ctime_ms: i64::MAX,

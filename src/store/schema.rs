@@ -165,7 +165,7 @@ pub struct Usage {
     /// The models without a price that were used in the week, the month or the block, sorted. Their
     /// tokens are counted, but their cost is missing from the amounts.
     pub unpriced_models: Vec<String>,
-    /// Transcript lines that could not be read.
+    /// Transcript lines that could not be read, or only in part.
     pub skipped_lines: u64,
     /// What was used in the five-hour window of the limit; `null` while no client has stated when
     /// that window ends. `block` is an estimate of the same, and may begin and end at other times.

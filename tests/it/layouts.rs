@@ -3,7 +3,7 @@
 use ccstatusd::store::schema::SessionId;
 use ccstatusd::time::Now;
 
-use crate::sandbox::{Sandbox, n_replies, session};
+use crate::sandbox::{CAP, Sandbox, n_replies, session};
 use crate::transcripts::Transcript;
 
 /// A transcript of `session` at this path below the project folder of `beside`.
@@ -77,6 +77,30 @@ fn a_watcher_follows_folders_in_a_session_and_copies_change_no_live_session() {
 }
 
 #[test]
+fn links_are_followed_once_and_never_in_a_loop() {
+    let (sandbox, mut own) = Sandbox::with_session();
+    own.reply("Done.");
+    let mut agent = own.agent("1");
+    agent.reply("Done.");
+    let folder = agent.path.parent().unwrap();
+    let elsewhere = sandbox.path("elsewhere.jsonl");
+    fs_err::rename(&agent.path, &elsewhere).unwrap();
+    for name in ["agent-1.jsonl", "agent-2.jsonl"] {
+        fs_err::os::unix::fs::symlink(&elsewhere, folder.join(name)).unwrap();
+    }
+    for name in ["loop", "ring"] {
+        fs_err::os::unix::fs::symlink(folder, folder.join(name)).unwrap();
+    }
+    let root = sandbox.root();
+    assert_eq!(n_replies(&sandbox.oneshot(), &root), 2);
+    let _watcher = sandbox.start_watcher();
+    sandbox.wait_for("both", |it| n_replies(it, &root) == 2);
+    agent.path = folder.join("agent-3.jsonl");
+    agent.reply("Done.");
+    sandbox.wait_for("a third", |it| n_replies(it, &root) == 3);
+}
+
+#[test]
 fn a_transcript_with_an_old_modification_time_is_read_if_its_inode_changed_lately() {
     let (sandbox, mut own) = Sandbox::with_session();
     own.reply("Done.");
@@ -88,6 +112,20 @@ fn a_transcript_with_an_old_modification_time_is_read_if_its_inode_changed_latel
         file.file().set_modified(std::time::UNIX_EPOCH + age).unwrap();
         assert_eq!(n_replies(&sandbox.oneshot(), &sandbox.root()), 2);
     }
+}
+
+#[test]
+fn a_last_line_without_a_newline_counts_once_when_its_file_has_been_quiet() {
+    let (sandbox, mut own) = Sandbox::with_session();
+    own.reply("Done.");
+    let root = sandbox.root();
+    let _watcher = sandbox.start_watcher();
+    let unended = own.reply_line("Unended.");
+    own.append(unended.trim_end());
+    sandbox.wait_longer_for(CAP * 2, "the last line", |it| n_replies(it, &root) == 2);
+    own.append("\n");
+    own.reply("Done.");
+    sandbox.wait_for("the next line", |it| n_replies(it, &root) == 3);
 }
 
 #[test]

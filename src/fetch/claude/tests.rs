@@ -1030,7 +1030,7 @@ fn a_path_tells_the_kind_of_its_file() {
     ] {
         check_kind(&format!("/r/projects/p.q é/{path}"), Some(FileKind::Copy(None)));
     }
-    for (folder, name) in [(&b"p"[..], &b"s-\xff.jsonl"[..]), (b"\xfe", b"a b.jsonl")] {
+    for (folder, name) in [(&b"p"[..], &b"s-\xff.jsonl"[..]), (b"\xfe", b"\xe9 b.jsonl")] {
         let [folder, name] = [folder, name].map(OsStr::from_bytes);
         let path = Path::new("/r/projects").join(folder).join(name);
         assert!(matches!(classify(Path::new("/r"), &path), Some(FileKind::Copy(None))), "{path:?}");

@@ -153,18 +153,30 @@ impl Fold {
     /// Takes in one record. Returns whether everything in it can be true; `None` where it is not
     /// one whole record.
     fn add_record(&mut self, offset: u64, line: &[u8]) -> Option<bool> {
-        if is_bookkeeping(line) || is_tool_result(line) && !self.is_any_reply_open() {
+        let is_bookkeeping = is_bookkeeping(line);
+        let is_result = !is_bookkeeping && is_tool_result(line);
+        if is_bookkeeping || is_result && !self.is_any_reply_open() {
             return Some(line.starts_with(b"{") && line.ends_with(b"}"));
         }
         let read = Line::read(line)?;
         if read.kind.as_bytes().starts_with(REQUEST) {
             return Some(true);
         }
-        if is_tool_result(line) {
+        if is_result {
             self.end_replies(&read);
             return Some(true);
         }
         Some(self.fold(offset, read))
+    }
+
+    /// Takes in a last line without its newline if it ends with a whole record. Returns whether it
+    /// does.
+    pub fn add_last_line(&mut self, offset: u64, line: &[u8]) -> bool {
+        let is_whole = Line::read(trim(line)).is_some() || salvage(line).ends_whole;
+        if is_whole {
+            self.add_line(offset, line);
+        }
+        is_whole
     }
 
     /// Counts a line that was too long for the caller to pass on.

@@ -269,6 +269,7 @@ fn compact(sim: &mut Sim, at_ms: i64, tokens: Option<u64>) {
         facts,
         entries: Vec::new(),
         has_more: false,
+        is_unended: false,
         size: cursor.offset + 1,
         mtime_ms: sim.now.wall_ms,
         ctime_ms: sim.now.wall_ms,

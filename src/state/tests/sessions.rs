@@ -325,6 +325,7 @@ fn a_limit_that_a_transcript_says_to_be_used_up_is_the_accounts() {
         facts: TranscriptFacts { used_up, ..facts },
         entries: Vec::new(),
         has_more: false,
+        is_unended: false,
         size: cursor.offset,
         mtime_ms: sim.now.wall_ms,
         ctime_ms: sim.now.wall_ms,
