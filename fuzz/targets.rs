@@ -163,7 +163,7 @@ pub(crate) fn snapshot(bytes: &[u8]) {
         commands: BTreeMap::new(),
     };
     let now = Now::read();
-    let (state, _) = State::new(Mode::Once, settings, Some(&snapshot), now);
+    let (state, _) = State::new(Mode::Once { does_import: false }, settings, Some(&snapshot), now);
     let again = state.snapshot(now);
     assert!(again.sessions.len() <= schema::MAX_SESSIONS);
     draw(&again, &ClientFacts::default());

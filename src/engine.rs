@@ -57,7 +57,11 @@ pub(crate) enum Role {
         listener: Listener,
     },
     /// A `--oneshot` run while no watcher runs. It holds the fetch lock all the time.
-    Once { lock: Arc<FetchLock> },
+    Once {
+        lock: Arc<FetchLock>,
+        /// Whether old transcripts are read for the record, too.
+        does_import: bool,
+    },
 }
 
 /// The state, and the threads and files with which its effects are performed.
@@ -107,7 +111,7 @@ impl Engine {
                 let program = upgrade::own_path(env.program_paths());
                 Mode::Watch { identity: identity(now), cookies: dir.join(SYNC), program }
             }
-            Role::Once { .. } => Mode::Once,
+            Role::Once { does_import, .. } => Mode::Once { does_import: *does_import },
         };
         let listed = events.clone();
         let (watch, changes) = Watch::start(matches!(mode, Mode::Watch { .. }), move |listing| {
@@ -281,7 +285,7 @@ impl Engine {
     /// The fetch lock that running programs share, or a newly acquired one. The error says why it
     /// cannot be acquired.
     fn acquire_fetch_lock(&mut self) -> std::result::Result<Arc<FetchLock>, String> {
-        if let Role::Once { lock } = &self.role {
+        if let Role::Once { lock, .. } = &self.role {
             return Ok(Arc::clone(lock));
         }
         if let Some(lock) = self.fetch_lock.upgrade() {

@@ -152,7 +152,7 @@ fn run_without_watcher(
 ) -> Result<Option<Snapshot>> {
     dir.sweep();
     ipc::sweep();
-    let role = Role::Once { lock: Arc::new(lock) };
+    let role = Role::Once { lock: Arc::new(lock), does_import: false };
     let mut engine = Engine::start(env, dir, role, Now::read())?;
     let mut event = Event::Deadline;
     loop {

@@ -6,7 +6,8 @@
 //!
 //! **Invariants:** at most one fetch of a source runs at a time, and at most one more is planned. A
 //! source that keeps failing is fetched less and less often, but never dropped. The source that has
-//! waited longest goes first, so a slow one delays only itself.
+//! waited longest goes first, so a slow one delays only itself; those that nobody waits for go
+//! last.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::RangeBounds;
@@ -45,6 +46,8 @@ pub enum Urgency {
     Settled,
     /// At once, because a client waits for the result. A failing source is retried no earlier.
     Now,
+    /// When no other source is due: nobody waits for this one alone.
+    Idle,
 }
 
 /// Which sources are to be fetched, which are being fetched, and when each may be fetched again.
@@ -52,12 +55,59 @@ pub enum Urgency {
 pub struct Plan<K> {
     policy: Policy,
     tasks: BTreeMap<K, Task>,
-    /// The tasks in [`Slot::Wanted`], ordered by when they are due.
-    queue: BTreeSet<(Instant, K)>,
+    /// The tasks in [`Slot::Wanted`].
+    queue: Queue<K>,
     /// The running tasks, and when each was started.
     running: BTreeMap<K, Instant>,
     /// Tasks that became idle, and when each may be fetched again and so can be forgotten.
     resting: VecDeque<(Instant, K)>,
+}
+
+/// Wanted tasks, each with when it is due, in this order.
+#[derive(Debug)]
+struct Queue<K> {
+    /// They go before all others.
+    first: BTreeSet<(Instant, K)>,
+    /// Those that were wanted with [`Urgency::Idle`] alone.
+    idle: BTreeSet<(Instant, K)>,
+}
+
+impl<K: Ord + Clone> Queue<K> {
+    fn insert(&mut self, entry: (Instant, K)) {
+        self.first.insert(entry);
+    }
+
+    fn insert_idle(&mut self, entry: (Instant, K)) {
+        self.idle.insert(entry);
+    }
+
+    fn remove(&mut self, entry: &(Instant, K)) {
+        if !self.first.remove(entry) {
+            self.idle.remove(entry);
+        }
+    }
+
+    fn is_idle(&self, entry: &(Instant, K)) -> bool {
+        self.idle.contains(entry)
+    }
+
+    /// Takes the task out that goes next; `None` if none is due.
+    fn pop_due(&mut self, now: Instant) -> Option<K> {
+        [&mut self.first, &mut self.idle].into_iter().find_map(|queue| {
+            let is_due = queue.first().is_some_and(|(due, _)| *due <= now);
+            is_due.then(|| queue.pop_first()).flatten().map(|(_, key)| key)
+        })
+    }
+
+    /// When the first task is due.
+    fn next_due(&self) -> Option<Instant> {
+        let dues = [&self.first, &self.idle].into_iter().filter_map(BTreeSet::first);
+        dues.map(|(due, _)| *due).min()
+    }
+
+    fn keys(&self) -> impl Iterator<Item = &K> {
+        self.first.iter().chain(&self.idle).map(|(_, key)| key)
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -93,7 +143,7 @@ impl<K: Ord + Clone> Plan<K> {
         Plan {
             policy,
             tasks: BTreeMap::new(),
-            queue: BTreeSet::new(),
+            queue: Queue { first: BTreeSet::new(), idle: BTreeSet::new() },
             running: BTreeMap::new(),
             resting: VecDeque::new(),
         }
@@ -103,10 +153,13 @@ impl<K: Ord + Clone> Plan<K> {
     /// be expected soon; it is not if the source is failing and waits for its next try.
     pub fn want(&mut self, key: &K, urgency: Urgency, now: Instant) -> bool {
         let task = self.tasks.entry(key.clone()).or_insert(Task::NEW);
+        let mut is_idle = urgency == Urgency::Idle;
         let window = match task.slot {
             Slot::Idle => Window::open(now),
             Slot::Wanted { mut window, due, .. } => {
-                self.queue.remove(&(due, key.clone()));
+                let entry = (due, key.clone());
+                is_idle &= self.queue.is_idle(&entry);
+                self.queue.remove(&entry);
                 window.add(now);
                 window
             }
@@ -125,10 +178,15 @@ impl<K: Ord + Clone> Plan<K> {
         let failing = task.failures > 0;
         let due = match urgency {
             Urgency::Now if !failing => now,
-            Urgency::Now | Urgency::Settled => task.due(window, self.policy.debounce),
+            Urgency::Now | Urgency::Settled | Urgency::Idle => {
+                task.due(window, self.policy.debounce)
+            }
         };
         task.slot = Slot::Wanted { window, due, repeats: false };
-        self.queue.insert((due, key.clone()));
+        match is_idle {
+            true => self.queue.insert_idle((due, key.clone())),
+            false => self.queue.insert((due, key.clone())),
+        }
         !failing || due <= now
     }
 
@@ -139,7 +197,7 @@ impl<K: Ord + Clone> Plan<K> {
         let task = self.tasks.entry(key.clone()).or_insert(Task::NEW);
         match task.slot {
             Slot::Idle => {}
-            Slot::Wanted { due, .. } => _ = self.queue.remove(&(due, key.clone())),
+            Slot::Wanted { due, .. } => self.queue.remove(&(due, key.clone())),
             Slot::Running { .. } | Slot::RunningStale { .. } => return,
         }
         let due = task.not_before.map_or(at, |it| it.max(at));
@@ -171,11 +229,7 @@ impl<K: Ord + Clone> Plan<K> {
         let n_slots = self.policy.slots.saturating_sub(self.n_busy(now));
         let mut n_free = n_slots.min(self.policy.most.saturating_sub(self.running.len()));
         while n_free > 0 {
-            let Some((due, _)) = self.queue.first() else { break };
-            if *due > now {
-                break;
-            }
-            let Some((_, key)) = self.queue.pop_first() else { break };
+            let Some(key) = self.queue.pop_due(now) else { break };
             if let Some(task) = self.tasks.get_mut(&key) {
                 task.slot = Slot::Running { since: now };
                 self.running.insert(key.clone(), now);
@@ -211,7 +265,9 @@ impl<K: Ord + Clone> Plan<K> {
         if let Some((window, urgency)) = stale.or_else(failed) {
             let due = match urgency {
                 Urgency::Now if good => now,
-                Urgency::Now | Urgency::Settled => task.due(window, self.policy.debounce),
+                Urgency::Now | Urgency::Settled | Urgency::Idle => {
+                    task.due(window, self.policy.debounce)
+                }
             };
             task.slot = Slot::Wanted { window, due, repeats: false };
             self.queue.insert((due, key.clone()));
@@ -299,19 +355,19 @@ impl<K: Ord + Clone> Plan<K> {
     /// When [`Plan::take_due`] may next return something. While all slots are taken, that is when a
     /// fetch will count as slow; `None` if only the end of a fetch can free a slot.
     pub fn deadline(&self) -> Option<Instant> {
-        let (due, _) = self.queue.first()?;
+        let due = self.queue.next_due()?;
         if self.running.len() >= self.policy.most {
             // The end of a fetch is an event, and no time is known for it.
             return None;
         }
         if self.running.len() < self.policy.slots {
-            return Some(*due);
+            return Some(due);
         }
         let mut began: Vec<_> = self.running.values().copied().collect();
         began.sort_unstable_by_key(|it| std::cmp::Reverse(*it));
         // Once this one is slow, fewer fetches than slots are not, so a slot is free.
         let last = *began.get(self.policy.slots.checked_sub(1)?)?;
-        Some((*due).max(last + self.policy.slow_after?))
+        Some(due.max(last + self.policy.slow_after?))
     }
 
     /// The running fetches, and when each was started.
@@ -335,7 +391,7 @@ impl<K: Ord + Clone> Plan<K> {
             matches!(task, Some(Task { slot: Slot::Wanted { repeats: false, .. }, .. }))
         };
         let mut running = self.running.keys();
-        running.all(|it| given_up.contains(it)) && !self.queue.iter().any(|(_, key)| waits(key))
+        running.all(|it| given_up.contains(it)) && !self.queue.keys().any(waits)
     }
 
     /// Whether no fetch of the source is running or planned.

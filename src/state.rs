@@ -30,6 +30,7 @@ mod commands;
 mod configuration;
 mod directories;
 pub mod event;
+mod imports;
 mod limits;
 mod places;
 mod publication;
@@ -56,6 +57,7 @@ use commands::Commands;
 use configuration::{Configuration, Due};
 use directories::{Directories, Purpose};
 use event::{Effect, Event, ReadFailure};
+use imports::Imports;
 use publication::Publication;
 use recording::Recording;
 use repos::Repos;
@@ -81,6 +83,7 @@ pub struct State {
     sources: Sources,
     accounts: Accounts,
     transcripts: Transcripts,
+    imports: Imports,
     sessions: Sessions,
     repos: Repos,
     commands: Commands,
@@ -109,6 +112,7 @@ impl State {
             sources: Sources::new(),
             accounts: Accounts::default(),
             transcripts: Transcripts::default(),
+            imports: Imports::default(),
             sessions: Sessions::default(),
             repos: Repos::default(),
             commands: Commands::default(),
@@ -204,7 +208,7 @@ impl State {
             Timer::Publish => match self.mode {
                 Mode::Watch { .. } => self.publication.due_at(),
                 // A `--oneshot` run publishes when nothing is left to fetch, at whatever time.
-                Mode::Once => None,
+                Mode::Once { .. } => None,
             },
         }
     }
@@ -365,6 +369,10 @@ impl State {
                 Job::Run(RunJob::Command { name: name.clone(), tool })
             }
             Source::Program(path) => Job::Run(RunJob::Program { path: path.clone() }),
+            Source::Import(path) => {
+                let from = self.imports.resume_at(path)?;
+                Job::Read(ReadJob::Import { path: path.clone(), from })
+            }
         };
         Some(job)
     }
@@ -385,6 +393,12 @@ impl State {
             Outcome::Transcript(path, Err(err)) => {
                 if is_gone(&err) {
                     self.transcript_vanished(&path, now);
+                }
+            }
+            Outcome::Import(path, Ok(tail)) => self.import_read(&path, *tail, now),
+            Outcome::Import(path, Err(err)) => {
+                if is_gone(&err) {
+                    self.imports.forget(&path);
                 }
             }
             Outcome::Process(path, Ok(process)) => self.process_read(&path, Some(process), now),
@@ -423,6 +437,7 @@ impl State {
             Source::Block(_) | Source::Command(_) => self.is_answer_wanted(source),
             // Its root may have been dropped during the read.
             Source::Transcript(path) => self.transcripts.get(path).is_some(),
+            Source::Import(path) => self.imports.resume_at(path).is_some(),
             Source::Process(_) | Source::Tree(_) | Source::Program(_) => true,
         }
     }
@@ -456,8 +471,9 @@ impl State {
         let is_looking = self.directories.is_looking();
         let passed = self.sources.take_passed(is_looking, !self.configuration.is_awaited());
         if passed.is_scan_done {
+            self.want_imports(now);
             self.want_blocks(now);
-            if let Mode::Once = self.mode {
+            if let Mode::Once { .. } = self.mode {
                 self.print_latest(now);
             }
             self.publication.first_scan_ended();
@@ -476,7 +492,7 @@ impl State {
                     self.publish_now(now);
                 }
             }
-            Mode::Once => {
+            Mode::Once { .. } => {
                 let is_settled = !self.directories.is_looking() && self.sources.is_settled();
                 if is_settled && self.publication.is_due(now.mono) {
                     self.publish_now(now);
@@ -532,6 +548,9 @@ impl State {
         for source in files.chain(processes).collect::<Vec<_>>() {
             self.forget_source(&source);
         }
+        for path in self.imports.drop_root(root) {
+            self.forget_source(&Source::Import(path));
+        }
         self.transcripts.drop_root(root);
         self.sessions.drop_root(root);
         self.leave_at(root, &Purpose::Root);
@@ -575,7 +594,7 @@ impl State {
     /// Observes the directories of the configuration file and of the user's price list, and of each
     /// file that a symbolic link to them leads through.
     fn observe_configuration(&mut self) {
-        if let Mode::Once = self.mode {
+        if let Mode::Once { .. } = self.mode {
             return;
         }
         let dirs = self.settings.files().filter_map(|path| path.parent());

@@ -36,6 +36,8 @@ pub enum Source {
     Command(String),
     /// The version of this very program, in its file at this path, after the file was replaced.
     Program(PathBuf),
+    /// The transcript at this path, which is too old for any window: for the record alone.
+    Import(PathBuf),
 }
 
 impl Source {
@@ -51,6 +53,7 @@ impl Source {
             Source::Block(path) => (4, path.as_os_str()),
             Source::Command(name) => (5, OsStr::new(name)),
             Source::Program(path) => (6, path.as_os_str()),
+            Source::Import(path) => (7, path.as_os_str()),
         }
     }
 
@@ -109,6 +112,8 @@ pub enum ReadJob {
     /// Read the transcript from where the last read ended, with the facts up to there; from its
     /// beginning where `from` is `None`.
     Transcript { path: PathBuf, from: Option<Box<(Cursor, TranscriptFacts)>> },
+    /// As `Transcript`, for the record alone: nobody waits for it.
+    Import { path: PathBuf, from: Option<Box<(Cursor, TranscriptFacts)>> },
     /// Read the process file, and check whether the process runs. `known` is what the file said of
     /// the process that runs as far as is known. `with_lineage` says whether to find out which
     /// processes it descends from.
@@ -135,6 +140,8 @@ pub enum RunJob {
 pub enum Outcome {
     /// What was appended to the transcript.
     Transcript(PathBuf, io::Result<Box<Tail>>),
+    /// What is in a transcript for the record.
+    Import(PathBuf, io::Result<Box<Tail>>),
     /// What the process file says, and whether the process runs. The file may be unreadable for a
     /// moment while the client rewrites it.
     Process(PathBuf, io::Result<Process>),
@@ -157,6 +164,7 @@ impl Job {
     pub fn source(&self) -> Source {
         match self {
             Job::Read(ReadJob::Transcript { path, .. }) => Source::Transcript(path.clone()),
+            Job::Read(ReadJob::Import { path, .. }) => Source::Import(path.clone()),
             Job::Read(ReadJob::Process { path, .. }) => Source::Process(path.clone()),
             Job::Read(ReadJob::Tree { cwd }) => Source::Tree(cwd.clone()),
             Job::Run(job) => job.source(),
@@ -169,6 +177,7 @@ impl ReadJob {
     pub fn failed(&self, err: io::Error) -> Outcome {
         match self {
             ReadJob::Transcript { path, .. } => Outcome::Transcript(path.clone(), Err(err)),
+            ReadJob::Import { path, .. } => Outcome::Import(path.clone(), Err(err)),
             ReadJob::Process { path, .. } => Outcome::Process(path.clone(), Err(err)),
             ReadJob::Tree { cwd } => Outcome::Tree(cwd.clone(), None),
         }
@@ -212,6 +221,7 @@ impl Outcome {
     pub fn source(&self) -> Source {
         match self {
             Outcome::Transcript(path, _) => Source::Transcript(path.clone()),
+            Outcome::Import(path, _) => Source::Import(path.clone()),
             Outcome::Process(path, _) => Source::Process(path.clone()),
             Outcome::Tree(cwd, _) => Source::Tree(cwd.clone()),
             Outcome::Repo(top, ..) => Source::Repo(top.clone()),
@@ -225,7 +235,9 @@ impl Outcome {
     /// cannot be read.
     pub fn failure(&self) -> Option<String> {
         match self {
-            Outcome::Transcript(_, Err(err)) if !is_gone(err) => Some(err.to_string()),
+            Outcome::Transcript(_, Err(err)) | Outcome::Import(_, Err(err)) if !is_gone(err) => {
+                Some(err.to_string())
+            }
             Outcome::Repo(_, Err(err), _) => Some(match err.hint() {
                 Some(hint) => format!("{err}; {hint}"),
                 None => err.to_string(),
@@ -233,6 +245,7 @@ impl Outcome {
             Outcome::Block(_, Err(err)) => Some(err.reason_of_block()),
             Outcome::Command(_, Err(err)) | Outcome::Program(_, Err(err)) => Some(err.to_string()),
             Outcome::Transcript(..)
+            | Outcome::Import(..)
             | Outcome::Process(..)
             | Outcome::Tree(..)
             | Outcome::Repo(..)

@@ -1,10 +1,10 @@
 //! Fetching: the threads that read files and run programs, and how each source is read.
 //!
-//! Reader threads read files. A finder thread finds working trees, which may be on other file
-//! systems. Both live as long as the process. Each call of a program, git or one that the user
-//! configured, has a thread of its own, so that a slow one delays no other; the plans bound how
-//! many run. Every program runs under the fetch lock, so that only one process runs programs at a
-//! time. A fetch that panics counts as failed.
+//! Reader threads read files, and a thread of its own those for which nobody waits. A finder thread
+//! finds working trees, which may be on other file systems. All live as long as the process. Each
+//! call of a program, git or one that the user configured, has a thread of its own, so that a slow
+//! one delays no other; the plans bound how many run. Every program runs under the fetch lock, so
+//! that only one process runs programs at a time. A fetch that panics counts as failed.
 
 pub mod ccusage;
 pub mod claude;
@@ -37,11 +37,15 @@ use tail::Reader;
 pub const READERS: usize = 2;
 /// How many threads find working trees.
 pub const FINDERS: usize = 1;
+/// How many threads read old transcripts for the record. One, so that it takes at most one
+/// processor.
+pub const IMPORTERS: usize = 1;
 
 /// The threads that fetch. They end when this is dropped and their jobs are done.
 pub struct Workers {
     readers: Pool<ReadJob>,
     finders: Pool<ReadJob>,
+    importers: Pool<ReadJob>,
     /// Starts a thread for one call of a program.
     run_in_own_thread: Box<dyn Fn(RunJob, Arc<FetchLock>) + Send>,
 }
@@ -53,15 +57,19 @@ impl Workers {
         fetched: impl Fn(Outcome) + Clone + Send + Sync + 'static,
     ) -> io::Result<Workers> {
         let answer = fetched.clone();
-        let worker = move || {
-            let (answer, mut reader) = (answer.clone(), Reader::new(tail::READ_LIMITS));
-            move |job: ReadJob| {
-                let outcome = catch(|| read(&job, &mut reader));
-                answer(outcome.unwrap_or_else(|err| job.failed(err)));
+        let worker = move |limits| {
+            let answer = answer.clone();
+            move || {
+                let (answer, mut reader) = (answer.clone(), Reader::new(limits));
+                move |job: ReadJob| {
+                    let outcome = catch(|| read(&job, &mut reader));
+                    answer(outcome.unwrap_or_else(|err| job.failed(err)));
+                }
             }
         };
-        let readers = Pool::start("read", READERS, worker.clone())?;
-        let finders = Pool::start("find", FINDERS, worker)?;
+        let readers = Pool::start("read", READERS, worker(tail::READ_LIMITS))?;
+        let finders = Pool::start("find", FINDERS, worker(tail::READ_LIMITS))?;
+        let importers = Pool::start("import", IMPORTERS, worker(tail::IMPORT_LIMITS))?;
         let (answer, runner) = (fetched.clone(), runner.clone());
         let run_one = move |job: RunJob, lock: Arc<FetchLock>| {
             let outcome = catch(|| run(&job, &runner, &lock));
@@ -76,7 +84,7 @@ impl Workers {
                 answer(kept.failed(err));
             }
         });
-        Ok(Workers { readers, finders, run_in_own_thread })
+        Ok(Workers { readers, finders, importers, run_in_own_thread })
     }
 
     /// Queues a read. A call of `fetched` will answer it.
@@ -85,6 +93,7 @@ impl Workers {
             ReadJob::Transcript { path, .. } | ReadJob::Process { path, .. } => {
                 self.readers.submit(path.clone(), job);
             }
+            ReadJob::Import { path, .. } => self.importers.submit(path.clone(), job),
             ReadJob::Tree { cwd } => self.finders.submit(cwd.clone(), job),
         }
     }
@@ -101,6 +110,10 @@ fn read(job: &ReadJob, reader: &mut Reader) -> Outcome {
         ReadJob::Transcript { path, from } => {
             let tail = reader.read_tail(path, from.as_deref().cloned());
             Outcome::Transcript(path.clone(), tail.map(Box::new))
+        }
+        ReadJob::Import { path, from } => {
+            let tail = reader.read_tail(path, from.as_deref().cloned());
+            Outcome::Import(path.clone(), tail.map(Box::new))
         }
         ReadJob::Process { path, known, with_lineage } => {
             let process = process::read_again(path, known.as_deref(), *with_lineage);

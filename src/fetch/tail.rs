@@ -96,6 +96,10 @@ pub const READ_LIMITS: ReadLimits =
 /// another program wrote the file.
 pub const QUIET: Duration = Duration::from_secs(5);
 
+/// The bounds for old transcripts: whatever one read returns is handled at once, and must not delay
+/// others.
+pub const IMPORT_LIMITS: ReadLimits = ReadLimits { bytes: 8 << 20, entries: 512, ..READ_LIMITS };
+
 /// Reads tails one after the other, and reuses its buffers.
 #[derive(Debug)]
 pub struct Reader {

@@ -87,18 +87,18 @@ impl Accounts {
         let Some(account) = self.0.get_mut(root) else { return Vec::new() };
         account.skipped_lines += tail.facts.skipped_lines;
         account.skipped_lines -= skipped_before;
-        let mut replies = Replies::of(origin);
-        let mut news = Vec::new();
-        for (offset, entry) in &tail.entries {
-            let reply = replies.make(*offset, entry);
-            match account.ledger.add(&reply) {
-                Some(Added::Known) => {}
-                Some(Added::New { instead_of_ms }) => news.push((reply, instead_of_ms)),
-                // It is too old for the windows, and the record has it or will have it.
-                None => news.push((reply, None)),
-            }
-        }
-        if account.is_recorded { news } else { Vec::new() }
+        account.count(origin, tail)
+    }
+
+    /// As [`Accounts::count_read`], for a transcript that is too old for the windows.
+    #[must_use]
+    pub(super) fn count_old(&mut self, root: &Path, origin: Origin, tail: &Tail) -> Vec<News> {
+        self.0.get_mut(root).map_or_else(Vec::new, |account| account.count(origin, tail))
+    }
+
+    /// Whether the usage of a root is recorded.
+    pub(super) fn is_recorded(&self, root: &Path) -> bool {
+        self.0.get(root).is_some_and(|account| account.is_recorded)
     }
 
     /// The usage of a root is recorded from now on. Returns what was counted so far; `None` if it
@@ -252,6 +252,22 @@ impl Accounts {
 }
 
 impl Account {
+    /// Counts the entries of one read. Returns what is to be recorded.
+    fn count(&mut self, origin: Origin, tail: &Tail) -> Vec<News> {
+        let mut replies = Replies::of(origin);
+        let mut news = Vec::new();
+        for (offset, entry) in &tail.entries {
+            let reply = replies.make(*offset, entry);
+            match self.ledger.add(&reply) {
+                Some(Added::Known) => {}
+                Some(Added::New { instead_of_ms }) => news.push((reply, instead_of_ms)),
+                // It is too old for the windows, and the record has it or will have it.
+                None => news.push((reply, None)),
+            }
+        }
+        if self.is_recorded { news } else { Vec::new() }
+    }
+
     /// The usage for the snapshot. Until every transcript has been read, this is the usage that was
     /// published before, or `None` without one.
     fn usage(&self, settings: &Settings, is_scanned: bool, now: Now) -> Option<schema::Usage> {

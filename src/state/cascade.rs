@@ -112,7 +112,7 @@ impl State {
                 claude::layout::classify(&root, path)
         {
             // Where the kernel reports no changes, the hint shows that the transcript may have one.
-            self.want_transcript(path, &root, kind, now);
+            self.want_transcript(path, &root, kind, Urgency::Settled, now);
         }
         let key = SessionKey { id, root };
         if self.sessions.is_spare(&key) {
@@ -279,7 +279,7 @@ impl State {
                 // The listings that `observe_git` just requested will want the same fetch, since
                 // changes before them were not reported. A settled fetch waits for them.
                 Mode::Watch { .. } => Urgency::Settled,
-                Mode::Once => Urgency::Now,
+                Mode::Once { .. } => Urgency::Now,
             };
             self.want_repo(&top, urgency, now);
         }
@@ -288,7 +288,7 @@ impl State {
     /// Observes `dirs` inside the `.git` of a working tree, and no others. Observes none where no
     /// session uses the working tree.
     fn observe_git(&mut self, top: &Path, dirs: Vec<PathBuf>) {
-        if let Mode::Once = self.mode {
+        if let Mode::Once { .. } = self.mode {
             // Each listing would only cause a second call of git.
             return;
         }
@@ -434,7 +434,9 @@ impl State {
         for (name, tool) in &self.settings.commands {
             let source = Source::Command(name.clone());
             match self.commands.started_at(name) {
-                Some(_) if matches!(self.mode, Mode::Once) || !self.sources.is_idle(&source) => {}
+                Some(_)
+                    if matches!(self.mode, Mode::Once { .. }) || !self.sources.is_idle(&source) => {
+                }
                 Some(started) if now.mono < started + tool.every => {
                     self.sources.repeat(&source, started + tool.every);
                 }
@@ -480,7 +482,8 @@ impl State {
             | Source::Process(_)
             | Source::Tree(_)
             | Source::Repo(_)
-            | Source::Program(_) => true,
+            | Source::Program(_)
+            | Source::Import(_) => true,
         }
     }
 

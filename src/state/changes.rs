@@ -37,11 +37,11 @@ impl State {
                 Purpose::Root => self.observe_in_root(&path),
                 Purpose::Projects { root } => self.observe(&path, Purpose::Project { root }),
                 Purpose::Project { root } => match claude::layout::classify(&root, &path) {
-                    Some(kind) => self.want_transcript(&path, &root, kind, now),
+                    Some(kind) => self.want_transcript(&path, &root, kind, Urgency::Settled, now),
                     None => self.session_folder_appeared(&root, &path),
                 },
                 Purpose::Agents { root, session } => match claude::layout::classify(&root, &path) {
-                    Some(kind) => self.want_transcript(&path, &root, kind, now),
+                    Some(kind) => self.want_transcript(&path, &root, kind, Urgency::Settled, now),
                     None if claude::layout::may_be_folder(&path) => {
                         self.observe_below(&root, &session, &path);
                     }

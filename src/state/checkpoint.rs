@@ -29,6 +29,8 @@ pub struct Checkpoint<'a, T> {
     /// How much of the record's journal had been written. Without that part, all transcripts must
     /// be read again. `None` where something could not be written.
     pub mark: Option<Mark>,
+    /// The old transcripts that are in the record, see [`Imports::saved`](super::imports::Imports).
+    imported: Vec<(u64, u64)>,
     roots: Vec<SavedRoot<'a, T>>,
 }
 
@@ -65,7 +67,7 @@ impl State {
             .accounts
             .roots()
             .filter_map(|path| Some(SavedRoot { path: path.to_str()?.into(), files: files(path) }));
-        Checkpoint { mark, roots: roots.collect() }
+        Checkpoint { mark, imported: self.imports.saved(), roots: roots.collect() }
     }
 
     /// The first directories to list, by the checkpoint of an earlier process: the folders of the
@@ -95,6 +97,7 @@ impl State {
 
     /// Restores what an earlier process had read. Must be called before the first event.
     pub fn restore(&mut self, checkpoint: Checkpoint<'_, ReadSoFar>, now: Now) -> Vec<Effect> {
+        self.imports.restore(checkpoint.imported);
         for saved in checkpoint.roots {
             let root = Path::new(&*saved.path);
             for file in saved.files {
@@ -115,6 +118,7 @@ impl State {
         let file = File::new(root, kind).restored(saved.stamp, cursor, facts, now);
         let is_known = || file.key().is_some_and(|key| self.sessions.get(&key).is_some());
         if file.is_old(now) && !is_known() {
+            file.stamp.inspect(|stamp| self.imports.taken(path, *stamp));
             return;
         }
         self.accounts.add_skipped_lines(root, file.facts.skipped_lines);

@@ -43,6 +43,7 @@ impl State {
             latest: self.sessions.latest(now).map(|key| key.id.clone()),
             commands: self.commands.report(),
             degraded: self.degraded(now),
+            import: self.imports.progress(),
             ..Snapshot::default()
         };
         for (key, session) in self.sessions.shown(now) {

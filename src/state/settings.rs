@@ -24,8 +24,18 @@ pub enum Mode {
         /// The path of this program; `None` where that is unknown.
         program: Option<PathBuf>,
     },
-    /// A `--oneshot` run without a watcher: publishes once, when nothing is left to fetch.
-    Once,
+    /// A run without a watcher: publishes once, when nothing is left to fetch.
+    Once {
+        /// Whether old transcripts are read for the record, too.
+        does_import: bool,
+    },
+}
+
+impl Mode {
+    /// Whether old transcripts are read for the record.
+    pub(super) fn does_import(&self) -> bool {
+        !matches!(self, Mode::Once { does_import: false })
+    }
 }
 
 /// The configuration in the form that the state uses.

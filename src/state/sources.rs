@@ -54,6 +54,9 @@ const GIT: Policy = Policy {
 /// Configured programs: as git, but with more slots, since one call may take long.
 const TOOLS: Policy = Policy { slots: 8, slow_after: None, most: 8, ..GIT };
 
+/// Reads of old transcripts for the record: one after the other.
+const IMPORTS: Policy = Policy { slots: 1, slow_after: None, most: 1, ..READS };
+
 /// After this time nothing waits any longer for a read of a file or a listing of a directory.
 /// Either takes microseconds where the file system works.
 pub(super) const GIVE_UP_AFTER: Duration = Duration::from_secs(10);
@@ -67,6 +70,7 @@ pub(super) struct Sources {
     reads: Plan<Source>,
     git: Plan<Source>,
     tools: Plan<Source>,
+    imports: Plan<Source>,
     failing: BTreeMap<Source, Failing>,
     /// Reads that have hung for [`GIVE_UP_AFTER`], so that nothing waits for them any more.
     given_up: BTreeSet<Source>,
@@ -89,6 +93,7 @@ impl Sources {
             reads: Plan::new(READS),
             git: Plan::new(GIT),
             tools: Plan::new(TOOLS),
+            imports: Plan::new(IMPORTS),
             failing: BTreeMap::new(),
             given_up: BTreeSet::new(),
             new_trees: BTreeSet::new(),
@@ -101,6 +106,7 @@ impl Sources {
             Source::Transcript(_) | Source::Process(_) | Source::Tree(_) => &self.reads,
             Source::Repo(_) => &self.git,
             Source::Block(_) | Source::Command(_) | Source::Program(_) => &self.tools,
+            Source::Import(_) => &self.imports,
         }
     }
 
@@ -109,11 +115,12 @@ impl Sources {
             Source::Transcript(_) | Source::Process(_) | Source::Tree(_) => &mut self.reads,
             Source::Repo(_) => &mut self.git,
             Source::Block(_) | Source::Command(_) | Source::Program(_) => &mut self.tools,
+            Source::Import(_) => &mut self.imports,
         }
     }
 
-    fn plans(&self) -> [&Plan<Source>; 3] {
-        [&self.reads, &self.git, &self.tools]
+    fn plans(&self) -> [&Plan<Source>; 4] {
+        [&self.reads, &self.git, &self.tools, &self.imports]
     }
 
     // ---- Wanting and fetching
@@ -139,7 +146,7 @@ impl Sources {
     /// The sources that are due and have a slot. The caller starts a fetch of each, or calls
     /// [`Sources::skip`].
     pub(super) fn take_due(&mut self, now: Now) -> Vec<Source> {
-        let plans = [&mut self.reads, &mut self.git, &mut self.tools];
+        let plans = [&mut self.reads, &mut self.git, &mut self.tools, &mut self.imports];
         plans.into_iter().flat_map(|plan| plan.take_due(now.mono)).collect()
     }
 
@@ -285,7 +292,11 @@ impl Sources {
                 let pending = repo.iter().flat_map(|repo| self.git.pending(repo..=repo));
                 pending.map(owned).collect()
             }
-            Source::Repo(_) | Source::Block(_) | Source::Command(_) | Source::Program(_) => return,
+            Source::Repo(_)
+            | Source::Block(_)
+            | Source::Command(_)
+            | Source::Program(_)
+            | Source::Import(_) => return,
         };
         self.barriers.add(&waited, &led_to);
     }
@@ -387,6 +398,7 @@ fn name(source: &Source) -> String {
         Source::Repo(path) => ("git", path),
         Source::Block(path) => ("usage", path),
         Source::Program(path) => ("program", path),
+        Source::Import(path) => ("import", path),
         Source::Command(name) => return format!("command:{name}"),
     };
     format!("{kind}:{}", text::of(path))

@@ -54,6 +54,17 @@ pub(super) struct File {
     session: Option<SessionId>,
 }
 
+/// What a listing of a transcript means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Listed {
+    /// It was read in this state already.
+    Known,
+    /// It must be read.
+    Changed,
+    /// It is not known, and too old for any sum.
+    Old,
+}
+
 /// What a read of a transcript means for its session and account.
 #[derive(Debug)]
 pub(super) struct ReadSummary {
@@ -131,6 +142,25 @@ impl File {
         }
     }
 
+    /// Notes what a read says of the transcript as a whole. Returns what its lines have in common.
+    pub(super) fn origin(&mut self, path: &Path, tail: &Tail) -> Origin {
+        if self.kind == claude::layout::FileKind::OldSubagent {
+            self.session = session_of(&tail.facts);
+        }
+        let folder = claude::layout::project_folder(&self.root, path).unwrap_or_default();
+        if self.project.is_none() {
+            self.project = project_in(&folder, tail);
+        }
+        let text = |id: &SessionId| Arc::from(id.0.as_str());
+        Origin {
+            file: path.strip_prefix(&self.root).unwrap_or(path).to_string_lossy().into(),
+            session: self.session.as_ref().map(text),
+            fallback: self.fallback().map(text),
+            folder: folder.into(),
+            project: self.project.clone().unwrap_or_default(),
+        }
+    }
+
     /// When it was last appended to, by what an earlier process knew, in Unix milliseconds.
     pub(super) fn appended_ms(&self, now: Now) -> i64 {
         let modified_ms = self.stamp.map_or(0, |stamp| stamp.modified_ms);
@@ -187,12 +217,13 @@ impl Transcripts {
         files.map(|(path, file)| (path.as_os_str(), file))
     }
 
-    /// A listing showed a file with this stamp. Returns whether it must be read: not if it was read
-    /// in this state already, nor if it is unknown and too old for any sum.
-    pub(super) fn is_read_due(&self, path: &Path, stamp: Stamp, now: Now) -> bool {
+    /// What a listing means that showed a file with this stamp.
+    pub(super) fn listed(&self, path: &Path, stamp: Stamp, now: Now) -> Listed {
         match self.get(path) {
-            Some(file) => file.stamp != Some(stamp),
-            None => !is_old(stamp, now),
+            Some(file) if file.stamp == Some(stamp) => Listed::Known,
+            Some(_) => Listed::Changed,
+            None if is_old(stamp, now) => Listed::Old,
+            None => Listed::Changed,
         }
     }
 
@@ -209,16 +240,10 @@ impl Transcripts {
         if !tail.has_restarted && tail.began != file.cursor.as_ref().map_or(0, |it| it.offset) {
             return None;
         }
-        let mut left_session = None;
-        if file.kind == claude::layout::FileKind::OldSubagent {
-            let before = std::mem::replace(&mut file.session, session_of(&tail.facts));
-            let left = before.filter(|id| file.session.as_ref() != Some(id));
-            left_session = left.map(|id| SessionKey { id, root: file.root.clone() });
-        }
-        let folder = claude::layout::project_folder(&file.root, path).unwrap_or_default();
-        if file.project.is_none() {
-            file.project = project_in(&folder, tail);
-        }
+        let session_before = file.session.clone();
+        let origin = file.origin(path, tail);
+        let left = session_before.filter(|id| file.session.as_ref() != Some(id));
+        let left_session = left.map(|id| SessionKey { id, root: file.root.clone() });
         let identity = (tail.cursor.dev, tail.cursor.ino);
         let Tail { size, mtime_ms: modified_ms, ctime_ms: changed_ms, .. } = *tail;
         let stamp = Stamp { identity, size, modified_ms, changed_ms };
@@ -228,13 +253,7 @@ impl Transcripts {
         let last_line_ms = tail.facts.last_line_ms.filter(|_| is_first).unwrap_or(i64::MAX);
         let read = ReadSummary {
             root: file.root.clone(),
-            origin: Origin {
-                file: path.strip_prefix(&file.root).unwrap_or(path).to_string_lossy().into(),
-                session: file.session.as_ref().map(|it| it.0.as_str().into()),
-                fallback: file.fallback().map(|it| it.0.as_str().into()),
-                folder: folder.into(),
-                project: file.project.clone().unwrap_or_default(),
-            },
+            origin,
             left_session,
             skipped_before: file.facts.skipped_lines,
             appended_ms: stamp.modified_ms.min(last_line_ms).min(now.wall_ms),
@@ -253,8 +272,13 @@ impl Transcripts {
         if !keep_message {
             file.facts.forget_message();
         }
-        self.unsaved.get_or_insert(Window::open(now.mono)).add(now.mono);
+        self.mark_unsaved(now);
         Some(read)
+    }
+
+    /// Something was read that the checkpoint lacks.
+    pub(super) fn mark_unsaved(&mut self, now: Now) {
+        self.unsaved.get_or_insert(Window::open(now.mono)).add(now.mono);
     }
 
     /// Returns the known transcripts below `dir` that are not in `listed`. Forgets the folders of
@@ -426,19 +450,20 @@ mod tests {
     fn a_listed_file_is_read_once_per_state_and_not_at_all_if_it_is_too_old() {
         let (path, now) = (Path::new("/r/projects/p/s.jsonl"), Now::read());
         let mut transcripts = known(&[]);
-        assert!(transcripts.is_read_due(path, stamp(now.wall_ms), now));
+        assert_eq!(transcripts.listed(path, stamp(now.wall_ms), now), Listed::Changed);
         let old = stamp(now.wall_ms - REACH_MS - 1);
-        assert!(!transcripts.is_read_due(path, old, now));
+        assert_eq!(transcripts.listed(path, old, now), Listed::Old);
         let unpacked = Stamp { changed_ms: now.wall_ms - REACH_MS, ..old };
-        assert!(transcripts.is_read_due(path, unpacked, now));
-        assert!(transcripts.is_read_due(path, Stamp { modified_ms: 0, ..unpacked }, now));
+        assert_eq!(transcripts.listed(path, unpacked, now), Listed::Changed);
+        let unpacked = Stamp { modified_ms: 0, ..unpacked };
+        assert_eq!(transcripts.listed(path, unpacked, now), Listed::Changed);
         transcripts = known(&["/r/projects/p/s.jsonl"]);
         let mut tail = tail(0, TranscriptFacts::default());
         (tail.size, tail.cursor.dev, tail.cursor.ino) = (1, 1, 1);
         (tail.mtime_ms, tail.ctime_ms) = (5, 5);
         transcripts.take_in(path, &mut tail, true, now).unwrap();
-        assert!(!transcripts.is_read_due(path, stamp(5), now), "it was read in this state");
-        assert!(transcripts.is_read_due(path, stamp(6), now));
+        assert_eq!(transcripts.listed(path, stamp(5), now), Listed::Known);
+        assert_eq!(transcripts.listed(path, stamp(6), now), Listed::Changed);
     }
 
     #[test]

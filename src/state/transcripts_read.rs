@@ -7,26 +7,38 @@ use super::State;
 use super::event::Effect;
 use super::limits::{Novelty, Statement};
 use super::sessions::SessionKey;
-use super::transcripts::{File, ReadSummary};
+use super::transcripts::{File, Listed, ReadSummary};
 use crate::fetch::claude;
 use crate::fetch::job::Source;
 use crate::fetch::tail::Tail;
 use crate::plan::Urgency;
 use crate::store::schema::Limits;
-use crate::time::Now;
+use crate::time::{HOUR_MS, Now};
 use crate::usage::reply::{News, Reply};
-use crate::watch::{Entry, EntryKind};
+use crate::watch::{Entry, EntryKind, Stamp};
+
+/// At the first scan, transcripts that were changed since are read before all others: their
+/// sessions may be live.
+const RECENT_MS: i64 = HOUR_MS;
 
 impl State {
     /// A listing showed these entries. Plans reads of transcripts that changed.
     pub(super) fn transcripts_listed(&mut self, root: &Path, entries: &[Entry], now: Now) {
         for entry in entries {
             let EntryKind::File(stamp) = entry.kind else { continue };
-            if !self.transcripts.is_read_due(&entry.path, stamp, now) {
+            let listed = self.transcripts.listed(&entry.path, stamp, now);
+            let is_old = listed == Listed::Old && self.imports.is_due(&entry.path, stamp);
+            if listed != Listed::Changed && !is_old {
                 continue;
             }
-            if let Some(kind) = claude::layout::classify(root, &entry.path) {
-                self.want_transcript(&entry.path, root, kind, now);
+            let Some(kind) = claude::layout::classify(root, &entry.path) else { continue };
+            if is_old {
+                self.offer_import(&entry.path, File::new(root, kind), stamp, now);
+            } else {
+                let is_recent = stamp.modified_ms > now.wall_ms - RECENT_MS;
+                let is_first = !self.sources.is_scanned() && !is_recent;
+                let urgency = if is_first { Urgency::Idle } else { Urgency::Settled };
+                self.want_transcript(&entry.path, root, kind, urgency, now);
             }
         }
     }
@@ -46,6 +58,7 @@ impl State {
         path: &Path,
         root: &Path,
         kind: claude::layout::FileKind,
+        urgency: Urgency,
         now: Now,
     ) {
         if matches!(kind, claude::layout::FileKind::Process(_)) {
@@ -57,8 +70,43 @@ impl State {
             }
             self.transcripts.insert(path, File::new(root, kind));
         }
-        self.sources.want(&Source::Transcript(path.to_owned()), Urgency::Settled, now);
+        self.sources.want(&Source::Transcript(path.to_owned()), urgency, now);
     }
+
+    // ---- Old transcripts
+
+    /// An old transcript is not in the record yet.
+    fn offer_import(&mut self, path: &Path, file: File, stamp: Stamp, now: Now) {
+        if !self.mode.does_import() || !self.accounts.is_recorded(&file.root) {
+            return;
+        }
+        self.imports.insert(path, file, stamp);
+        // What is of the windows comes first.
+        if self.sources.is_scanned() {
+            self.sources.want(&Source::Import(path.to_owned()), Urgency::Idle, now);
+        }
+    }
+
+    /// Plans the reads of all old transcripts that are not in the record.
+    pub(super) fn want_imports(&mut self, now: Now) {
+        for path in self.imports.waiting().cloned().collect::<Vec<_>>() {
+            self.sources.want(&Source::Import(path), Urgency::Idle, now);
+        }
+    }
+
+    /// An old transcript was read.
+    pub(super) fn import_read(&mut self, path: &Path, mut tail: Tail, now: Now) {
+        let Some((root, origin)) = self.imports.read(path, &mut tail) else { return };
+        let news = self.accounts.count_old(&root, origin, &tail);
+        self.record(&root, news, now);
+        if tail.has_more {
+            self.sources.want(&Source::Import(path.to_owned()), Urgency::Idle, now);
+        }
+        self.transcripts.mark_unsaved(now);
+        self.publication.mark_changed();
+    }
+
+    // ---- Transcripts of the windows
 
     /// A transcript was read.
     pub(super) fn transcript_read(&mut self, path: &Path, mut tail: Tail, now: Now) {
@@ -128,7 +176,8 @@ impl State {
         let old = self.transcripts.old(now).filter(|(_, file)| !is_known(file));
         for path in old.map(|(path, _)| path).collect::<Vec<PathBuf>>() {
             if self.sources.is_idle(&Source::Transcript(path.clone())) {
-                self.forget_transcript(&path);
+                let stamp = self.forget_transcript(&path).and_then(|file| file.stamp);
+                stamp.inspect(|stamp| self.imports.taken(&path, *stamp));
             }
         }
     }

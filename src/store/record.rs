@@ -609,7 +609,7 @@ fn parse_journal(
     bytes: &[u8],
 ) -> impl Iterator<Item = std::result::Result<(String, Vec<Stored>), ()>> {
     lines(bytes).map(|line| {
-        let mut line: RepliesLine = serde_json::from_slice(line).map_err(drop)?;
+        let mut line: RepliesLine<'_> = serde_json::from_slice(line).map_err(drop)?;
         let root = std::mem::take(&mut line.root);
         let stored = line.replies.iter().map(|row| stored(&line, row).ok_or(()));
         Ok((root, stored.collect::<std::result::Result<_, ()>>()?))

@@ -90,6 +90,8 @@ pub struct Snapshot {
     /// The sources that fail at present, at most 64. The last good facts of a failing source stay
     /// in the snapshot, with their age.
     pub degraded: Vec<Degraded>,
+    /// How far old transcripts are read for the record of usage; `null` when all are.
+    pub import: Option<Import>,
     /// All live sessions, and of those that ended the 32 that were active last, if within the last
     /// day; at most [`MAX_SESSIONS`].
     pub sessions: BTreeMap<SessionId, Session>,
@@ -606,6 +608,18 @@ pub enum HealthStatus {
     Warning,
     /// Attention now: a context or limit is used to 95 %.
     Critical,
+}
+
+/// How far old transcripts are read for the record of usage.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Import {
+    /// Transcripts that were read since the import began, and all that belong to it.
+    pub files_done: u64,
+    pub files: u64,
+    /// The same in bytes.
+    pub bytes_done: u64,
+    pub bytes: u64,
 }
 
 /// A source that fails at present.

@@ -40,6 +40,9 @@ pub struct Election {
     sessions: Names<Arc<str>>,
     /// The session of each group, by the numbers of both.
     session_of_group: Vec<u32>,
+    /// The group and the file of the copy that was added last, and their numbers: most copies share
+    /// them with the one before.
+    last: Option<(Arc<Group>, u32, Arc<str>, u32)>,
     /// What changed since [`Election::take_changes`].
     changes: Vec<Change>,
 }
@@ -321,21 +324,14 @@ impl Election {
 
     /// The copy, with numbers for what it shares with others.
     fn numbered(&mut self, reply: &Reply) -> Copy {
-        let group = self.groups.number(&reply.group);
-        let session = self.sessions.number(&reply.group.session);
-        let set = |list: &mut Vec<u32>, index: u32, value| {
-            let index = index as usize;
-            list.resize(list.len().max(index + 1), 0);
-            list[index] = value;
-        };
-        set(&mut self.session_of_group, group, session);
+        let (group, file) = self.numbers(&reply.group, &reply.file);
         let EntryTokens { input, output, cache_write_5m, cache_write_1h, cache_read } =
             reply.tokens;
         Copy {
             at_ms: reply.at_ms,
             offset: reply.offset,
             stated: reply.stated,
-            file: self.files.number(&reply.file),
+            file,
             group,
             input: input as u32,
             output: output as u32,
@@ -348,9 +344,27 @@ impl Election {
         }
     }
 
+    fn numbers(&mut self, group: &Arc<Group>, file: &Arc<str>) -> (u32, u32) {
+        if let Some((last_group, group_number, last_file, file_number)) = &self.last
+            && Arc::ptr_eq(last_group, group)
+            && Arc::ptr_eq(last_file, file)
+        {
+            return (*group_number, *file_number);
+        }
+        let numbers = (self.groups.number(group), self.files.number(file));
+        let session = self.sessions.number(&group.session);
+        let index = numbers.0 as usize;
+        let n_groups = self.session_of_group.len().max(index + 1);
+        self.session_of_group.resize(n_groups, 0);
+        self.session_of_group[index] = session;
+        self.last = Some((Arc::clone(group), numbers.0, Arc::clone(file), numbers.1));
+        numbers
+    }
+
     /// Frees the numbers of files, groups and sessions of which no reply is left. Changes must have
     /// been taken before: they hold such numbers.
     pub fn free(&mut self) {
+        self.last = None;
         let copies = || self.copies.values();
         self.files.retain(copies().map(|it| it.file).collect());
         let groups: BTreeSet<u32> = copies().map(|it| it.group).collect();

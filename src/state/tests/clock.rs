@@ -35,7 +35,12 @@ fn git_facts_keep_their_age_when_the_clock_is_set_back() {
     let from_the_future = sim.snapshot();
     sim.now.wall_ms -= HOUR_MS;
     let now = sim.now;
-    let (state, _) = State::new(Mode::Once, settings(&["/r"]), Some(&from_the_future), now);
+    let (state, _) = State::new(
+        Mode::Once { does_import: false },
+        settings(&["/r"]),
+        Some(&from_the_future),
+        now,
+    );
     assert!(state.snapshot(now).repos.is_empty(), "facts from the future are of unknown age");
 }
 
@@ -74,7 +79,8 @@ fn after_a_restart_times_from_a_clock_ahead_become_the_time_of_the_restart() {
     let before = sim.snapshot();
     let mut now = sim.now;
     now.wall_ms -= 2 * HOUR_MS;
-    let (state, _) = State::new(Mode::Once, settings(&["/r"]), Some(&before), now);
+    let (state, _) =
+        State::new(Mode::Once { does_import: false }, settings(&["/r"]), Some(&before), now);
     let root = state.snapshot(now).roots[&RootKey("/r".into())].clone();
     assert_eq!(root.limits.five_hour.unwrap().as_of_ms, now.wall_ms);
     assert_eq!(root.usage.unwrap().as_of_ms, now.wall_ms);
@@ -171,7 +177,8 @@ fn times_in_a_transcript_from_a_clock_ahead_keep_their_age() {
     let kept = postcard::to_stdvec(&sim.state.checkpoint(None)).unwrap();
     let mut now = sim.now;
     now.wall_ms -= HOUR_MS;
-    let (mut state, _) = State::new(Mode::Once, settings(&["/r"]), None, now);
+    let (mut state, _) =
+        State::new(Mode::Once { does_import: false }, settings(&["/r"]), None, now);
     state.restore(postcard::from_bytes(&kept).unwrap(), now);
     let facts = state.transcripts.first_facts_mut();
     assert_eq!(facts.last_reply_ms, Some(now.wall_ms));

@@ -524,7 +524,7 @@ fn a_tool_waits_for_the_fetch_lock_as_git_does() {
 fn a_oneshot_run_runs_each_tool_once() {
     let now = Now { wall_ms: 1_795_000_000_000, ..Now::read() };
     let settings = Settings { block_tool: Some(tool("ccusage", 0)), ..with_command(1) };
-    let (state, effects) = State::new(Mode::Once, settings, None, now);
+    let (state, effects) = State::new(Mode::Once { does_import: false }, settings, None, now);
     let mut sim = Sim { state, now, effects };
     sim.list_root("/r", &["s", "t"]);
     sim.reply("/r/projects/p/s.jsonl", "/w", "claude-opus-4-8");

@@ -112,7 +112,12 @@ fn a_transcript_too_old_for_any_sum_is_forgotten_and_read_again_if_it_is_resumed
 
     sim.pass_ms(REACH_MS + MINUTE_MS);
     assert_eq!(known(&sim.state), [&*idle], "the session of the other one has a process");
-    let (mut later, _) = State::new(Mode::Once, settings(&["/r"]), Some(&sim.snapshot()), sim.now);
+    let (mut later, _) = State::new(
+        Mode::Once { does_import: false },
+        settings(&["/r"]),
+        Some(&sim.snapshot()),
+        sim.now,
+    );
     later.restore(postcard::from_bytes(&before).unwrap(), sim.now);
     assert_eq!(known(&later), [&*idle], "a restart does not restore it either");
 

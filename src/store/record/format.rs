@@ -4,6 +4,7 @@
 //! and those that a file lacks have their default, so that a later version may add some. Whatever
 //! changes what a known field means needs another [`FORMAT`].
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -113,28 +114,33 @@ pub fn quarter(row: &QuarterRow) -> Option<(SlotKey, Quarter)> {
     Some((SlotKey::of(first_ms), quarter))
 }
 
+/// The text of an id. It borrows from the line that it was read from.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Id<'a>(#[serde(borrow)] Cow<'a, str>);
+
 /// A line with replies of one group in one transcript.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct RepliesLine {
+pub struct RepliesLine<'a> {
     /// The config root; absent in the file of a month, which is of one root.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub root: String,
     pub file: Arc<str>,
     pub group: Arc<Group>,
-    pub replies: Vec<ReplyRow>,
+    #[serde(borrow)]
+    pub replies: Vec<ReplyRow<'a>>,
 }
 
 /// The id; the time in Unix milliseconds; the offset in the transcript; 1 for a subagent's reply,
 /// else 0, and 2 more if it does not count; input, output, 5-minute writes, 1-hour writes and reads
 /// of the cache in tokens; web searches; the stated cost in picodollars; the time of the copy whose
 /// place this one took, or 0.
-pub type ReplyRow = (String, i64, u64, u8, u64, u64, u64, u64, u64, u64, Picodollars, i64);
+pub type ReplyRow<'a> = (Id<'a>, i64, u64, u8, u64, u64, u64, u64, u64, u64, Picodollars, i64);
 
 /// The row of a reply.
-pub fn reply_row(reply: &Reply, is_elected: bool, instead_of_ms: Option<i64>) -> ReplyRow {
+pub fn reply_row(reply: &Reply, is_elected: bool, instead_of_ms: Option<i64>) -> ReplyRow<'static> {
     let EntryTokens { input, output, cache_write_5m, cache_write_1h, cache_read } = reply.tokens;
     (
-        id_text(&reply.id),
+        Id(id_text(&reply.id).into()),
         reply.at_ms,
         reply.offset,
         u8::from(reply.is_sidechain) + 2 * u8::from(!is_elected),
@@ -159,7 +165,7 @@ pub struct Stored {
 }
 
 /// The reply in a row of a line. `None` where its id is none.
-pub fn stored(line: &RepliesLine, row: &ReplyRow) -> Option<Stored> {
+pub fn stored(line: &RepliesLine<'_>, row: &ReplyRow<'_>) -> Option<Stored> {
     let (id, at_ms, offset, flags, input, output, write_5m, write_1h, read, searches, stated, was) =
         row;
     let tokens = EntryTokens {
@@ -170,7 +176,7 @@ pub fn stored(line: &RepliesLine, row: &ReplyRow) -> Option<Stored> {
         cache_read: *read,
     };
     let reply = Reply {
-        id: id_of(id)?,
+        id: id_of(&id.0)?,
         group: Arc::clone(&line.group),
         file: Arc::clone(&line.file),
         offset: *offset,

@@ -11,7 +11,7 @@ use std::io::Write;
 use std::sync::Arc;
 
 use memchr::memchr;
-use serde::de::DeserializeOwned;
+use serde::Deserialize;
 use siphasher::sip::SipHasher13;
 
 use super::format::{
@@ -94,7 +94,7 @@ impl Month {
                 month.ids = short_list(&ids).ok_or(Unreadable::Damaged("an id is not one"))?;
                 continue;
             }
-            let line: RepliesLine = parse(line)?;
+            let line: RepliesLine<'_> = parse(line)?;
             for row in &line.replies {
                 let Stored { reply, is_elected, .. } =
                     stored(&line, row).ok_or(Unreadable::Damaged("an id is not one"))?;
@@ -159,7 +159,7 @@ pub fn write_replies<'a>(
     root: &str,
     replies: impl Iterator<Item = (&'a Reply, bool, Option<i64>)>,
 ) {
-    let mut line: Option<RepliesLine> = None;
+    let mut line: Option<RepliesLine<'_>> = None;
     for (reply, is_elected, instead_of_ms) in replies {
         let is_same =
             line.as_ref().is_some_and(|line| line.file == reply.file && line.group == reply.group);
@@ -240,7 +240,7 @@ pub fn lines(mut rest: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-fn parse<T: DeserializeOwned>(line: &[u8]) -> Result<T, Unreadable> {
+fn parse<'a, T: Deserialize<'a>>(line: &'a [u8]) -> Result<T, Unreadable> {
     serde_json::from_slice(line).map_err(|_| Unreadable::Damaged("a line is not what it must be"))
 }
 
