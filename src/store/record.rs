@@ -21,6 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use fs_err::os::unix::fs::OpenOptionsExt;
 use jiff::Timestamp;
@@ -35,11 +36,14 @@ use crate::error::{Error, Result};
 use crate::time::{DAY_MS, Now};
 use crate::usage::election::{Added, Election};
 use crate::usage::entry::hash;
-use crate::usage::history::{AccountHistory, GroupSums, History};
+use crate::usage::history::{AccountHistory, ClientCosts, GroupSums, History};
 use crate::usage::ledger::REACH_MS;
-use crate::usage::reply::{News, Reply};
-use format::{FORMAT, Header, Kind, RepliesLine, Stored, stored};
-use month::{Month, Unreadable, lines, write_line, write_replies};
+use crate::usage::prices::Picodollars;
+use crate::usage::reply::{Batch, Reply};
+use format::{ClientLine, FORMAT, Header, Kind, RepliesLine, Stored, stored};
+use month::{
+    Month, Unreadable, add_client_costs, lines, write_client_costs, write_line, write_replies,
+};
 
 const LOCK: &str = "record.lock";
 const HISTORY: &str = "history";
@@ -117,12 +121,17 @@ impl Record {
         RecordLock::holder(&data_dir.join(LOCK))
     }
 
-    /// Appends replies of a config root to the journal. After an error a part of them may have been
-    /// appended; to append all of them again is right.
-    pub fn append(&mut self, root: &Path, news: &[News]) -> io::Result<()> {
+    /// Appends what a config root used to the journal. After an error a part of it may have been
+    /// appended; to append all of it again is right.
+    pub fn append(&mut self, root: &Path, batch: &Batch) -> io::Result<()> {
         let mut rows = Vec::new();
-        let replies = news.iter().map(|(reply, instead_of_ms)| (reply, true, *instead_of_ms));
-        write_replies(&mut rows, &root.to_string_lossy(), replies);
+        let root = root.to_string_lossy();
+        let news = batch.news.iter();
+        let replies = news.map(|(reply, instead_of_ms)| (reply, true, *instead_of_ms));
+        write_replies(&mut rows, &root, replies);
+        let stated = batch.client_costs.iter();
+        let stated = stated.map(|it| (Arc::clone(&it.session), (it.at_ms, it.cost)));
+        write_client_costs(&mut rows, &root, &stated.collect());
         let appended = self.append_bytes(&rows);
         if appended.is_err() {
             // The last line may be torn, and must not be gone on with.
@@ -197,9 +206,9 @@ pub fn load(data_dir: &Path, root: &Path, since_ms: i64) -> Loaded {
         }
     }
     loaded.problems.extend(journal.problems);
-    let name = root.to_string_lossy();
-    let rows = journal.replies.into_iter().filter(|(root, _)| **root == *name);
-    loaded.replies.extend(rows.flat_map(|(_, stored)| stored).map(|it| it.reply));
+    let mut by_root = journal.by_root;
+    let stored = by_root.remove(&*root.to_string_lossy()).unwrap_or_default().replies;
+    loaded.replies.extend(stored.into_iter().map(|it| it.reply));
     loaded.replies.retain(|reply| reply.at_ms >= since_ms);
     loaded
 }
@@ -222,14 +231,10 @@ pub fn fold(task: &FoldTask) -> io::Result<Vec<String>> {
     let FoldTask { dir, before, now_ms, keep_ms } = task;
     let journal = read_journal(dir, Some(*before));
     let mut problems = journal.problems;
-    let mut by_root: BTreeMap<String, Vec<Stored>> = BTreeMap::new();
-    for (root, stored) in journal.replies {
-        by_root.entry(root).or_default().extend(stored);
-    }
-    for (root, replies) in by_root {
+    for (root, news) in journal.by_root {
         let dir = account_dir(dir, Path::new(&root));
         dir::make_private(&dir).map_err(io::Error::other)?;
-        let (applied, damaged) = apply(&dir, &root, replies, *now_ms);
+        let (applied, damaged) = apply(&dir, &root, news, *now_ms);
         for (name, problem) in damaged {
             problems.push(set_aside(&name.path(&dir), &problem)?);
         }
@@ -295,10 +300,11 @@ struct Applied {
 fn apply(
     dir: &Path,
     root: &str,
-    replies: Vec<Stored>,
+    news: OfRoot,
     now_ms: i64,
 ) -> (BTreeMap<Name, Applied>, Vec<(Name, Unreadable)>) {
-    let mut wanted = BTreeSet::new();
+    let OfRoot { replies, client_costs } = news;
+    let mut wanted: BTreeSet<Name> = client_costs.iter().map(|it| Name::of(it.1)).collect();
     for Stored { reply, instead_of_ms, .. } in &replies {
         wanted.extend([-EDGE_MS, 0, EDGE_MS].map(|it| Name::of(reply.at_ms.saturating_add(it))));
         wanted.extend(instead_of_ms.map(Name::of));
@@ -329,6 +335,17 @@ fn apply(
             month.changed_ms = now_ms;
         }
     }
+    let mut changed = BTreeSet::new();
+    for (session, at_ms, cost) in client_costs {
+        let name = Name::of(at_ms);
+        let month = months.entry(name).or_default();
+        month.root = root.to_owned();
+        let before = month.client_costs.get(&session).copied();
+        add_client_costs(&mut month.client_costs, [(Arc::clone(&session), at_ms, cost)]);
+        if before != month.client_costs.get(&session).copied() {
+            changed.insert(name);
+        }
+    }
     let mut open: BTreeMap<Name, Vec<(Reply, bool)>> = BTreeMap::new();
     for (reply, is_elected) in election.replies() {
         open.entry(Name::of(reply.at_ms)).or_default().push((reply, is_elected));
@@ -338,7 +355,7 @@ fn apply(
         open.sort_by(|(a, _), (b, _)| {
             (&a.group, &a.file, a.offset, a.at_ms).cmp(&(&b.group, &b.file, b.offset, b.at_ms))
         });
-        let is_changed = open != month.open;
+        let is_changed = open != month.open || changed.contains(&name);
         month.open = open;
         (name, Applied { month, is_changed })
     });
@@ -352,10 +369,7 @@ pub fn read(data_dir: &Path, span: std::ops::Range<i64>) -> History {
     // missed.
     let journal = read_journal(data_dir, None);
     let mut history = History { problems: journal.problems, ..History::default() };
-    let mut by_root: BTreeMap<String, Vec<Stored>> = BTreeMap::new();
-    for (root, stored) in journal.replies {
-        by_root.entry(root).or_default().extend(stored);
-    }
+    let mut by_root = journal.by_root;
     let mut dirs: BTreeMap<PathBuf, String> = BTreeMap::new();
     for dir in accounts(data_dir) {
         let first = months_of(&dir).into_iter().find_map(|it| read_header(&it.path(&dir)).ok());
@@ -365,18 +379,22 @@ pub fn read(data_dir: &Path, span: std::ops::Range<i64>) -> History {
         dirs.insert(account_dir(data_dir, Path::new(root)), root.clone());
     }
     for (dir, root) in dirs {
-        let replies = by_root.remove(&root).unwrap_or_default();
-        let (applied, damaged) = apply(&dir, &root, replies, 0);
-        let mut sums = GroupSums::new();
+        let news = by_root.remove(&root).unwrap_or_default();
+        let (applied, damaged) = apply(&dir, &root, news, 0);
+        let (mut sums, mut client_costs) = (GroupSums::new(), ClientCosts::new());
         let names: BTreeSet<Name> =
             months_of(&dir).into_iter().chain(applied.keys().copied()).collect();
         for name in names.into_iter().filter(|it| it.overlaps(&span)) {
             let month = match applied.get(&name) {
-                Some(applied) => Ok(applied.month.sums()),
-                None => read_sums(&name.path(&dir)),
+                Some(applied) => Ok((applied.month.sums(), applied.month.client_costs.clone())),
+                None => bytes_of(&name.path(&dir)).and_then(|it| Month::parse_sums(&it)),
             };
             match month {
-                Ok(month) => add_sums(&mut sums, month, &span),
+                Ok((month, stated)) => {
+                    add_sums(&mut sums, month, &span);
+                    let stated = stated.into_iter().map(|(id, (at_ms, cost))| (id, at_ms, cost));
+                    add_client_costs(&mut client_costs, stated);
+                }
                 Err(Unreadable::Damaged(MISSING)) => {}
                 Err(err) => {
                     let path = name.path(&dir);
@@ -387,7 +405,7 @@ pub fn read(data_dir: &Path, span: std::ops::Range<i64>) -> History {
         for (name, err) in damaged.into_iter().filter(|(name, _)| !name.overlaps(&span)) {
             history.problems.push(format!("{}: {err}", name.path(&dir).display()));
         }
-        history.accounts.push(AccountHistory { root: root.into(), sums });
+        history.accounts.push(AccountHistory { root: root.into(), sums, client_costs });
     }
     history.accounts.sort_by(|a, b| a.root.cmp(&b.root));
     history
@@ -459,10 +477,6 @@ fn read_month(path: &Path) -> std::result::Result<Month, Unreadable> {
     Month::parse(&bytes_of(path)?)
 }
 
-fn read_sums(path: &Path) -> std::result::Result<GroupSums, Unreadable> {
-    Ok(Month::parse_sums(&bytes_of(path)?)?.1)
-}
-
 fn bytes_of(path: &Path) -> std::result::Result<Vec<u8>, Unreadable> {
     read_bounded(path, MAX_BYTES).map_err(|err| match err.kind() {
         io::ErrorKind::NotFound => Unreadable::Damaged(MISSING),
@@ -527,11 +541,17 @@ fn set_aside(path: &Path, why: &Unreadable) -> io::Result<String> {
 
 // ---- The journal
 
+/// What a journal has of one config root.
+#[derive(Default)]
+struct OfRoot {
+    replies: Vec<Stored>,
+    client_costs: Vec<(Arc<str>, i64, Picodollars)>,
+}
+
 /// What a journal has.
 #[derive(Default)]
 struct Journal {
-    /// Replies, each line with its config root.
-    replies: Vec<(String, Vec<Stored>)>,
+    by_root: BTreeMap<String, OfRoot>,
     problems: Vec<String>,
     /// The files of which something cannot be read, by their numbers.
     damaged: BTreeMap<u64, Unreadable>,
@@ -588,11 +608,10 @@ fn read_journal(data_dir: &Path, before: Option<u64>) -> Journal {
         }
         let after_header = memchr::memchr(b'\n', &bytes).map_or(bytes.len(), |it| it + 1);
         let mut is_damaged = false;
-        for line in parse_journal(&bytes[after_header..]) {
-            match line {
-                Ok(line) => journal.replies.push(line),
-                Err(()) => is_damaged = true,
-            }
+        // What follows the last newline was being written when the process was killed, and was
+        // counted nowhere.
+        for line in lines(&bytes[after_header..]) {
+            is_damaged |= add_line(&mut journal.by_root, line).is_none();
         }
         if is_damaged {
             let why = Unreadable::Damaged("a line is not what it must be");
@@ -603,17 +622,18 @@ fn read_journal(data_dir: &Path, before: Option<u64>) -> Journal {
     journal
 }
 
-/// The replies in each line. What follows the last newline was being written when the process was
-/// killed, and was counted nowhere.
-fn parse_journal(
-    bytes: &[u8],
-) -> impl Iterator<Item = std::result::Result<(String, Vec<Stored>), ()>> {
-    lines(bytes).map(|line| {
-        let mut line: RepliesLine<'_> = serde_json::from_slice(line).map_err(drop)?;
-        let root = std::mem::take(&mut line.root);
-        let stored = line.replies.iter().map(|row| stored(&line, row).ok_or(()));
-        Ok((root, stored.collect::<std::result::Result<_, ()>>()?))
-    })
+/// Adds what a line of the journal has. `None` where it is not one of ours.
+fn add_line(by_root: &mut BTreeMap<String, OfRoot>, line: &[u8]) -> Option<()> {
+    let Ok(mut line) = serde_json::from_slice::<RepliesLine<'_>>(line) else {
+        let ClientLine { root, client } = serde_json::from_slice(line).ok()?;
+        by_root.entry(root).or_default().client_costs.extend(client);
+        return Some(());
+    };
+    let of_root = by_root.entry(std::mem::take(&mut line.root)).or_default();
+    for row in &line.replies {
+        of_root.replies.push(stored(&line, row)?);
+    }
+    Some(())
 }
 
 /// A number that the data directory has as long as it exists.

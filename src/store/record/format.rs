@@ -210,6 +210,16 @@ fn id_of(text: &str) -> Option<CopyId> {
     lines.collect::<Option<_>>().map(CopyId::Lines)
 }
 
+/// A line with what the client said that sessions had cost: the session's id, when it said so in
+/// Unix milliseconds, and the cost in picodollars.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct ClientLine {
+    /// The config root; absent in the file of a month.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub root: String,
+    pub client: Vec<(Arc<str>, i64, Picodollars)>,
+}
+
 /// A line with the ids of replies that are in the sums and of which nothing else is known any more:
 /// [`SHORT_DIGITS`] hexadecimal digits each, one after the other.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]

@@ -15,11 +15,12 @@ use serde::Deserialize;
 use siphasher::sip::SipHasher13;
 
 use super::format::{
-    EndLine, FORMAT, Header, IdsLine, Kind, RepliesLine, SHORT_DIGITS, Stored, SumsLine, quarter,
-    quarter_row, reply_row, short_ids, stored,
+    ClientLine, EndLine, FORMAT, Header, IdsLine, Kind, RepliesLine, SHORT_DIGITS, Stored,
+    SumsLine, quarter, quarter_row, reply_row, short_ids, stored,
 };
 use crate::usage::blocks::SlotKey;
-use crate::usage::history::{Group, GroupSums};
+use crate::usage::history::{ClientCosts, Group, GroupSums};
+use crate::usage::prices::Picodollars;
 use crate::usage::reply::Reply;
 
 /// What one config root used in one month.
@@ -35,6 +36,8 @@ pub struct Month {
     ids: BTreeSet<u64>,
     /// The other replies, each with whether it counts.
     pub open: Vec<(Reply, bool)>,
+    /// What the client said in this month that sessions had cost.
+    pub client_costs: ClientCosts,
 }
 
 /// Why a file cannot be read as a month.
@@ -94,6 +97,10 @@ impl Month {
                 month.ids = short_list(&ids).ok_or(Unreadable::Damaged("an id is not one"))?;
                 continue;
             }
+            if line.starts_with(br#"{"client""#) {
+                add_client_costs(&mut month.client_costs, parse::<ClientLine>(line)?.client);
+                continue;
+            }
             let line: RepliesLine<'_> = parse(line)?;
             for row in &line.replies {
                 let Stored { reply, is_elected, .. } =
@@ -104,14 +111,18 @@ impl Month {
         Ok(month)
     }
 
-    /// Reads the sums of a file alone, which come first.
-    pub fn parse_sums(bytes: &[u8]) -> Result<(Header, GroupSums), Unreadable> {
-        let (header, lines) = checked(bytes)?;
+    /// Reads what comes first in a file: the sums, and what the client said.
+    pub fn parse_sums(bytes: &[u8]) -> Result<(GroupSums, ClientCosts), Unreadable> {
+        let (header, mut lines) = checked(bytes)?;
         let mut sums = GroupSums::new();
-        for line in lines.take(header.groups) {
+        for line in lines.by_ref().take(header.groups) {
             add_line(&mut sums, &parse(line)?)?;
         }
-        Ok((header, sums))
+        let mut client_costs = ClientCosts::new();
+        if let Some(line) = lines.next().filter(|line| line.starts_with(br#"{"client""#)) {
+            add_client_costs(&mut client_costs, parse::<ClientLine>(line)?.client);
+        }
+        Ok((sums, client_costs))
     }
 
     /// The file.
@@ -137,6 +148,7 @@ impl Month {
                 );
             }
         }
+        write_client_costs(&mut out, "", &self.client_costs);
         if !self.ids.is_empty() {
             let ids = self.ids.iter().map(|id| format!("{id:0SHORT_DIGITS$x}")).collect();
             write_line(&mut out, &IdsLine { ids });
@@ -176,6 +188,25 @@ pub fn write_replies<'a>(
     }
     if let Some(line) = line {
         write_line(out, &line);
+    }
+}
+
+/// Appends a line with what the client said that sessions had cost, if it said anything.
+pub fn write_client_costs(out: &mut Vec<u8>, root: &str, costs: &ClientCosts) {
+    if !costs.is_empty() {
+        let client = costs.iter().map(|(id, (at_ms, cost))| (Arc::clone(id), *at_ms, *cost));
+        write_line(out, &ClientLine { root: root.to_owned(), client: client.collect() });
+    }
+}
+
+/// Adds what the client said that sessions had cost. What it said last applies.
+pub fn add_client_costs(
+    costs: &mut ClientCosts,
+    stated: impl IntoIterator<Item = (Arc<str>, i64, Picodollars)>,
+) {
+    for (session, at_ms, cost) in stated {
+        let known = costs.entry(session).or_insert((at_ms, cost));
+        *known = (*known).max((at_ms, cost));
     }
 }
 

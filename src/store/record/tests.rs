@@ -9,12 +9,18 @@ use super::*;
 use crate::store::atomic::faults;
 use crate::usage::blocks::SlotKey;
 use crate::usage::history::Quarter;
+use crate::usage::reply::ClientCost;
 use crate::usage::reply::testing::{NOON, by_lines, in_session, reply};
 
 const ROOT: &str = "/home/x/.claude";
 
 fn at(at_ms: i64, reply: Reply) -> Reply {
     Reply { at_ms, ..reply }
+}
+
+fn batch(replies: &[Reply]) -> Batch {
+    let news = replies.iter().map(|it| (it.clone(), None)).collect();
+    Batch { news, ..Batch::default() }
 }
 
 struct Disk(tempfile::TempDir);
@@ -34,8 +40,7 @@ impl Disk {
 
     /// A process appends these replies and ends.
     fn append(&self, replies: &[Reply]) {
-        let news: Vec<News> = replies.iter().map(|it| (it.clone(), None)).collect();
-        self.open().append(Path::new(ROOT), &news).unwrap();
+        self.open().append(Path::new(ROOT), &batch(replies)).unwrap();
     }
 
     /// Brings the journal in at this time.
@@ -272,6 +277,29 @@ fn a_closed_month_keeps_its_sums_and_knows_its_replies() {
 }
 
 #[test]
+fn what_the_client_said_last_of_a_sessions_cost_is_kept() {
+    let disk = Disk::new();
+    let say = |at_ms, cost| {
+        let stated = ClientCost { session: "s".into(), at_ms, cost };
+        let batch = Batch { client_costs: vec![stated], ..Batch::default() };
+        disk.open().append(Path::new(ROOT), &batch).unwrap();
+    };
+    let said = || disk.read().accounts[0].client_costs["s"];
+    say(NOON, 5);
+    say(NOON - DAY_MS, 7);
+    assert_eq!(said(), (NOON, 5), "in the journal");
+    disk.fold(NOON).unwrap();
+    assert_eq!(said(), (NOON, 5), "in the month");
+    say(NOON + 20 * DAY_MS, 9);
+    disk.append(&replies());
+    disk.fold(NOON).unwrap();
+    assert_eq!(said(), (NOON + 20 * DAY_MS, 9), "in another month");
+    disk.fold(NOON + 100 * DAY_MS).unwrap();
+    assert_eq!(said(), (NOON + 20 * DAY_MS, 9), "closed");
+    assert_eq!(disk.sums(), by_election(&replies()));
+}
+
+#[test]
 fn months_are_kept_for_as_long_as_the_user_wants() {
     let disk = Disk::new();
     disk.append(&replies());
@@ -285,8 +313,7 @@ fn a_mark_is_reached_as_long_as_everything_before_it_is_there() {
     let disk = Disk::new();
     let mut record = disk.open();
     let empty = record.mark();
-    let news: Vec<News> = replies().into_iter().map(|it| (it, None)).collect();
-    record.append(Path::new(ROOT), &news).unwrap();
+    record.append(Path::new(ROOT), &batch(&replies())).unwrap();
     let written = record.mark();
     assert!(record.reaches(empty) && record.reaches(written));
     drop(record);
