@@ -370,7 +370,7 @@ pub fn read(data_dir: &Path, span: std::ops::Range<i64>) -> History {
         let mut sums = GroupSums::new();
         let names: BTreeSet<Name> =
             months_of(&dir).into_iter().chain(applied.keys().copied()).collect();
-        for name in names.into_iter().filter(|it| it.overlaps(&span)) {
+        for name in names.iter().copied().filter(|it| it.overlaps(&span)) {
             let month = match applied.get(&name) {
                 Some(applied) => Ok(applied.month.sums()),
                 None => read_sums(&name.path(&dir)),
@@ -387,10 +387,34 @@ pub fn read(data_dir: &Path, span: std::ops::Range<i64>) -> History {
         for (name, err) in damaged.into_iter().filter(|(name, _)| !name.overlaps(&span)) {
             history.problems.push(format!("{}: {err}", name.path(&dir).display()));
         }
-        history.accounts.push(AccountHistory { root: root.into(), sums });
+        let first_ms = first_ms(&sums, names.first().copied(), &span, &applied, &dir);
+        history.accounts.push(AccountHistory { root: root.into(), first_ms, sums });
     }
     history.accounts.sort_by(|a, b| a.root.cmp(&b.root));
     history
+}
+
+/// When the first reply of an account was made, in Unix milliseconds: that of its first month, which
+/// need not be among the sums of the span.
+fn first_ms(
+    sums: &GroupSums,
+    first: Option<Name>,
+    span: &std::ops::Range<i64>,
+    applied: &BTreeMap<Name, Applied>,
+    dir: &Path,
+) -> Option<i64> {
+    let earliest = |sums: &GroupSums| {
+        let firsts = sums.values().filter_map(|quarters| quarters.values().next());
+        firsts.map(|quarter| quarter.first_ms).min()
+    };
+    let first = first?;
+    if first.start_ms() >= span.start {
+        return earliest(sums);
+    }
+    match applied.get(&first) {
+        Some(applied) => earliest(&applied.month.sums()),
+        None => earliest(&read_sums(&first.path(dir)).ok()?),
+    }
 }
 
 fn add_sums(sums: &mut GroupSums, month: GroupSums, span: &std::ops::Range<i64>) {

@@ -130,6 +130,9 @@ pub type GroupSums = BTreeMap<Arc<Group>, BTreeMap<SlotKey, Quarter>>;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AccountHistory {
     pub root: PathBuf,
+    /// When the first reply of the whole record was made, in Unix milliseconds, also if that is
+    /// before the span.
+    pub first_ms: Option<i64>,
     pub sums: GroupSums,
 }
 
