@@ -35,9 +35,39 @@ const CHECK_EVERY: Duration = Duration::from_millis(500);
 /// How often to try the fetch lock.
 const RETRY_EVERY: Duration = Duration::from_millis(10);
 
+/// Is told now and then how far this process is with bringing everything up to date by itself.
+pub type OnProgress<'a> = &'a mut dyn FnMut(Progress);
+
+/// How far this process is.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// How long it has worked.
+    pub elapsed: Duration,
+}
+
 /// Makes sure that an up-to-date snapshot is published, by the watcher or by this process, and
 /// returns it.
 pub fn run(env: &Environment) -> Result<Snapshot> {
+    match bring_up_to_date(env, &mut |_| {})? {
+        UpToDate::ByWatcher(dir) => read(&dir),
+        UpToDate::Here(snapshot) => Ok(*snapshot),
+    }
+}
+
+/// Makes sure that everything is up to date that the watcher or this process writes.
+pub fn refresh(env: &Environment, on_progress: OnProgress<'_>) -> Result<()> {
+    bring_up_to_date(env, on_progress).map(drop)
+}
+
+/// Who has brought everything up to date.
+enum UpToDate {
+    /// A watcher. Its snapshot is in this directory.
+    ByWatcher(StateDir),
+    /// This process, or another one like it, which has published this snapshot.
+    Here(Box<Snapshot>),
+}
+
+fn bring_up_to_date(env: &Environment, on_progress: OnProgress<'_>) -> Result<UpToDate> {
     let began = Now::read();
     let give_up_at = began.mono + ONESHOT_TIMEOUT;
     let mut wait = Wait { began: began.mono, log_at: Some(began.mono + NOTICE_AFTER) };
@@ -49,7 +79,7 @@ pub fn run(env: &Environment) -> Result<Snapshot> {
     loop {
         if ipc::is_watched() {
             if ask_watcher(&dir, &mut wait)? {
-                return read(&dir);
+                return Ok(UpToDate::ByWatcher(dir));
             }
             // The watcher ended without an answer. A snapshot that it published before may be older
             // than the question.
@@ -69,10 +99,11 @@ pub fn run(env: &Environment) -> Result<Snapshot> {
             continue;
         }
         if let Some(snapshot) = waiting_since.and_then(|since| shared(&dir, since)) {
-            return Ok(snapshot);
+            return Ok(UpToDate::Here(Box::new(snapshot)));
         }
-        if let Some(snapshot) = run_without_watcher(env, dir.clone(), lock, give_up_at)? {
-            return Ok(snapshot);
+        let done = run_without_watcher(env, dir.clone(), lock, give_up_at, on_progress)?;
+        if let Some(snapshot) = done {
+            return Ok(UpToDate::Here(Box::new(snapshot)));
         }
         // A watcher has started meanwhile, and answers from now on.
         waiting_since = None;
@@ -149,7 +180,9 @@ fn run_without_watcher(
     dir: StateDir,
     lock: FetchLock,
     give_up_at: Instant,
+    on_progress: OnProgress<'_>,
 ) -> Result<Option<Snapshot>> {
+    let began = Now::read().mono;
     dir.sweep();
     ipc::sweep();
     let role = Role::Once { lock: Arc::new(lock), does_import: false };
@@ -167,7 +200,9 @@ fn run_without_watcher(
                     .hint("is the disk full?"));
             }
         }
-        if Now::read().mono >= give_up_at {
+        let now = Now::read().mono;
+        on_progress(Progress { elapsed: now - began });
+        if now >= give_up_at {
             return Err(Error::new(format!(
                 "cannot bring everything up to date in {ONESHOT_TIMEOUT:?}"
             )));
