@@ -394,8 +394,8 @@ pub fn read(data_dir: &Path, span: std::ops::Range<i64>) -> History {
     history
 }
 
-/// When the first reply of an account was made, in Unix milliseconds: that of its first month, which
-/// need not be among the sums of the span.
+/// When the first reply of an account was made, in Unix milliseconds: that of its first month,
+/// which need not be among the sums of the span.
 fn first_ms(
     sums: &GroupSums,
     first: Option<Name>,
