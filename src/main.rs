@@ -14,7 +14,7 @@ use ccstatusd::error::{Error, Exit, Result};
 use ccstatusd::fetch::guard;
 use ccstatusd::home::{self, Home};
 use ccstatusd::store::schema::display::Depth;
-use ccstatusd::store::schema::{ClientFacts, SessionId, Snapshot};
+use ccstatusd::store::schema::{ClientFacts, Import, SessionId, Snapshot};
 use ccstatusd::time::Now;
 use ccstatusd::{
     background, display, doctor, log, oneshot, placed_list, price_list, report, sanitize, setup,
@@ -151,7 +151,15 @@ fn usage(options: &UsageOptions, env: &Environment) -> Result<Exit> {
         let seconds = progress.elapsed.as_secs();
         if is_seen && seconds > n_shown {
             n_shown = seconds;
-            write(io::stderr(), &format!("\r\x1b[Kreading transcripts, {seconds} s")).ok();
+            let megabytes = |n_bytes: u64| n_bytes / 1_000_000;
+            let share = match progress.import {
+                Some(Import { bytes_done, bytes, .. }) => {
+                    format!(", {} of {} MB", megabytes(bytes_done), megabytes(bytes))
+                }
+                None => String::new(),
+            };
+            let line = format!("\r\x1b[Kreading transcripts, {seconds} s{share}");
+            write(io::stderr(), &line).ok();
         }
     });
     if n_shown > 0 {

@@ -19,7 +19,7 @@ use crate::ipc::{self, Cookie};
 use crate::state::event::Event;
 use crate::store::dir::StateDir;
 use crate::store::lock::{FetchLock, WatchLock};
-use crate::store::schema::Snapshot;
+use crate::store::schema::{Import, Snapshot};
 use crate::time::{Now, pause};
 
 /// After this time a `--oneshot` run gives up, so that a script does not hang. On a machine that
@@ -43,20 +43,26 @@ pub type OnProgress<'a> = &'a mut dyn FnMut(Progress);
 pub struct Progress {
     /// How long it has worked.
     pub elapsed: Duration,
+    /// How far old transcripts are read for the record; `None` if none waits.
+    pub import: Option<Import>,
 }
 
 /// Makes sure that an up-to-date snapshot is published, by the watcher or by this process, and
 /// returns it.
 pub fn run(env: &Environment) -> Result<Snapshot> {
-    match bring_up_to_date(env, &mut |_| {})? {
+    match bring_up_to_date(env, false, &mut |_| {})? {
         UpToDate::ByWatcher(dir) => read(&dir),
         UpToDate::Here(snapshot) => Ok(*snapshot),
     }
 }
 
-/// Makes sure that everything is up to date that the watcher or this process writes.
-pub fn refresh(env: &Environment, on_progress: OnProgress<'_>) -> Result<()> {
-    bring_up_to_date(env, on_progress).map(drop)
+/// Makes sure that the record of usage is up to date. Where no watcher runs, old transcripts are
+/// taken in as well. Returns how far a watcher is with that, if it is not done.
+pub fn refresh_record(env: &Environment, on_progress: OnProgress<'_>) -> Result<Option<Import>> {
+    Ok(match bring_up_to_date(env, true, on_progress)? {
+        UpToDate::ByWatcher(dir) => dir.read_snapshot().and_then(|it| it.import),
+        UpToDate::Here(snapshot) => snapshot.import,
+    })
 }
 
 /// Who has brought everything up to date.
@@ -67,7 +73,11 @@ enum UpToDate {
     Here(Box<Snapshot>),
 }
 
-fn bring_up_to_date(env: &Environment, on_progress: OnProgress<'_>) -> Result<UpToDate> {
+fn bring_up_to_date(
+    env: &Environment,
+    does_import: bool,
+    on_progress: OnProgress<'_>,
+) -> Result<UpToDate> {
     let began = Now::read();
     let give_up_at = began.mono + ONESHOT_TIMEOUT;
     let mut wait = Wait { began: began.mono, log_at: Some(began.mono + NOTICE_AFTER) };
@@ -98,10 +108,13 @@ fn bring_up_to_date(env: &Environment, on_progress: OnProgress<'_>) -> Result<Up
         if ipc::is_watched() {
             continue;
         }
-        if let Some(snapshot) = waiting_since.and_then(|since| shared(&dir, since)) {
+        // Another run may have left old transcripts alone.
+        let waited_since = waiting_since.filter(|_| !does_import);
+        if let Some(snapshot) = waited_since.and_then(|since| shared(&dir, since)) {
             return Ok(UpToDate::Here(Box::new(snapshot)));
         }
-        let done = run_without_watcher(env, dir.clone(), lock, give_up_at, on_progress)?;
+        let role = Role::Once { lock: Arc::new(lock), does_import };
+        let done = run_without_watcher(env, dir.clone(), role, give_up_at, on_progress)?;
         if let Some(snapshot) = done {
             return Ok(UpToDate::Here(Box::new(snapshot)));
         }
@@ -178,14 +191,13 @@ fn ask_watcher(dir: &StateDir, wait: &mut Wait) -> Result<bool> {
 fn run_without_watcher(
     env: &Environment,
     dir: StateDir,
-    lock: FetchLock,
+    role: Role,
     give_up_at: Instant,
     on_progress: OnProgress<'_>,
 ) -> Result<Option<Snapshot>> {
     let began = Now::read().mono;
     dir.sweep();
     ipc::sweep();
-    let role = Role::Once { lock: Arc::new(lock), does_import: false };
     let mut engine = Engine::start(env, dir, role, Now::read())?;
     let mut event = Event::Deadline;
     loop {
@@ -201,7 +213,7 @@ fn run_without_watcher(
             }
         }
         let now = Now::read().mono;
-        on_progress(Progress { elapsed: now - began });
+        on_progress(Progress { elapsed: now - began, import: engine.state().import() });
         if now >= give_up_at {
             return Err(Error::new(format!(
                 "cannot bring everything up to date in {ONESHOT_TIMEOUT:?}"

@@ -26,6 +26,7 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::sanitize;
 use crate::store::record;
+use crate::store::schema::Import;
 use crate::time::Now;
 use crate::usage::history::AccountHistory;
 use crate::usage::ledger::REACH_MS;
@@ -76,7 +77,7 @@ pub fn run(
     let days = days_of(options, kind, &calendar)?;
     let dialect = options.format.map(|dialect| dialect_of(dialect, kind)).transpose()?;
 
-    oneshot::refresh(env, progress)?;
+    let import = oneshot::refresh_record(env, progress)?;
 
     let prices = config.prices(placed_list::load(env)?.prices);
     let history = record::read(&env.data_dir()?, span(kind, days, &calendar));
@@ -102,7 +103,14 @@ pub fn run(
         Some(dialect) => ccusage_text(&query, dialect, options, &histories)?,
         None => own_text(&query, kind, options, &histories, &history.problems, env, paper)?,
     };
-    Ok(Output { text, warnings: history.problems })
+    let mut warnings = history.problems;
+    warnings.extend(import.map(|Import { files_done, files, .. }| {
+        format!(
+            "the watcher still reads old transcripts, {files_done} of {files} so far; the others \
+             are not in this report"
+        )
+    }));
+    Ok(Output { text, warnings })
 }
 
 fn zone(name: Option<&str>) -> Result<TimeZone> {

@@ -156,3 +156,21 @@ fn damage_of_the_record_is_a_warning_beside_the_report() {
     let document: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((n_replies(&document), document["problems"].as_array().map(Vec::len)), (1, Some(1)));
 }
+
+#[test]
+fn replies_that_are_older_than_every_window_are_reported() {
+    let (sandbox, mut transcript) = Sandbox::with_session();
+    transcript.reply("one");
+    let line = r#"{"type":"assistant","timestamp":"2025-02-03T10:00:00Z","sessionId":"old","requestId":"r","message":{"id":"msg_old","model":"claude-opus-4-8","usage":{"input_tokens":1,"output_tokens":1}}}"#;
+    let old = sandbox.session("old", &sandbox.path("p"));
+    old.append(&format!("{line}\n"));
+    let since_2025 = ["daily", "--since", "2025-01-01", "--json"];
+    let document = json(&sandbox, &since_2025);
+    assert_eq!(
+        (n_replies(&document), document["accounts"][0]["rows"][0]["start"].as_str()),
+        (2, Some("2025-02-03"))
+    );
+    assert_eq!(document["accounts"][0]["complete_since"], "2025-02-03");
+    let _watcher = sandbox.start_watcher();
+    assert_eq!(n_replies(&json(&sandbox, &since_2025)), 2);
+}
