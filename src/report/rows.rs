@@ -309,7 +309,9 @@ pub(super) fn overview(query: &Query<'_>, roots: &[&AccountHistory]) -> (Account
             days.insert(days_of_row.since, row);
         }
     }
-    let first = query.days.since.or_else(|| days.keys().next().copied().flatten());
+    // Of days before the record begins nothing is known, not that nothing was used.
+    let begins = roots.iter().filter_map(|it| it.first_ms).min();
+    let first = query.days.since.max(begins.and_then(|it| calendar.day_of(it)));
     let last = query.days.until.unwrap_or(calendar.today);
     let mut next = first;
     account.totals = Total::default();

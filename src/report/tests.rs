@@ -274,6 +274,12 @@ fn the_overview_has_each_day_and_windows_that_may_begin_before_them() {
     assert_eq!(account.rows.len(), 14);
     let counts = [today, week, month].map(|it| it.n_replies);
     assert_eq!((counts, account.totals.n_replies), ([3, 3, 5], 4));
+    // Before the record begins, nothing is known.
+    let query = utc.query(ReportKind::Daily, "2026-10-01", "");
+    assert_eq!(overview(&query, &[&history()]).0.rows.len(), 25);
+    let mut other = AccountHistory::default();
+    reply(&mut other, "2026-11-26T10:00:00Z", &Group::default());
+    assert_eq!(overview(&query, &[&history(), &other]).0.rows.len(), 25);
 }
 
 #[test]
