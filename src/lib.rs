@@ -25,6 +25,7 @@ pub mod plan;
 pub mod pool;
 pub mod price_list;
 mod programs;
+pub mod report;
 pub mod sanitize;
 pub mod setup;
 pub mod show;

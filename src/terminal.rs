@@ -3,8 +3,12 @@
 //!
 //! See docs/decisions/025-terminals-are-known-by-name.md.
 
+use std::io::IsTerminal;
+use std::os::fd::AsFd;
+
 use crate::cli::Environment;
 use crate::display::view::Style;
+use crate::report::Paper;
 use crate::store::schema::display::Depth;
 
 /// What the user forbids or forces, else what the terminal can show.
@@ -26,6 +30,23 @@ pub fn style(env: &Environment) -> Style {
     };
     Style { columns, depth, has_links }
 }
+
+/// What tables are printed on: a terminal with its width and its colours, or a file, where they
+/// have neither bounds nor colours unless the user forces these.
+pub fn paper(env: &Environment, out: &(impl AsFd + IsTerminal)) -> Paper {
+    let Style { columns, depth, .. } = style(env);
+    let is_forced = env.text("FORCE_COLOR").is_some();
+    if !out.is_terminal() {
+        return Paper { width: None, depth: if is_forced { depth } else { Depth::None } };
+    }
+    let size = terminal_size::terminal_size_of(out).map(|(width, _)| usize::from(width.0));
+    // `COLUMNS` may be of another terminal, and a program that sets it means it.
+    let width = columns.or(size).filter(|it| *it > 0).unwrap_or(USUAL_WIDTH);
+    Paper { width: Some(width), depth }
+}
+
+/// The width of a terminal that does not say how wide it is.
+const USUAL_WIDTH: usize = 80;
 
 /// How many colours the terminal shows, and whether it shows links.
 fn abilities(env: &Environment) -> (Depth, bool) {

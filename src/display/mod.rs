@@ -23,7 +23,7 @@ pub mod ansi;
 pub(crate) mod colors;
 mod layout;
 mod look;
-mod model_name;
+pub(crate) mod model_name;
 mod numbers;
 pub(crate) mod paint;
 pub(crate) mod palettes;

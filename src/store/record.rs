@@ -384,7 +384,7 @@ pub fn read(data_dir: &Path, span: std::ops::Range<i64>) -> History {
         let (mut sums, mut client_costs) = (GroupSums::new(), ClientCosts::new());
         let names: BTreeSet<Name> =
             months_of(&dir).into_iter().chain(applied.keys().copied()).collect();
-        for name in names.into_iter().filter(|it| it.overlaps(&span)) {
+        for name in names.iter().copied().filter(|it| it.overlaps(&span)) {
             let month = match applied.get(&name) {
                 Some(applied) => Ok((applied.month.sums(), applied.month.client_costs.clone())),
                 None => bytes_of(&name.path(&dir)).and_then(|it| Month::parse_sums(&it)),
@@ -405,10 +405,34 @@ pub fn read(data_dir: &Path, span: std::ops::Range<i64>) -> History {
         for (name, err) in damaged.into_iter().filter(|(name, _)| !name.overlaps(&span)) {
             history.problems.push(format!("{}: {err}", name.path(&dir).display()));
         }
-        history.accounts.push(AccountHistory { root: root.into(), sums, client_costs });
+        let first_ms = first_ms(&sums, names.first().copied(), &span, &applied, &dir);
+        history.accounts.push(AccountHistory { root: root.into(), first_ms, sums, client_costs });
     }
     history.accounts.sort_by(|a, b| a.root.cmp(&b.root));
     history
+}
+
+/// When the first reply of an account was made, in Unix milliseconds: that of its first month,
+/// which need not be among the sums of the span.
+fn first_ms(
+    sums: &GroupSums,
+    first: Option<Name>,
+    span: &std::ops::Range<i64>,
+    applied: &BTreeMap<Name, Applied>,
+    dir: &Path,
+) -> Option<i64> {
+    let earliest = |sums: &GroupSums| {
+        let firsts = sums.values().filter_map(|quarters| quarters.values().next());
+        firsts.map(|quarter| quarter.first_ms).min()
+    };
+    let first = first?;
+    if first.start_ms() >= span.start {
+        return earliest(sums);
+    }
+    match applied.get(&first) {
+        Some(applied) => earliest(&applied.month.sums()),
+        None => earliest(&Month::parse_sums(&bytes_of(&first.path(dir)).ok()?).ok()?.0),
+    }
 }
 
 fn add_sums(sums: &mut GroupSums, month: GroupSums, span: &std::ops::Range<i64>) {

@@ -133,6 +133,9 @@ pub type ClientCosts = BTreeMap<Arc<str>, (i64, Picodollars)>;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AccountHistory {
     pub root: PathBuf,
+    /// When the first reply of the whole record was made, in Unix milliseconds, also if that is
+    /// before the span.
+    pub first_ms: Option<i64>,
     pub sums: GroupSums,
     /// What the client itself said last that a session had cost, by the session's id.
     pub client_costs: ClientCosts,

@@ -20,6 +20,7 @@ mod lifecycle;
 mod oneshot;
 mod packages;
 mod prices;
+mod reports;
 mod sandbox;
 mod setup;
 mod show;
