@@ -17,7 +17,7 @@ pub mod month;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -39,7 +39,7 @@ use crate::usage::entry::hash;
 use crate::usage::history::{AccountHistory, ClientCosts, GroupSums, History};
 use crate::usage::ledger::REACH_MS;
 use crate::usage::prices::Picodollars;
-use crate::usage::reply::{Batch, Reply};
+use crate::usage::reply::{Batch, CopyId, Reply};
 use format::{ClientLine, FORMAT, Header, Kind, RepliesLine, Stored, stored};
 use month::{
     Month, Unreadable, add_client_costs, lines, write_client_costs, write_line, write_replies,
@@ -295,6 +295,16 @@ struct Applied {
     is_changed: bool,
 }
 
+/// The months in which a copy of one of these replies can be.
+fn months_around(replies: &[Stored]) -> BTreeSet<Name> {
+    let mut wanted = BTreeSet::new();
+    for Stored { reply, instead_of_ms, .. } in replies {
+        wanted.extend([-EDGE_MS, 0, EDGE_MS].map(|it| Name::of(reply.at_ms.saturating_add(it))));
+        wanted.extend(instead_of_ms.map(Name::of));
+    }
+    wanted
+}
+
 /// The months of an account that these replies concern, with the replies in them, and the months
 /// that cannot be read.
 fn apply(
@@ -304,11 +314,8 @@ fn apply(
     now_ms: i64,
 ) -> (BTreeMap<Name, Applied>, Vec<(Name, Unreadable)>) {
     let OfRoot { replies, client_costs } = news;
-    let mut wanted: BTreeSet<Name> = client_costs.iter().map(|it| Name::of(it.1)).collect();
-    for Stored { reply, instead_of_ms, .. } in &replies {
-        wanted.extend([-EDGE_MS, 0, EDGE_MS].map(|it| Name::of(reply.at_ms.saturating_add(it))));
-        wanted.extend(instead_of_ms.map(Name::of));
-    }
+    let mut wanted = months_around(&replies);
+    wanted.extend(client_costs.iter().map(|it| Name::of(it.1)));
     let mut months: BTreeMap<Name, Month> = BTreeMap::new();
     let mut damaged = Vec::new();
     for name in wanted {
@@ -379,9 +386,15 @@ pub fn read(data_dir: &Path, span: std::ops::Range<i64>) -> History {
         dirs.insert(account_dir(data_dir, Path::new(root)), root.clone());
     }
     for (dir, root) in dirs {
-        let news = by_root.remove(&root).unwrap_or_default();
-        let (applied, damaged) = apply(&dir, &root, news, 0);
+        let mut news = by_root.remove(&root).unwrap_or_default();
         let (mut sums, mut client_costs) = (GroupSums::new(), ClientCosts::new());
+        let unrelated = sums_if_unrelated(&dir, &news.replies);
+        if unrelated.is_some() {
+            let OfRoot { client_costs: stated, .. } = std::mem::take(&mut news);
+            let stated = stated.into_iter().filter(|it| Name::of(it.1).overlaps(&span));
+            add_client_costs(&mut client_costs, stated);
+        }
+        let (applied, damaged) = apply(&dir, &root, news, 0);
         let names: BTreeSet<Name> =
             months_of(&dir).into_iter().chain(applied.keys().copied()).collect();
         for name in names.iter().copied().filter(|it| it.overlaps(&span)) {
@@ -405,7 +418,12 @@ pub fn read(data_dir: &Path, span: std::ops::Range<i64>) -> History {
         for (name, err) in damaged.into_iter().filter(|(name, _)| !name.overlaps(&span)) {
             history.problems.push(format!("{}: {err}", name.path(&dir).display()));
         }
-        let first_ms = first_ms(&sums, names.first().copied(), &span, &applied, &dir);
+        let in_months = first_ms(&sums, names.first().copied(), &span, &applied, &dir);
+        let in_journal = unrelated.as_ref().and_then(earliest_ms);
+        let first_ms = in_months.into_iter().chain(in_journal).min();
+        if let Some(unrelated) = unrelated {
+            add_sums(&mut sums, unrelated, &span);
+        }
         history.accounts.push(AccountHistory { root: root.into(), first_ms, sums, client_costs });
     }
     history.accounts.sort_by(|a, b| a.root.cmp(&b.root));
@@ -421,18 +439,48 @@ fn first_ms(
     applied: &BTreeMap<Name, Applied>,
     dir: &Path,
 ) -> Option<i64> {
-    let earliest = |sums: &GroupSums| {
-        let firsts = sums.values().filter_map(|quarters| quarters.values().next());
-        firsts.map(|quarter| quarter.first_ms).min()
-    };
     let first = first?;
     if first.start_ms() >= span.start {
-        return earliest(sums);
+        return earliest_ms(sums);
     }
     match applied.get(&first) {
-        Some(applied) => earliest(&applied.month.sums()),
-        None => earliest(&Month::parse_sums(&bytes_of(&first.path(dir)).ok()?).ok()?.0),
+        Some(applied) => earliest_ms(&applied.month.sums()),
+        None => earliest_ms(&Month::parse_sums(&bytes_of(&first.path(dir)).ok()?).ok()?.0),
     }
+}
+
+fn earliest_ms(sums: &GroupSums) -> Option<i64> {
+    let firsts = sums.values().filter_map(|quarters| quarters.values().next());
+    firsts.map(|quarter| quarter.first_ms).min()
+}
+
+/// The sums over replies of the journal alone, if no month has a reply that an election compares
+/// with one of them: then they add to those of the months. `None` if that is not sure.
+///
+/// An election among all replies of a month takes several times as long as to read its sums, and
+/// reports would take that long whenever something was just used.
+fn sums_if_unrelated(dir: &Path, replies: &[Stored]) -> Option<GroupSums> {
+    let mut messages = HashSet::new();
+    for Stored { reply, instead_of_ms, .. } in replies {
+        match reply.id {
+            CopyId::Api { message, .. } if instead_of_ms.is_none() => messages.insert(message),
+            _ => return None,
+        };
+    }
+    for name in months_around(replies) {
+        match bytes_of(&name.path(dir)) {
+            Ok(bytes) if !month::may_have(&bytes, &messages) => {}
+            Err(Unreadable::Damaged(MISSING)) => {}
+            _ => return None,
+        }
+    }
+    let mut election = Election::default();
+    for Stored { reply, .. } in replies {
+        election.add(reply);
+    }
+    let mut month = Month::default();
+    month.open = election.replies().collect();
+    Some(month.sums())
 }
 
 fn add_sums(sums: &mut GroupSums, month: GroupSums, span: &std::ops::Range<i64>) {

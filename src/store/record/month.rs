@@ -5,7 +5,7 @@
 //! added to it for long, it is closed: the sums stay, and of each reply an id, by which a copy that
 //! turns up later is recognised. A closed month can get open replies again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::hash::Hasher;
 use std::io::Write;
 use std::sync::Arc;
@@ -57,6 +57,21 @@ impl std::fmt::Display for Unreadable {
             Unreadable::Damaged(what) => write!(f, "it is damaged: {what}"),
         }
     }
+}
+
+/// Whether the file of a month may have a reply with one of these hashes of the API's ids of
+/// messages. It does not parse the lines.
+pub fn may_have(bytes: &[u8], messages: &HashSet<u64>) -> bool {
+    // Of replies whose ids alone are kept, the ids are too short to tell.
+    if memchr::memmem::find(bytes, br#"{"ids""#).is_some() {
+        return true;
+    }
+    // Each row of a reply begins with its id.
+    memchr::memmem::find_iter(bytes, br#"[""#).any(|start| {
+        let id = bytes.get(start + 2..start + 18).and_then(|it| std::str::from_utf8(it).ok());
+        let id = id.and_then(|it| u64::from_str_radix(it, 16).ok());
+        id.is_some_and(|it| messages.contains(&it))
+    })
 }
 
 impl Month {

@@ -118,6 +118,29 @@ fn what_is_read_is_what_an_election_of_everything_gives() {
 }
 
 #[test]
+fn a_journal_is_added_to_the_months_whether_they_know_its_replies_or_not() {
+    let known = [reply("msg_1", "r", 5), at(NOON - 40 * DAY_MS, reply("msg_2", "r", 7))];
+    let is_apart = |journal: &[Reply]| {
+        let disk = Disk::new();
+        disk.append(&known);
+        disk.fold(NOON).unwrap();
+        disk.append(journal);
+        let all: Vec<Reply> = known.iter().chain(journal).cloned().collect();
+        assert_eq!(disk.sums(), by_election(&all));
+        let dir = account_dir(&disk.path(), Path::new(ROOT));
+        let stored = journal.iter().map(|reply| Stored {
+            reply: reply.clone(),
+            is_elected: true,
+            instead_of_ms: None,
+        });
+        sums_if_unrelated(&dir, &stored.collect::<Vec<_>>()).is_some()
+    };
+    assert!(is_apart(&[reply("msg_3", "r", 5), reply("msg_3", "r", 9)]));
+    assert!(!is_apart(&[reply("msg_3", "r", 5), reply("msg_1", "r", 9)]));
+    assert!(!is_apart(&[reply("msg_1", "q", 9)]));
+}
+
+#[test]
 fn a_span_has_the_quarters_that_begin_in_it() {
     let disk = Disk::new();
     disk.append(&replies());
