@@ -175,6 +175,7 @@ impl Engine {
             let effects = engine.state.restore(kept, now);
             engine.perform(effects, now)?;
         }
+        engine.state.journal_found(engine.recorder.n_unfolded(), now);
         Ok(engine)
     }
 

@@ -98,6 +98,13 @@ impl Recorder {
         self.record.as_ref().filter(|_| self.pending.is_empty()).map(Record::mark)
     }
 
+    /// About how many replies the journal had when it was opened.
+    pub(super) fn n_unfolded(&self) -> usize {
+        // A line has some 300 bytes for what its replies share, and each reply about 90.
+        let n_bytes = self.record.as_ref().map_or(0, Record::n_bytes_found);
+        usize::try_from(n_bytes / 130).unwrap_or(usize::MAX)
+    }
+
     /// Whether all that was written up to a mark is still there.
     pub(super) fn reaches(&mut self, mark: Option<Mark>) -> bool {
         self.write().is_ok()

@@ -73,6 +73,7 @@ pub struct Record {
     number: u64,
     n_bytes: u64,
     journal: Option<fs_err::File>,
+    n_bytes_found: u64,
 }
 
 /// How much of the journal a process had written at some moment.
@@ -101,7 +102,8 @@ impl Record {
         let Some(lock) = RecordLock::try_acquire(&data_dir.join(LOCK))? else { return Ok(None) };
         let opening = |err| Error::new("cannot open the record of usage").because(err);
         let identity = identity(data_dir).map_err(opening)?;
-        let last = segments(data_dir).map_err(opening)?.last().copied();
+        let found = segments(data_dir).map_err(opening)?;
+        let size = |dir: &Path, number| Some(fs_err::metadata(segment(dir, number)).ok()?.len());
         for dir in accounts(data_dir) {
             sweep(&dir);
         }
@@ -110,9 +112,10 @@ impl Record {
             _lock: lock,
             identity,
             // Each process begins a file of its own: the last line of another may be torn.
-            number: last.map_or(1, |it| it + 1),
+            number: found.last().map_or(1, |it| it + 1),
             n_bytes: 0,
             journal: None,
+            n_bytes_found: found.iter().filter_map(|it| size(data_dir, *it)).sum(),
         }))
     }
 
@@ -163,6 +166,11 @@ impl Record {
         self.journal = None;
         self.number += 1;
         self.n_bytes = 0;
+    }
+
+    /// How long the journal was when it was opened, in bytes.
+    pub fn n_bytes_found(&self) -> u64 {
+        self.n_bytes_found
     }
 
     /// How much is written.
@@ -318,13 +326,21 @@ fn apply(
     wanted.extend(client_costs.iter().map(|it| Name::of(it.1)));
     let mut months: BTreeMap<Name, Month> = BTreeMap::new();
     let mut damaged = Vec::new();
+    let mut rescued = BTreeSet::new();
     for name in wanted {
         match read_month(&name.path(dir)) {
             Ok(month) => {
                 months.insert(name, month);
             }
             Err(Unreadable::Damaged(MISSING)) => {}
-            Err(problem) => damaged.push((name, problem)),
+            Err(problem) => {
+                damaged.push((name, problem));
+                // What was used stays used, even if copies of it can no longer be recognised.
+                if let Ok((sums, client_costs)) = read_sums(&name.path(dir)) {
+                    months.insert(name, Month::of_sums(root, sums, client_costs, now_ms));
+                    rescued.insert(name);
+                }
+            }
         }
     }
     let mut election = Election::default();
@@ -362,7 +378,7 @@ fn apply(
         open.sort_by(|(a, _), (b, _)| {
             (&a.group, &a.file, a.offset, a.at_ms).cmp(&(&b.group, &b.file, b.offset, b.at_ms))
         });
-        let is_changed = open != month.open || changed.contains(&name);
+        let is_changed = open != month.open || changed.contains(&name) || rescued.contains(&name);
         month.open = open;
         (name, Applied { month, is_changed })
     });
@@ -400,7 +416,7 @@ pub fn read(data_dir: &Path, span: std::ops::Range<i64>) -> History {
         for name in names.iter().copied().filter(|it| it.overlaps(&span)) {
             let month = match applied.get(&name) {
                 Some(applied) => Ok((applied.month.sums(), applied.month.client_costs.clone())),
-                None => bytes_of(&name.path(&dir)).and_then(|it| Month::parse_sums(&it)),
+                None => read_sums(&name.path(&dir)),
             };
             match month {
                 Ok((month, stated)) => {
@@ -445,7 +461,7 @@ fn first_ms(
     }
     match applied.get(&first) {
         Some(applied) => earliest_ms(&applied.month.sums()),
-        None => earliest_ms(&Month::parse_sums(&bytes_of(&first.path(dir)).ok()?).ok()?.0),
+        None => earliest_ms(&read_sums(&first.path(dir)).ok()?.0),
     }
 }
 
@@ -549,11 +565,20 @@ fn read_month(path: &Path) -> std::result::Result<Month, Unreadable> {
     Month::parse(&bytes_of(path)?)
 }
 
-fn bytes_of(path: &Path) -> std::result::Result<Vec<u8>, Unreadable> {
-    read_bounded(path, MAX_BYTES).map_err(|err| match err.kind() {
-        io::ErrorKind::NotFound => Unreadable::Damaged(MISSING),
-        _ => Unreadable::Damaged("the system cannot read it"),
+fn read_sums(path: &Path) -> std::result::Result<(GroupSums, ClientCosts), Unreadable> {
+    let (file, _) = super::file::open_bounded(path, MAX_BYTES).map_err(|err| unreadable(&err))?;
+    Month::read_sums(io::BufReader::with_capacity(64 << 10, file))
+}
+
+fn unreadable(err: &io::Error) -> Unreadable {
+    Unreadable::Damaged(match err.kind() {
+        io::ErrorKind::NotFound => MISSING,
+        _ => "the system cannot read it",
     })
+}
+
+fn bytes_of(path: &Path) -> std::result::Result<Vec<u8>, Unreadable> {
+    read_bounded(path, MAX_BYTES).map_err(|err| unreadable(&err))
 }
 
 fn read_header(path: &Path) -> io::Result<Header> {
