@@ -242,12 +242,15 @@ pub fn fold(task: &FoldTask) -> io::Result<Vec<String>> {
     for (root, news) in journal.by_root {
         let dir = account_dir(dir, Path::new(&root));
         dir::make_private(&dir).map_err(io::Error::other)?;
-        let (applied, damaged) = apply(&dir, &root, news, *now_ms);
-        for (name, problem) in damaged {
-            problems.push(set_aside(&name.path(&dir), &problem)?);
-        }
-        for (name, month) in applied.into_iter().filter(|(_, month)| month.is_changed) {
-            write_month(&dir, name, month.month, *now_ms)?;
+        // One month after the other: all of them at once would take much memory after an import.
+        for news in news.by_month().into_values() {
+            let (applied, damaged) = apply(&dir, &root, news, *now_ms);
+            for (name, problem) in damaged {
+                problems.push(set_aside(&name.path(&dir), &problem)?);
+            }
+            for (name, month) in applied.into_iter().filter(|(_, month)| month.is_changed) {
+                write_month(&dir, name, month.month, *now_ms)?;
+            }
         }
     }
     for dir in accounts(dir) {
@@ -643,6 +646,19 @@ fn set_aside(path: &Path, why: &Unreadable) -> io::Result<String> {
 struct OfRoot {
     replies: Vec<Stored>,
     client_costs: Vec<(Arc<str>, i64, Picodollars)>,
+}
+
+impl OfRoot {
+    fn by_month(self) -> BTreeMap<Name, OfRoot> {
+        let mut months: BTreeMap<Name, OfRoot> = BTreeMap::new();
+        for stored in self.replies {
+            months.entry(Name::of(stored.reply.at_ms)).or_default().replies.push(stored);
+        }
+        for cost in self.client_costs {
+            months.entry(Name::of(cost.1)).or_default().client_costs.push(cost);
+        }
+        months
+    }
 }
 
 /// What a journal has.
