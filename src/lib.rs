@@ -20,6 +20,7 @@ pub mod home;
 pub mod ipc;
 pub mod log;
 pub mod oneshot;
+pub mod overview;
 pub mod placed_list;
 pub mod plan;
 pub mod pool;

@@ -7,7 +7,7 @@
 /// `us.anthropic.claude-opus-4-8-v1:0` (Bedrock), `claude-opus-4-8@20260929` (Vertex) and
 /// `openrouter/anthropic/claude-opus-4.8`. Of an Amazon Resource Name only the last part is left:
 /// the number of the user's account in it is nobody's business. Anything else stays as it is.
-pub(super) fn readable(name: &str) -> String {
+pub(crate) fn readable(name: &str) -> String {
     let mut words = Vec::new();
     for word in without_context(name).split_whitespace() {
         words.push(if is_id(word) { of_id(word) } else { word.to_owned() });
