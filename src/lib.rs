@@ -27,6 +27,7 @@ pub mod pool;
 pub mod price_list;
 mod programs;
 pub mod sanitize;
+pub mod sessions;
 pub mod setup;
 pub mod show;
 pub mod state;

@@ -4,8 +4,6 @@
 //! `ccstatusd sessions`, `ccstatusd top` and the tooltips of `ccstatusd line` show the same facts
 //! in the same words, because they have them from here. How they are laid out is theirs.
 
-#![allow(dead_code, reason = "the commands that show it follow")]
-
 use std::cmp::Reverse;
 use std::path::Path;
 
@@ -54,7 +52,7 @@ impl Activity {
         }
     }
 
-    /// The word for it, which is a value in the output of `ccstatusd sessions --json`.
+    /// The word for it. All but `?` are also values in JSON, where an unknown activity is `null`.
     pub(crate) fn word(self) -> &'static str {
         match self {
             Activity::Waiting => "waiting",
@@ -64,6 +62,11 @@ impl Activity {
             Activity::Unknown => "?",
             Activity::Ended => "ended",
         }
+    }
+
+    /// The word for it where sessions are counted: nothing else says there what `?` is about.
+    pub(crate) fn counted(self) -> &'static str {
+        if self == Activity::Unknown { "unknown" } else { self.word() }
     }
 
     /// Stands before the word, never in place of it.
@@ -358,7 +361,7 @@ impl Pen {
             parts.push(text);
         };
         for (activity, count) in account.counts() {
-            part(&[(activity.paint(), &format!("{count} {}", said(activity)))]);
+            part(&[(activity.paint(), &format!("{count} {}", activity.counted()))]);
         }
         if let Some(used) = account.five_hours(self.now_ms) {
             let mut said = self.cost(used.unpriced, used.usd);
@@ -395,11 +398,6 @@ impl Pen {
         }
         parts
     }
-}
-
-/// The word for what sessions do where they are counted: nothing else says there what `?` is about.
-fn said(activity: Activity) -> &'static str {
-    if activity == Activity::Unknown { "unknown" } else { activity.word() }
 }
 
 /// The name of a limit in a list: short for those that every subscription has.

@@ -1,7 +1,10 @@
 //! What the terminal can show, by the environment: standard output of `show` is a pipe to the
-//! client, and nobody answers a question.
+//! client, and nobody answers a question. Commands that print to a terminal itself ask it for its
+//! size.
 //!
 //! See docs/decisions/025-terminals-are-known-by-name.md.
+
+use std::os::fd::AsFd;
 
 use crate::cli::Environment;
 use crate::display::view::Style;
@@ -25,6 +28,13 @@ pub fn style(env: &Environment) -> Style {
         None => shows_links,
     };
     Style { columns, depth, has_links }
+}
+
+/// The columns and rows of a terminal; `None` for anything else.
+pub fn size(of: impl AsFd) -> Option<(usize, usize)> {
+    let size = rustix::termios::tcgetwinsize(of).ok()?;
+    let is_known = size.ws_col > 0 && size.ws_row > 0;
+    is_known.then_some((size.ws_col.into(), size.ws_row.into()))
 }
 
 /// How many colours the terminal shows, and whether it shows links.

@@ -21,6 +21,8 @@ mod oneshot;
 mod packages;
 mod prices;
 mod sandbox;
+mod screen;
+mod sessions;
 mod setup;
 mod show;
 mod store;
