@@ -18,6 +18,7 @@ pub mod error;
 pub mod fetch;
 pub mod home;
 pub mod ipc;
+pub mod line;
 pub mod log;
 pub mod oneshot;
 pub mod overview;

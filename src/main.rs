@@ -16,8 +16,8 @@ use ccstatusd::store::schema::display::Depth;
 use ccstatusd::store::schema::{ClientFacts, SessionId, Snapshot};
 use ccstatusd::time::Now;
 use ccstatusd::{
-    background, display, doctor, log, oneshot, placed_list, price_list, sanitize, sessions, setup,
-    show, terminal,
+    background, display, doctor, line, log, oneshot, placed_list, price_list, sanitize, sessions,
+    setup, show, terminal,
 };
 
 /// musl's own allocator maps and unmaps single pages, which takes a sixth of the time of `show` and
@@ -46,8 +46,10 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli, env: &Environment) -> Result<Exit> {
     // A display reads only the state directory, whose owner it checks, and always prints a line.
-    let is_display =
-        matches!(cli.subcommand, Some(Subcommand::Show { preview: false } | Subcommand::Subagents));
+    let is_display = matches!(
+        cli.subcommand,
+        Some(Subcommand::Show { preview: false } | Subcommand::Subagents | Subcommand::Line(_))
+    );
     if !is_display {
         home::check(env)?;
     }
@@ -74,6 +76,7 @@ fn run(cli: &Cli, env: &Environment) -> Result<Exit> {
             sessions::watch(env, options, &mut io::stdout().lock()).map(|()| Exit::Success)
         }
         Some(Subcommand::Sessions(options)) => print(&sessions::list(env, options, io::stdout())?),
+        Some(Subcommand::Line(options)) => print(&line::run(env, options, io::stdout())?),
         Some(Subcommand::Config { check }) => {
             let path = env.config_file();
             let config = Config::load(path.as_deref())?;

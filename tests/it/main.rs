@@ -17,6 +17,7 @@ mod git;
 mod git_programs;
 mod layouts;
 mod lifecycle;
+mod line;
 mod oneshot;
 mod packages;
 mod prices;
