@@ -22,10 +22,16 @@ const HOSTILE: &str = "#(>~/x)$(>~/x)`>~/x`%{A1:x:}<b>%n";
 
 /// Two sessions; the one that was active last is on the branch [`HOSTILE`].
 fn hostile() -> Snapshot {
+    let mut snapshot = on_branch(HOSTILE);
+    snapshot.waiting[0].name = "<b>\u{1b}[31m&\n$(>~/x)".to_owned();
+    snapshot
+}
+
+/// Two sessions; the one that was active last is on this branch.
+fn on_branch(branch: &str) -> Snapshot {
     let mut snapshot = two_sessions();
     let repo = snapshot.repos.get_mut(&RepoKey("/h/shop".to_owned())).unwrap();
-    repo.branch = Some(HOSTILE.to_owned());
-    snapshot.waiting[0].name = "<b>\u{1b}[31m&\n$(>~/x)".to_owned();
+    repo.branch = Some(branch.to_owned());
     snapshot.display.format = Some("{git} {cost}".to_owned());
     snapshot
 }
@@ -120,9 +126,7 @@ fn json_says_who_waits_and_has_markup_only_where_it_is_read() {
 #[test]
 fn no_format_has_a_control_character_of_others() {
     let sandbox = Sandbox::new();
-    let mut snapshot = hostile();
-    let repo = snapshot.repos.get_mut(&RepoKey("/h/shop".to_owned())).unwrap();
-    repo.branch = Some("a\u{1b}]0;t\u{7}\u{9b}2J\r\nb\u{202e}".to_owned());
+    let snapshot = on_branch("a\u{1b}]0;t\u{7}\u{9b}2J\r\nb\u{202e}");
     publish(&sandbox, &snapshot);
     for format in ["ansi", "plain", "tmux", "zsh", "fish", "polybar", "waybar", "i3blocks", "json"]
     {
@@ -142,7 +146,10 @@ fn no_format_has_a_control_character_of_others() {
 fn tmux_shows_the_line() {
     let (sandbox, _watcher) = sandbox();
     let config = sandbox.path("inner.conf");
-    let source = format!("source-file {}\nset -g status-left ''\n", contrib("tmux.conf").display());
+    let source = format!(
+        "source-file {}\nset -g status-left ''\nset -g status-interval 1\n",
+        contrib("tmux.conf").display()
+    );
     fs_err::write(&config, source).unwrap();
     let Some(screen) = Screen::start(&sandbox, (120, 10), "set -g status off") else { return };
     let inner = sandbox.path("inner.socket");
@@ -155,6 +162,10 @@ fn tmux_shows_the_line() {
     let coloured = screen.tmux().args(["capture-pane", "-t", "t", "-p", "-e"]).output().unwrap();
     let coloured = text(&coloured);
     assert!(coloured.contains("\x1b[35m"), "the branch has its colour: {coloured:?}");
+    // Before a style of ours, and as one.
+    let styled = "#[fg=red]#S##[bold]#";
+    publish(&sandbox, &on_branch(styled));
+    screen.wait_for("styles as text", |it| it.contains(&format!("{styled} ⇡2 !1")));
     sandbox.command("tmux").arg("-S").arg(inner).arg("kill-server").output().unwrap();
     check_inert(&sandbox);
 }
