@@ -17,8 +17,8 @@ use ccstatusd::store::schema::display::Depth;
 use ccstatusd::store::schema::{ClientFacts, Import, SessionId, Snapshot};
 use ccstatusd::time::Now;
 use ccstatusd::{
-    background, display, doctor, log, oneshot, placed_list, price_list, report, sanitize, setup,
-    show, terminal, transfer,
+    background, display, doctor, line, log, oneshot, placed_list, price_list, report, sanitize,
+    sessions, setup, show, terminal, transfer,
 };
 
 /// One allocator for both C libraries. musl's own maps and unmaps single pages, which takes a sixth
@@ -48,8 +48,10 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli, env: &Environment) -> Result<Exit> {
     // A display reads only the state directory, whose owner it checks, and always prints a line.
-    let is_display =
-        matches!(cli.subcommand, Some(Subcommand::Show { preview: false } | Subcommand::Subagents));
+    let is_display = matches!(
+        cli.subcommand,
+        Some(Subcommand::Show { preview: false } | Subcommand::Subagents | Subcommand::Line(_))
+    );
     if !is_display {
         home::check(env)?;
     }
@@ -72,6 +74,11 @@ fn run(cli: &Cli, env: &Environment) -> Result<Exit> {
             write(io::stdout(), &show::subagents(io::stdin(), env, Now::read)).ok();
             Ok(Exit::Success)
         }
+        Some(Subcommand::Sessions(options)) if options.watch => {
+            sessions::watch(env, options, &mut io::stdout().lock()).map(|()| Exit::Success)
+        }
+        Some(Subcommand::Sessions(options)) => print(&sessions::list(env, options, io::stdout())?),
+        Some(Subcommand::Line(options)) => print(&line::run(env, options, io::stdout())?),
         Some(Subcommand::Config { check }) => {
             let path = env.config_file();
             let config = Config::load(path.as_deref())?;

@@ -30,7 +30,7 @@ const STATE_FILES: [&str; 10] = [
     "ccstatusd.log",
     "ccstatusd.log.1",
 ];
-const STATE_DIRS: [&str; 4] = [dir::LINES, dir::FITTED, dir::SYNC, "scratch"];
+const STATE_DIRS: [&str; 5] = [dir::LINES, dir::PLAIN, dir::FITTED, dir::SYNC, "scratch"];
 
 /// What a data directory has in it, but for what [`Record`] keeps there.
 const DATA_FILES: [&str; 2] = ["record.lock", "prices.json"];
@@ -110,7 +110,7 @@ impl Plan {
         // A watcher that has just started makes both directories before it ends.
         let is_running = plan.steps.iter().any(|step| matches!(step, Step::Stop));
         for ours in Ours::all(env)? {
-            if !ours.is_there() && !(options.purge && is_running) {
+            if !(ours.is_there() || options.purge && is_running) {
                 continue;
             }
             if options.purge {

@@ -351,8 +351,8 @@ pub fn offer(data_dir: &Path, export: &[u8], root: Option<&Path>) -> io::Result<
 fn exports(data_dir: &Path) -> Vec<PathBuf> {
     let entries = fs_err::read_dir(data_dir.join(IMPORT)).into_iter().flatten().flatten();
     let paths = entries.map(|it| it.path());
-    let mut paths: Vec<PathBuf> =
-        paths.filter(|it| it.extension().is_some_and(|it| it == "jsonl")).collect();
+    let is_export = |path: &PathBuf| path.extension().is_some_and(|it| it == "jsonl");
+    let mut paths: Vec<PathBuf> = paths.filter(is_export).collect();
     paths.sort();
     paths
 }
