@@ -97,5 +97,6 @@ pub(super) fn invocation(argv: &[String], env: &Environment) -> Option<Invocatio
         args: args.iter().map(Into::into).collect(),
         dir: env.home().map(Path::to_owned),
         env: Vec::new(),
+        input: Vec::new(),
     })
 }

@@ -5,7 +5,13 @@ use crate::fetch::exec::Invocation;
 use crate::store::schema::{Block, BlockSource};
 
 pub(super) fn tool(program: &str, every_s: u64) -> Tool {
-    let what = Invocation { program: program.into(), args: Vec::new(), dir: None, env: Vec::new() };
+    let what = Invocation {
+        program: program.into(),
+        args: Vec::new(),
+        dir: None,
+        env: Vec::new(),
+        input: Vec::new(),
+    };
     Tool { what, limits: tool::TOOL_LIMITS, every: Duration::from_secs(every_s) }
 }
 
