@@ -16,8 +16,8 @@ use ccstatusd::store::schema::display::Depth;
 use ccstatusd::store::schema::{ClientFacts, SessionId, Snapshot};
 use ccstatusd::time::Now;
 use ccstatusd::{
-    background, display, doctor, log, oneshot, placed_list, price_list, sanitize, setup, show,
-    terminal,
+    alert_list, background, display, doctor, log, oneshot, placed_list, price_list, sanitize,
+    setup, show, terminal,
 };
 
 /// musl's own allocator maps and unmaps single pages, which takes a sixth of the time of `show` and
@@ -84,6 +84,11 @@ fn run(cli: &Cli, env: &Environment) -> Result<Exit> {
                     .to_owned(),
             };
             print(&text)
+        }
+        Some(Subcommand::Alerts { test: None }) => print(&alert_list::list(env)?),
+        Some(Subcommand::Alerts { test: Some(name) }) => {
+            let (text, exit) = alert_list::test(env, name)?;
+            print(&text).map(|_| exit)
         }
         Some(Subcommand::Prices { update: Some(file), .. }) => {
             print(&(placed_list::update(env, file)? + "\n"))

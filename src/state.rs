@@ -20,6 +20,7 @@
 //! See docs/decisions/001-one-thread-owns-the-state.md.
 
 mod accounts;
+mod alerts;
 mod barriers;
 mod block_tool;
 mod cascade;
@@ -52,6 +53,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use accounts::Accounts;
+use alerts::Alerts;
 use clock::{Clock, Timer};
 use commands::Commands;
 use configuration::{Configuration, Due};
@@ -69,6 +71,7 @@ use transcripts::Transcripts;
 use crate::fetch::exec;
 use crate::fetch::git;
 use crate::fetch::job::{Job, Outcome, ReadJob, RunJob, Source, is_gone};
+use crate::fetch::tool::ToolError;
 use crate::plan::Urgency;
 use crate::store::schema::Snapshot;
 use crate::time::Now;
@@ -87,6 +90,7 @@ pub struct State {
     sessions: Sessions,
     repos: Repos,
     commands: Commands,
+    alerts: Alerts,
     configuration: Configuration,
     publication: Publication,
     recording: Recording,
@@ -116,6 +120,7 @@ impl State {
             sessions: Sessions::default(),
             repos: Repos::default(),
             commands: Commands::default(),
+            alerts: Alerts::default(),
             configuration: Configuration::default(),
             publication: Publication::new(now.mono),
             recording: Recording::default(),
@@ -204,6 +209,7 @@ impl State {
             Timer::Configuration => self.configuration.due_at(),
             Timer::Save => self.transcripts.save_at(),
             Timer::Fold => self.recording.due_at(),
+            Timer::Alerts => self.alerts.due_at(&self.settings.alerts),
             Timer::Fetch => self.sources.deadline(),
             Timer::Publish => match self.mode {
                 Mode::Watch { .. } => self.publication.due_at(),
@@ -237,6 +243,11 @@ impl State {
                 Timer::Configuration => self.read_configuration(now),
                 Timer::Save => self.save(),
                 Timer::Fold => self.fold(),
+                Timer::Alerts => {
+                    let snapshot = self.snapshot(now);
+                    let has_changed = self.look_for_alerts(&snapshot, now);
+                    self.publication.mark_changed_if(has_changed);
+                }
                 // `on_event` does both after every event: a fetch that ended may have freed a
                 // slot, and a change may be published at once.
                 Timer::Fetch | Timer::Publish => {}
@@ -299,7 +310,8 @@ impl State {
             .chain(self.sessions.times())
             .chain(self.transcripts.times())
             .chain(self.repos.times())
-            .chain(self.commands.times());
+            .chain(self.commands.times())
+            .chain(self.alerts.times());
         for at_ms in times.filter(|at_ms| **at_ms > now.wall_ms) {
             *at_ms = (*at_ms - by_ms).min(now.wall_ms);
         }
@@ -369,6 +381,11 @@ impl State {
                 Job::Run(RunJob::Command { name: name.clone(), tool })
             }
             Source::Program(path) => Job::Run(RunJob::Program { path: path.clone() }),
+            Source::Alert(name) => {
+                let tool = self.settings.alerts.get(name)?.tool.clone();
+                let notice = Box::new(self.alerts.notice(name, now)?);
+                Job::Run(RunJob::Alert { name: name.clone(), tool, notice })
+            }
             Source::Import(path) => {
                 let from = self.imports.resume_at(path)?;
                 Job::Read(ReadJob::Import { path: path.clone(), from })
@@ -419,6 +436,7 @@ impl State {
                 self.effects.push(Effect::Upgrade { program, version });
             }
             Outcome::Program(..) => {}
+            Outcome::Alert(name, told) => self.alert_told(&name, told.err(), now),
         }
         let new_repo = top.filter(|top| self.repos.is_unanswered(top));
         self.sources.wait_for_follow_ups(&source, has_more, new_repo);
@@ -438,6 +456,8 @@ impl State {
             // Its root may have been dropped during the read.
             Source::Transcript(path) => self.transcripts.get(path).is_some(),
             Source::Import(path) => self.imports.resume_at(path).is_some(),
+            // What could not be told is soon no news any more.
+            Source::Alert(_) => false,
             Source::Process(_) | Source::Tree(_) | Source::Program(_) => true,
         }
     }
@@ -507,8 +527,36 @@ impl State {
 
     fn publish_now(&mut self, now: Now) {
         self.publication.begin(now.mono);
-        let snapshot = Box::new(self.snapshot(now));
+        let mut snapshot = Box::new(self.snapshot(now));
+        if self.look_for_alerts(&snapshot, now) {
+            snapshot.alerts = self.alerts.report(&self.settings.alerts);
+        }
         self.effects.push(Effect::Publish(snapshot));
+    }
+
+    // ---- Alerts
+
+    /// Finds out what is to be told, by this snapshot. Until every transcript has been read, what
+    /// it says is not compared with anything. Returns whether the state of any alert changed.
+    fn look_for_alerts(&mut self, snapshot: &Snapshot, now: Now) -> bool {
+        let Settings { alerts: rules, quiet, zone, .. } = &self.settings;
+        let is_watcher = matches!(self.mode, Mode::Watch { .. });
+        if rules.is_empty() || !is_watcher || !self.sources.is_scanned() {
+            return false;
+        }
+        let (to_tell, has_changed) = self.alerts.look_at(rules, *quiet, snapshot, zone, now);
+        for name in to_tell {
+            self.sources.want(&Source::Alert(name), Urgency::Now, now);
+        }
+        has_changed
+    }
+
+    /// The program of an alert ended.
+    fn alert_told(&mut self, name: &str, error: Option<ToolError>, now: Now) {
+        if self.alerts.told(name, error.map(|it| it.to_string()), now) {
+            self.sources.want(&Source::Alert(name.to_owned()), Urgency::Now, now);
+        }
+        self.publication.mark_changed();
     }
 
     fn save(&mut self) {
@@ -640,6 +688,9 @@ impl State {
         let before = std::mem::replace(&mut self.settings, settings);
         self.observe_configuration();
         self.replace_tools(&before, now);
+        for name in self.alerts.replace(&before.alerts, &self.settings.alerts) {
+            self.forget_source(&Source::Alert(name));
+        }
         self.forget_messages();
         if before.trusted != self.settings.trusted {
             self.want_repos(now);

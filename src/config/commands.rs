@@ -44,7 +44,7 @@ pub(super) fn read(root: &mut Table<'_, '_>) -> BTreeMap<String, CommandConfig> 
     commands
 }
 
-fn check_name(name: &str) -> Converted<()> {
+pub(super) fn check_name(name: &str) -> Converted<()> {
     let is_allowed = |it: u8| it.is_ascii_alphanumeric() || it == b'-' || it == b'_';
     match (1..=MAX_COMMAND_NAME).contains(&name.len()) && name.bytes().all(is_allowed) {
         true => Ok(()),

@@ -483,7 +483,8 @@ impl State {
             | Source::Tree(_)
             | Source::Repo(_)
             | Source::Program(_)
-            | Source::Import(_) => true,
+            | Source::Import(_)
+            | Source::Alert(_) => true,
         }
     }
 

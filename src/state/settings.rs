@@ -7,6 +7,7 @@ use std::time::Duration;
 use jiff::civil::Weekday;
 use jiff::tz::TimeZone;
 
+use crate::alert::{Quiet, Rule};
 use crate::fetch::tool::Tool;
 use crate::price_list::Placed;
 use crate::store::schema::{self, display::Display};
@@ -70,6 +71,10 @@ pub struct Settings {
     pub block_tool: Option<Tool>,
     /// Commands whose output the line shows, by name.
     pub commands: BTreeMap<String, Tool>,
+    /// What the user wants to be told, by name.
+    pub alerts: BTreeMap<String, Rule>,
+    /// When not.
+    pub quiet: Option<Quiet>,
 }
 
 impl Settings {

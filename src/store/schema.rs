@@ -8,11 +8,13 @@
 //!
 //! **Invariant:** fields are added, and never change their meaning.
 
+pub mod alerts;
 pub mod display;
 pub mod limits;
 
 use std::collections::BTreeMap;
 
+use alerts::Alert;
 use display::{Depth, Display};
 use serde::{Deserialize, Serialize};
 
@@ -92,6 +94,8 @@ pub struct Snapshot {
     pub degraded: Vec<Degraded>,
     /// How far old transcripts are read for the record of usage; `null` when all are.
     pub import: Option<Import>,
+    /// The alerts that the user configured, by their names in the configuration.
+    pub alerts: BTreeMap<String, Alert>,
     /// All live sessions, and of those that ended the 32 that were active last, if within the last
     /// day; at most [`MAX_SESSIONS`].
     pub sessions: BTreeMap<SessionId, Session>,
@@ -628,7 +632,8 @@ pub struct Import {
 pub struct Degraded {
     /// A kind and a name. With a path: `git:`, `tree:` (finding the working tree of a directory),
     /// `transcript:`, `process:` (the file of a session's process), `usage:`, `watch:` and
-    /// `config:`. With the name of a command: `command:`. Without a name: `store` (the state
+    /// `config:`. With the name of a command or an alert, whose program
+    /// fails: `command:` and `alert:`. Without a name: `store` (the state
     /// directory) and `watch` (all events).
     pub source: String,
     pub since_ms: i64,
