@@ -54,7 +54,7 @@ pub(super) const PRESETS: [(&str, &[&str]); 3] = [
         &[
             "sh",
             "-c",
-            r#"printf '%s (%s)' "$CCSTATUSD_TITLE" "$CCSTATUSD_BODY" | sed 's/[#%]/&&/g' | xargs -d '\n' tmux display-message --"#,
+            r#"tmux display-message -- "$(printf '%s (%s)' "$CCSTATUSD_TITLE" "$CCSTATUSD_BODY" | sed 's/[#%]/&&/g')""#,
         ],
     ),
 ];
