@@ -32,6 +32,7 @@ use crate::display::palettes::PALETTES;
 use crate::display::presets::PRESETS;
 use crate::display::segments::SEGMENTS;
 use crate::display::segments::segment::{COMMAND, Segment};
+use crate::fetch::tool::MAX_FIELD_NAME;
 use crate::usage::price_file::{MULTIPLIERS, RATES};
 
 /// The schema, in the draft of JSON Schema that editors of TOML know best.
@@ -211,7 +212,10 @@ fn segment(row: &Segment, name: &str, manual: &Manual) -> Value {
         setting["description"] = json!(about);
         setting
     };
-    let parts: Vec<_> = row.parts.iter().map(|it| it.0.to_owned()).collect();
+    let mut parts: Vec<_> = row.parts.iter().map(|it| it.0.to_owned()).collect();
+    if row.name == COMMAND {
+        parts.push(format!("[A-Za-z0-9_-]{{1,{MAX_FIELD_NAME}}}"));
+    }
     let format = format(&parts, false);
     let priority = "The segment with the highest priority gets its columns first.";
     let mut settings = vec![

@@ -366,6 +366,10 @@ pub struct CommandOutput {
     pub output: String,
     /// Why the last run failed; `null` if it succeeded. `output` is as of `as_of_ms`.
     pub error: Option<String>,
+    /// What else it printed: the members of a JSON object that are text, numbers or flags; else
+    /// those of lines `name=value`, and, as `1` to `9`, the words of the first line. At most 16,
+    /// each as `output` is.
+    pub fields: BTreeMap<String, String>,
 }
 
 /// The state of a session.

@@ -49,7 +49,11 @@ impl Sim {
     /// The command ends, and has printed `output`.
     fn command_prints(&mut self, output: &str) {
         let as_of_ms = self.now.wall_ms;
-        let facts = schema::CommandOutput { as_of_ms, output: output.to_owned(), error: None };
+        let facts = schema::CommandOutput {
+            as_of_ms,
+            output: output.to_owned(),
+            ..schema::CommandOutput::default()
+        };
         self.fetched(Outcome::Command("load".to_owned(), Ok(facts)));
     }
 
