@@ -161,6 +161,7 @@ pub(crate) fn snapshot(bytes: &[u8]) {
         trusted: Vec::new(),
         git_timeout: Config::default().git.timeout(),
         commands: BTreeMap::new(),
+        runs: Default::default(),
         alerts: Default::default(),
         quiet: None,
     };

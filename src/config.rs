@@ -96,7 +96,7 @@ use usage::{UsageConfig, UsageSource};
 use crate::alert::{Quiet, Rule};
 use crate::cli::Environment;
 use crate::error::{Error, Result};
-use crate::fetch::tool::{self, Tool};
+use crate::fetch::tool::{self, Runs, Tool};
 use crate::store::file::read_bounded;
 use crate::store::schema::display::Display;
 use crate::usage::prices::Prices;
@@ -203,6 +203,11 @@ impl Config {
                 every: Duration::ZERO,
             }),
         }
+    }
+
+    /// What lets the user's commands run, and for what, by name.
+    pub fn runs(&self, env: &Environment) -> BTreeMap<String, Runs> {
+        self.commands.iter().map(|(name, it)| (name.clone(), it.runs(env))).collect()
     }
 
     /// What the user wants to be told, by name.

@@ -520,6 +520,7 @@ fn load_settings(env: &Environment) -> Result<Settings> {
         git_timeout: config.git.timeout(),
         block_tool: config.block_tool(env),
         commands: config.commands(env),
+        runs: config.runs(env),
         alerts: rules,
         quiet: config.quiet,
     })

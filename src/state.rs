@@ -27,6 +27,7 @@ mod cascade;
 mod changes;
 pub mod checkpoint;
 mod clock;
+mod command_runs;
 mod commands;
 mod configuration;
 mod directories;
@@ -140,6 +141,7 @@ impl State {
             state.observe(&cookies, Purpose::Cookies);
         }
         state.observe_configuration();
+        state.observe_triggers();
         let effects = std::mem::take(&mut state.effects);
         (state, effects)
     }
@@ -271,7 +273,8 @@ impl State {
             | Purpose::NoRepo { .. }
             | Purpose::Await(_)
             // Each tick reads the process file, and with it what describes the job.
-            | Purpose::BackgroundJob { .. } => false,
+            | Purpose::BackgroundJob { .. }
+            | Purpose::Trigger => false,
             Purpose::Project { .. } | Purpose::Agents { .. } | Purpose::Config => is_full,
             Purpose::Root
             | Purpose::Projects { .. }
@@ -376,7 +379,7 @@ impl State {
                 Job::Run(RunJob::Block { root: root.clone(), tool })
             }
             Source::Command(name) => {
-                let tool = self.settings.commands.get(name)?.clone();
+                let tool = self.tool_of_run(name)?;
                 self.commands.started(name, now);
                 Job::Run(RunJob::Command { name: name.clone(), tool })
             }
@@ -615,7 +618,8 @@ impl State {
             | Purpose::Git { .. }
             | Purpose::NoRepo { .. }
             | Purpose::Cookies
-            | Purpose::Config => false,
+            | Purpose::Config
+            | Purpose::Trigger => false,
         });
         self.effects.extend(leave);
         self.leave_unused_repos();
@@ -687,6 +691,7 @@ impl State {
     fn settings_changed(&mut self, settings: Settings, now: Now) {
         let before = std::mem::replace(&mut self.settings, settings);
         self.observe_configuration();
+        self.observe_triggers();
         self.replace_tools(&before, now);
         for name in self.alerts.replace(&before.alerts, &self.settings.alerts) {
             self.forget_source(&Source::Alert(name));

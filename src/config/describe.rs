@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::Config;
 use super::alerts::{BUDGET_SPANS, Command, DEFAULT_TIMEOUT_MS, LEVELS, time_of_day};
+use super::commands::{SCOPES, Trigger};
 use super::display::DEPTHS;
 use super::usage::{FOREVER, SOURCES, WEEKDAYS};
 use crate::alert::Condition;
@@ -189,12 +190,29 @@ fn commands(config: &Config, out: &mut Page) {
     for (name, command) in &config.commands {
         out.table(&format!("commands.{name}"), true);
         out.value("command", Some(list(&command.command)), "");
-        out.value("every_s", Some(command.every_s.to_string()), "");
+        if let Some(every_s) = command.every_s {
+            out.value("every_s", Some(every_s.to_string()), "");
+        }
+        if !command.on.is_empty() {
+            let words: Vec<_> = command.on.iter().map(Trigger::word).collect();
+            out.value("on", Some(list(&words)), "");
+        }
+        out.value("scope", Some(quoted(word_for(&SCOPES, &command.scope))), "");
         out.value("timeout_ms", Some(command.timeout_ms.to_string()), "");
     }
     out.table("commands.NAME", false);
     out.value("command", None, &list(&["date".to_owned(), "+%A".to_owned()]));
     out.value("every_s", None, "60");
+    out.comment(
+        "What else starts it: \"repo\" (what git says changed), \"waiting\" (a session began to \
+         wait), or \"file:PATH\". With this and without `every_s`, nothing but that does.",
+    );
+    out.value("on", None, "[]");
+    out.comment(
+        "For what it runs: global (once), or each root, repository or session by itself, in its \
+         directory.",
+    );
+    out.value("scope", None, &quoted("global"));
     out.value("timeout_ms", None, "2000");
 }
 

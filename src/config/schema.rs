@@ -18,7 +18,7 @@ use super::alerts::{
     BUDGET_SPANS, BUDGETS, CONDITIONS, LEVELS, MAX_ALERTS, PERCENT as ALERT_PERCENT,
     PRESETS as TELLERS, TURNS,
 };
-use super::commands::{MAX_COMMAND_NAME, MAX_COMMANDS, PERIODS, TIMEOUTS};
+use super::commands::{MAX_COMMAND_NAME, MAX_COMMANDS, PERIODS, SCOPES, TIMEOUTS};
 use super::describe::{SCHEMA, describe};
 use super::display::{
     COLUMNS, DEPTHS, MAX_FORMAT, MAX_SYMBOL, PADDINGS, PERCENT, PRIORITIES, WIDTHS, thresholds,
@@ -102,10 +102,13 @@ fn privacy(manual: &Manual) -> Value {
 }
 
 fn commands(manual: &Manual) -> Value {
+    let trigger = json!({"type": "string", "pattern": "^(repo|waiting|file:(/|~/|~$).*)$"});
     let mut command = table([
         ("command", argv()),
         ("every_s", manual.setting("commands.NAME.every_s", whole(&PERIODS))),
         ("timeout_ms", manual.setting("commands.NAME.timeout_ms", whole(&TIMEOUTS))),
+        ("on", manual.setting("commands.NAME.on", json!({"type": "array", "items": trigger}))),
+        ("scope", manual.setting("commands.NAME.scope", one_of(SCOPES.iter().map(|it| it.0)))),
     ]);
     command["required"] = json!(["command"]);
     let named = json!({

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -44,6 +44,34 @@ pub struct Tool {
     pub limits: RunLimits,
     /// The shortest time between two starts.
     pub every: Duration,
+}
+
+/// What lets a command run, and for what.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Runs {
+    pub scope: Scope,
+    /// Whether it runs again at an interval.
+    pub is_timed: bool,
+    /// It runs when one of these files changes …
+    pub on_files: Vec<PathBuf>,
+    /// … when what git says of a working tree changes …
+    pub on_repo: bool,
+    /// … or when a session begins to wait for the user.
+    pub on_waiting: bool,
+}
+
+/// For what a command runs by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// Once for all.
+    #[default]
+    Global,
+    /// For each config root with a live session.
+    Root,
+    /// For each working tree that a live session works in, in its top directory.
+    Repository,
+    /// For each live session, in its directory.
+    Session,
 }
 
 /// Why a call of a configured program failed.

@@ -47,6 +47,11 @@ impl Commands {
         }
     }
 
+    /// The names of all that was started, or recalled.
+    pub(super) fn names(&self) -> impl Iterator<Item = &String> {
+        self.0.keys()
+    }
+
     /// The command was removed from the configuration, or replaced.
     pub(super) fn forget(&mut self, name: &str) {
         self.0.remove(name);

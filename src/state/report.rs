@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::command_runs::configured;
 use super::sessions::{Reported, Session, SessionKey};
 use super::settings::Mode;
 use super::{State, text};
@@ -243,7 +244,7 @@ impl State {
             self.accounts.recall(Path::new(&root.0), before, now);
         }
         for (name, facts) in &previous.commands {
-            if self.settings.commands.contains_key(name) {
+            if self.settings.commands.contains_key(configured(name)) {
                 self.commands.recall(name, facts);
             }
         }

@@ -70,6 +70,7 @@ fn settings(roots: &[&str]) -> Settings {
         git_timeout: Duration::from_secs(5),
         block_tool: None,
         commands: BTreeMap::new(),
+        runs: BTreeMap::new(),
         alerts: BTreeMap::new(),
         quiet: None,
     }

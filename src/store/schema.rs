@@ -87,7 +87,8 @@ pub struct Snapshot {
     pub waiting: Vec<Waiting>,
     /// The number of sessions that wait and are not in `waiting`.
     pub waiting_more: u64,
-    /// The output of the commands that the user configured, by their names in the configuration.
+    /// The output of the commands that the user configured, by their names in the configuration;
+    /// of those with a scope by `NAME of KEY`, with the key of a root, a working tree or a session.
     pub commands: BTreeMap<String, CommandOutput>,
     /// The sources that fail at present, at most 64. The last good facts of a failing source stay
     /// in the snapshot, with their age.

@@ -218,7 +218,7 @@ fn clock(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
 }
 
 fn command(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
-    let command = pen.scope.commands?.get(pen.argument)?;
+    let command = pen.scope.command(pen.argument)?;
     match part {
         "output" => {
             let line = command.output.lines().map(str::trim).find(|it| !it.is_empty())?;
