@@ -361,6 +361,14 @@ fn the_printed_configuration_reads_back_as_the_same_configuration() {
         [segments.context]\nwarning = 1\nalarm = 2.5\nbar_width = 3\nmark = 4\n\
         [segments.'command.load']\npriority = 7\n\
         [commands.load]\ncommand = ['a', 'b c']\nevery_s = 7\ntimeout_ms = 70\n\
+        [commands.pr]\ncommand = ['gh']\nscope = 'repository'\non = ['repo', 'file:~/x y']\n\
+        [[alert]]\nname = 'a'\non = 'limit'\nat = 80.5\nlimit = 'five_hour'\ncommand = 'bell'\n\
+        [[alert]]\nname = 'b'\non = 'cost'\nat = 5\nper = 'session'\nproject = 'x*'\n\
+        root = '~/r'\ntimeout_ms = 70\ncommand = ['a', '{title}']\n\
+        [[alert]]\nname = 'c'\non = 'limit'\nprojected = true\ncommand = 'tmux'\n\
+        [[alert]]\nname = 'd'\non = 'finished'\nmin_turn_s = 7\ncommand = 'desktop'\n\
+        [[alert]]\nname = 'e'\non = 'health'\nlevel = 'critical'\ncommand = ['a']\n\
+        [alerts]\nquiet = ['22:00', '07:05']\n\
         [privacy]\npreview = false\n\
         [usage]\nweek_starts = 'sunday'\nkeep = 400\nsource = 'ccusage'\ncommand = ['x']\n\
         [prices.'a b']\ninput = 1\noutput = 2.5\n";
@@ -411,4 +419,28 @@ fn an_alert_runs_a_program_of_the_user_or_a_ready_made_one() {
     assert_eq!(rules["b"].tool.what.program, "/h/tell");
     assert_eq!(rules["b"].condition, Condition::Finished { min_turn_ms: 30_000 });
     assert_eq!(rules["b"].tool.limits.deadline, Duration::from_secs(5));
+}
+
+#[test]
+fn what_starts_a_command_and_its_scope_are_read() {
+    let text = "[commands.a]\ncommand = ['x']\n[commands.b]\ncommand = ['x']\nscope = 'session'\n\
+                on = ['repo', 'file:~/t']\n[commands.c]\ncommand = ['x']\non = ['waiting']\n\
+                every_s = 9\n";
+    let runs = Config::parse(text.as_bytes()).unwrap().runs(&environment());
+    let usual = tool::Runs { is_timed: true, ..tool::Runs::default() };
+    assert_eq!(runs["a"], usual);
+    let home = environment().home().unwrap().to_owned();
+    let expected = tool::Runs {
+        scope: tool::Scope::Session,
+        on_files: vec![home.join("t")],
+        on_repo: true,
+        ..tool::Runs::default()
+    };
+    assert_eq!(runs["b"], expected, "only what happens starts it");
+    assert_eq!(runs["c"], tool::Runs { on_waiting: true, ..usual });
+    check_refused(
+        "[commands.x]\ncommand = ['a']\non = ['git']",
+        "commands.x.on: it must be repo, waiting, or file: and a path",
+    );
+    check_refused("[commands.x]\ncommand = ['a']\nscope = 'repo'", "unknown value repo");
 }

@@ -166,7 +166,7 @@ fn the_schema_accepts_every_setting_with_its_default() {
 }
 
 /// Each line is a configuration file; `|` stands for the end of a line in it.
-const ACCEPTED: [&str; 38] = [
+const ACCEPTED: [&str; 40] = [
     "",
     "format = '{git}'",
     "format = 'text \\{ {directory}( at {git}) {command.load}'|[commands.load]|command = ['a']",
@@ -184,6 +184,8 @@ const ACCEPTED: [&str; 38] = [
     "privacy.preview = false",
     "commands.b-2_X = {command = ['sh', '-c', ''], every_s = 1, timeout_ms = 10}",
     "commands.b = {command = ['a'], every_s = 86400, timeout_ms = 10000}",
+    "commands.b = {command = ['a'], on = ['repo', 'waiting', 'file:~/x'], scope = 'session'}",
+    "segments.'command.b'.format = '{1} {a-B_2}'|[commands.b]|command = ['a']",
     "alert = [{name = 'w', on = 'waiting', command = 'desktop'}]",
     "alert = [{name = 'w', on = 'waiting', command = ['a', ''], project = 'a*', root = '~/r'}]",
     "alert = [{name = 'f', on = 'finished', min_turn_s = 0, command = 'bell', timeout_ms = 10}]",
@@ -207,7 +209,7 @@ const ACCEPTED: [&str; 38] = [
     "segments.git = {}",
 ];
 
-const REFUSED: [&str; 80] = [
+const REFUSED: [&str; 83] = [
     "colour = 1",
     "format = 3",
     "format = ''",
@@ -256,6 +258,9 @@ const REFUSED: [&str; 80] = [
     "commands.x = {command = ['a'], timeout_ms = 9}",
     "commands.x = {command = ['a'], timeout_ms = 10001}",
     "commands.'a b' = {command = ['a']}",
+    "commands.b = {command = ['a'], on = ['file:x']}",
+    "commands.b = {command = ['a'], on = ['commit']}",
+    "commands.b = {command = ['a'], scope = 'project'}",
     "alert = {name = 'w', on = 'waiting', command = ['a']}",
     "alert = [{on = 'waiting', command = ['a']}]",
     "alert = [{name = 'w', command = ['a']}]",
