@@ -58,7 +58,6 @@ pub fn invocation(program: &Invocation, notice: &AlertNotice) -> Invocation {
     env.extend(names);
     if let Some(pid) = event.pid {
         env.extend(terminal(pid).map(|path| ("CCSTATUSD_TTY".into(), path.into())));
-        env.extend(tmux_of(pid));
     }
     Invocation { args, env, input: input(notice), ..program.clone() }
 }
@@ -145,20 +144,6 @@ fn is_own_terminal(path: &Path) -> bool {
         let is_own = fstat(&file).is_ok_and(|it| it.st_uid == nix::unistd::geteuid().as_raw());
         is_own && nix::unistd::isatty(file.as_fd()).unwrap_or(false)
     })
-}
-
-/// The variables by which tmux knows the pane that a process runs in. A watcher that a login
-/// service started has none of its own. Only Linux tells.
-fn tmux_of(pid: u32) -> Vec<(OsString, OsString)> {
-    use std::os::unix::ffi::OsStringExt;
-    let environment = fs_err::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-    let variables = environment.split(|it| *it == 0).filter_map(|variable| {
-        let at = variable.iter().position(|it| *it == b'=')?;
-        Some((&variable[..at], &variable[at + 1..]))
-    });
-    let wanted = variables.filter(|(name, _)| matches!(*name, b"TMUX" | b"TMUX_PANE"));
-    let owned = |it: &[u8]| OsString::from_vec(it.to_owned());
-    wanted.map(|(name, value)| (owned(name), owned(value))).collect()
 }
 
 #[cfg(test)]
