@@ -163,6 +163,12 @@ pub enum Subcommand {
     /// it answers at once; without one it first brings the record up to date. A cost with ≥ before
     /// it lacks what models without a price cost. docs/usage.md describes the reports and the JSON.
     Usage(Box<usage::UsageOptions>),
+    /// List the alerts that you configured: what each waits for, and what it has told last.
+    Alerts {
+        /// Run the program of this alert at once, with sample facts, and show what it prints.
+        #[arg(long, value_name = "NAME")]
+        test: Option<String>,
+    },
     /// Print what the tokens of each model cost, and which list the prices are from.
     Prices {
         /// Only this model, by its name in transcripts.

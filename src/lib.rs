@@ -7,6 +7,8 @@
 //! **Invariants:** no two modules import each other, directly or through others. Modules whose
 //! docs begin with PURE never read a clock or a file and never start a thread.
 
+pub mod alert;
+pub mod alert_list;
 pub mod background;
 pub mod cli;
 pub mod config;
