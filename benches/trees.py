@@ -123,10 +123,11 @@ class Tree:
                 line["timestamp"] = stamp(start + (end - start) * n / len(lines))
         return session, lines
 
-    def fill(self, n_bytes, days=30, quiet_hours=6):
+    def fill(self, n_bytes, days=30, quiet_hours=6, has_old_agents=True):
         """Adds sessions of all ages, forks and subagents until the tree has `n_bytes`, and one session that
         is active now, so that a block is open. In the last `quiet_hours` there is no other activity, so
-        the block begins with that session."""
+        the block begins with that session. `has_old_agents` puts some subagents beside the sessions, as
+        older clients do."""
         now, quiet = self.now, self.now - quiet_hours * HOUR
         session, lines = self.session(60_000, now - 2700, now - 1)
         self.write(lines, "-w-now", session + ".jsonl")
@@ -144,6 +145,7 @@ class Tree:
             for n in range(self.random.randrange(1, 4) if self.random.random() < 0.3 else 0):
                 agent = f"{self.random.getrandbits(32):08x}"
                 _, side = self.session(size / 6, end - 60, end, agent, session)
-                new = [project, session, "subagents"] if n else [project]
-                self.write(side, *new, f"agent-{agent}.jsonl")
+                is_old = has_old_agents and n == 0
+                place = [project] if is_old else [project, session, "subagents"]
+                self.write(side, *place, f"agent-{agent}.jsonl")
         return self

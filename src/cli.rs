@@ -1,5 +1,7 @@
 //! The command line and the environment. No other module reads either.
 
+pub mod usage;
+
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
@@ -154,6 +156,13 @@ pub enum Subcommand {
         #[arg(long)]
         check: bool,
     },
+    /// Print what was used: by day, week, month, five-hour block, session, project, model, branch
+    /// or type of subagent.
+    ///
+    /// It reads the record, which goes back further than Claude Code's transcripts. With a watcher
+    /// it answers at once; without one it first brings the record up to date. A cost with ≥ before
+    /// it lacks what models without a price cost. docs/usage.md describes the reports and the JSON.
+    Usage(Box<usage::UsageOptions>),
     /// Print what the tokens of each model cost, and which list the prices are from.
     Prices {
         /// Only this model, by its name in transcripts.

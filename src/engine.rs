@@ -42,6 +42,7 @@ use crate::store::lock::{FetchLock, WatchLock};
 use crate::store::publisher::Publisher;
 use crate::store::schema::{self, ClientFacts, Fit, FittedLine, Session, SessionId, Snapshot};
 use crate::time::{DAY_MS, Now};
+use crate::usage::reply::Batch;
 use crate::watch::thread::{Changes, Watch};
 use crate::watch::{Found, Listing};
 use once_log::OnceLog;
@@ -161,7 +162,7 @@ impl Engine {
         };
         for (root, replies) in checkpoint::lost_replies(&engine.dir) {
             let news = replies.into_iter().map(|it| (it, None)).collect();
-            let told = engine.recorder.append(root, news);
+            let told = engine.recorder.append(root, Batch { news, ..Batch::default() });
             let effects = engine.tell(told);
             engine.perform(effects, now)?;
         }
@@ -174,6 +175,7 @@ impl Engine {
             let effects = engine.state.restore(kept, now);
             engine.perform(effects, now)?;
         }
+        engine.state.journal_found(engine.recorder.n_unfolded(), now);
         Ok(engine)
     }
 
@@ -235,8 +237,8 @@ impl Engine {
                     let published = Event::Published { began: now, result };
                     effects.extend(self.state.on_event(published, Now::read()));
                 }
-                Effect::Record { root, news } => {
-                    let told = self.recorder.append(root, news);
+                Effect::Record { root, batch } => {
+                    let told = self.recorder.append(root, batch);
                     effects.extend(self.tell(told));
                 }
                 Effect::Recall(root) => {

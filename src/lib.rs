@@ -27,6 +27,7 @@ pub mod plan;
 pub mod pool;
 pub mod price_list;
 mod programs;
+pub mod report;
 pub mod sanitize;
 pub mod sessions;
 pub mod setup;

@@ -19,7 +19,7 @@ use crate::ipc::{self, Cookie};
 use crate::state::event::Event;
 use crate::store::dir::StateDir;
 use crate::store::lock::{FetchLock, WatchLock};
-use crate::store::schema::Snapshot;
+use crate::store::schema::{Import, Snapshot};
 use crate::time::{Now, pause};
 
 /// After this time a `--oneshot` run gives up, so that a script does not hang. On a machine that
@@ -35,9 +35,49 @@ const CHECK_EVERY: Duration = Duration::from_millis(500);
 /// How often to try the fetch lock.
 const RETRY_EVERY: Duration = Duration::from_millis(10);
 
+/// Is told now and then how far this process is with bringing everything up to date by itself.
+pub type OnProgress<'a> = &'a mut dyn FnMut(Progress);
+
+/// How far this process is.
+#[derive(Clone, Copy, Debug)]
+pub struct Progress {
+    /// How long it has worked.
+    pub elapsed: Duration,
+    /// How far old transcripts are read for the record; `None` if none waits.
+    pub import: Option<Import>,
+}
+
 /// Makes sure that an up-to-date snapshot is published, by the watcher or by this process, and
 /// returns it.
 pub fn run(env: &Environment) -> Result<Snapshot> {
+    match bring_up_to_date(env, false, &mut |_| {})? {
+        UpToDate::ByWatcher(dir) => read(&dir),
+        UpToDate::Here(snapshot) => Ok(*snapshot),
+    }
+}
+
+/// Makes sure that the record of usage is up to date. Where no watcher runs, old transcripts are
+/// taken in as well. Returns how far a watcher is with that, if it is not done.
+pub fn refresh_record(env: &Environment, on_progress: OnProgress<'_>) -> Result<Option<Import>> {
+    Ok(match bring_up_to_date(env, true, on_progress)? {
+        UpToDate::ByWatcher(dir) => dir.read_snapshot().and_then(|it| it.import),
+        UpToDate::Here(snapshot) => snapshot.import,
+    })
+}
+
+/// Who has brought everything up to date.
+enum UpToDate {
+    /// A watcher. Its snapshot is in this directory.
+    ByWatcher(StateDir),
+    /// This process, or another one like it, which has published this snapshot.
+    Here(Box<Snapshot>),
+}
+
+fn bring_up_to_date(
+    env: &Environment,
+    does_import: bool,
+    on_progress: OnProgress<'_>,
+) -> Result<UpToDate> {
     let began = Now::read();
     let give_up_at = began.mono + ONESHOT_TIMEOUT;
     let mut wait = Wait { began: began.mono, log_at: Some(began.mono + NOTICE_AFTER) };
@@ -49,7 +89,7 @@ pub fn run(env: &Environment) -> Result<Snapshot> {
     loop {
         if ipc::is_watched() {
             if ask_watcher(&dir, &mut wait)? {
-                return read(&dir);
+                return Ok(UpToDate::ByWatcher(dir));
             }
             // The watcher ended without an answer. A snapshot that it published before may be older
             // than the question.
@@ -68,11 +108,15 @@ pub fn run(env: &Environment) -> Result<Snapshot> {
         if ipc::is_watched() {
             continue;
         }
-        if let Some(snapshot) = waiting_since.and_then(|since| shared(&dir, since)) {
-            return Ok(snapshot);
+        // Another run may have left old transcripts alone.
+        let waited_since = waiting_since.filter(|_| !does_import);
+        if let Some(snapshot) = waited_since.and_then(|since| shared(&dir, since)) {
+            return Ok(UpToDate::Here(Box::new(snapshot)));
         }
-        if let Some(snapshot) = run_without_watcher(env, dir.clone(), lock, give_up_at)? {
-            return Ok(snapshot);
+        let role = Role::Once { lock: Arc::new(lock), does_import };
+        let done = run_without_watcher(env, dir.clone(), role, give_up_at, on_progress)?;
+        if let Some(snapshot) = done {
+            return Ok(UpToDate::Here(Box::new(snapshot)));
         }
         // A watcher has started meanwhile, and answers from now on.
         waiting_since = None;
@@ -147,12 +191,13 @@ fn ask_watcher(dir: &StateDir, wait: &mut Wait) -> Result<bool> {
 fn run_without_watcher(
     env: &Environment,
     dir: StateDir,
-    lock: FetchLock,
+    role: Role,
     give_up_at: Instant,
+    on_progress: OnProgress<'_>,
 ) -> Result<Option<Snapshot>> {
+    let began = Now::read().mono;
     dir.sweep();
     ipc::sweep();
-    let role = Role::Once { lock: Arc::new(lock), does_import: false };
     let mut engine = Engine::start(env, dir, role, Now::read())?;
     let mut event = Event::Deadline;
     loop {
@@ -167,7 +212,9 @@ fn run_without_watcher(
                     .hint("is the disk full?"));
             }
         }
-        if Now::read().mono >= give_up_at {
+        let now = Now::read().mono;
+        on_progress(Progress { elapsed: now - began, import: engine.state().import() });
+        if now >= give_up_at {
             return Err(Error::new(format!(
                 "cannot bring everything up to date in {ONESHOT_TIMEOUT:?}"
             )));

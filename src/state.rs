@@ -70,7 +70,7 @@ use crate::fetch::exec;
 use crate::fetch::git;
 use crate::fetch::job::{Job, Outcome, ReadJob, RunJob, Source, is_gone};
 use crate::plan::Urgency;
-use crate::store::schema::Snapshot;
+use crate::store::schema::{Import, Snapshot};
 use crate::time::Now;
 
 /// Everything that the daemon knows.
@@ -178,6 +178,11 @@ impl State {
     /// where the kernel reports all changes, no timer runs once everything is fetched and saved.
     pub fn deadline(&self) -> Option<Instant> {
         Timer::ALL.into_iter().filter_map(|timer| self.time_of(timer)).min()
+    }
+
+    /// How far old transcripts are read for the record; `None` if none waits.
+    pub fn import(&self) -> Option<Import> {
+        self.imports.progress()
     }
 
     /// Whether the configuration changed or is being read, so that new settings may follow soon.

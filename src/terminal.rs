@@ -4,10 +4,12 @@
 //!
 //! See docs/decisions/025-terminals-are-known-by-name.md.
 
+use std::io::IsTerminal;
 use std::os::fd::AsFd;
 
 use crate::cli::Environment;
 use crate::display::view::Style;
+use crate::report::Paper;
 use crate::store::schema::display::Depth;
 
 /// What the user forbids or forces, else what the terminal can show.
@@ -32,10 +34,26 @@ pub fn style(env: &Environment) -> Style {
 
 /// The columns and rows of a terminal; `None` for anything else.
 pub fn size(of: impl AsFd) -> Option<(usize, usize)> {
-    let size = rustix::termios::tcgetwinsize(of).ok()?;
-    let is_known = size.ws_col > 0 && size.ws_row > 0;
-    is_known.then_some((size.ws_col.into(), size.ws_row.into()))
+    let (columns, rows) = terminal_size::terminal_size_of(of)?;
+    let is_known = columns.0 > 0 && rows.0 > 0;
+    is_known.then_some((columns.0.into(), rows.0.into()))
 }
+
+/// What tables are printed on: a terminal with its width and its colours, or a file, where they
+/// have neither bounds nor colours unless the user forces these.
+pub fn paper(env: &Environment, out: &(impl AsFd + IsTerminal)) -> Paper {
+    let Style { columns, depth, .. } = style(env);
+    let is_forced = env.text("FORCE_COLOR").is_some();
+    if !out.is_terminal() {
+        return Paper { width: None, depth: if is_forced { depth } else { Depth::None } };
+    }
+    // `COLUMNS` may be of another terminal, and a program that sets it means it.
+    let width = columns.or(size(out).map(|it| it.0)).unwrap_or(USUAL_WIDTH);
+    Paper { width: Some(width), depth }
+}
+
+/// The width of a terminal that does not say how wide it is.
+const USUAL_WIDTH: usize = 80;
 
 /// How many colours the terminal shows, and whether it shows links.
 fn abilities(env: &Environment) -> (Depth, bool) {

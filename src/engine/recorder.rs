@@ -11,7 +11,7 @@ use crate::state::event::Event;
 use crate::store::record::{self, Mark, Record};
 use crate::time::Now;
 use crate::usage::ledger::REACH_MS;
-use crate::usage::reply::{News, Reply};
+use crate::usage::reply::{Batch, Reply};
 
 /// So many replies are kept while the record cannot be written. The transcripts still have those
 /// that are dropped, and are read again after a restart.
@@ -24,7 +24,7 @@ pub(super) struct Recorder {
     /// `None` while it cannot be opened.
     record: Option<Record>,
     /// What was not written yet, by config root.
-    pending: Vec<(PathBuf, Vec<News>)>,
+    pending: Vec<(PathBuf, Batch)>,
     is_failing: bool,
     /// Where the end of a fold is told. `None` if a fold is to end before its call returns.
     events: Option<Sender<Event>>,
@@ -36,11 +36,11 @@ impl Recorder {
         Recorder { data_dir, record: None, pending: Vec::new(), is_failing: false, events }
     }
 
-    /// Appends replies of a config root. Returns what the state is to be told of the record.
-    pub(super) fn append(&mut self, root: PathBuf, news: Vec<News>) -> Option<Event> {
-        let n_pending: usize = self.pending.iter().map(|(_, news)| news.len()).sum();
+    /// Appends what one config root used. Returns what the state is to be told of the record.
+    pub(super) fn append(&mut self, root: PathBuf, batch: Batch) -> Option<Event> {
+        let n_pending: usize = self.pending.iter().map(|(_, batch)| batch.news.len()).sum();
         if n_pending < MAX_PENDING {
-            self.pending.push((root, news));
+            self.pending.push((root, batch));
         }
         let written = self.write();
         self.tell(written)
@@ -54,7 +54,7 @@ impl Recorder {
             warn!("{}", sanitize::marked(&format!("the record of usage: {problem}")));
         }
         let pending = self.pending.iter().filter(|(of, _)| of == root);
-        let pending = pending.flat_map(|(_, news)| news).map(|(reply, _)| reply.clone());
+        let pending = pending.flat_map(|(_, batch)| &batch.news).map(|(reply, _)| reply.clone());
         loaded.replies.into_iter().chain(pending).collect()
     }
 
@@ -98,6 +98,13 @@ impl Recorder {
         self.record.as_ref().filter(|_| self.pending.is_empty()).map(Record::mark)
     }
 
+    /// About how many replies the journal had when it was opened.
+    pub(super) fn n_unfolded(&self) -> usize {
+        // A line has some 300 bytes for what its replies share, and each reply about 90.
+        let n_bytes = self.record.as_ref().map_or(0, Record::n_bytes_found);
+        usize::try_from(n_bytes / 130).unwrap_or(usize::MAX)
+    }
+
     /// Whether all that was written up to a mark is still there.
     pub(super) fn reaches(&mut self, mark: Option<Mark>) -> bool {
         self.write().is_ok()
@@ -116,8 +123,8 @@ impl Recorder {
             self.record = Some(record.ok_or_else(busy)?);
         }
         let record = self.record.as_mut().expect("it was opened");
-        for (root, news) in &self.pending {
-            record.append(root, news).map_err(|err| err.to_string())?;
+        for (root, batch) in &self.pending {
+            record.append(root, batch).map_err(|err| err.to_string())?;
         }
         self.pending.clear();
         Ok(())

@@ -10,7 +10,7 @@ use crate::fetch::claude::client::SessionFile;
 use crate::fetch::job::{Job, Outcome, Source};
 use crate::store::schema::{ClientFacts, Snapshot};
 use crate::time::Now;
-use crate::usage::reply::News;
+use crate::usage::reply::Batch;
 use crate::watch::{Listing, Look};
 
 /// Why the configuration could not be read.
@@ -81,8 +81,8 @@ pub enum Effect {
     Publish(Box<Snapshot>),
     /// Read the configuration. An [`Event::Configured`] follows.
     Configure,
-    /// Append these replies of a config root to the record.
-    Record { root: PathBuf, news: Vec<News> },
+    /// Append this to the record of a config root.
+    Record { root: PathBuf, batch: Batch },
     /// Read what the record has of this config root, and pass it to
     /// [`State::take_record`](super::State::take_record).
     Recall(PathBuf),

@@ -73,8 +73,8 @@ impl Imports {
         self.n_bytes_done += n_bytes;
         self.n_bytes_left = self.n_bytes_left.saturating_sub(n_bytes);
         let (root, origin) = (file.root.clone(), file.origin(path, tail));
+        file.cursor = Some(tail.cursor.clone());
         if tail.has_more {
-            file.cursor = Some(tail.cursor.clone());
             file.facts = std::mem::take(&mut tail.facts);
         } else {
             let stamp = file.stamp;

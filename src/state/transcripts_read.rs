@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::State;
 use super::event::Effect;
@@ -14,7 +15,8 @@ use crate::fetch::tail::Tail;
 use crate::plan::Urgency;
 use crate::store::schema::Limits;
 use crate::time::{HOUR_MS, Now};
-use crate::usage::reply::{News, Reply};
+use crate::usage::prices::picodollars;
+use crate::usage::reply::{Batch, ClientCost, Origin, Reply};
 use crate::watch::{Entry, EntryKind, Stamp};
 
 /// At the first scan, transcripts that were changed since are read before all others: their
@@ -97,8 +99,9 @@ impl State {
     /// An old transcript was read.
     pub(super) fn import_read(&mut self, path: &Path, mut tail: Tail, now: Now) {
         let Some((root, origin)) = self.imports.read(path, &mut tail) else { return };
+        let client_costs = client_costs(&origin, &tail, tail.mtime_ms);
         let news = self.accounts.count_old(&root, origin, &tail);
-        self.record(&root, news, now);
+        self.record(&root, Batch { news, client_costs }, now);
         if tail.has_more {
             self.sources.want(&Source::Import(path.to_owned()), Urgency::Idle, now);
         }
@@ -117,6 +120,7 @@ impl State {
             return;
         };
         let ReadSummary { root, origin, left_session, skipped_before, appended_ms, used_up } = read;
+        let client_costs = client_costs(&origin, &tail, appended_ms);
         if let Some((limits, at_ms)) = used_up.as_deref() {
             let mut limits = limits.plausible(now.wall_ms);
             limits.times().for_each(|as_of_ms| *as_of_ms = (*at_ms).min(now.wall_ms));
@@ -128,7 +132,7 @@ impl State {
         }
         tail.facts.skipped_lines = skipped_lines;
         let news = self.accounts.count_read(&root, origin, &tail, skipped_before);
-        self.record(&root, news, now);
+        self.record(&root, Batch { news, client_costs }, now);
         self.publication.mark_changed();
         if tail.has_restarted || !tail.entries.is_empty() {
             self.want_block(&root, now);
@@ -190,18 +194,25 @@ impl State {
     }
 
     /// Records replies of a root, before anything that counts them is published.
-    fn record(&mut self, root: &Path, news: Vec<News>, now: Now) {
-        if !news.is_empty() {
-            self.recording.appended(news.len(), now);
-            self.effects.push(Effect::Record { root: root.to_owned(), news });
+    fn record(&mut self, root: &Path, batch: Batch, now: Now) {
+        if !batch.is_empty() && self.accounts.is_recorded(root) {
+            self.recording.appended(batch.news.len(), now);
+            self.effects.push(Effect::Record { root: root.to_owned(), batch });
         }
     }
 
     /// The usage of this root is recorded from now on, and what was recorded before counts.
     pub(super) fn record_root(&mut self, root: &Path, now: Now) {
         if let Some(news) = self.accounts.start_recording(root) {
-            self.record(root, news, now);
+            self.record(root, Batch { news, ..Batch::default() }, now);
             self.effects.push(Effect::Recall(root.to_owned()));
+        }
+    }
+
+    /// An earlier process left so many replies in the journal of the record.
+    pub fn journal_found(&mut self, n_replies: usize, now: Now) {
+        if n_replies > 0 {
+            self.recording.appended(n_replies, now);
         }
     }
 
@@ -232,4 +243,16 @@ impl State {
         let unread: BTreeSet<_> = self.sources.failing().filter_map(root_of).collect();
         self.accounts.confirm(&unread, now);
     }
+}
+
+/// What the client says in this read that the session has cost. The line has no time, but it is the
+/// last one that the client appends.
+fn client_costs(origin: &Origin, tail: &Tail, at_ms: i64) -> Vec<ClientCost> {
+    let stated = origin.session.as_ref().zip(tail.facts.client_cost_usd);
+    let stated = stated.map(|(session, usd)| ClientCost {
+        session: Arc::clone(session),
+        at_ms,
+        cost: picodollars(usd),
+    });
+    stated.into_iter().collect()
 }

@@ -17,10 +17,11 @@ pub mod month;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use fs_err::os::unix::fs::OpenOptionsExt;
 use jiff::Timestamp;
@@ -35,11 +36,14 @@ use crate::error::{Error, Result};
 use crate::time::{DAY_MS, Now};
 use crate::usage::election::{Added, Election};
 use crate::usage::entry::hash;
-use crate::usage::history::{AccountHistory, GroupSums, History};
+use crate::usage::history::{AccountHistory, ClientCosts, GroupSums, History};
 use crate::usage::ledger::REACH_MS;
-use crate::usage::reply::{News, Reply};
-use format::{FORMAT, Header, Kind, RepliesLine, Stored, stored};
-use month::{Month, Unreadable, lines, write_line, write_replies};
+use crate::usage::prices::Picodollars;
+use crate::usage::reply::{Batch, CopyId, Reply};
+use format::{ClientLine, FORMAT, Header, Kind, RepliesLine, Stored, stored};
+use month::{
+    Month, Unreadable, add_client_costs, lines, write_client_costs, write_line, write_replies,
+};
 
 const LOCK: &str = "record.lock";
 const HISTORY: &str = "history";
@@ -69,6 +73,7 @@ pub struct Record {
     number: u64,
     n_bytes: u64,
     journal: Option<fs_err::File>,
+    n_bytes_found: u64,
 }
 
 /// How much of the journal a process had written at some moment.
@@ -97,7 +102,8 @@ impl Record {
         let Some(lock) = RecordLock::try_acquire(&data_dir.join(LOCK))? else { return Ok(None) };
         let opening = |err| Error::new("cannot open the record of usage").because(err);
         let identity = identity(data_dir).map_err(opening)?;
-        let last = segments(data_dir).map_err(opening)?.last().copied();
+        let found = segments(data_dir).map_err(opening)?;
+        let size = |dir: &Path, number| Some(fs_err::metadata(segment(dir, number)).ok()?.len());
         for dir in accounts(data_dir) {
             sweep(&dir);
         }
@@ -106,9 +112,10 @@ impl Record {
             _lock: lock,
             identity,
             // Each process begins a file of its own: the last line of another may be torn.
-            number: last.map_or(1, |it| it + 1),
+            number: found.last().map_or(1, |it| it + 1),
             n_bytes: 0,
             journal: None,
+            n_bytes_found: found.iter().filter_map(|it| size(data_dir, *it)).sum(),
         }))
     }
 
@@ -117,12 +124,17 @@ impl Record {
         RecordLock::holder(&data_dir.join(LOCK))
     }
 
-    /// Appends replies of a config root to the journal. After an error a part of them may have been
-    /// appended; to append all of them again is right.
-    pub fn append(&mut self, root: &Path, news: &[News]) -> io::Result<()> {
+    /// Appends what a config root used to the journal. After an error a part of it may have been
+    /// appended; to append all of it again is right.
+    pub fn append(&mut self, root: &Path, batch: &Batch) -> io::Result<()> {
         let mut rows = Vec::new();
-        let replies = news.iter().map(|(reply, instead_of_ms)| (reply, true, *instead_of_ms));
-        write_replies(&mut rows, &root.to_string_lossy(), replies);
+        let root = root.to_string_lossy();
+        let news = batch.news.iter();
+        let replies = news.map(|(reply, instead_of_ms)| (reply, true, *instead_of_ms));
+        write_replies(&mut rows, &root, replies);
+        let stated = batch.client_costs.iter();
+        let stated = stated.map(|it| (Arc::clone(&it.session), (it.at_ms, it.cost)));
+        write_client_costs(&mut rows, &root, &stated.collect());
         let appended = self.append_bytes(&rows);
         if appended.is_err() {
             // The last line may be torn, and must not be gone on with.
@@ -154,6 +166,11 @@ impl Record {
         self.journal = None;
         self.number += 1;
         self.n_bytes = 0;
+    }
+
+    /// How long the journal was when it was opened, in bytes.
+    pub fn n_bytes_found(&self) -> u64 {
+        self.n_bytes_found
     }
 
     /// How much is written.
@@ -197,9 +214,9 @@ pub fn load(data_dir: &Path, root: &Path, since_ms: i64) -> Loaded {
         }
     }
     loaded.problems.extend(journal.problems);
-    let name = root.to_string_lossy();
-    let rows = journal.replies.into_iter().filter(|(root, _)| **root == *name);
-    loaded.replies.extend(rows.flat_map(|(_, stored)| stored).map(|it| it.reply));
+    let mut by_root = journal.by_root;
+    let stored = by_root.remove(&*root.to_string_lossy()).unwrap_or_default().replies;
+    loaded.replies.extend(stored.into_iter().map(|it| it.reply));
     loaded.replies.retain(|reply| reply.at_ms >= since_ms);
     loaded
 }
@@ -222,19 +239,18 @@ pub fn fold(task: &FoldTask) -> io::Result<Vec<String>> {
     let FoldTask { dir, before, now_ms, keep_ms } = task;
     let journal = read_journal(dir, Some(*before));
     let mut problems = journal.problems;
-    let mut by_root: BTreeMap<String, Vec<Stored>> = BTreeMap::new();
-    for (root, stored) in journal.replies {
-        by_root.entry(root).or_default().extend(stored);
-    }
-    for (root, replies) in by_root {
+    for (root, news) in journal.by_root {
         let dir = account_dir(dir, Path::new(&root));
         dir::make_private(&dir).map_err(io::Error::other)?;
-        let (applied, damaged) = apply(&dir, &root, replies, *now_ms);
-        for (name, problem) in damaged {
-            problems.push(set_aside(&name.path(&dir), &problem)?);
-        }
-        for (name, month) in applied.into_iter().filter(|(_, month)| month.is_changed) {
-            write_month(&dir, name, month.month, *now_ms)?;
+        // One month after the other: all of them at once would take much memory after an import.
+        for news in news.by_month().into_values() {
+            let (applied, damaged) = apply(&dir, &root, news, *now_ms);
+            for (name, problem) in damaged {
+                problems.push(set_aside(&name.path(&dir), &problem)?);
+            }
+            for (name, month) in applied.into_iter().filter(|(_, month)| month.is_changed) {
+                write_month(&dir, name, month.month, *now_ms)?;
+            }
         }
     }
     for dir in accounts(dir) {
@@ -290,28 +306,44 @@ struct Applied {
     is_changed: bool,
 }
 
+/// The months in which a copy of one of these replies can be.
+fn months_around(replies: &[Stored]) -> BTreeSet<Name> {
+    let mut wanted = BTreeSet::new();
+    for Stored { reply, instead_of_ms, .. } in replies {
+        wanted.extend([-EDGE_MS, 0, EDGE_MS].map(|it| Name::of(reply.at_ms.saturating_add(it))));
+        wanted.extend(instead_of_ms.map(Name::of));
+    }
+    wanted
+}
+
 /// The months of an account that these replies concern, with the replies in them, and the months
 /// that cannot be read.
 fn apply(
     dir: &Path,
     root: &str,
-    replies: Vec<Stored>,
+    news: OfRoot,
     now_ms: i64,
 ) -> (BTreeMap<Name, Applied>, Vec<(Name, Unreadable)>) {
-    let mut wanted = BTreeSet::new();
-    for Stored { reply, instead_of_ms, .. } in &replies {
-        wanted.extend([-EDGE_MS, 0, EDGE_MS].map(|it| Name::of(reply.at_ms.saturating_add(it))));
-        wanted.extend(instead_of_ms.map(Name::of));
-    }
+    let OfRoot { replies, client_costs } = news;
+    let mut wanted = months_around(&replies);
+    wanted.extend(client_costs.iter().map(|it| Name::of(it.1)));
     let mut months: BTreeMap<Name, Month> = BTreeMap::new();
     let mut damaged = Vec::new();
+    let mut rescued = BTreeSet::new();
     for name in wanted {
         match read_month(&name.path(dir)) {
             Ok(month) => {
                 months.insert(name, month);
             }
             Err(Unreadable::Damaged(MISSING)) => {}
-            Err(problem) => damaged.push((name, problem)),
+            Err(problem) => {
+                damaged.push((name, problem));
+                // What was used stays used, even if copies of it can no longer be recognised.
+                if let Ok((sums, client_costs)) = read_sums(&name.path(dir)) {
+                    months.insert(name, Month::of_sums(root, sums, client_costs, now_ms));
+                    rescued.insert(name);
+                }
+            }
         }
     }
     let mut election = Election::default();
@@ -329,6 +361,17 @@ fn apply(
             month.changed_ms = now_ms;
         }
     }
+    let mut changed = BTreeSet::new();
+    for (session, at_ms, cost) in client_costs {
+        let name = Name::of(at_ms);
+        let month = months.entry(name).or_default();
+        month.root = root.to_owned();
+        let before = month.client_costs.get(&session).copied();
+        add_client_costs(&mut month.client_costs, [(Arc::clone(&session), at_ms, cost)]);
+        if before != month.client_costs.get(&session).copied() {
+            changed.insert(name);
+        }
+    }
     let mut open: BTreeMap<Name, Vec<(Reply, bool)>> = BTreeMap::new();
     for (reply, is_elected) in election.replies() {
         open.entry(Name::of(reply.at_ms)).or_default().push((reply, is_elected));
@@ -338,7 +381,7 @@ fn apply(
         open.sort_by(|(a, _), (b, _)| {
             (&a.group, &a.file, a.offset, a.at_ms).cmp(&(&b.group, &b.file, b.offset, b.at_ms))
         });
-        let is_changed = open != month.open;
+        let is_changed = open != month.open || changed.contains(&name) || rescued.contains(&name);
         month.open = open;
         (name, Applied { month, is_changed })
     });
@@ -352,10 +395,7 @@ pub fn read(data_dir: &Path, span: std::ops::Range<i64>) -> History {
     // missed.
     let journal = read_journal(data_dir, None);
     let mut history = History { problems: journal.problems, ..History::default() };
-    let mut by_root: BTreeMap<String, Vec<Stored>> = BTreeMap::new();
-    for (root, stored) in journal.replies {
-        by_root.entry(root).or_default().extend(stored);
-    }
+    let mut by_root = journal.by_root;
     let mut dirs: BTreeMap<PathBuf, String> = BTreeMap::new();
     for dir in accounts(data_dir) {
         let first = months_of(&dir).into_iter().find_map(|it| read_header(&it.path(&dir)).ok());
@@ -365,18 +405,28 @@ pub fn read(data_dir: &Path, span: std::ops::Range<i64>) -> History {
         dirs.insert(account_dir(data_dir, Path::new(root)), root.clone());
     }
     for (dir, root) in dirs {
-        let replies = by_root.remove(&root).unwrap_or_default();
-        let (applied, damaged) = apply(&dir, &root, replies, 0);
-        let mut sums = GroupSums::new();
+        let mut news = by_root.remove(&root).unwrap_or_default();
+        let (mut sums, mut client_costs) = (GroupSums::new(), ClientCosts::new());
+        let unrelated = sums_if_unrelated(&dir, &news.replies);
+        if unrelated.is_some() {
+            let OfRoot { client_costs: stated, .. } = std::mem::take(&mut news);
+            let stated = stated.into_iter().filter(|it| Name::of(it.1).overlaps(&span));
+            add_client_costs(&mut client_costs, stated);
+        }
+        let (applied, damaged) = apply(&dir, &root, news, 0);
         let names: BTreeSet<Name> =
             months_of(&dir).into_iter().chain(applied.keys().copied()).collect();
-        for name in names.into_iter().filter(|it| it.overlaps(&span)) {
+        for name in names.iter().copied().filter(|it| it.overlaps(&span)) {
             let month = match applied.get(&name) {
-                Some(applied) => Ok(applied.month.sums()),
+                Some(applied) => Ok((applied.month.sums(), applied.month.client_costs.clone())),
                 None => read_sums(&name.path(&dir)),
             };
             match month {
-                Ok(month) => add_sums(&mut sums, month, &span),
+                Ok((month, stated)) => {
+                    add_sums(&mut sums, month, &span);
+                    let stated = stated.into_iter().map(|(id, (at_ms, cost))| (id, at_ms, cost));
+                    add_client_costs(&mut client_costs, stated);
+                }
                 Err(Unreadable::Damaged(MISSING)) => {}
                 Err(err) => {
                     let path = name.path(&dir);
@@ -387,10 +437,69 @@ pub fn read(data_dir: &Path, span: std::ops::Range<i64>) -> History {
         for (name, err) in damaged.into_iter().filter(|(name, _)| !name.overlaps(&span)) {
             history.problems.push(format!("{}: {err}", name.path(&dir).display()));
         }
-        history.accounts.push(AccountHistory { root: root.into(), sums });
+        let in_months = first_ms(&sums, names.first().copied(), &span, &applied, &dir);
+        let in_journal = unrelated.as_ref().and_then(earliest_ms);
+        let first_ms = in_months.into_iter().chain(in_journal).min();
+        if let Some(unrelated) = unrelated {
+            add_sums(&mut sums, unrelated, &span);
+        }
+        history.accounts.push(AccountHistory { root: root.into(), first_ms, sums, client_costs });
     }
     history.accounts.sort_by(|a, b| a.root.cmp(&b.root));
     history
+}
+
+/// When the first reply of an account was made, in Unix milliseconds: that of its first month,
+/// which need not be among the sums of the span.
+fn first_ms(
+    sums: &GroupSums,
+    first: Option<Name>,
+    span: &std::ops::Range<i64>,
+    applied: &BTreeMap<Name, Applied>,
+    dir: &Path,
+) -> Option<i64> {
+    let first = first?;
+    if first.start_ms() >= span.start {
+        return earliest_ms(sums);
+    }
+    match applied.get(&first) {
+        Some(applied) => earliest_ms(&applied.month.sums()),
+        None => earliest_ms(&read_sums(&first.path(dir)).ok()?.0),
+    }
+}
+
+fn earliest_ms(sums: &GroupSums) -> Option<i64> {
+    let firsts = sums.values().filter_map(|quarters| quarters.values().next());
+    firsts.map(|quarter| quarter.first_ms).min()
+}
+
+/// The sums over replies of the journal alone, if no month has a reply that an election compares
+/// with one of them: then they add to those of the months. `None` if that is not sure.
+///
+/// An election among all replies of a month takes several times as long as to read its sums, and
+/// reports would take that long whenever something was just used.
+fn sums_if_unrelated(dir: &Path, replies: &[Stored]) -> Option<GroupSums> {
+    let mut messages = HashSet::new();
+    for Stored { reply, instead_of_ms, .. } in replies {
+        match reply.id {
+            CopyId::Api { message, .. } if instead_of_ms.is_none() => messages.insert(message),
+            _ => return None,
+        };
+    }
+    for name in months_around(replies) {
+        match bytes_of(&name.path(dir)) {
+            Ok(bytes) if !month::may_have(&bytes, &messages) => {}
+            Err(Unreadable::Damaged(MISSING)) => {}
+            _ => return None,
+        }
+    }
+    let mut election = Election::default();
+    for Stored { reply, .. } in replies {
+        election.add(reply);
+    }
+    let mut month = Month::default();
+    month.open = election.replies().collect();
+    Some(month.sums())
 }
 
 fn add_sums(sums: &mut GroupSums, month: GroupSums, span: &std::ops::Range<i64>) {
@@ -459,15 +568,20 @@ fn read_month(path: &Path) -> std::result::Result<Month, Unreadable> {
     Month::parse(&bytes_of(path)?)
 }
 
-fn read_sums(path: &Path) -> std::result::Result<GroupSums, Unreadable> {
-    Ok(Month::parse_sums(&bytes_of(path)?)?.1)
+fn read_sums(path: &Path) -> std::result::Result<(GroupSums, ClientCosts), Unreadable> {
+    let (file, _) = super::file::open_bounded(path, MAX_BYTES).map_err(|err| unreadable(&err))?;
+    Month::read_sums(io::BufReader::with_capacity(64 << 10, file))
+}
+
+fn unreadable(err: &io::Error) -> Unreadable {
+    Unreadable::Damaged(match err.kind() {
+        io::ErrorKind::NotFound => MISSING,
+        _ => "the system cannot read it",
+    })
 }
 
 fn bytes_of(path: &Path) -> std::result::Result<Vec<u8>, Unreadable> {
-    read_bounded(path, MAX_BYTES).map_err(|err| match err.kind() {
-        io::ErrorKind::NotFound => Unreadable::Damaged(MISSING),
-        _ => Unreadable::Damaged("the system cannot read it"),
-    })
+    read_bounded(path, MAX_BYTES).map_err(|err| unreadable(&err))
 }
 
 fn read_header(path: &Path) -> io::Result<Header> {
@@ -527,11 +641,30 @@ fn set_aside(path: &Path, why: &Unreadable) -> io::Result<String> {
 
 // ---- The journal
 
+/// What a journal has of one config root.
+#[derive(Default)]
+struct OfRoot {
+    replies: Vec<Stored>,
+    client_costs: Vec<(Arc<str>, i64, Picodollars)>,
+}
+
+impl OfRoot {
+    fn by_month(self) -> BTreeMap<Name, OfRoot> {
+        let mut months: BTreeMap<Name, OfRoot> = BTreeMap::new();
+        for stored in self.replies {
+            months.entry(Name::of(stored.reply.at_ms)).or_default().replies.push(stored);
+        }
+        for cost in self.client_costs {
+            months.entry(Name::of(cost.1)).or_default().client_costs.push(cost);
+        }
+        months
+    }
+}
+
 /// What a journal has.
 #[derive(Default)]
 struct Journal {
-    /// Replies, each line with its config root.
-    replies: Vec<(String, Vec<Stored>)>,
+    by_root: BTreeMap<String, OfRoot>,
     problems: Vec<String>,
     /// The files of which something cannot be read, by their numbers.
     damaged: BTreeMap<u64, Unreadable>,
@@ -588,11 +721,10 @@ fn read_journal(data_dir: &Path, before: Option<u64>) -> Journal {
         }
         let after_header = memchr::memchr(b'\n', &bytes).map_or(bytes.len(), |it| it + 1);
         let mut is_damaged = false;
-        for line in parse_journal(&bytes[after_header..]) {
-            match line {
-                Ok(line) => journal.replies.push(line),
-                Err(()) => is_damaged = true,
-            }
+        // What follows the last newline was being written when the process was killed, and was
+        // counted nowhere.
+        for line in lines(&bytes[after_header..]) {
+            is_damaged |= add_line(&mut journal.by_root, line).is_none();
         }
         if is_damaged {
             let why = Unreadable::Damaged("a line is not what it must be");
@@ -603,17 +735,18 @@ fn read_journal(data_dir: &Path, before: Option<u64>) -> Journal {
     journal
 }
 
-/// The replies in each line. What follows the last newline was being written when the process was
-/// killed, and was counted nowhere.
-fn parse_journal(
-    bytes: &[u8],
-) -> impl Iterator<Item = std::result::Result<(String, Vec<Stored>), ()>> {
-    lines(bytes).map(|line| {
-        let mut line: RepliesLine<'_> = serde_json::from_slice(line).map_err(drop)?;
-        let root = std::mem::take(&mut line.root);
-        let stored = line.replies.iter().map(|row| stored(&line, row).ok_or(()));
-        Ok((root, stored.collect::<std::result::Result<_, ()>>()?))
-    })
+/// Adds what a line of the journal has. `None` where it is not one of ours.
+fn add_line(by_root: &mut BTreeMap<String, OfRoot>, line: &[u8]) -> Option<()> {
+    let Ok(mut line) = serde_json::from_slice::<RepliesLine<'_>>(line) else {
+        let ClientLine { root, client } = serde_json::from_slice(line).ok()?;
+        by_root.entry(root).or_default().client_costs.extend(client);
+        return Some(());
+    };
+    let of_root = by_root.entry(std::mem::take(&mut line.root)).or_default();
+    for row in &line.replies {
+        of_root.replies.push(stored(&line, row)?);
+    }
+    Some(())
 }
 
 /// A number that the data directory has as long as it exists.

@@ -83,10 +83,83 @@ fn into_quarter(at_ms: i64) -> u32 {
     at_ms.rem_euclid(QUARTER_MS) as u32
 }
 
-/// The block that is open at `now_ms`; `None` without an entry in the last five hours.
+/// A block: which slots it has, and its bounds in Unix milliseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stretch {
+    pub start_ms: i64,
+    /// The times of its first entry and of its last one.
+    pub first_ms: i64,
+    pub last_ms: i64,
+    first: SlotKey,
+    last: SlotKey,
+}
+
+impl Stretch {
+    /// The first millisecond that does not belong to it, but for an entry exactly then.
+    pub fn end_ms(&self) -> i64 {
+        self.start_ms + BLOCK_MS
+    }
+
+    /// Whether it is open at `now_ms`: it has not ended, and its last entry is not five hours old.
+    pub fn is_active(&self, now_ms: i64) -> bool {
+        now_ms - self.last_ms < BLOCK_MS && now_ms < self.end_ms()
+    }
+
+    /// The time without entries between this block and the next, if it is longer than a block: from
+    /// five hours after the last entry to the next entry.
+    pub fn gap_before(&self, next: &Stretch) -> Option<Range<i64>> {
+        let is_gap = next.first_ms - self.last_ms > BLOCK_MS;
+        is_gap.then(|| self.last_ms + BLOCK_MS..next.first_ms)
+    }
+
+    /// At what rate it was used, and what it comes to at its end at this rate.
+    pub fn rates(&self, cost_usd: f64, n_tokens: u64, now_ms: i64) -> Rates {
+        let span_ms = self.last_ms - self.first_ms;
+        let n_tokens = n_tokens as f64;
+        // Over a shorter span the rate would be meaningless.
+        let burn = (span_ms >= MINUTE_MS).then(|| Burn {
+            cost_per_hour: cost_usd / (span_ms as f64 / HOUR_MS as f64),
+            tokens_per_minute: n_tokens / (span_ms as f64 / MINUTE_MS as f64),
+        });
+        let left_ms = (self.end_ms() - now_ms).max(0) as f64;
+        let projection = burn.as_ref().map(|burn| Projection {
+            cost_usd: cost_usd + burn.cost_per_hour * left_ms / HOUR_MS as f64,
+            tokens: (n_tokens + burn.tokens_per_minute * left_ms / MINUTE_MS as f64).round() as u64,
+        });
+        Rates { burn, projection }
+    }
+}
+
+/// At what rate a block was used, and what it comes to; `None` for a block that is too young.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rates {
+    pub burn: Option<Burn>,
+    pub projection: Option<Projection>,
+}
+
+/// The blocks that slots form. Each item is a slot with the times of its first entry and its last
+/// one, in ascending order.
 ///
 /// A block begins with the hour of its first entry. The next block begins with the first entry that
-/// is more than five hours after that hour, or more than five hours after the entry before it.
+/// is more than five hours after that hour. (An entry more than five hours after the one before it
+/// always is.)
+pub fn split(slots: impl IntoIterator<Item = (SlotKey, i64, i64)>) -> Vec<Stretch> {
+    let mut blocks: Vec<Stretch> = Vec::new();
+    for (key, first_ms, last_ms) in slots {
+        match blocks.last_mut() {
+            Some(block) if first_ms - block.start_ms <= BLOCK_MS => {
+                (block.last, block.last_ms) = (key, last_ms);
+            }
+            _ => {
+                let start_ms = first_ms - first_ms.rem_euclid(HOUR_MS);
+                blocks.push(Stretch { start_ms, first_ms, last_ms, first: key, last: key });
+            }
+        }
+    }
+    blocks
+}
+
+/// The block that is open at `now_ms`; `None` without an entry in the last five hours.
 pub fn active(slots: &Slots, now_ms: i64) -> Option<Block> {
     // An entry that a clock far ahead has dated must not hide the block that is open now.
     let known = || slots.range(..=SlotKey::of(now_ms + BLOCK_MS));
@@ -98,48 +171,23 @@ pub fn active(slots: &Slots, now_ms: i64) -> Option<Block> {
         }
         (chain_start, next_ms) = (*key, Some(slot.first_ms(*key)));
     }
-
-    let mut blocks: Vec<(i64, Vec<SlotKey>)> = Vec::new();
-    for (key, slot) in known().skip_while(|(key, _)| **key < chain_start) {
-        let first_ms = slot.first_ms(*key);
-        match blocks.last_mut() {
-            Some((start_ms, block)) if first_ms - *start_ms <= BLOCK_MS => block.push(*key),
-            _ => blocks.push((first_ms - first_ms.rem_euclid(HOUR_MS), vec![*key])),
-        }
-    }
-    let (start_ms, keys) = blocks.into_iter().rfind(|(start_ms, _)| *start_ms <= now_ms)?;
-    let block = sum_up(slots, start_ms, &keys, now_ms)?;
-    let is_active = now_ms - block.last_entry_ms < BLOCK_MS && now_ms < block.end_ms;
-    is_active.then_some(block)
+    let chain = known().skip_while(|(key, _)| **key < chain_start);
+    let blocks = split(chain.map(|(key, slot)| (*key, slot.first_ms(*key), slot.last_ms(*key))));
+    let block = blocks.into_iter().rfind(|it| it.start_ms <= now_ms)?;
+    block.is_active(now_ms).then(|| sum_up(slots, &block, now_ms))
 }
 
-fn sum_up(slots: &Slots, start_ms: i64, keys: &[SlotKey], now_ms: i64) -> Option<Block> {
+fn sum_up(slots: &Slots, block: &Stretch, now_ms: i64) -> Block {
     let mut sums = Sums::default();
-    for slot in keys.iter().filter_map(|it| slots.get(it)) {
+    for (_, slot) in slots.range(block.first..=block.last) {
         sums += &slot.sums;
     }
-    let (first, last) = (keys.first()?, keys.last()?);
-    let first_ms = slots.get(first)?.first_ms(*first);
-    let last_ms = slots.get(last)?.last_ms(*last);
     let totals = sums.totals();
-    let end_ms = start_ms + BLOCK_MS;
-    let n_tokens = sums.tokens() as f64;
-
-    let span_ms = last_ms - first_ms;
-    // Over a shorter span the rate would be meaningless.
-    let burn = (span_ms >= MINUTE_MS).then(|| Burn {
-        cost_per_hour: totals.cost_usd / (span_ms as f64 / HOUR_MS as f64),
-        tokens_per_minute: n_tokens / (span_ms as f64 / MINUTE_MS as f64),
-    });
-    let left_ms = (end_ms - now_ms).max(0) as f64;
-    let projection = burn.as_ref().map(|burn| Projection {
-        cost_usd: totals.cost_usd + burn.cost_per_hour * left_ms / HOUR_MS as f64,
-        tokens: (n_tokens + burn.tokens_per_minute * left_ms / MINUTE_MS as f64).round() as u64,
-    });
-    Some(Block {
-        start_ms,
-        end_ms,
-        last_entry_ms: last_ms,
+    let Rates { burn, projection } = block.rates(totals.cost_usd, sums.tokens(), now_ms);
+    Block {
+        start_ms: block.start_ms,
+        end_ms: block.end_ms(),
+        last_entry_ms: block.last_ms,
         entries: sums.n_entries,
         tokens: totals.tokens,
         cost_usd: totals.cost_usd,
@@ -147,7 +195,7 @@ fn sum_up(slots: &Slots, start_ms: i64, keys: &[SlotKey], now_ms: i64) -> Option
         burn,
         projection,
         ..Block::default()
-    })
+    }
 }
 
 impl Slot {
@@ -226,6 +274,26 @@ mod tests {
     #[test]
     fn an_entry_from_the_future_does_not_hide_the_active_block() {
         check_block(&[10 * H, 900 * H], 11 * H, Some((10 * H, 1)));
+    }
+
+    #[test]
+    fn all_blocks_and_the_gaps_between_them_are_found() {
+        let slots = slots(&[10 * H + M, 14 * H, 15 * H + 1, 20 * H + 1, 25 * H + 2]);
+        let blocks =
+            split(slots.iter().map(|(key, it)| (*key, it.first_ms(*key), it.last_ms(*key))));
+        let bounds: Vec<_> =
+            blocks.iter().map(|it| (it.start_ms, it.first_ms, it.last_ms)).collect();
+        assert_eq!(
+            bounds,
+            [
+                (10 * H, 10 * H + M, 14 * H),
+                (15 * H, 15 * H + 1, 15 * H + 1),
+                (20 * H, 20 * H + 1, 20 * H + 1),
+                (25 * H, 25 * H + 2, 25 * H + 2),
+            ]
+        );
+        let gaps: Vec<_> = blocks.windows(2).map(|it| it[0].gap_before(&it[1])).collect();
+        assert_eq!(gaps, [None, None, Some(25 * H + 1..25 * H + 2)]);
     }
 
     #[test]

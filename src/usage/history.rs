@@ -126,11 +126,19 @@ impl Quarter {
 /// The sums of each group, by quarter of an hour.
 pub type GroupSums = BTreeMap<Arc<Group>, BTreeMap<SlotKey, Quarter>>;
 
+/// By the session's id: when the client said so, in Unix milliseconds, and the cost.
+pub type ClientCosts = BTreeMap<Arc<str>, (i64, Picodollars)>;
+
 /// What one config root used.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AccountHistory {
     pub root: PathBuf,
+    /// When the first reply of the whole record was made, in Unix milliseconds, also if that is
+    /// before the span.
+    pub first_ms: Option<i64>,
     pub sums: GroupSums,
+    /// What the client itself said last that a session had cost, by the session's id.
+    pub client_costs: ClientCosts,
 }
 
 /// What was used in a span of time, by all config roots that the record knows.

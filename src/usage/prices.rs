@@ -328,7 +328,7 @@ impl Rates {
 }
 
 /// The nearest whole number of picodollars; 0 for what is negative or not a number.
-pub(super) fn picodollars(usd: f64) -> Picodollars {
+pub fn picodollars(usd: f64) -> Picodollars {
     // The cast saturates, and turns NaN into 0.
     (usd.max(0.0) * PER_DOLLAR).round() as Picodollars
 }

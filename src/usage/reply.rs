@@ -51,6 +51,29 @@ pub struct Reply {
 /// milliseconds.
 pub type News = (Reply, Option<i64>);
 
+/// What the client said that a session had cost.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClientCost {
+    /// The session's id.
+    pub session: Arc<str>,
+    /// When it said so, in Unix milliseconds.
+    pub at_ms: i64,
+    pub cost: Picodollars,
+}
+
+/// What is to be recorded of a config root.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Batch {
+    pub news: Vec<News>,
+    pub client_costs: Vec<ClientCost>,
+}
+
+impl Batch {
+    pub fn is_empty(&self) -> bool {
+        self.news.is_empty() && self.client_costs.is_empty()
+    }
+}
+
 /// What all lines of a transcript have in common.
 #[derive(Clone, Debug, Default)]
 pub struct Origin {

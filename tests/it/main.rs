@@ -21,6 +21,7 @@ mod line;
 mod oneshot;
 mod packages;
 mod prices;
+mod reports;
 mod sandbox;
 mod screen;
 mod sessions;

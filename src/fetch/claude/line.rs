@@ -20,6 +20,8 @@ pub(super) struct Line<'a> {
     pub(super) is_api_error_message: bool,
     pub(super) request_id: Option<Text<'a>>,
     pub(super) cost_usd: Option<f64>,
+    /// What the client says that the session has cost so far.
+    pub(super) total_cost_usd: Option<f64>,
     pub(super) custom_title: Option<Text<'a>>,
     pub(super) ai_title: Option<Text<'a>>,
     /// What an error of the API says of a limit that is used up.
@@ -93,6 +95,7 @@ impl<'a> Line<'a> {
                 b"isApiErrorMessage" => line.is_api_error_message = scan.flag()? == Some(true),
                 b"requestId" => line.request_id = scan.text()?,
                 b"costUSD" => line.cost_usd = scan.real()?,
+                b"totalCostUSD" => line.total_cost_usd = scan.real()?,
                 b"customTitle" => line.custom_title = scan.text()?,
                 b"aiTitle" => line.ai_title = scan.text()?,
                 b"quotaLimits" => line.quota = Quota::read(scan)?,

@@ -556,7 +556,9 @@ fn a_line_that_the_client_keeps_for_itself_changes_nothing() {
     for kind in BOOKKEEPING {
         // In a transcript it has no newlines.
         let line = kind.replace("\n        ", "");
-        let (facts, found) = fold(&[&line, &asked, &line, REPLY, &line]);
+        let (mut facts, found) = fold(&[&line, &asked, &line, REPLY, &line]);
+        let is_cost = line.starts_with(r#"{"type":"cost-state""#);
+        assert_eq!(facts.client_cost_usd.take(), is_cost.then_some(0.04), "{line}");
         assert_eq!((facts, found), (expected.clone(), entries.clone()), "{line}");
     }
     let torn = r#"{"type":"api-request-blob","sessionId":"s"#;

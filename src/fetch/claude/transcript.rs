@@ -59,6 +59,10 @@ pub struct TranscriptFacts {
     /// snapshot.
     #[serde(skip)]
     pub used_up: Option<Box<(Limits, i64)>>,
+    /// What the client says that the session has cost, in US dollars, in the line that it appends
+    /// when the session ends. Not in the checkpoint: it is handed on to the record.
+    #[serde(skip)]
+    pub client_cost_usd: Option<f64>,
 }
 
 impl TranscriptFacts {
@@ -247,6 +251,7 @@ impl Fold {
             "system" if line.subtype == "turn_duration" => facts.is_turn_open = false,
             "custom-title" => facts.custom_title = title(line.custom_title),
             "ai-title" => facts.ai_title = title(line.ai_title),
+            "cost-state" => facts.client_cost_usd = line.total_cost_usd.filter(|it| *it >= 0.0),
             _ => {}
         }
         is_sound
@@ -453,7 +458,8 @@ fn replace(fact: &mut Option<String>, value: Option<Text<'_>>) {
 /// suffices. A line that states what was used is none: it may be a damaged one, in which a reply
 /// follows the beginning of something else.
 fn is_bookkeeping(line: &[u8]) -> bool {
-    const READ: [&[u8]; 5] = [b"user", b"assistant", b"system", b"custom-title", b"ai-title"];
+    const READ: [&[u8]; 6] =
+        [b"user", b"assistant", b"system", b"custom-title", b"ai-title", b"cost-state"];
     let Some(rest) = line.strip_prefix(br#"{"type":""#) else { return false };
     let Some(end) = memchr(b'"', &rest[..rest.len().min(64)]) else { return false };
     let kind = &rest[..end];

@@ -151,7 +151,7 @@ fn what_a_clock_ahead_refused_as_too_old_is_taken_from_the_record() {
     sim.effects.clear();
     sim.reply_at(path, "/w", "claude-opus-4-8", before.wall_ms);
     let news = sim.effects.iter().find_map(|effect| match effect {
-        Effect::Record { news, .. } => Some(news.clone()),
+        Effect::Record { batch, .. } => Some(batch.news.clone()),
         _ => None,
     });
     let replies: Vec<Reply> = news.expect("it is recorded").into_iter().map(|it| it.0).collect();

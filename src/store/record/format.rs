@@ -41,10 +41,7 @@ pub struct Header {
     /// When a reply was last added to the month, in Unix milliseconds; 0 in a journal.
     #[serde(skip_serializing_if = "is_default")]
     pub changed_ms: i64,
-    /// How many of the lines that follow have sums.
-    #[serde(skip_serializing_if = "is_default")]
-    pub groups: usize,
-    /// How many replies come after the sums, each with all that is known of it.
+    /// How many replies the second part has, each with all that is known of it.
     #[serde(skip_serializing_if = "is_default")]
     pub open: usize,
 }
@@ -210,6 +207,16 @@ fn id_of(text: &str) -> Option<CopyId> {
     lines.collect::<Option<_>>().map(CopyId::Lines)
 }
 
+/// A line with what the client said that sessions had cost: the session's id, when it said so in
+/// Unix milliseconds, and the cost in picodollars.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct ClientLine {
+    /// The config root; absent in the file of a month.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub root: String,
+    pub client: Vec<(Arc<str>, i64, Picodollars)>,
+}
+
 /// A line with the ids of replies that are in the sums and of which nothing else is known any more:
 /// [`SHORT_DIGITS`] hexadecimal digits each, one after the other.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -233,7 +240,8 @@ pub fn short_ids(id: &CopyId) -> Vec<u64> {
     }
 }
 
-/// The last line of a month: a hash of all bytes before it, in hexadecimal digits.
+/// The last line of each of the two parts of a month: a hash of the bytes of that part before it,
+/// in hexadecimal digits.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct EndLine {
     pub checksum: String,

@@ -1,13 +1,16 @@
 //! PURE. What one config root used in one month, as it lies in its file.
 //!
+//! The file has two parts, each of which ends with its checksum: the sums, which reports read, and
+//! what is known of single replies.
+//!
 //! A month is open at first: its file has every reply with all that is known of it, so that a
 //! better copy can take the place of one, and the sums of these. Once it is old and nothing was
 //! added to it for long, it is closed: the sums stay, and of each reply an id, by which a copy that
 //! turns up later is recognised. A closed month can get open replies again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::hash::Hasher;
-use std::io::Write;
+use std::io::{BufRead, Write};
 use std::sync::Arc;
 
 use memchr::memchr;
@@ -15,11 +18,12 @@ use serde::Deserialize;
 use siphasher::sip::SipHasher13;
 
 use super::format::{
-    EndLine, FORMAT, Header, IdsLine, Kind, RepliesLine, SHORT_DIGITS, Stored, SumsLine, quarter,
-    quarter_row, reply_row, short_ids, stored,
+    ClientLine, EndLine, FORMAT, Header, IdsLine, Kind, RepliesLine, SHORT_DIGITS, Stored,
+    SumsLine, quarter, quarter_row, reply_row, short_ids, stored,
 };
 use crate::usage::blocks::SlotKey;
-use crate::usage::history::{Group, GroupSums};
+use crate::usage::history::{ClientCosts, Group, GroupSums};
+use crate::usage::prices::Picodollars;
 use crate::usage::reply::Reply;
 
 /// What one config root used in one month.
@@ -35,6 +39,8 @@ pub struct Month {
     ids: BTreeSet<u64>,
     /// The other replies, each with whether it counts.
     pub open: Vec<(Reply, bool)>,
+    /// What the client said in this month that sessions had cost.
+    pub client_costs: ClientCosts,
 }
 
 /// Why a file cannot be read as a month.
@@ -56,7 +62,32 @@ impl std::fmt::Display for Unreadable {
     }
 }
 
+/// Whether the file of a month may have a reply with one of these hashes of the API's ids of
+/// messages. It does not parse the lines.
+pub fn may_have(bytes: &[u8], messages: &HashSet<u64>) -> bool {
+    // Of replies whose ids alone are kept, the ids are too short to tell.
+    if memchr::memmem::find(bytes, br#"{"ids""#).is_some() {
+        return true;
+    }
+    // Each row of a reply begins with its id.
+    memchr::memmem::find_iter(bytes, br#"[""#).any(|start| {
+        let id = bytes.get(start + 2..start + 18).and_then(|it| std::str::from_utf8(it).ok());
+        let id = id.and_then(|it| u64::from_str_radix(it, 16).ok());
+        id.is_some_and(|it| messages.contains(&it))
+    })
+}
+
 impl Month {
+    /// A month of which nothing but the sums is known.
+    pub fn of_sums(
+        root: &str,
+        closed: GroupSums,
+        client_costs: ClientCosts,
+        changed_ms: i64,
+    ) -> Month {
+        Month { root: root.to_owned(), changed_ms, closed, client_costs, ..Month::default() }
+    }
+
     /// Whether the month has this reply, and only its id is kept.
     pub fn is_closed_reply(&self, reply: &Reply) -> bool {
         !self.ids.is_empty() && short_ids(&reply.id).iter().any(|id| self.ids.contains(id))
@@ -78,17 +109,23 @@ impl Month {
     }
 
     /// Reads a whole file.
-    pub fn parse(bytes: &[u8]) -> Result<Month, Unreadable> {
-        let (header, mut lines) = checked(bytes)?;
-        let mut month =
-            Month { root: header.root, changed_ms: header.changed_ms, ..Month::default() };
-        for line in lines.by_ref().take(header.groups) {
-            let line: SumsLine = parse(line)?;
-            if !line.open {
-                add_line(&mut month.closed, &line)?;
-            }
+    pub fn parse(mut bytes: &[u8]) -> Result<Month, Unreadable> {
+        let first = part(&mut bytes)?;
+        let (header, sums, client_costs) = first_part(&first)?;
+        let second = part(&mut bytes)?;
+        if !bytes.is_empty() {
+            return Err(Unreadable::Damaged("something follows its end"));
         }
-        for line in lines {
+        let mut month = Month {
+            root: header.root,
+            changed_ms: header.changed_ms,
+            client_costs,
+            ..Month::default()
+        };
+        for line in sums.iter().filter(|line| !line.open) {
+            add_line(&mut month.closed, line)?;
+        }
+        for line in second {
             if line.starts_with(br#"{"ids""#) {
                 let IdsLine { ids } = parse(line)?;
                 month.ids = short_list(&ids).ok_or(Unreadable::Damaged("an id is not one"))?;
@@ -104,14 +141,25 @@ impl Month {
         Ok(month)
     }
 
-    /// Reads the sums of a file alone, which come first.
-    pub fn parse_sums(bytes: &[u8]) -> Result<(Header, GroupSums), Unreadable> {
-        let (header, lines) = checked(bytes)?;
-        let mut sums = GroupSums::new();
-        for line in lines.take(header.groups) {
-            add_line(&mut sums, &parse(line)?)?;
+    /// Reads the first part of a file: the sums, and what the client said. The second part may be
+    /// many times as long.
+    pub fn read_sums(file: impl BufRead) -> Result<(GroupSums, ClientCosts), Unreadable> {
+        let mut bytes = Vec::new();
+        for line in file.split(b'\n') {
+            let line = line.map_err(|_| Unreadable::Damaged("the system cannot read it"))?;
+            bytes.extend_from_slice(&line);
+            bytes.push(b'\n');
+            if line.starts_with(END) {
+                break;
+            }
         }
-        Ok((header, sums))
+        let lines = part(&mut bytes.as_slice())?;
+        let (_, lines, client_costs) = first_part(&lines)?;
+        let mut sums = GroupSums::new();
+        for line in &lines {
+            add_line(&mut sums, line)?;
+        }
+        Ok((sums, client_costs))
     }
 
     /// The file.
@@ -123,7 +171,6 @@ impl Month {
             format: FORMAT,
             root: self.root.clone(),
             changed_ms: self.changed_ms,
-            groups: self.closed.len() + open.len(),
             open: self.open.len(),
         };
         let mut out = Vec::new();
@@ -137,6 +184,9 @@ impl Month {
                 );
             }
         }
+        write_client_costs(&mut out, "", &self.client_costs);
+        write_end(&mut out, 0);
+        let second = out.len();
         if !self.ids.is_empty() {
             let ids = self.ids.iter().map(|id| format!("{id:0SHORT_DIGITS$x}")).collect();
             write_line(&mut out, &IdsLine { ids });
@@ -146,8 +196,7 @@ impl Month {
             "",
             self.open.iter().map(|(reply, is_elected)| (reply, *is_elected, None)),
         );
-        let end = EndLine { checksum: checksum(&out) };
-        write_line(&mut out, &end);
+        write_end(&mut out, second);
         out
     }
 }
@@ -179,6 +228,25 @@ pub fn write_replies<'a>(
     }
 }
 
+/// Appends a line with what the client said that sessions had cost, if it said anything.
+pub fn write_client_costs(out: &mut Vec<u8>, root: &str, costs: &ClientCosts) {
+    if !costs.is_empty() {
+        let client = costs.iter().map(|(id, (at_ms, cost))| (Arc::clone(id), *at_ms, *cost));
+        write_line(out, &ClientLine { root: root.to_owned(), client: client.collect() });
+    }
+}
+
+/// Adds what the client said that sessions had cost. What it said last applies.
+pub fn add_client_costs(
+    costs: &mut ClientCosts,
+    stated: impl IntoIterator<Item = (Arc<str>, i64, Picodollars)>,
+) {
+    for (session, at_ms, cost) in stated {
+        let known = costs.entry(session).or_insert((at_ms, cost));
+        *known = (*known).max((at_ms, cost));
+    }
+}
+
 /// Appends a value as a line of JSON.
 pub fn write_line(out: &mut Vec<u8>, value: &impl serde::Serialize) {
     serde_json::to_writer(&mut *out, value).expect("the lines have no maps and no floats");
@@ -207,21 +275,64 @@ fn add_line(sums: &mut GroupSums, line: &SumsLine) -> Result<(), Unreadable> {
     Ok(())
 }
 
-/// The header, and the lines between it and the last one, whose checksum was compared.
-fn checked(bytes: &[u8]) -> Result<(Header, impl Iterator<Item = &[u8]>), Unreadable> {
-    let first = lines(bytes).next().ok_or(Unreadable::Damaged("it is empty"))?;
-    let header: Header = parse(first)?;
-    if header.format != FORMAT {
-        return Err(Unreadable::Format(header.format));
+/// How the last line of a part begins.
+const END: &[u8] = br#"{"checksum""#;
+
+/// Appends the end of a part that begins at this index.
+fn write_end(out: &mut Vec<u8>, begin: usize) {
+    let end = EndLine { checksum: checksum(&out[begin..]) };
+    write_line(out, &end);
+}
+
+/// Takes a part from the front: the lines before its last one, whose checksum was compared.
+fn part<'a>(bytes: &mut &'a [u8]) -> Result<Vec<&'a [u8]>, Unreadable> {
+    let all: &'a [u8] = bytes;
+    let mut found: Vec<&'a [u8]> = Vec::new();
+    let mut n_bytes = 0;
+    for line in lines(all) {
+        if line.starts_with(END) {
+            let EndLine { checksum: stated } = parse(line)?;
+            if stated != checksum(&all[..n_bytes]) {
+                // A newer format may have another checksum.
+                if let Some(header) = found.first() {
+                    check_format(header)?;
+                }
+                return Err(Unreadable::Damaged("its checksum does not fit"));
+            }
+            *bytes = &all[n_bytes + line.len() + 1..];
+            return Ok(found);
+        }
+        found.push(line);
+        n_bytes += line.len() + 1;
     }
-    let body = bytes.strip_suffix(b"\n").ok_or(Unreadable::Damaged("its end is missing"))?;
-    let end = memchr::memrchr(b'\n', body).map_or(0, |it| it + 1);
-    let EndLine { checksum: stated } =
-        parse(&body[end..]).map_err(|_| Unreadable::Damaged("its end is missing"))?;
-    if stated != checksum(&bytes[..end]) {
-        return Err(Unreadable::Damaged("its checksum does not fit"));
+    if let Some(header) = found.first() {
+        check_format(header)?;
     }
-    Ok((header, lines(&bytes[..end]).skip(1)))
+    Err(Unreadable::Damaged("its end is missing"))
+}
+
+fn check_format(header: &[u8]) -> Result<Header, Unreadable> {
+    let header: Header = parse(header)?;
+    match header.format {
+        FORMAT => Ok(header),
+        other => Err(Unreadable::Format(other)),
+    }
+}
+
+/// What the lines of the first part say.
+fn first_part(lines: &[&[u8]]) -> Result<(Header, Vec<SumsLine>, ClientCosts), Unreadable> {
+    let [header, lines @ ..] = lines else { return Err(Unreadable::Damaged("it is empty")) };
+    let header = check_format(header)?;
+    let mut client_costs = ClientCosts::new();
+    let mut sums = Vec::new();
+    for line in lines {
+        if line.starts_with(br#"{"client""#) {
+            add_client_costs(&mut client_costs, parse::<ClientLine>(line)?.client);
+        } else {
+            sums.push(parse(line)?);
+        }
+    }
+    Ok((header, sums, client_costs))
 }
 
 fn checksum(bytes: &[u8]) -> String {

@@ -9,12 +9,18 @@ use super::*;
 use crate::store::atomic::faults;
 use crate::usage::blocks::SlotKey;
 use crate::usage::history::Quarter;
+use crate::usage::reply::ClientCost;
 use crate::usage::reply::testing::{NOON, by_lines, in_session, reply};
 
 const ROOT: &str = "/home/x/.claude";
 
 fn at(at_ms: i64, reply: Reply) -> Reply {
     Reply { at_ms, ..reply }
+}
+
+fn batch(replies: &[Reply]) -> Batch {
+    let news = replies.iter().map(|it| (it.clone(), None)).collect();
+    Batch { news, ..Batch::default() }
 }
 
 struct Disk(tempfile::TempDir);
@@ -34,8 +40,7 @@ impl Disk {
 
     /// A process appends these replies and ends.
     fn append(&self, replies: &[Reply]) {
-        let news: Vec<News> = replies.iter().map(|it| (it.clone(), None)).collect();
-        self.open().append(Path::new(ROOT), &news).unwrap();
+        self.open().append(Path::new(ROOT), &batch(replies)).unwrap();
     }
 
     /// Brings the journal in at this time.
@@ -110,6 +115,29 @@ fn what_is_read_is_what_an_election_of_everything_gives() {
     disk.fold(NOON).unwrap();
     assert_eq!(disk.sums(), by_election(&replies()), "again");
     assert_eq!(segments(&disk.path()).unwrap(), [0; 0]);
+}
+
+#[test]
+fn a_journal_is_added_to_the_months_whether_they_know_its_replies_or_not() {
+    let known = [reply("msg_1", "r", 5), at(NOON - 40 * DAY_MS, reply("msg_2", "r", 7))];
+    let is_apart = |journal: &[Reply]| {
+        let disk = Disk::new();
+        disk.append(&known);
+        disk.fold(NOON).unwrap();
+        disk.append(journal);
+        let all: Vec<Reply> = known.iter().chain(journal).cloned().collect();
+        assert_eq!(disk.sums(), by_election(&all));
+        let dir = account_dir(&disk.path(), Path::new(ROOT));
+        let stored = journal.iter().map(|reply| Stored {
+            reply: reply.clone(),
+            is_elected: true,
+            instead_of_ms: None,
+        });
+        sums_if_unrelated(&dir, &stored.collect::<Vec<_>>()).is_some()
+    };
+    assert!(is_apart(&[reply("msg_3", "r", 5), reply("msg_3", "r", 9)]));
+    assert!(!is_apart(&[reply("msg_3", "r", 5), reply("msg_1", "r", 9)]));
+    assert!(!is_apart(&[reply("msg_1", "q", 9)]));
 }
 
 #[test]
@@ -195,41 +223,56 @@ fn an_append_that_was_cut_short_spoils_nothing_else() {
     assert_eq!(disk.sums(), by_election(&replies()[2..4]));
 }
 
+/// Spoils the last month by `spoil`, and brings a further reply in. Checks that the file is set
+/// aside as it is. `n_groups` is how many groups can be read then.
+#[track_caller]
+fn check_set_aside(spoil: impl Fn(&[u8]) -> Vec<u8>, n_groups: usize) {
+    let disk = Disk::new();
+    disk.append(&replies());
+    disk.fold(NOON).unwrap();
+    let n_sums = || disk.read().accounts[0].sums.values().flatten().count();
+    let path = disk.months().pop().unwrap();
+    let spoilt = spoil(&fs_err::read(&path).unwrap());
+    fs_err::write(&path, &spoilt).unwrap();
+    assert_eq!(n_sums(), n_groups);
+
+    disk.append(&[in_session("z", reply("msg_9", "r", 1))]);
+    let problems = disk.fold(NOON).unwrap();
+    assert!(problems.len() == 1 && problems[0].contains("is now"), "{problems:?}");
+    let aside = PathBuf::from(format!("{}.unreadable-1", path.display()));
+    assert_eq!(fs_err::read(aside).unwrap(), spoilt);
+    assert_eq!(n_sums(), n_groups + 1);
+    assert_eq!(disk.read().problems, [""; 0]);
+}
+
 #[test]
 fn a_month_that_cannot_be_read_is_set_aside_and_never_overwritten() {
-    let newer = |bytes: &[u8]| {
-        let text = String::from_utf8(bytes.to_vec()).unwrap();
-        text.replacen(r#""format":1"#, r#""format":2"#, 1).into_bytes()
+    let replaced = |before: &'static str, after: &'static str| {
+        move |bytes: &[u8]| {
+            let text = String::from_utf8(bytes.to_vec()).unwrap();
+            assert!(text.contains(before), "{text}");
+            text.replacen(before, after, 1).into_bytes()
+        }
     };
-    let changed = |bytes: &[u8]| {
-        let mut bytes = bytes.to_vec();
-        let middle = bytes.len() / 2;
-        bytes[middle] ^= 1;
-        bytes
-    };
-    let cut = |bytes: &[u8]| bytes[..bytes.len() - 1].to_vec();
-    let empty = |_: &[u8]| Vec::new();
-    type Spoil<'a> = &'a dyn Fn(&[u8]) -> Vec<u8>;
-    let spoil: [Spoil<'_>; 4] = [&newer, &changed, &cut, &empty];
-    for spoil in spoil {
-        let disk = Disk::new();
-        disk.append(&replies());
-        disk.fold(NOON).unwrap();
-        let path = disk.months().pop().unwrap();
-        let spoilt = spoil(&fs_err::read(&path).unwrap());
-        fs_err::write(&path, &spoilt).unwrap();
-        let history = disk.read();
-        assert_eq!(history.problems.len(), 1, "{:?}", history.problems);
-        assert_eq!(history.accounts[0].sums.values().flatten().count(), 2, "other months");
+    // Two other months have a group each.
+    check_set_aside(|_| Vec::new(), 2);
+    check_set_aside(|bytes| bytes[..10].to_vec(), 2);
+    check_set_aside(replaced("\"format\":1", "\"format\":2"), 2);
+    check_set_aside(replaced("\"quarters\":[[17", "\"quarters\":[[16"), 2);
+    // The sums come first, and can be read without the rest.
+    check_set_aside(|bytes| bytes[..bytes.len() - 1].to_vec(), 3);
+    check_set_aside(replaced("projects/p/s.jsonl", "projects/p/t.jsonl"), 3);
+}
 
-        disk.append(&[reply("msg_9", "r", 1)]);
-        let problems = disk.fold(NOON).unwrap();
-        assert!(problems.len() == 1 && problems[0].contains("is now"), "{problems:?}");
-        let aside = PathBuf::from(format!("{}.unreadable-1", path.display()));
-        assert_eq!(fs_err::read(aside).unwrap(), spoilt);
-        let history = disk.read();
-        assert_eq!(history.accounts[0].sums.values().flatten().count(), 3);
-    }
+#[test]
+fn a_month_that_cannot_be_read_is_a_problem_of_the_report() {
+    let disk = Disk::new();
+    disk.append(&replies());
+    disk.fold(NOON).unwrap();
+    fs_err::write(disk.months().pop().unwrap(), "").unwrap();
+    let history = disk.read();
+    assert_eq!(history.problems.len(), 1, "{:?}", history.problems);
+    assert_eq!(history.accounts[0].sums.values().flatten().count(), 2);
 }
 
 #[test]
@@ -272,6 +315,29 @@ fn a_closed_month_keeps_its_sums_and_knows_its_replies() {
 }
 
 #[test]
+fn what_the_client_said_last_of_a_sessions_cost_is_kept() {
+    let disk = Disk::new();
+    let say = |at_ms, cost| {
+        let stated = ClientCost { session: "s".into(), at_ms, cost };
+        let batch = Batch { client_costs: vec![stated], ..Batch::default() };
+        disk.open().append(Path::new(ROOT), &batch).unwrap();
+    };
+    let said = || disk.read().accounts[0].client_costs["s"];
+    say(NOON, 5);
+    say(NOON - DAY_MS, 7);
+    assert_eq!(said(), (NOON, 5), "in the journal");
+    disk.fold(NOON).unwrap();
+    assert_eq!(said(), (NOON, 5), "in the month");
+    say(NOON + 20 * DAY_MS, 9);
+    disk.append(&replies());
+    disk.fold(NOON).unwrap();
+    assert_eq!(said(), (NOON + 20 * DAY_MS, 9), "in another month");
+    disk.fold(NOON + 100 * DAY_MS).unwrap();
+    assert_eq!(said(), (NOON + 20 * DAY_MS, 9), "closed");
+    assert_eq!(disk.sums(), by_election(&replies()));
+}
+
+#[test]
 fn months_are_kept_for_as_long_as_the_user_wants() {
     let disk = Disk::new();
     disk.append(&replies());
@@ -285,8 +351,7 @@ fn a_mark_is_reached_as_long_as_everything_before_it_is_there() {
     let disk = Disk::new();
     let mut record = disk.open();
     let empty = record.mark();
-    let news: Vec<News> = replies().into_iter().map(|it| (it, None)).collect();
-    record.append(Path::new(ROOT), &news).unwrap();
+    record.append(Path::new(ROOT), &batch(&replies())).unwrap();
     let written = record.mark();
     assert!(record.reaches(empty) && record.reaches(written));
     drop(record);
