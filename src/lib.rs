@@ -36,5 +36,6 @@ pub mod state;
 pub mod store;
 pub mod terminal;
 pub mod time;
+pub mod transfer;
 pub mod usage;
 pub mod watch;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use ccstatusd::cli::usage::UsageOptions;
+use ccstatusd::cli::usage::{Transfer, UsageOptions};
 use ccstatusd::cli::{Cli, Environment, InitOptions, Subcommand, UninstallOptions};
 use ccstatusd::config::{self, Config};
 use ccstatusd::daemon::{self, Rival};
@@ -18,7 +18,7 @@ use ccstatusd::store::schema::{ClientFacts, Import, SessionId, Snapshot};
 use ccstatusd::time::Now;
 use ccstatusd::{
     background, display, doctor, line, log, oneshot, placed_list, price_list, report, sanitize,
-    sessions, setup, show, terminal,
+    sessions, setup, show, terminal, transfer,
 };
 
 /// One allocator for both C libraries. musl's own maps and unmaps single pages, which takes a sixth
@@ -155,7 +155,7 @@ fn usage(options: &UsageOptions, env: &Environment) -> Result<Exit> {
     let mut log = log::start(log::To::StandardError, env.text("CCSTATUSD_LOG").unwrap_or("warn"))?;
     let is_seen = io::stderr().is_terminal();
     let mut n_shown = 0;
-    let made = report::run(options, env, terminal::paper(env, &io::stdout()), &mut |progress| {
+    let mut show = |progress: oneshot::Progress| {
         let seconds = progress.elapsed.as_secs();
         if is_seen && seconds > n_shown {
             n_shown = seconds;
@@ -169,7 +169,25 @@ fn usage(options: &UsageOptions, env: &Environment) -> Result<Exit> {
             let line = format!("\r\x1b[Kreading transcripts, {seconds} s{share}");
             write(io::stderr(), &line).ok();
         }
-    });
+    };
+    let paper = terminal::paper(env, &io::stdout());
+    let made = match &options.transfer {
+        None => report::run(options, env, paper, &mut show),
+        Some(Transfer::Export { file }) => {
+            transfer::export(file.as_deref(), env, &mut show).map(|bytes| report::Output {
+                text: String::from_utf8_lossy(&bytes).into_owned(),
+                warnings: Vec::new(),
+            })
+        }
+        Some(Transfer::Import { files, root }) => transfer::import(files, root.as_deref(), env)
+            .map(|n_files| report::Output {
+                text: format!(
+                    "brought in {n_files} {}\n",
+                    if n_files == 1 { "export" } else { "exports" }
+                ),
+                warnings: Vec::new(),
+            }),
+    };
     if n_shown > 0 {
         write(io::stderr(), "\r\x1b[K").ok();
     }

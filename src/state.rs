@@ -155,7 +155,13 @@ impl State {
             Event::Deadline => {}
             Event::Reload => self.reload_requested(now),
             Event::Configured(read) => self.configuration_read(read, now),
-            Event::Folded => self.recording.ended(),
+            Event::Folded { has_imported } => {
+                self.recording.ended();
+                if has_imported {
+                    let roots = self.accounts.recorded_roots().cloned();
+                    self.effects.extend(roots.map(Effect::Recall));
+                }
+            }
             Event::RecordFailed(reason) => {
                 let is_news = self.recording.failed(reason, now);
                 self.publication.mark_changed_if(is_news);
@@ -613,6 +619,8 @@ impl State {
 
     fn reload_requested(&mut self, now: Now) {
         self.configuration.changed(now);
+        // Somebody may have put the record of another machine beside ours.
+        self.recording.wanted(now);
         self.want_program(now);
         let looks = self.directories.look_at_all(|_| true);
         self.effects.extend(looks);

@@ -65,21 +65,21 @@ impl Recorder {
         let is_written = written.is_ok();
         let mut told: Vec<Event> = self.tell(written).into_iter().collect();
         let Some(record) = self.record.as_mut().filter(|_| is_written) else {
-            told.push(Event::Folded);
+            told.push(Event::Folded { has_imported: false });
             return told;
         };
         let task = record.fold_task(now.wall_ms, keep_ms);
         let run = move || {
-            let failure = match record::fold(&task) {
-                Ok(problems) => {
-                    for problem in problems {
+            let (failure, has_imported) = match record::fold(&task) {
+                Ok(folded) => {
+                    for problem in folded.problems {
                         warn!("{}", sanitize::marked(&format!("the record of usage: {problem}")));
                     }
-                    None
+                    (None, folded.has_imported)
                 }
-                Err(err) => Some(Event::RecordFailed(Some(err.to_string()))),
+                Err(err) => (Some(Event::RecordFailed(Some(err.to_string()))), false),
             };
-            failure.into_iter().chain([Event::Folded])
+            failure.into_iter().chain([Event::Folded { has_imported }])
         };
         let Some(events) = self.events.clone() else {
             told.extend(run());
@@ -88,7 +88,10 @@ impl Recorder {
         let answer = events.clone();
         let run = move || run().for_each(|event| drop(answer.send(event)));
         if let Err(err) = std::thread::Builder::new().name("record".to_owned()).spawn(run) {
-            told.extend([Event::RecordFailed(Some(err.to_string())), Event::Folded]);
+            told.extend([
+                Event::RecordFailed(Some(err.to_string())),
+                Event::Folded { has_imported: false },
+            ]);
         }
         told
     }

@@ -38,6 +38,11 @@ impl Recording {
         self.n_unfolded += n_replies;
     }
 
+    /// Somebody asks that the journal is brought in at once.
+    pub(super) fn wanted(&mut self, now: Now) {
+        self.appended(MANY, now);
+    }
+
     /// Whether the journal is so long that it should be brought in before the process ends.
     pub(super) fn is_long(&self) -> bool {
         self.n_unfolded >= MANY_AT_END

@@ -217,11 +217,16 @@ pub struct ClientLine {
     pub client: Vec<(Arc<str>, i64, Picodollars)>,
 }
 
-/// A line with the ids of replies that are in the sums and of which nothing else is known any more:
-/// [`SHORT_DIGITS`] hexadecimal digits each, one after the other.
+/// A line with the ids of replies of which nothing else is known any more: [`SHORT_DIGITS`]
+/// hexadecimal digits each, one after the other.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct IdsLine {
-    pub ids: String,
+    /// One text for each quarter of an hour in the sums that these are the ids of.
+    pub ids: Vec<String>,
+    /// Which of the lines with sums that is, those of open replies left out; absent for replies
+    /// that do not count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<usize>,
 }
 
 /// How many digits of an id are kept. A month of heavy use has some 20,000 replies, so that one in

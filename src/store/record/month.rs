@@ -35,7 +35,11 @@ pub struct Month {
     pub changed_ms: i64,
     /// Sums over replies of which only ids are kept.
     closed: GroupSums,
-    /// Their ids, see [`short_ids`].
+    /// Their ids, see [`short_ids`]. A sum has none where they could not be read.
+    closed_ids: BTreeMap<Arc<Group>, BTreeMap<SlotKey, BTreeSet<u64>>>,
+    /// The ids of replies that do not count.
+    other_ids: BTreeSet<u64>,
+    /// All these ids.
     ids: BTreeSet<u64>,
     /// The other replies, each with whether it counts.
     pub open: Vec<(Reply, bool)>,
@@ -78,6 +82,11 @@ pub fn may_have(bytes: &[u8], messages: &HashSet<u64>) -> bool {
 }
 
 impl Month {
+    /// A month without replies.
+    pub fn new(root: &str, changed_ms: i64) -> Month {
+        Month { root: root.to_owned(), changed_ms, ..Month::default() }
+    }
+
     /// A month of which nothing but the sums is known.
     pub fn of_sums(
         root: &str,
@@ -103,19 +112,87 @@ impl Month {
     /// Keeps of each reply only its part of the sums and its id.
     pub fn close(&mut self) {
         add_replies(&mut self.closed, &self.open);
-        for (reply, _) in self.open.drain(..) {
-            self.ids.extend(short_ids(&reply.id));
+        for (reply, is_elected) in self.open.drain(..) {
+            let ids = short_ids(&reply.id);
+            self.ids.extend(&ids);
+            if is_elected {
+                let of_group = self.closed_ids.entry(Arc::clone(&reply.group)).or_default();
+                of_group.entry(SlotKey::of(reply.at_ms)).or_default().extend(ids);
+            } else {
+                self.other_ids.extend(ids);
+            }
         }
+    }
+
+    /// Adds the closed sums of the same month in the record of another machine, without the replies
+    /// that this one knows. Returns whether anything is new.
+    ///
+    /// Where some replies of a sum are known and others are not, nobody knows what each of them
+    /// used; as much is added as if all of them had used the same.
+    pub fn merge_closed(&mut self, other: &Month) -> bool {
+        let mut known = self.ids.clone();
+        known.extend(self.open.iter().flat_map(|(reply, _)| short_ids(&reply.id)));
+        let before = (known.len(), self.closed.len());
+        let sums = other.closed.iter();
+        for (group, slot, sum) in sums.flat_map(|(group, quarters)| {
+            quarters.iter().map(move |(slot, sum)| (group, *slot, sum))
+        }) {
+            let of_slot = |ids: &BTreeMap<Arc<Group>, BTreeMap<SlotKey, BTreeSet<u64>>>| {
+                ids.get(group).and_then(|it| it.get(&slot)).cloned()
+            };
+            let theirs = of_slot(&other.closed_ids).unwrap_or_default();
+            let mine = of_slot(&self.closed_ids).unwrap_or_default();
+            let n_new = theirs.difference(&known).count();
+            let quarters = self.closed.entry(Arc::clone(group)).or_default();
+            if theirs.is_empty() {
+                // Nothing tells whether these are the same replies.
+                quarters.entry(slot).or_insert(*sum);
+                continue;
+            }
+            if n_new == 0 {
+                continue;
+            }
+            if !mine.is_empty() && mine.is_subset(&theirs) && n_new + mine.len() == theirs.len() {
+                quarters.insert(slot, *sum);
+            } else {
+                quarters.entry(slot).or_default().add(&sum.part(n_new, theirs.len()));
+            }
+            known.extend(&theirs);
+            let ids = self.closed_ids.entry(Arc::clone(group)).or_default();
+            ids.entry(slot).or_default().extend(theirs);
+        }
+        self.closed.retain(|_, quarters| !quarters.is_empty());
+        self.other_ids.extend(other.other_ids.difference(&known).copied().collect::<Vec<_>>());
+        self.ids.extend(&self.other_ids);
+        self.ids.extend(known);
+        (self.ids.len(), self.closed.len()) != before
+    }
+
+    /// Whether it has sums over replies of which only ids are kept.
+    pub fn has_closed(&self) -> bool {
+        !self.closed.is_empty()
+    }
+
+    /// A time in the month, in Unix milliseconds; `None` where it has nothing.
+    pub fn some_ms(&self) -> Option<i64> {
+        let closed = self.closed.values().find_map(|it| it.keys().next());
+        closed.map(|it| it.quarter_ms()).or_else(|| Some(self.open.first()?.0.at_ms))
     }
 
     /// Reads a whole file.
     pub fn parse(mut bytes: &[u8]) -> Result<Month, Unreadable> {
-        let first = part(&mut bytes)?;
-        let (header, sums, client_costs) = first_part(&first)?;
-        let second = part(&mut bytes)?;
-        if !bytes.is_empty() {
-            return Err(Unreadable::Damaged("something follows its end"));
+        let month = Month::take(&mut bytes)?;
+        match bytes {
+            [] => Ok(month),
+            _ => Err(Unreadable::Damaged("something follows its end")),
         }
+    }
+
+    /// Takes a month from the front: exports have several, one after the other.
+    pub fn take(bytes: &mut &[u8]) -> Result<Month, Unreadable> {
+        let first = part(bytes)?;
+        let (header, sums, client_costs) = first_part(&first)?;
+        let second = part(bytes)?;
         let mut month = Month {
             root: header.root,
             changed_ms: header.changed_ms,
@@ -127,8 +204,9 @@ impl Month {
         }
         for line in second {
             if line.starts_with(br#"{"ids""#) {
-                let IdsLine { ids } = parse(line)?;
-                month.ids = short_list(&ids).ok_or(Unreadable::Damaged("an id is not one"))?;
+                let ids: IdsLine = parse(line)?;
+                let sums = ids.of.and_then(|nth| sums.iter().filter(|it| !it.open).nth(nth));
+                month.add_ids(&ids, sums).ok_or(Unreadable::Damaged("an id is not one"))?;
                 continue;
             }
             let line: RepliesLine<'_> = parse(line)?;
@@ -139,6 +217,23 @@ impl Month {
             }
         }
         Ok(month)
+    }
+
+    /// Adds the ids of a line; `sums` are those that they belong to, if to any.
+    fn add_ids(&mut self, line: &IdsLine, sums: Option<&SumsLine>) -> Option<()> {
+        for (nth, text) in line.ids.iter().enumerate() {
+            let ids = short_list(text)?;
+            self.ids.extend(&ids);
+            match sums {
+                None => self.other_ids.extend(ids),
+                Some(sums) => {
+                    let (slot, _) = quarter(sums.quarters.get(nth)?)?;
+                    let of_group = self.closed_ids.entry(Arc::clone(&sums.group)).or_default();
+                    of_group.entry(slot).or_default().extend(ids);
+                }
+            }
+        }
+        Some(())
     }
 
     /// Reads the first part of a file: the sums, and what the client said. The second part may be
@@ -187,9 +282,16 @@ impl Month {
         write_client_costs(&mut out, "", &self.client_costs);
         write_end(&mut out, 0);
         let second = out.len();
-        if !self.ids.is_empty() {
-            let ids = self.ids.iter().map(|id| format!("{id:0SHORT_DIGITS$x}")).collect();
-            write_line(&mut out, &IdsLine { ids });
+        for (nth, (group, quarters)) in self.closed.iter().enumerate() {
+            if let Some(ids) = self.closed_ids.get(group) {
+                let of_slot = |slot: &SlotKey| ids.get(slot).map_or_else(String::new, short_text);
+                let ids = quarters.keys().map(of_slot).collect();
+                write_line(&mut out, &IdsLine { ids, of: Some(nth) });
+            }
+        }
+        if !self.other_ids.is_empty() {
+            let ids = vec![short_text(&self.other_ids)];
+            write_line(&mut out, &IdsLine { ids, of: None });
         }
         write_replies(
             &mut out,
@@ -353,6 +455,10 @@ pub fn lines(mut rest: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 fn parse<'a, T: Deserialize<'a>>(line: &'a [u8]) -> Result<T, Unreadable> {
     serde_json::from_slice(line).map_err(|_| Unreadable::Damaged("a line is not what it must be"))
+}
+
+fn short_text(ids: &BTreeSet<u64>) -> String {
+    ids.iter().map(|id| format!("{id:0SHORT_DIGITS$x}")).collect()
 }
 
 fn short_list(ids: &str) -> Option<BTreeSet<u64>> {
