@@ -120,7 +120,7 @@ fn style(
         _ => Depth::None,
     };
     let has_links = format == LineFormat::Ansi && size.is_some() && terminal.has_links;
-    let stated = size.map(|(columns, _)| columns).or(terminal.columns);
+    let stated = terminal.columns.or(size.map(|(columns, _)| columns));
     let stated = stated.and_then(|it| u16::try_from(it).ok());
     match columns.or(stated) {
         Some(columns) => Style::fitted(&Fit { columns, depth, has_links }),

@@ -118,7 +118,11 @@ impl List<'_> {
     fn style(&self, out: impl AsFd) -> Style {
         let style = terminal::style(self.env);
         match terminal::size(out) {
-            Some((columns, _)) => Style { columns: Some(columns), has_links: false, ..style },
+            // As for other tables: a program that sets `COLUMNS` means it.
+            Some((columns, _)) => {
+                let columns = style.columns.or(Some(columns));
+                Style { columns, has_links: false, ..style }
+            }
             None => Style { depth: Depth::None, has_links: false, ..style },
         }
     }

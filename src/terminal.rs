@@ -32,6 +32,13 @@ pub fn style(env: &Environment) -> Style {
     Style { columns, depth, has_links }
 }
 
+/// The columns and rows of a terminal; `None` for anything else.
+pub fn size(of: impl AsFd) -> Option<(usize, usize)> {
+    let (columns, rows) = terminal_size::terminal_size_of(of)?;
+    let is_known = columns.0 > 0 && rows.0 > 0;
+    is_known.then_some((columns.0.into(), rows.0.into()))
+}
+
 /// What tables are printed on: a terminal with its width and its colours, or a file, where they
 /// have neither bounds nor colours unless the user forces these.
 pub fn paper(env: &Environment, out: &(impl AsFd + IsTerminal)) -> Paper {
@@ -41,22 +48,12 @@ pub fn paper(env: &Environment, out: &(impl AsFd + IsTerminal)) -> Paper {
         return Paper { width: None, depth: if is_forced { depth } else { Depth::None } };
     }
     // `COLUMNS` may be of another terminal, and a program that sets it means it.
-    let width = columns
-        .or(size(out).map(|(columns, _)| columns))
-        .filter(|it| *it > 0)
-        .unwrap_or(USUAL_WIDTH);
+    let width = columns.or(size(out).map(|it| it.0)).unwrap_or(USUAL_WIDTH);
     Paper { width: Some(width), depth }
 }
 
 /// The width of a terminal that does not say how wide it is.
 const USUAL_WIDTH: usize = 80;
-
-/// The columns and rows of a terminal; `None` for anything else.
-pub fn size(of: impl AsFd) -> Option<(usize, usize)> {
-    let size = rustix::termios::tcgetwinsize(of).ok()?;
-    let is_known = size.ws_col > 0 && size.ws_row > 0;
-    is_known.then_some((size.ws_col.into(), size.ws_row.into()))
-}
 
 /// How many colours the terminal shows, and whether it shows links.
 fn abilities(env: &Environment) -> (Depth, bool) {
