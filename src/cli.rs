@@ -102,6 +102,11 @@ pub enum Subcommand {
     ///
     /// It reads Claude Code's JSON from standard input. It always exits with 0.
     Subagents,
+    /// List all sessions: those that wait for you first, then busy and idle ones.
+    ///
+    /// It reads only what a watcher has published, and says how old that is. `?` is a status that
+    /// is not known. `--all` may list sessions that ended up to a day ago.
+    Sessions(SessionsOptions),
     /// Start the watcher in the background, unless one runs.
     ///
     /// It outlives the terminal. Its log is watcher.log in the state directory.
@@ -157,6 +162,23 @@ pub enum Subcommand {
         #[arg(long, value_name = "FILE", conflicts_with = "model")]
         update: Option<PathBuf>,
     },
+}
+
+#[derive(Debug, Default, clap::Args)]
+pub struct SessionsOptions {
+    /// Print the list as JSON. docs/snapshot.md describes it.
+    #[arg(long)]
+    pub json: bool,
+    /// Only those that wait for you.
+    #[arg(long, conflicts_with = "all")]
+    pub waiting: bool,
+    /// Also those that have ended.
+    #[arg(long)]
+    pub all: bool,
+    /// Show the list again whenever it changes, until you press Ctrl-C. With --json, or where the
+    /// output is no terminal, print it again.
+    #[arg(long)]
+    pub watch: bool,
 }
 
 #[derive(Debug, Default, clap::Args)]

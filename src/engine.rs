@@ -330,7 +330,11 @@ impl Engine {
         let written = self.publisher.snapshot(snapshot, now.wall_ms);
         self.published = Some(written.as_ref().map(drop).map_err(ToString::to_string));
         let lines = self.lines.clone();
-        let lines = written.and_then(|_| self.publisher.lines(lines, latest.as_ref()));
+        let plain = lines.iter().map(|(id, it)| (id.clone(), display::ansi::without_colour(it)));
+        let plain = plain.collect();
+        let lines = written
+            .and_then(|_| self.publisher.lines(lines, latest.as_ref()))
+            .and_then(|changed| self.publisher.plain(plain, latest.as_ref()).map(|()| changed));
         match lines.and_then(|changed| self.publisher.fitted(&fitted).map(|()| changed)) {
             Ok(changed) => {
                 self.changed_lines.extend(changed);

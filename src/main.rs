@@ -17,8 +17,8 @@ use ccstatusd::store::schema::display::Depth;
 use ccstatusd::store::schema::{ClientFacts, Import, SessionId, Snapshot};
 use ccstatusd::time::Now;
 use ccstatusd::{
-    background, display, doctor, log, oneshot, placed_list, price_list, report, sanitize, setup,
-    show, terminal,
+    background, display, doctor, log, oneshot, placed_list, price_list, report, sanitize, sessions,
+    setup, show, terminal,
 };
 
 /// One allocator for both C libraries. musl's own maps and unmaps single pages, which takes a sixth
@@ -72,6 +72,10 @@ fn run(cli: &Cli, env: &Environment) -> Result<Exit> {
             write(io::stdout(), &show::subagents(io::stdin(), env, Now::read)).ok();
             Ok(Exit::Success)
         }
+        Some(Subcommand::Sessions(options)) if options.watch => {
+            sessions::watch(env, options, &mut io::stdout().lock()).map(|()| Exit::Success)
+        }
+        Some(Subcommand::Sessions(options)) => print(&sessions::list(env, options, io::stdout())?),
         Some(Subcommand::Config { check }) => {
             let path = env.config_file();
             let config = Config::load(path.as_deref())?;

@@ -1,5 +1,6 @@
 //! What the terminal can show, by the environment: standard output of `show` is a pipe to the
-//! client, and nobody answers a question.
+//! client, and nobody answers a question. Commands that print to a terminal itself ask it for its
+//! size.
 //!
 //! See docs/decisions/025-terminals-are-known-by-name.md.
 
@@ -47,6 +48,13 @@ pub fn paper(env: &Environment, out: &(impl AsFd + IsTerminal)) -> Paper {
 
 /// The width of a terminal that does not say how wide it is.
 const USUAL_WIDTH: usize = 80;
+
+/// The columns and rows of a terminal; `None` for anything else.
+pub fn size(of: impl AsFd) -> Option<(usize, usize)> {
+    let size = rustix::termios::tcgetwinsize(of).ok()?;
+    let is_known = size.ws_col > 0 && size.ws_row > 0;
+    is_known.then_some((size.ws_col.into(), size.ws_row.into()))
+}
 
 /// How many colours the terminal shows, and whether it shows links.
 fn abilities(env: &Environment) -> (Depth, bool) {

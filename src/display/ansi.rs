@@ -13,6 +13,23 @@ const LINK: &str = "\x1b]8;;";
 /// String Terminator, which ends an Operating System Command.
 const TERMINATOR: &str = "\x1b\\";
 
+/// Shows the terminal's other screen, which is empty, without a cursor.
+pub const ENTER_SCREEN: &str = "\x1b[?1049h\x1b[?25l";
+/// Shows the terminal as it was before [`ENTER_SCREEN`].
+pub const LEAVE_SCREEN: &str = "\x1b[?25h\x1b[?1049l";
+
+/// What draws these lines in place of everything on the screen. Terminals that can show all of it
+/// at once do so.
+pub fn frame<'a>(lines: impl Iterator<Item = &'a str>) -> String {
+    let mut out = "\x1b[?2026h\x1b[H".to_owned();
+    for (nth, line) in lines.enumerate() {
+        // The rest of a line is erased before it is written: at the right edge, erasing it
+        // afterwards would take the last character.
+        out.extend([if nth > 0 { "\r\n" } else { "" }, "\x1b[2K", line]);
+    }
+    out + "\x1b[J\x1b[?2026l"
+}
+
 /// Writes a piece of text in a style and as a link; without either where `depth` is
 /// [`Depth::None`].
 pub fn write(piece: &str, ink: Ink, link: Option<&str>, depth: Depth, out: &mut String) {

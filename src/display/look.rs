@@ -12,8 +12,8 @@ use crate::store::schema::display::{Color, Depth, Ink, Theme};
 
 /// The user's theme on this terminal.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Look<'a> {
-    pub(super) preset: &'static Preset,
+pub(crate) struct Look<'a> {
+    pub(crate) preset: &'static Preset,
     palette: &'static Palette,
     depth: Depth,
     has_links: bool,
@@ -22,20 +22,20 @@ pub(super) struct Look<'a> {
     has_backgrounds: bool,
     separator: &'a str,
     /// The width of what stands between two cells.
-    pub(super) between: usize,
+    pub(crate) between: usize,
     /// The width of what stands before the first cell and after the last one, together.
-    pub(super) around: usize,
+    pub(crate) around: usize,
 }
 
 /// Pieces of a line from left to right, each with the background of its cell.
-pub(super) type Pieces = Vec<(Text, Option<Color>)>;
+pub(crate) type Pieces = Vec<(Text, Option<Color>)>;
 
 /// Cells have no backgrounds where these would leave less than this many columns for text.
 const LEAST_BETWEEN_EDGES: usize = 12;
 
 impl<'a> Look<'a> {
     /// `style` is what the terminal can show, `usable` the number of columns that a line may take.
-    pub(super) fn of(theme: &'a Theme, style: &Style, usable: Option<usize>) -> Look<'a> {
+    pub(crate) fn of(theme: &'a Theme, style: &Style, usable: Option<usize>) -> Look<'a> {
         let preset = theme.preset.as_deref().and_then(|name| find(&PRESETS, |it| it.name == name));
         let preset = preset.unwrap_or(&PRESETS[0]);
         let depth = match theme.depth {
@@ -73,7 +73,7 @@ impl<'a> Look<'a> {
     }
 
     /// What stands between the cell before the `nth` and the `nth`, which count from zero.
-    pub(super) fn between_cells(&self, nth: usize) -> Text {
+    pub(crate) fn between_cells(&self, nth: usize) -> Text {
         if !self.has_backgrounds {
             return Text::of(Paint::Dim, self.separator);
         }
@@ -87,7 +87,7 @@ impl<'a> Look<'a> {
 
     /// Adds the edges of a line, and the background of each piece. `cells` has the index of the
     /// cell that each piece belongs to.
-    pub(super) fn frame(&self, pieces: Vec<Text>, cells: &[usize]) -> Pieces {
+    pub(crate) fn frame(&self, pieces: Vec<Text>, cells: &[usize]) -> Pieces {
         if !self.has_backgrounds || pieces.is_empty() {
             return pieces.into_iter().map(|it| (it, None)).collect();
         }
@@ -109,7 +109,7 @@ impl<'a> Look<'a> {
     }
 
     /// Writes a line as the terminal gets it.
-    pub(super) fn paint(&self, pieces: &[(Text, Option<Color>)], out: &mut String) {
+    pub(crate) fn paint(&self, pieces: &[(Text, Option<Color>)], out: &mut String) {
         let start = out.len();
         for (text, background) in pieces {
             for (paint, piece, link) in text.pieces() {
@@ -123,7 +123,7 @@ impl<'a> Look<'a> {
     }
 
     /// A line of pieces that are not cells, cut to `usable` columns.
-    pub(super) fn paint_cut(&self, mut pieces: Vec<Text>, usable: usize) -> String {
+    pub(crate) fn paint_cut(&self, mut pieces: Vec<Text>, usable: usize) -> String {
         text::cut(&mut pieces, usable, self.preset.ellipsis);
         let pieces: Pieces = pieces.into_iter().map(|it| (it, None)).collect();
         let mut out = String::new();
@@ -131,7 +131,8 @@ impl<'a> Look<'a> {
         out
     }
 
-    fn ink(&self, paint: Paint) -> Ink {
+    /// The style of a meaning, by the theme and the palette.
+    pub(crate) fn ink(&self, paint: Paint) -> Ink {
         let nth = match paint {
             Paint::Plain => 0,
             Paint::Dim => 1,

@@ -22,9 +22,9 @@ use crate::store::schema::{ClientFacts, Fit, FittedLine, SessionId, Snapshot};
 pub mod ansi;
 pub(crate) mod colors;
 mod layout;
-mod look;
+pub(crate) mod look;
 pub(crate) mod model_name;
-mod numbers;
+pub(crate) mod numbers;
 pub(crate) mod paint;
 pub(crate) mod palettes;
 pub(crate) mod presets;
@@ -36,7 +36,7 @@ pub mod subagents;
 pub(crate) mod template;
 #[cfg(test)]
 mod tests;
-mod text;
+pub(crate) mod text;
 pub mod view;
 
 /// Draws the line, or several with newlines between them. It does not end with a newline; each

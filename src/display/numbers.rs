@@ -11,7 +11,7 @@ use jiff::tz::TimeZone;
 use crate::time::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS};
 
 /// How long ago something was, in one unit: readers need only the order of magnitude.
-pub(super) fn age(ms: i64) -> String {
+pub(crate) fn age(ms: i64) -> String {
     match ms {
         ..MINUTE_MS => format!("{}s", ms / SECOND_MS),
         MINUTE_MS..HOUR_MS => format!("{}m", ms / MINUTE_MS),
@@ -21,7 +21,7 @@ pub(super) fn age(ms: i64) -> String {
 }
 
 /// The time until something, in two units: readers plan with it.
-pub(super) fn countdown(ms: i64) -> String {
+pub(crate) fn countdown(ms: i64) -> String {
     let minutes = ms / MINUTE_MS % 60;
     match ms {
         ..MINUTE_MS => "<1m".to_owned(),
@@ -32,7 +32,7 @@ pub(super) fn countdown(ms: i64) -> String {
 }
 
 /// A time of day in `zone`, with the day of the week unless it is today.
-pub(super) fn time_of_day(at_ms: i64, now_ms: i64, zone: &TimeZone) -> Option<String> {
+pub(crate) fn time_of_day(at_ms: i64, now_ms: i64, zone: &TimeZone) -> Option<String> {
     let local = |ms| Some(Timestamp::from_millisecond(ms).ok()?.to_zoned_datetime(zone.clone()));
     let (at, now) = (local(at_ms)?, local(now_ms)?);
     let day = match at.weekday() {
@@ -49,7 +49,7 @@ pub(super) fn time_of_day(at_ms: i64, now_ms: i64, zone: &TimeZone) -> Option<St
 }
 
 /// How long something has been running, to the second.
-pub(super) fn elapsed(ms: i64) -> String {
+pub(crate) fn elapsed(ms: i64) -> String {
     match ms {
         ..MINUTE_MS => format!("{}s", ms / SECOND_MS),
         MINUTE_MS..HOUR_MS => format!("{}m{:02}s", ms / MINUTE_MS, ms / SECOND_MS % 60),
@@ -58,11 +58,11 @@ pub(super) fn elapsed(ms: i64) -> String {
 }
 
 /// Filters out values that cannot be a share or an amount: negative, infinite or not a number.
-pub(super) fn valid(value: Option<f64>) -> Option<f64> {
+pub(crate) fn valid(value: Option<f64>) -> Option<f64> {
     value.filter(|it| it.is_finite() && *it >= 0.0)
 }
 
-pub(super) fn money(usd: f64) -> String {
+pub(crate) fn money(usd: f64) -> String {
     match usd {
         ..99.995 => format!("${usd:.2}"),
         ..1e7 => format!("${usd:.0}"),
@@ -71,11 +71,11 @@ pub(super) fn money(usd: f64) -> String {
 }
 
 /// A share in whole percent. More than 999 % is not shown in full.
-pub(super) fn percent(share: f64) -> String {
+pub(crate) fn percent(share: f64) -> String {
     if share < 999.5 { format!("{share:.0}%") } else { ">999%".to_owned() }
 }
 
-pub(super) fn tokens(count: u64) -> String {
+pub(crate) fn tokens(count: u64) -> String {
     match count {
         0..1000 => count.to_string(),
         1000..1_000_000 => format!("{}k", count / 1000),

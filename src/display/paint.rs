@@ -4,7 +4,7 @@ use crate::store::schema::display::Ink;
 
 /// The meaning of a piece of text, or a style that the user chose for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Paint {
+pub(crate) enum Paint {
     /// An ordinary value.
     Plain,
     /// A label, a separator or an age: less prominent than values.

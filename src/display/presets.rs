@@ -7,9 +7,9 @@ pub(crate) struct Preset {
     pub(crate) about: &'static str,
     pub(crate) separator: &'static str,
     /// Stands at the end of text that is cut.
-    pub(super) ellipsis: &'static str,
+    pub(crate) ellipsis: &'static str,
     /// Whether all that the program itself adds to text from outside is ASCII.
-    pub(super) is_ascii: bool,
+    pub(crate) is_ascii: bool,
     /// Whether every segment that has a short form is shown in it.
     pub(super) prefers_short: bool,
     pub(super) has_colours: bool,

@@ -14,7 +14,7 @@ use crate::store::schema::display::Ink;
 
 /// Text in pieces, each with one paint.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Text {
+pub(crate) struct Text {
     text: String,
     spans: Vec<Span>,
     width: usize,
@@ -34,7 +34,7 @@ struct Span {
 
 /// A state of a text that it can be restored to after more was added.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Mark {
+pub(crate) struct Mark {
     n_bytes: usize,
     n_spans: usize,
     width: usize,
@@ -45,20 +45,20 @@ const MAX_CHARS: usize = 1024;
 
 impl Text {
     /// A text of one piece.
-    pub(super) fn of(paint: Paint, piece: &str) -> Text {
+    pub(crate) fn of(paint: Paint, piece: &str) -> Text {
         let mut text = Text::default();
         text.put(paint, piece);
         text
     }
 
     /// Adds a piece.
-    pub(super) fn put(&mut self, paint: Paint, piece: &str) {
+    pub(crate) fn put(&mut self, paint: Paint, piece: &str) {
         self.put_exactly(self.ink.map_or(paint, Paint::Own), piece);
     }
 
     /// Adds a piece in this paint, even if [`Text::paint_with`] replaces paints: warnings stay
     /// visible whatever colours the user chose.
-    pub(super) fn put_exactly(&mut self, paint: Paint, piece: &str) {
+    pub(crate) fn put_exactly(&mut self, paint: Paint, piece: &str) {
         let before = self.text.len();
         add_sanitized(piece, &mut self.text);
         let added = &self.text[before..];
@@ -77,7 +77,7 @@ impl Text {
     }
 
     /// Adds a piece, cut to `columns`.
-    pub(super) fn put_cut(&mut self, paint: Paint, piece: &str, columns: usize, ellipsis: &str) {
+    pub(crate) fn put_cut(&mut self, paint: Paint, piece: &str, columns: usize, ellipsis: &str) {
         let mut cut = Text::of(paint, piece);
         if cut.width > columns {
             cut.cut(columns, ellipsis);
@@ -86,7 +86,7 @@ impl Text {
     }
 
     /// Adds a formatted piece.
-    pub(super) fn write(&mut self, paint: Paint, piece: fmt::Arguments<'_>) {
+    pub(crate) fn write(&mut self, paint: Paint, piece: fmt::Arguments<'_>) {
         match piece.as_str() {
             Some(piece) => self.put(paint, piece),
             None => self.put(paint, &piece.to_string()),
@@ -94,12 +94,12 @@ impl Text {
     }
 
     /// Sets the style that replaces the paint of the following pieces. `None` ends that.
-    pub(super) fn paint_with(&mut self, ink: Option<Ink>) {
+    pub(crate) fn paint_with(&mut self, ink: Option<Ink>) {
         self.ink = ink;
     }
 
     /// Turns what was added since `mark` into a link. Links added before lead there as well.
-    pub(super) fn link(&mut self, since: Mark, url: &str) {
+    pub(crate) fn link(&mut self, since: Mark, url: &str) {
         self.link = Some(url.to_owned());
         for span in self.spans.iter_mut().skip(since.n_spans) {
             span.is_linked = true;
@@ -107,12 +107,12 @@ impl Text {
     }
 
     /// The state to return to with [`Text::rewind`].
-    pub(super) fn mark(&self) -> Mark {
+    pub(crate) fn mark(&self) -> Mark {
         Mark { n_bytes: self.text.len(), n_spans: self.spans.len(), width: self.width }
     }
 
     /// Removes what was added since.
-    pub(super) fn rewind(&mut self, Mark { n_bytes, n_spans, width }: Mark) {
+    pub(crate) fn rewind(&mut self, Mark { n_bytes, n_spans, width }: Mark) {
         self.text.truncate(n_bytes);
         self.spans.truncate(n_spans);
         if let Some(span) = self.spans.last_mut() {
@@ -122,12 +122,12 @@ impl Text {
     }
 
     /// Whether more than blanks was added since.
-    pub(super) fn says_more_than(&self, mark: Mark) -> bool {
+    pub(crate) fn says_more_than(&self, mark: Mark) -> bool {
         !self.text[mark.n_bytes..].trim().is_empty()
     }
 
     /// Its pieces from left to right, each with the address that it links to.
-    pub(super) fn pieces(&self) -> impl Iterator<Item = (Paint, &str, Option<&str>)> {
+    pub(crate) fn pieces(&self) -> impl Iterator<Item = (Paint, &str, Option<&str>)> {
         let mut start = 0;
         self.spans.iter().map(move |span| {
             let piece = &self.text[start..span.end];
@@ -137,7 +137,7 @@ impl Text {
     }
 
     /// Shortens it to `columns`, between graphemes. The ellipsis is left out where it is wider.
-    pub(super) fn cut(&mut self, columns: usize, ellipsis: &str) {
+    pub(crate) fn cut(&mut self, columns: usize, ellipsis: &str) {
         if self.width <= columns {
             return;
         }
@@ -163,20 +163,20 @@ impl Text {
     }
 
     /// In columns.
-    pub(super) fn width(&self) -> usize {
+    pub(crate) fn width(&self) -> usize {
         self.width
     }
 
     /// Whether a piece of it has this paint.
-    pub(super) fn has(&self, paint: Paint) -> bool {
+    pub(crate) fn has(&self, paint: Paint) -> bool {
         self.spans.iter().any(|it| it.paint == paint)
     }
 
-    pub(super) fn is_blank(&self) -> bool {
+    pub(crate) fn is_blank(&self) -> bool {
         self.text.trim().is_empty()
     }
 
-    pub(super) fn trim_end(&mut self) {
+    pub(crate) fn trim_end(&mut self) {
         let trimmed = self.text.trim_end().len();
         if trimmed < self.text.len() {
             self.truncate(trimmed);
@@ -185,7 +185,7 @@ impl Text {
 }
 
 /// Cuts a line of several texts to `columns`, and removes the blanks at its end.
-pub(super) fn cut(pieces: &mut Vec<Text>, columns: usize, ellipsis: &str) {
+pub(crate) fn cut(pieces: &mut Vec<Text>, columns: usize, ellipsis: &str) {
     let mut left = columns;
     for nth in 0..pieces.len() {
         let width = pieces[nth].width();
@@ -234,7 +234,7 @@ fn prefix(text: &str, columns: usize) -> &str {
 
 /// How many columns a terminal gives to sanitized text. Graphemes are measured one by one:
 /// terminals do not join them, as shaping would.
-pub(super) fn width(text: &str) -> usize {
+pub(crate) fn width(text: &str) -> usize {
     if text.chars().all(|it| it < NARROW) {
         text.chars().count()
     } else {

@@ -51,6 +51,20 @@ impl Exits {
     }
 }
 
+/// Sleeps until the process of this id ends. Fails at once where the system cannot tell.
+pub fn wait_for_end(pid: u32) -> io::Result<()> {
+    let fd = match open(pid) {
+        Err(Errno::ESRCH) => return Ok(()),
+        opened => opened?,
+    };
+    loop {
+        match poll(&mut [PollFd::new(fd.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE) {
+            Err(Errno::EINTR | Errno::EAGAIN) => {}
+            ended => return Ok(ended.map(drop)?),
+        }
+    }
+}
+
 struct Thread<F> {
     woken: UnixStream,
     queue: Receiver<(PathBuf, SessionFile)>,

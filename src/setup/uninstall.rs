@@ -30,7 +30,7 @@ const STATE_FILES: [&str; 10] = [
     "ccstatusd.log",
     "ccstatusd.log.1",
 ];
-const STATE_DIRS: [&str; 4] = [dir::LINES, dir::FITTED, dir::SYNC, "scratch"];
+const STATE_DIRS: [&str; 5] = [dir::LINES, dir::PLAIN, dir::FITTED, dir::SYNC, "scratch"];
 
 /// What `uninstall` will do.
 #[derive(Debug)]

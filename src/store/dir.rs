@@ -14,6 +14,8 @@ pub const SNAPSHOT: &str = "snapshot.json";
 pub const SOCKET: &str = "notify.sock";
 /// The folder of rendered lines: one file per session, named by its id.
 pub const LINES: &str = "lines";
+/// The folder of the same lines without colours.
+pub const PLAIN: &str = "plain";
 /// The folder of lines that displays asked to be fitted: one file per session, named by its id.
 pub const FITTED: &str = "fitted";
 /// The folder in which `--oneshot` creates a cookie, to learn when the watcher has seen all
@@ -35,7 +37,7 @@ impl StateDir {
     /// accessible to other users.
     pub fn open(path: &Path) -> Result<StateDir> {
         make_private(path)?;
-        for name in [LINES, FITTED, SYNC] {
+        for name in [LINES, PLAIN, FITTED, SYNC] {
             make_private(&path.join(name))?;
         }
         Ok(StateDir { path: path.to_owned() })
@@ -61,8 +63,9 @@ impl StateDir {
 
     /// The temporary files. A process that lives may be writing them.
     pub fn temporaries(&self) -> Vec<PathBuf> {
-        let dirs = [self.path.clone(), self.join(LINES), self.join(FITTED)];
-        let entries = dirs.iter().flat_map(fs_err::read_dir).flatten().flatten();
+        let folders = [LINES, PLAIN, FITTED].map(|it| self.join(it));
+        let dirs = folders.iter().chain([&self.path]);
+        let entries = dirs.flat_map(fs_err::read_dir).flatten().flatten();
         let temporary = entries.filter(|it| atomic::is_temporary(&it.file_name()));
         temporary.map(|it| it.path()).collect()
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
-use super::dir::{FITTED, LINES, SNAPSHOT, StateDir, make_private};
+use super::dir::{FITTED, LINES, PLAIN, SNAPSHOT, StateDir, make_private};
 use super::schema::{FittedLine, LATEST, SessionId, Snapshot};
 use super::{atomic, snapshot};
 
@@ -21,6 +21,7 @@ pub struct Publisher {
     /// The snapshot that was published last, with `seq` and `published_at_ms` set to 0.
     last: Option<Snapshot>,
     lines: Texts,
+    plain: Texts,
     fitted: Texts,
 }
 
@@ -34,7 +35,8 @@ impl Publisher {
     ///
     /// Sequence numbers continue after the one of `previous`, the snapshot on disk.
     pub fn new(dir: StateDir, previous: Option<&Snapshot>) -> Publisher {
-        Publisher { dir, seq: previous.map_or(0, seq_of), last: None, lines: None, fitted: None }
+        let seq = previous.map_or(0, seq_of);
+        Publisher { dir, seq, last: None, lines: None, plain: None, fitted: None }
     }
 
     /// Publishes `snapshot` unless an equal one is published already. Returns whether it was
@@ -73,18 +75,24 @@ impl Publisher {
     ) -> io::Result<Vec<(SessionId, String)>> {
         let folder = self.dir.join(LINES);
         let before = published(&folder, &mut self.lines)?;
-        let mut changed = Vec::new();
-        let mut wanted = BTreeMap::new();
-        if let Some(text) = latest.and_then(|it| lines.get(it)) {
-            wanted.insert(LATEST.to_owned(), text.clone());
-        }
-        for (id, text) in lines {
-            if before.get(&id.0) != Some(&text) {
-                changed.push((id.clone(), text.clone()));
-            }
-            wanted.insert(id.0, text);
-        }
+        let is_changed = |(id, text): &(&SessionId, &String)| before.get(&id.0) != Some(*text);
+        let changed = lines.iter().filter(is_changed);
+        let changed = changed.map(|(id, text)| (id.clone(), text.clone())).collect();
+        let wanted = with_latest(lines, latest);
         publish(&folder, before, wanted, &mut self.lines).map(|()| changed)
+    }
+
+    /// Publishes the same lines without colours, under the same names in a folder of their own.
+    ///
+    /// On an error, those that can be written are written nevertheless.
+    pub fn plain(
+        &mut self,
+        lines: BTreeMap<SessionId, String>,
+        latest: Option<&SessionId>,
+    ) -> io::Result<()> {
+        let folder = self.dir.join(PLAIN);
+        let before = published(&folder, &mut self.plain)?;
+        publish(&folder, before, with_latest(lines, latest), &mut self.plain)
     }
 
     /// Publishes the lines that displays asked for, and removes all others of this kind.
@@ -97,6 +105,16 @@ impl Publisher {
         let wanted = lines.iter().map(text).collect::<io::Result<_>>()?;
         publish(&folder, before, wanted, &mut self.fitted)
     }
+}
+
+/// Lines by file name, with that of `latest` under [`LATEST`] as well.
+fn with_latest(
+    lines: BTreeMap<SessionId, String>,
+    latest: Option<&SessionId>,
+) -> BTreeMap<String, String> {
+    let text = latest.and_then(|it| lines.get(it)).cloned();
+    let text = text.map(|text| (LATEST.to_owned(), text));
+    lines.into_iter().map(|(id, text)| (id.0, text)).chain(text).collect()
 }
 
 /// What is in the folder, as far as `known` tells. The folder may have been removed, or replaced by
@@ -211,6 +229,21 @@ mod tests {
         assert_eq!(latest, b"2");
         publisher.lines(BTreeMap::new(), None).unwrap();
         assert_eq!(names(&publisher), [""; 0]);
+    }
+
+    #[test]
+    fn plain_lines_have_the_names_of_the_coloured_ones() {
+        let (_tmp, mut publisher) = publisher();
+        let folder = publisher.dir.join(PLAIN);
+        fs_err::write(folder.join("left-by-another"), "old").unwrap();
+        let id = SessionId::checked("a").unwrap();
+        let lines = BTreeMap::from([(id.clone(), "text".to_owned())]);
+        publisher.plain(lines, Some(&id)).unwrap();
+        let read = |name: &str| fs_err::read_to_string(folder.join(name)).unwrap();
+        assert_eq!(["a", LATEST].map(read), ["text", "text"]);
+        assert!(!folder.join("left-by-another").exists());
+        publisher.plain(BTreeMap::new(), None).unwrap();
+        assert_eq!(fs_err::read_dir(&folder).unwrap().count(), 0);
     }
 
     #[test]

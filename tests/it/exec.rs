@@ -526,7 +526,7 @@ fn what_cannot_be_killed_keeps_its_guard_and_is_not_started_again() {
     files.sort();
     assert_eq!(
         files,
-        ["fetch.lock", "fitted", "guard.lock", "lines", "sync"],
+        ["fetch.lock", "fitted", "guard.lock", "lines", "plain", "sync"],
         "no run leaves a file"
     );
     assert_eq!(fs_err::metadata(test.tmp.path().join("state/guard.lock")).unwrap().len(), 0);

@@ -22,6 +22,8 @@ mod packages;
 mod prices;
 mod reports;
 mod sandbox;
+mod screen;
+mod sessions;
 mod setup;
 mod show;
 mod store;

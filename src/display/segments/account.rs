@@ -7,7 +7,7 @@ use crate::display::numbers::{countdown, money, percent, time_of_day, tokens, va
 use crate::display::paint::Paint::{Dim, Plain, Warning};
 use crate::display::text::Text;
 use crate::store::schema::limits::window_ms;
-use crate::store::schema::{Block, BlockSource, Tokens, Totals, Usage, Window};
+use crate::store::schema::{Block, Tokens, Totals, Usage};
 use crate::time::{HOUR_MS, MINUTE_MS, SECOND_MS};
 
 /// Usage shows its age when it is older than this. The watcher confirms it every minute while a
@@ -203,33 +203,12 @@ fn cost(pen: &Pen<'_>, out: &mut Text, unpriced: u64, usd: f64) -> Option<()> {
     put(out, Plain, &money(usd))
 }
 
-/// The active block, and the time at which it was as it is shown.
 fn block<'a>(pen: &Pen<'a>) -> Option<(&'a Block, i64)> {
-    let usage = usage(pen)?;
-    let block = usage.block.as_ref().filter(|it| pen.view.now_ms < it.end_ms)?;
-    let as_of_ms = match block.source {
-        BlockSource::Transcripts => usage.as_of_ms,
-        // It has a time of its own: the tool may fail while our own usage is confirmed.
-        BlockSource::Ccusage => block.as_of_ms,
-    };
-    Some((block, as_of_ms))
+    usage(pen)?.open_block(pen.view.now_ms)
 }
 
-/// What was used, when the window ends, and when that was so: in the window that the five-hour
-/// limit is for. Where its end is not known, or the user chose a program that computes the block,
-/// in the block. The line shows only one of them, since each has its own clock.
 fn five_hours<'a>(pen: &Pen<'a>) -> Option<(Cow<'a, Totals>, i64, i64)> {
-    let usage = usage(pen)?;
-    let is_own = usage.block.as_ref().is_none_or(|it| it.source == BlockSource::Transcripts);
-    let ends_ms = pen.scope.limits.five_hour.map_or(0, |it| it.resets_at_ms);
-    if ends_ms > 0 && is_own {
-        let is_same = |it: &&Window| it.end_ms.abs_diff(ends_ms) < MINUTE_MS as u64;
-        let window = usage.window.as_ref().filter(is_same)?;
-        return Some((Cow::Borrowed(&window.used), window.end_ms, usage.as_of_ms));
-    }
-    let (Block { cost_usd, unpriced, tokens, end_ms, .. }, as_of_ms) = block(pen)?;
-    let totals = Totals { cost_usd: *cost_usd, unpriced: *unpriced, tokens: *tokens };
-    Some((Cow::Owned(totals), *end_ms, as_of_ms))
+    usage(pen)?.five_hours(pen.scope.limits.five_hour.as_ref(), pen.view.now_ms)
 }
 
 fn block_part(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {

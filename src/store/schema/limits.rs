@@ -3,7 +3,9 @@
 //! See docs/decisions/028-the-newest-word-wins.md and
 //! docs/decisions/029-a-document-denies-what-it-lacks.md.
 
-use super::{ClientFacts, Limit, Limits, Model};
+use std::borrow::Cow;
+
+use super::{Block, BlockSource, ClientFacts, Limit, Limits, Model, Totals, Usage, Window};
 use crate::time::{DAY_MS, HOUR_MS, MINUTE_MS};
 
 /// The most limits with names that this version does not know.
@@ -74,6 +76,39 @@ impl Limit {
         self.used_usd = amount(self.used_usd);
         self.limit_usd = amount(self.limit_usd);
         (0.0..=most).contains(&self.used_percentage).then_some(self)
+    }
+}
+
+impl Usage {
+    /// The block that is open now, and the time at which it was as it says.
+    pub fn open_block(&self, now_ms: i64) -> Option<(&Block, i64)> {
+        let block = self.block.as_ref().filter(|it| now_ms < it.end_ms)?;
+        let as_of_ms = match block.source {
+            BlockSource::Transcripts => self.as_of_ms,
+            // It has a time of its own: the tool may fail while our own usage is confirmed.
+            BlockSource::Ccusage => block.as_of_ms,
+        };
+        Some((block, as_of_ms))
+    }
+
+    /// What was used, when the window ends, and when that was so: in the window that the five-hour
+    /// limit is for. Where its end is not known, or the user chose a program that computes the
+    /// block, in the block. Displays show only one of them, since each has its own clock.
+    pub fn five_hours(
+        &self,
+        limit: Option<&Limit>,
+        now_ms: i64,
+    ) -> Option<(Cow<'_, Totals>, i64, i64)> {
+        let is_own = self.block.as_ref().is_none_or(|it| it.source == BlockSource::Transcripts);
+        let ends_ms = limit.map_or(0, |it| it.resets_at_ms);
+        if ends_ms > 0 && is_own {
+            let is_same = |it: &&Window| it.end_ms.abs_diff(ends_ms) < SAME_END_MS;
+            let window = self.window.as_ref().filter(is_same)?;
+            return Some((Cow::Borrowed(&window.used), window.end_ms, self.as_of_ms));
+        }
+        let (block, as_of_ms) = self.open_block(now_ms)?;
+        let Block { cost_usd, unpriced, tokens, end_ms, .. } = *block;
+        Some((Cow::Owned(Totals { cost_usd, unpriced, tokens }), end_ms, as_of_ms))
     }
 }
 
