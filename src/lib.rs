@@ -26,6 +26,7 @@ pub mod plan;
 pub mod pool;
 pub mod price_list;
 mod programs;
+mod published;
 pub mod report;
 pub mod sanitize;
 pub mod sessions;
