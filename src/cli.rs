@@ -107,6 +107,11 @@ pub enum Subcommand {
     /// It reads only what a watcher has published, and says how old that is. `?` is a status that
     /// is not known. `--all` may list sessions that ended up to a day ago.
     Sessions(SessionsOptions),
+    /// Show all sessions and accounts on the whole screen, until you press q.
+    ///
+    /// It draws again when a watcher has published something new. `?` lists the keys. docs/top.md
+    /// says what is shown.
+    Top,
     /// Start the watcher in the background, unless one runs.
     ///
     /// It outlives the terminal. Its log is watcher.log in the state directory.

@@ -36,5 +36,6 @@ pub mod state;
 pub mod store;
 pub mod terminal;
 pub mod time;
+pub mod top;
 pub mod usage;
 pub mod watch;

@@ -18,7 +18,7 @@ use ccstatusd::store::schema::{ClientFacts, Import, SessionId, Snapshot};
 use ccstatusd::time::Now;
 use ccstatusd::{
     background, display, doctor, log, oneshot, placed_list, price_list, report, sanitize, sessions,
-    setup, show, terminal,
+    setup, show, terminal, top,
 };
 
 /// One allocator for both C libraries. musl's own maps and unmaps single pages, which takes a sixth
@@ -76,6 +76,7 @@ fn run(cli: &Cli, env: &Environment) -> Result<Exit> {
             sessions::watch(env, options, &mut io::stdout().lock()).map(|()| Exit::Success)
         }
         Some(Subcommand::Sessions(options)) => print(&sessions::list(env, options, io::stdout())?),
+        Some(Subcommand::Top) => top::run(env).map(|()| Exit::Success),
         Some(Subcommand::Config { check }) => {
             let path = env.config_file();
             let config = Config::load(path.as_deref())?;

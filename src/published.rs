@@ -4,6 +4,7 @@
 //! ended. All files are found in the working directory, which [`enter`] sets.
 
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -30,6 +31,12 @@ pub(crate) fn enter(env: &Environment) -> Result<PathBuf> {
 
 pub(crate) fn read() -> std::result::Result<Snapshot, Unusable> {
     snapshot::read(Path::new(SNAPSHOT))
+}
+
+/// Whether it is known that no watcher runs.
+pub(crate) fn is_unwatched() -> bool {
+    use io::ErrorKind::{ConnectionRefused, NotFound};
+    ipc::connect().is_err_and(|err| matches!(err.kind(), NotFound | ConnectionRefused))
 }
 
 /// The error for a snapshot that cannot be used.
@@ -93,6 +100,14 @@ pub(crate) fn wait_for_end(pid: Option<u32>, changes: Sender<Change>) {
         }
     };
     std::thread::Builder::new().name("watcher's end".to_owned()).spawn(wait).ok();
+}
+
+/// Whether there is no state directory at its path any more, or another one than the one in which
+/// this process is. The kernel does not tell: it reports the end of a directory once no process is
+/// in it.
+pub(crate) fn is_gone(dir: &Path) -> bool {
+    let number = |path: &Path| fs_err::metadata(path).map(|it| (it.dev(), it.ino())).ok();
+    number(dir).is_none_or(|it| Some(it) != number(Path::new(".")))
 }
 
 /// The error for a state directory of which nothing is reported any more.

@@ -15,7 +15,8 @@ use crate::store::schema::display::{Color, Depth, Ink, Theme};
 pub(crate) struct Look<'a> {
     pub(crate) preset: &'static Preset,
     palette: &'static Palette,
-    depth: Depth,
+    /// What the terminal and the user allow.
+    pub(crate) depth: Depth,
     has_links: bool,
     theme: &'a Theme,
     /// Whether cells have backgrounds.
@@ -106,6 +107,13 @@ impl<'a> Look<'a> {
     /// The background of the `nth` cell. Neighbours differ.
     fn background(&self, nth: usize) -> Color {
         self.palette.cell_backgrounds[nth % 2]
+    }
+
+    /// What is behind the line of a list that is chosen. `None` where it is not known whether the
+    /// text would be readable on it.
+    pub(crate) fn chosen(&self) -> Option<Color> {
+        let is_known = self.depth > Depth::Ansi && self.palette.background.is_some();
+        is_known.then(|| self.background(1))
     }
 
     /// Writes a line as the terminal gets it.

@@ -29,6 +29,7 @@ mod show;
 mod store;
 mod tidy;
 mod tools;
+mod top;
 mod transcripts;
 mod upgrade;
 mod usage;
