@@ -63,6 +63,13 @@ impl Cli {
             let subcommand = Some(Subcommand::Show { preview: false });
             return Cli { subcommand, ..Cli::default() };
         }
+        // Prompts and bars run this one all the time.
+        let mut args = std::env::args_os().skip(1);
+        if args.next().is_some_and(|it| it == "line")
+            && let Some(options) = LineOptions::plainly_stated(args)
+        {
+            return Cli { subcommand: Some(Subcommand::Line(options)), ..Cli::default() };
+        }
         Cli::parse()
     }
 }
@@ -112,6 +119,11 @@ pub enum Subcommand {
     /// It draws again when a watcher has published something new. `?` lists the keys. docs/top.md
     /// says what is shown.
     Top,
+    /// Print the line of a session for a prompt, a bar or an editor.
+    ///
+    /// It reads only what a watcher has published. docs/integrations.md shows how to use it with
+    /// each program.
+    Line(LineOptions),
     /// Start the watcher in the background, unless one runs.
     ///
     /// It outlives the terminal. Its log is watcher.log in the state directory.
@@ -156,6 +168,12 @@ pub enum Subcommand {
     /// it answers at once; without one it first brings the record up to date. A cost with ≥ before
     /// it lacks what models without a price cost. docs/usage.md describes the reports and the JSON.
     Usage(Box<usage::UsageOptions>),
+    /// List the alerts that you configured: what each waits for, and what it has told last.
+    Alerts {
+        /// Run the program of this alert at once, with sample facts, and show what it prints.
+        #[arg(long, value_name = "NAME")]
+        test: Option<String>,
+    },
     /// Print what the tokens of each model cost, and which list the prices are from.
     Prices {
         /// Only this model, by its name in transcripts.
@@ -184,6 +202,64 @@ pub struct SessionsOptions {
     /// output is no terminal, print it again.
     #[arg(long)]
     pub watch: bool,
+}
+
+#[derive(Debug, Default, PartialEq, clap::Args)]
+pub struct LineOptions {
+    /// The session with this id, in place of the one that was active last.
+    #[arg(long, value_name = "ID")]
+    pub session: Option<String>,
+    /// Who reads the line [ansi on a terminal, else plain].
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<LineFormat>,
+    /// How many columns it may take [those of the terminal, else 116].
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub columns: Option<u16>,
+}
+
+impl LineOptions {
+    /// The options, if there is nothing in them that clap would have to explain.
+    fn plainly_stated(mut args: impl Iterator<Item = OsString>) -> Option<LineOptions> {
+        use clap::ValueEnum as _;
+        let mut options = LineOptions::default();
+        while let Some(name) = args.next() {
+            let value = args.next()?.into_string().ok().filter(|it| !it.starts_with('-'))?;
+            match name.to_str()? {
+                "--session" if options.session.is_none() => options.session = Some(value),
+                "--format" if options.format.is_none() => {
+                    options.format = Some(LineFormat::from_str(&value, false).ok()?);
+                }
+                "--columns" if options.columns.is_none() => {
+                    options.columns = Some(value.parse().ok().filter(|it| *it > 0)?);
+                }
+                _ => return None,
+            }
+        }
+        Some(options)
+    }
+}
+
+/// Who reads a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum LineFormat {
+    /// A terminal.
+    Ansi,
+    /// Anybody: one row without colours.
+    Plain,
+    /// tmux: `#(ccstatusd line --format tmux)` in its status line.
+    Tmux,
+    /// A prompt of zsh.
+    Zsh,
+    /// A prompt of fish.
+    Fish,
+    /// A module of polybar.
+    Polybar,
+    /// A custom module of waybar, with a tooltip and classes.
+    Waybar,
+    /// A block of i3blocks, with a colour.
+    I3blocks,
+    /// A program of yours.
+    Json,
 }
 
 #[derive(Debug, Default, clap::Args)]
@@ -389,6 +465,25 @@ mod tests {
         Environment {
             args,
             all: vars.iter().map(|(name, it)| ((*name).into(), (*it).into())).collect(),
+        }
+    }
+
+    #[test]
+    fn options_that_are_plainly_stated_are_those_that_clap_finds() {
+        for line in [
+            "",
+            "--format tmux",
+            "--session s1 --format json --columns 80",
+            "--columns 7 --session latest",
+        ] {
+            let args = || line.split_whitespace().map(OsString::from);
+            let all = ["ccstatusd", "line"].map(OsString::from).into_iter().chain(args());
+            let Some(Subcommand::Line(parsed)) = Cli::parse_from(all).subcommand else { panic!() };
+            assert_eq!(LineOptions::plainly_stated(args()), Some(parsed), "{line}");
+        }
+        for line in ["--format", "--format x", "--format=tmux", "--columns 0", "--help", "x y"] {
+            let args = line.split_whitespace().map(OsString::from);
+            assert_eq!(LineOptions::plainly_stated(args), None, "{line}");
         }
     }
 

@@ -36,6 +36,17 @@
 //! every_s = 60       # while a session lives; from 1 to 86400
 //! timeout_ms = 2000  # from 10 to 10000
 //!
+//! # What to tell, once whenever it begins to be so, and by which program. docs/alerts.md has all
+//! # conditions.
+//! [[alert]]
+//! name = "waiting"
+//! on = "waiting"
+//! command = ["notify-send", "{title}", "{body}"]  # or "desktop", "bell", "tmux"
+//! timeout_ms = 5000
+//!
+//! [alerts]
+//! quiet = ["22:00", "07:00"]  # nothing is told
+//!
 //! # US dollars per million tokens. It replaces the price of that model in the price list, if that
 //! # has one.
 //! [prices."house-model"]
@@ -57,6 +68,7 @@
 //! output = 20.0
 //! ```
 
+mod alerts;
 mod commands;
 pub mod describe;
 mod display;
@@ -74,15 +86,17 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use alerts::AlertConfig;
 use commands::CommandConfig;
 use error::ConfigError;
 use prices::PriceConfig;
-use reader::{Table, flag, text, whole};
+use reader::{Table, flag, text, whole, whole_path};
 use usage::{UsageConfig, UsageSource};
 
+use crate::alert::{Quiet, Rule};
 use crate::cli::Environment;
 use crate::error::{Error, Result};
-use crate::fetch::tool::{self, Tool};
+use crate::fetch::tool::{self, Runs, Tool};
 use crate::store::file::read_bounded;
 use crate::store::schema::display::Display;
 use crate::usage::prices::Prices;
@@ -110,6 +124,9 @@ pub struct Config {
     pub prices: BTreeMap<String, Vec<PriceConfig>>,
     /// The user's commands by name.
     pub commands: BTreeMap<String, CommandConfig>,
+    pub alerts: Vec<AlertConfig>,
+    /// When nothing is told.
+    pub quiet: Option<Quiet>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -165,6 +182,8 @@ impl Config {
             privacy: root.table("privacy", PrivacyConfig::read).unwrap_or_default(),
             prices: root.table_lists("prices", PriceConfig::read, PriceConfig::check),
             commands,
+            alerts: alerts::read(root),
+            quiet: root.table("alerts", alerts::read_quiet).flatten(),
         }
     }
 
@@ -186,18 +205,21 @@ impl Config {
         }
     }
 
+    /// What lets the user's commands run, and for what, by name.
+    pub fn runs(&self, env: &Environment) -> BTreeMap<String, Runs> {
+        self.commands.iter().map(|(name, it)| (name.clone(), it.runs(env))).collect()
+    }
+
+    /// What the user wants to be told, by name.
+    pub fn rules(&self, env: &Environment) -> BTreeMap<String, Rule> {
+        let alerts = self.alerts.iter();
+        alerts.filter_map(|it| Some((it.name.clone(), it.rule(env)?))).collect()
+    }
+
     /// The user's commands, ready to run, by name.
     pub fn commands(&self, env: &Environment) -> BTreeMap<String, Tool> {
         let commands = self.commands.iter();
         commands.filter_map(|(name, it)| Some((name.clone(), it.tool(env)?))).collect()
-    }
-}
-
-fn whole_path(path: &str) -> std::result::Result<PathBuf, String> {
-    let path = Path::new(path);
-    match path.is_absolute() || path.starts_with("~") {
-        true => Ok(path.to_owned()),
-        false => Err("it must be an absolute path, or begin with ~/".to_owned()),
     }
 }
 

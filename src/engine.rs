@@ -175,6 +175,7 @@ impl Engine {
             let effects = engine.state.restore(kept, now);
             engine.perform(effects, now)?;
         }
+        engine.state.journal_found(engine.recorder.n_unfolded(), now);
         Ok(engine)
     }
 
@@ -503,6 +504,12 @@ fn load_settings(env: &Environment) -> Result<Settings> {
     let path = env.config_file();
     let config = Config::load(path.as_deref())?;
     let list = placed_list::load(env)?;
+    let probe = probe()?;
+    let mut rules = config.rules(env);
+    for root in rules.values_mut().filter_map(|it| it.root.as_mut()) {
+        // As the roots themselves, so that it equals one of them.
+        *root = resolved(vec![root_named_by(root.clone(), &probe)], &probe).remove(0);
+    }
     let trusted = config.git.trust.iter().filter_map(|dir| env.expand(dir));
     Ok(Settings {
         roots: roots(env, &config)?,
@@ -515,10 +522,13 @@ fn load_settings(env: &Environment) -> Result<Settings> {
         preview: config.privacy.preview,
         display: config.display.clone(),
         config: path.map_or(Vec::new(), |path| config::link_chain(&path)),
-        trusted: resolved(trusted.collect(), &probe()?),
+        trusted: resolved(trusted.collect(), &probe),
         git_timeout: config.git.timeout(),
         block_tool: config.block_tool(env),
         commands: config.commands(env),
+        runs: config.runs(env),
+        alerts: rules,
+        quiet: config.quiet,
     })
 }
 

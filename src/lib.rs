@@ -7,6 +7,8 @@
 //! **Invariants:** no two modules import each other, directly or through others. Modules whose
 //! docs begin with PURE never read a clock or a file and never start a thread.
 
+pub mod alert;
+pub mod alert_list;
 pub mod background;
 pub mod cli;
 pub mod config;
@@ -18,6 +20,7 @@ pub mod error;
 pub mod fetch;
 pub mod home;
 pub mod ipc;
+pub mod line;
 pub mod log;
 pub mod oneshot;
 pub mod overview;
@@ -37,5 +40,6 @@ pub mod store;
 pub mod terminal;
 pub mod time;
 pub mod top;
+pub mod transfer;
 pub mod usage;
 pub mod watch;

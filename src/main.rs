@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use ccstatusd::cli::usage::UsageOptions;
+use ccstatusd::cli::usage::{Transfer, UsageOptions};
 use ccstatusd::cli::{Cli, Environment, InitOptions, Subcommand, UninstallOptions};
 use ccstatusd::config::{self, Config};
 use ccstatusd::daemon::{self, Rival};
@@ -17,8 +17,8 @@ use ccstatusd::store::schema::display::Depth;
 use ccstatusd::store::schema::{ClientFacts, Import, SessionId, Snapshot};
 use ccstatusd::time::Now;
 use ccstatusd::{
-    background, display, doctor, log, oneshot, placed_list, price_list, report, sanitize, sessions,
-    setup, show, terminal, top,
+    alert_list, background, display, doctor, line, log, oneshot, placed_list, price_list, report,
+    sanitize, sessions, setup, show, terminal, top, transfer,
 };
 
 /// One allocator for both C libraries. musl's own maps and unmaps single pages, which takes a sixth
@@ -48,8 +48,10 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli, env: &Environment) -> Result<Exit> {
     // A display reads only the state directory, whose owner it checks, and always prints a line.
-    let is_display =
-        matches!(cli.subcommand, Some(Subcommand::Show { preview: false } | Subcommand::Subagents));
+    let is_display = matches!(
+        cli.subcommand,
+        Some(Subcommand::Show { preview: false } | Subcommand::Subagents | Subcommand::Line(_))
+    );
     if !is_display {
         home::check(env)?;
     }
@@ -77,6 +79,7 @@ fn run(cli: &Cli, env: &Environment) -> Result<Exit> {
         }
         Some(Subcommand::Sessions(options)) => print(&sessions::list(env, options, io::stdout())?),
         Some(Subcommand::Top) => top::run(env).map(|()| Exit::Success),
+        Some(Subcommand::Line(options)) => print(&line::run(env, options, io::stdout())?),
         Some(Subcommand::Config { check }) => {
             let path = env.config_file();
             let config = Config::load(path.as_deref())?;
@@ -93,6 +96,11 @@ fn run(cli: &Cli, env: &Environment) -> Result<Exit> {
             print(&text)
         }
         Some(Subcommand::Usage(options)) => usage(options, env),
+        Some(Subcommand::Alerts { test: None }) => print(&alert_list::list(env)?),
+        Some(Subcommand::Alerts { test: Some(name) }) => {
+            let (text, exit) = alert_list::test(env, name)?;
+            print(&text).map(|_| exit)
+        }
         Some(Subcommand::Prices { update: Some(file), .. }) => {
             print(&(placed_list::update(env, file)? + "\n"))
         }
@@ -153,7 +161,7 @@ fn usage(options: &UsageOptions, env: &Environment) -> Result<Exit> {
     let mut log = log::start(log::To::StandardError, env.text("CCSTATUSD_LOG").unwrap_or("warn"))?;
     let is_seen = io::stderr().is_terminal();
     let mut n_shown = 0;
-    let made = report::run(options, env, terminal::paper(env, &io::stdout()), &mut |progress| {
+    let mut show = |progress: oneshot::Progress| {
         let seconds = progress.elapsed.as_secs();
         if is_seen && seconds > n_shown {
             n_shown = seconds;
@@ -167,7 +175,25 @@ fn usage(options: &UsageOptions, env: &Environment) -> Result<Exit> {
             let line = format!("\r\x1b[Kreading transcripts, {seconds} s{share}");
             write(io::stderr(), &line).ok();
         }
-    });
+    };
+    let paper = terminal::paper(env, &io::stdout());
+    let made = match &options.transfer {
+        None => report::run(options, env, paper, &mut show),
+        Some(Transfer::Export { file }) => {
+            transfer::export(file.as_deref(), env, &mut show).map(|bytes| report::Output {
+                text: String::from_utf8_lossy(&bytes).into_owned(),
+                warnings: Vec::new(),
+            })
+        }
+        Some(Transfer::Import { files, root }) => transfer::import(files, root.as_deref(), env)
+            .map(|n_files| report::Output {
+                text: format!(
+                    "brought in {n_files} {}\n",
+                    if n_files == 1 { "export" } else { "exports" }
+                ),
+                warnings: Vec::new(),
+            }),
+    };
     if n_shown > 0 {
         write(io::stderr(), "\r\x1b[K").ok();
     }

@@ -65,6 +65,7 @@ impl Programs {
             args: args.iter().map(OsString::from).collect(),
             dir: None,
             env: self.env.iter().filter(|(name, _)| is_wanted(name)).cloned().collect(),
+            input: Vec::new(),
         };
         self.run(&what, deadline)
     }

@@ -33,12 +33,6 @@ pub(crate) fn read() -> std::result::Result<Snapshot, Unusable> {
     snapshot::read(Path::new(SNAPSHOT))
 }
 
-/// Whether it is known that no watcher runs.
-pub(crate) fn is_unwatched() -> bool {
-    use io::ErrorKind::{ConnectionRefused, NotFound};
-    ipc::connect().is_err_and(|err| matches!(err.kind(), NotFound | ConnectionRefused))
-}
-
 /// The error for a snapshot that cannot be used.
 pub(crate) fn unusable(why: Unusable, dir: &Path) -> Error {
     let path = dir.join(SNAPSHOT);

@@ -19,6 +19,7 @@ use crate::home::Home;
 use crate::ipc;
 use crate::published::{self, Change};
 use crate::sanitize;
+use crate::show;
 use crate::store::schema::Snapshot;
 use crate::store::schema::display::Depth;
 use crate::terminal;
@@ -118,11 +119,7 @@ impl List<'_> {
     }
 
     fn text(&self, snapshot: &Snapshot, style: &Style, n_rows: usize) -> Result<String> {
-        let watcher = match ipc::connect().map_err(|err| err.kind()) {
-            Ok(_) => Watcher::Alive,
-            Err(io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => Watcher::Gone,
-            Err(_) => Watcher::Unknown,
-        };
+        let watcher = show::watcher(ipc::connect().map(drop));
         let published_at = self.zone.as_ref().map(|zone| {
             let at = jiff::Timestamp::from_millisecond(snapshot.published_at_ms);
             let at = at.unwrap_or_default().to_zoned_datetime(zone.clone());

@@ -71,12 +71,7 @@ fn draw(stdin: impl AsFd + IsTerminal, env: &Environment, now: impl Fn() -> Now)
         reported.or_else(|| env.text("CLAUDE_CODE_SESSION_ID").and_then(SessionId::checked));
 
     let read = |top: Option<&str>| {
-        let snapshot = snapshot::read_part(Path::new(SNAPSHOT), session.as_ref(), top);
-        snapshot.map_err(|unusable| match unusable {
-            Unusable::Missing => Source::Missing,
-            Unusable::Newer => Source::Newer,
-            Unusable::Unreadable => Source::Unreadable,
-        })
+        snapshot::read_part(Path::new(SNAPSHOT), session.as_ref(), top).map_err(source)
     };
     let entered = env.state_dir().map_err(io::Error::other).and_then(|dir| ipc::enter(&dir));
     let (mut snapshot, watcher) = match entered {
@@ -113,6 +108,15 @@ fn draw(stdin: impl AsFd + IsTerminal, env: &Environment, now: impl Fn() -> Now)
         zone: zone.as_ref(),
     };
     display::line(&view, &style)
+}
+
+/// What a line is drawn from where the snapshot cannot be used.
+pub fn source(unusable: Unusable) -> Source<'static> {
+    match unusable {
+        Unusable::Missing => Source::Missing,
+        Unusable::Newer => Source::Newer,
+        Unusable::Unreadable => Source::Unreadable,
+    }
 }
 
 /// The local hour, minute and second. `None` if the format does not show them, since loading
@@ -240,7 +244,12 @@ fn send_facts(client: &ClientFacts, session: Option<&SessionId>) -> Watcher {
         let hint = session.and_then(|session| hint(client, session));
         hint.map_or(Ok(()), |bytes| socket.send(&bytes).map(drop))
     });
-    match sent.map_err(|err| err.kind()) {
+    watcher(sent)
+}
+
+/// Whether a watcher runs, by an attempt to reach it. If nothing listens on the socket, it is gone.
+pub fn watcher(reached: io::Result<()>) -> Watcher {
+    match reached.map_err(|err| err.kind()) {
         Ok(()) => Watcher::Alive,
         Err(io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => Watcher::Gone,
         Err(_) => Watcher::Unknown,

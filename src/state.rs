@@ -20,12 +20,14 @@
 //! See docs/decisions/001-one-thread-owns-the-state.md.
 
 mod accounts;
+mod alerts;
 mod barriers;
 mod block_tool;
 mod cascade;
 mod changes;
 pub mod checkpoint;
 mod clock;
+mod command_runs;
 mod commands;
 mod configuration;
 mod directories;
@@ -52,6 +54,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use accounts::Accounts;
+use alerts::Alerts;
 use clock::{Clock, Timer};
 use commands::Commands;
 use configuration::{Configuration, Due};
@@ -69,6 +72,7 @@ use transcripts::Transcripts;
 use crate::fetch::exec;
 use crate::fetch::git;
 use crate::fetch::job::{Job, Outcome, ReadJob, RunJob, Source, is_gone};
+use crate::fetch::tool::ToolError;
 use crate::plan::Urgency;
 use crate::store::schema::{Import, Snapshot};
 use crate::time::Now;
@@ -87,6 +91,7 @@ pub struct State {
     sessions: Sessions,
     repos: Repos,
     commands: Commands,
+    alerts: Alerts,
     configuration: Configuration,
     publication: Publication,
     recording: Recording,
@@ -116,6 +121,7 @@ impl State {
             sessions: Sessions::default(),
             repos: Repos::default(),
             commands: Commands::default(),
+            alerts: Alerts::default(),
             configuration: Configuration::default(),
             publication: Publication::new(now.mono),
             recording: Recording::default(),
@@ -135,6 +141,7 @@ impl State {
             state.observe(&cookies, Purpose::Cookies);
         }
         state.observe_configuration();
+        state.observe_triggers();
         let effects = std::mem::take(&mut state.effects);
         (state, effects)
     }
@@ -155,7 +162,13 @@ impl State {
             Event::Deadline => {}
             Event::Reload => self.reload_requested(now),
             Event::Configured(read) => self.configuration_read(read, now),
-            Event::Folded => self.recording.ended(),
+            Event::Folded { has_imported } => {
+                self.recording.ended();
+                if has_imported {
+                    let roots = self.accounts.recorded_roots().cloned();
+                    self.effects.extend(roots.map(Effect::Recall));
+                }
+            }
             Event::RecordFailed(reason) => {
                 let is_news = self.recording.failed(reason, now);
                 self.publication.mark_changed_if(is_news);
@@ -209,6 +222,7 @@ impl State {
             Timer::Configuration => self.configuration.due_at(),
             Timer::Save => self.transcripts.save_at(),
             Timer::Fold => self.recording.due_at(),
+            Timer::Alerts => self.alerts.due_at(&self.settings.alerts),
             Timer::Fetch => self.sources.deadline(),
             Timer::Publish => match self.mode {
                 Mode::Watch { .. } => self.publication.due_at(),
@@ -242,6 +256,11 @@ impl State {
                 Timer::Configuration => self.read_configuration(now),
                 Timer::Save => self.save(),
                 Timer::Fold => self.fold(),
+                Timer::Alerts => {
+                    let snapshot = self.snapshot(now);
+                    let has_changed = self.look_for_alerts(&snapshot, now);
+                    self.publication.mark_changed_if(has_changed);
+                }
                 // `on_event` does both after every event: a fetch that ended may have freed a
                 // slot, and a change may be published at once.
                 Timer::Fetch | Timer::Publish => {}
@@ -265,7 +284,8 @@ impl State {
             | Purpose::NoRepo { .. }
             | Purpose::Await(_)
             // Each tick reads the process file, and with it what describes the job.
-            | Purpose::BackgroundJob { .. } => false,
+            | Purpose::BackgroundJob { .. }
+            | Purpose::Trigger => false,
             Purpose::Project { .. } | Purpose::Agents { .. } | Purpose::Config => is_full,
             Purpose::Root
             | Purpose::Projects { .. }
@@ -304,7 +324,8 @@ impl State {
             .chain(self.sessions.times())
             .chain(self.transcripts.times())
             .chain(self.repos.times())
-            .chain(self.commands.times());
+            .chain(self.commands.times())
+            .chain(self.alerts.times());
         for at_ms in times.filter(|at_ms| **at_ms > now.wall_ms) {
             *at_ms = (*at_ms - by_ms).min(now.wall_ms);
         }
@@ -369,11 +390,16 @@ impl State {
                 Job::Run(RunJob::Block { root: root.clone(), tool })
             }
             Source::Command(name) => {
-                let tool = self.settings.commands.get(name)?.clone();
+                let tool = self.tool_of_run(name)?;
                 self.commands.started(name, now);
                 Job::Run(RunJob::Command { name: name.clone(), tool })
             }
             Source::Program(path) => Job::Run(RunJob::Program { path: path.clone() }),
+            Source::Alert(name) => {
+                let tool = self.settings.alerts.get(name)?.tool.clone();
+                let notice = Box::new(self.alerts.notice(name, now)?);
+                Job::Run(RunJob::Alert { name: name.clone(), tool, notice })
+            }
             Source::Import(path) => {
                 let from = self.imports.resume_at(path)?;
                 Job::Read(ReadJob::Import { path: path.clone(), from })
@@ -424,6 +450,7 @@ impl State {
                 self.effects.push(Effect::Upgrade { program, version });
             }
             Outcome::Program(..) => {}
+            Outcome::Alert(name, told) => self.alert_told(&name, told.err(), now),
         }
         let new_repo = top.filter(|top| self.repos.is_unanswered(top));
         self.sources.wait_for_follow_ups(&source, has_more, new_repo);
@@ -443,6 +470,8 @@ impl State {
             // Its root may have been dropped during the read.
             Source::Transcript(path) => self.transcripts.get(path).is_some(),
             Source::Import(path) => self.imports.resume_at(path).is_some(),
+            // What could not be told is soon no news any more.
+            Source::Alert(_) => false,
             Source::Process(_) | Source::Tree(_) | Source::Program(_) => true,
         }
     }
@@ -512,8 +541,36 @@ impl State {
 
     fn publish_now(&mut self, now: Now) {
         self.publication.begin(now.mono);
-        let snapshot = Box::new(self.snapshot(now));
+        let mut snapshot = Box::new(self.snapshot(now));
+        if self.look_for_alerts(&snapshot, now) {
+            snapshot.alerts = self.alerts.report(&self.settings.alerts);
+        }
         self.effects.push(Effect::Publish(snapshot));
+    }
+
+    // ---- Alerts
+
+    /// Finds out what is to be told, by this snapshot. Until every transcript has been read, what
+    /// it says is not compared with anything. Returns whether the state of any alert changed.
+    fn look_for_alerts(&mut self, snapshot: &Snapshot, now: Now) -> bool {
+        let Settings { alerts: rules, quiet, zone, .. } = &self.settings;
+        let is_watcher = matches!(self.mode, Mode::Watch { .. });
+        if rules.is_empty() || !is_watcher || !self.sources.is_scanned() {
+            return false;
+        }
+        let (to_tell, has_changed) = self.alerts.look_at(rules, *quiet, snapshot, zone, now);
+        for name in to_tell {
+            self.sources.want(&Source::Alert(name), Urgency::Now, now);
+        }
+        has_changed
+    }
+
+    /// The program of an alert ended.
+    fn alert_told(&mut self, name: &str, error: Option<ToolError>, now: Now) {
+        if self.alerts.told(name, error.map(|it| it.to_string()), now) {
+            self.sources.want(&Source::Alert(name.to_owned()), Urgency::Now, now);
+        }
+        self.publication.mark_changed();
     }
 
     fn save(&mut self) {
@@ -572,7 +629,8 @@ impl State {
             | Purpose::Git { .. }
             | Purpose::NoRepo { .. }
             | Purpose::Cookies
-            | Purpose::Config => false,
+            | Purpose::Config
+            | Purpose::Trigger => false,
         });
         self.effects.extend(leave);
         self.leave_unused_repos();
@@ -613,6 +671,8 @@ impl State {
 
     fn reload_requested(&mut self, now: Now) {
         self.configuration.changed(now);
+        // Somebody may have put the record of another machine beside ours.
+        self.recording.wanted(now);
         self.want_program(now);
         let looks = self.directories.look_at_all(|_| true);
         self.effects.extend(looks);
@@ -644,7 +704,11 @@ impl State {
     fn settings_changed(&mut self, settings: Settings, now: Now) {
         let before = std::mem::replace(&mut self.settings, settings);
         self.observe_configuration();
+        self.observe_triggers();
         self.replace_tools(&before, now);
+        for name in self.alerts.replace(&before.alerts, &self.settings.alerts) {
+            self.forget_source(&Source::Alert(name));
+        }
         self.forget_messages();
         if before.trusted != self.settings.trusted {
             self.want_repos(now);

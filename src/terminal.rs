@@ -40,9 +40,11 @@ pub fn paper(env: &Environment, out: &(impl AsFd + IsTerminal)) -> Paper {
     if !out.is_terminal() {
         return Paper { width: None, depth: if is_forced { depth } else { Depth::None } };
     }
-    let size = terminal_size::terminal_size_of(out).map(|(width, _)| usize::from(width.0));
     // `COLUMNS` may be of another terminal, and a program that sets it means it.
-    let width = columns.or(size).filter(|it| *it > 0).unwrap_or(USUAL_WIDTH);
+    let width = columns
+        .or(size(out).map(|(columns, _)| columns))
+        .filter(|it| *it > 0)
+        .unwrap_or(USUAL_WIDTH);
     Paper { width: Some(width), depth }
 }
 

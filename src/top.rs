@@ -35,11 +35,13 @@ use signal_hook::consts::{SIGCONT, SIGTSTP, SIGWINCH};
 use crate::cli::Environment;
 use crate::config::Config;
 use crate::display::ansi;
-use crate::display::view::Style;
+use crate::display::view::{Style, Watcher};
 use crate::error::{Error, Result};
 use crate::home::Home;
+use crate::ipc;
 use crate::placed_list;
 use crate::published::{self, Change};
+use crate::show;
 use crate::store::record;
 use crate::store::schema::Snapshot;
 use crate::terminal;
@@ -218,7 +220,7 @@ impl Top {
             }
             Err(why) => self.snapshot = Err(published::unusable(why, &self.dir).to_string()),
         }
-        self.has_no_watcher = published::is_unwatched();
+        self.has_no_watcher = show::watcher(ipc::connect().map(drop)) == Watcher::Gone;
     }
 
     fn draw(&mut self, now_ms: i64) -> io::Result<()> {

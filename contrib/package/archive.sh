@@ -18,7 +18,8 @@ install -m 755 "$program" "$root/ccstatusd"
 cp -R "$files/man" "$files/completions" "$root"
 cp README.md CHANGELOG.md LICENSE-APACHE LICENSE-MIT docs/config.schema.json "$root"
 mkdir "$root/contrib"
-cp -R contrib/systemd contrib/launchd contrib/autostart contrib/statusline.sh "$root/contrib"
+cp -R contrib/systemd contrib/launchd contrib/autostart contrib/line contrib/statusline.sh \
+    "$root/contrib"
 chmod -R u=rwX,go=rX "$root"
 tar -C "$scratch" --sort=name --owner=0 --group=0 --numeric-owner --mtime="@$SOURCE_DATE_EPOCH" \
     -cf - "$name" | gzip -9n >"$out/$name.tar.gz"

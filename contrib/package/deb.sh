@@ -42,7 +42,7 @@ install -D -m 644 "$completions/ccstatusd.nu" "$root/usr/share/nushell/vendor/au
 
 mkdir -p "$documentation/examples"
 cp README.md docs/config.schema.json "$documentation"
-cp contrib/systemd/hardening.conf contrib/statusline.sh "$documentation/examples"
+cp -R contrib/systemd/hardening.conf contrib/statusline.sh contrib/line "$documentation/examples"
 gzip -9nc CHANGELOG.md >"$documentation/CHANGELOG.md.gz"
 gzip -9nc >"$documentation/changelog.gz" <<END
 ccstatusd ($version) unstable; urgency=medium

@@ -2,11 +2,15 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum};
 
 /// What `ccstatusd usage` is asked for.
 #[derive(Clone, Debug, Default, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct UsageOptions {
+    #[command(subcommand)]
+    pub transfer: Option<Transfer>,
+
     /// What the rows are. Without it: today, this week, this month, and the last 14 days.
     #[arg(value_enum)]
     pub report: Option<ReportKind>,
@@ -103,6 +107,25 @@ pub struct UsageOptions {
     /// Accepted, as scripts give it to ccusage. Prices are never fetched.
     #[arg(long, short = 'O', hide = true)]
     pub offline: bool,
+}
+
+/// How the record goes from one machine to another.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Transfer {
+    /// Write the whole record, for `usage import` on another machine.
+    Export {
+        /// The file to write [the standard output]
+        file: Option<PathBuf>,
+    },
+    /// Bring the record of another machine in. To bring it in again changes nothing.
+    Import {
+        /// What `usage export` wrote; - is the standard input.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// The directory of Claude Code here that it belongs to [the one of the same path]
+        #[arg(long, value_name = "PATH")]
+        root: Option<PathBuf>,
+    },
 }
 
 /// What the rows of a report are.

@@ -8,8 +8,11 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 use super::Config;
+use super::alerts::{BUDGET_SPANS, Command, DEFAULT_TIMEOUT_MS, LEVELS, time_of_day};
+use super::commands::{SCOPES, Trigger};
 use super::display::DEPTHS;
 use super::usage::{FOREVER, SOURCES, WEEKDAYS};
+use crate::alert::Condition;
 use crate::display::colors::describe_ink;
 use crate::display::paint::MEANINGS;
 use crate::display::palettes::PALETTES;
@@ -18,6 +21,7 @@ use crate::display::segments::segment::{COMMAND, Segment};
 use crate::display::segments::{FORMAT, SEGMENTS};
 use crate::sanitize::is_steering;
 use crate::store::schema::display as schema;
+use crate::time::SECOND_MS;
 
 /// The schema of the file, as it was when this version was released. Editors read it.
 pub(super) const SCHEMA: &str = concat!(
@@ -59,6 +63,7 @@ pub fn describe(config: &Config, path: Option<&Path>) -> String {
     git(config, &mut out);
     privacy(config, &mut out);
     commands(config, &mut out);
+    alerts(config, &mut out);
     prices(config, &mut out);
     out.blank_line();
     out.comment(
@@ -185,13 +190,102 @@ fn commands(config: &Config, out: &mut Page) {
     for (name, command) in &config.commands {
         out.table(&format!("commands.{name}"), true);
         out.value("command", Some(list(&command.command)), "");
-        out.value("every_s", Some(command.every_s.to_string()), "");
+        if let Some(every_s) = command.every_s {
+            out.value("every_s", Some(every_s.to_string()), "");
+        }
+        if !command.on.is_empty() {
+            let words: Vec<_> = command.on.iter().map(Trigger::word).collect();
+            out.value("on", Some(list(&words)), "");
+        }
+        out.value("scope", Some(quoted(word_for(&SCOPES, &command.scope))), "");
         out.value("timeout_ms", Some(command.timeout_ms.to_string()), "");
     }
     out.table("commands.NAME", false);
     out.value("command", None, &list(&["date".to_owned(), "+%A".to_owned()]));
     out.value("every_s", None, "60");
+    out.comment(
+        "What else starts it: \"repo\" (what git says changed), \"waiting\" (a session began to \
+         wait), or \"file:PATH\". With this and without `every_s`, nothing but that does.",
+    );
+    out.value("on", None, "[]");
+    out.comment(
+        "For what it runs: global (once), or each root, repository or session by itself, in its \
+         directory.",
+    );
+    out.value("scope", None, &quoted("global"));
     out.value("timeout_ms", None, "2000");
+}
+
+fn alerts(config: &Config, out: &mut Page) {
+    out.blank_line();
+    out.comment(
+        "What you want to be told, once whenever it begins to be so; docs/alerts.md explains it. \
+         The key `on` says when: waiting (a session waits for you), finished (after a turn of \
+         `min_turn_s` seconds or more), context (used to `at` percent), limit (used to `at` \
+         percent, or `projected` to be used up before its reset; of `limit` alone, such as \
+         five_hour), cost (`at` US dollars `per` session, day or month), health (`level` warning \
+         or critical) or degraded. `project` is a name, in which * stands for any text, and `root` \
+         one of Claude Code's directories.",
+    );
+    out.comment(
+        "The program is \"desktop\", \"bell\", \"tmux\", or your own with its arguments, in which \
+         {title}, {body}, {session}, {project}, {percent} and {resets_in} are replaced; no shell \
+         interprets it. It is ended after `timeout_ms` milliseconds.",
+    );
+    for alert in &config.alerts {
+        out.table("[alert]", true);
+        out.value("name", Some(quoted(&alert.name)), "");
+        out.value("on", Some(quoted(alert.condition.word())), "");
+        for (key, value) in keys_of(&alert.condition) {
+            out.value(key, Some(value), "");
+        }
+        if let Some(project) = &alert.project {
+            out.value("project", Some(quoted(project)), "");
+        }
+        if let Some(root) = &alert.root {
+            out.value("root", Some(quoted(&root.to_string_lossy())), "");
+        }
+        let command = match &alert.command {
+            Command::Preset(name) => quoted(name),
+            Command::Own(argv) => list(argv),
+        };
+        out.value("command", Some(command), "");
+        out.value("timeout_ms", Some(alert.timeout_ms.to_string()), "");
+    }
+    out.table("[alert]", false);
+    out.value("name", None, &quoted("NAME"));
+    out.value("on", None, &quoted("waiting"));
+    out.value("command", None, &quoted("desktop"));
+    out.value("timeout_ms", None, &DEFAULT_TIMEOUT_MS.to_string());
+    out.table("alerts", config.quiet.is_some());
+    out.comment(
+        "The hours, in local time, in which nothing is told, as in [\"22:00\", \"07:00\"]. What still \
+         holds at their end is told then.",
+    );
+    let own = config.quiet.map(|it| list(&[it.from, it.to].map(time_of_day)));
+    out.value("quiet", own, "[]");
+}
+
+/// The keys of a condition, with their values.
+fn keys_of(condition: &Condition) -> Vec<(&'static str, String)> {
+    let limit = |limit: &Option<String>| limit.as_deref().map(|it| ("limit", quoted(it)));
+    match condition {
+        Condition::Waiting | Condition::Degraded => Vec::new(),
+        Condition::Finished { min_turn_ms } => {
+            vec![("min_turn_s", (min_turn_ms / SECOND_MS).to_string())]
+        }
+        Condition::Context { at } => vec![("at", float(*at))],
+        Condition::Limit { at, limit: only } => {
+            [("at", float(*at))].into_iter().chain(limit(only)).collect()
+        }
+        Condition::Projected { limit: only } => {
+            [("projected", "true".to_owned())].into_iter().chain(limit(only)).collect()
+        }
+        Condition::Cost { at, per } => {
+            vec![("at", float(*at)), ("per", quoted(word_for(&BUDGET_SPANS, per)))]
+        }
+        Condition::Health { level } => vec![("level", quoted(word_for(&LEVELS, level)))],
+    }
 }
 
 fn prices(config: &Config, out: &mut Page) {

@@ -17,6 +17,7 @@ use crate::display::presets::PRESETS;
 use crate::display::segments::segment::{COMMAND, Segment};
 use crate::display::segments::{self, SEGMENTS};
 use crate::display::template;
+use crate::fetch::tool::is_field_name;
 use crate::store::schema::display::{self as schema, Depth, Display, Theme};
 
 const MAX_LINES: usize = 8;
@@ -136,7 +137,9 @@ fn read_segment(name: &str, row: &Segment, table: &mut Table<'_, '_>) -> schema:
     let format = |value: &DeValue<'_>| {
         let format = text(value)?;
         check_length(format, MAX_FORMAT)?;
-        let checked = template::check(format, |part| check_part(row, part));
+        let is_field = |part: &str| row.name == COMMAND && is_field_name(part);
+        let check = |part: &str| if is_field(part) { Ok(()) } else { check_part(row, part) };
+        let checked = template::check(format, check);
         checked.map_err(|flaw| located(format, &flaw))?;
         Ok(format.to_owned())
     };

@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
@@ -150,6 +151,24 @@ impl<'a> Table<'a, '_> {
             found
         };
         self.open_table(key, read_all)
+    }
+
+    /// A list of tables, as in `[[alert]]`.
+    pub(super) fn list_of_tables<T>(
+        &mut self,
+        key: &'static str,
+        mut read: impl FnMut(&mut Table<'_, '_>) -> T,
+    ) -> Vec<T> {
+        let Some((name, value)) = self.ask(key) else { return Vec::new() };
+        let Some(items) = value.get_ref().as_array() else {
+            let what = format!("each must be a table of its own, as in [[{key}]]");
+            self.record(name.span().start, Some(key), what);
+            return Vec::new();
+        };
+        let enter = |item: &'a Spanned<DeValue<'a>>| {
+            Some(self.enter_at(key, item.span().start, item)?.read(&mut read))
+        };
+        items.iter().filter_map(enter).collect()
     }
 
     /// Values by names that are not keys of the configuration, as in `colors.NAME`.
@@ -317,6 +336,15 @@ pub(super) fn number(bounds: RangeInclusive<f64>) -> impl Fn(&DeValue<'_>) -> Co
 pub(super) fn integer(value: &DeValue<'_>) -> Option<i64> {
     let number = value.as_integer()?;
     i64::from_str_radix(number.as_str(), number.radix()).ok()
+}
+
+/// A path that is absolute, or begins with `~/`.
+pub(super) fn whole_path(path: &str) -> Converted<PathBuf> {
+    let path = Path::new(path);
+    match path.is_absolute() || path.starts_with("~") {
+        true => Ok(path.to_owned()),
+        false => Err("it must be an absolute path, or begin with ~/".to_owned()),
+    }
 }
 
 /// What one of these words stands for. `kind` names the words in the message.

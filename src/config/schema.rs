@@ -14,7 +14,11 @@ use std::ops::RangeInclusive;
 use serde_json::{Map, Value, json};
 use toml::de::{DeTable, DeValue};
 
-use super::commands::{MAX_COMMAND_NAME, MAX_COMMANDS, PERIODS, TIMEOUTS};
+use super::alerts::{
+    BUDGET_SPANS, BUDGETS, CONDITIONS, LEVELS, MAX_ALERTS, PERCENT as ALERT_PERCENT,
+    PRESETS as TELLERS, TURNS,
+};
+use super::commands::{MAX_COMMAND_NAME, MAX_COMMANDS, PERIODS, SCOPES, TIMEOUTS};
 use super::describe::{SCHEMA, describe};
 use super::display::{
     COLUMNS, DEPTHS, MAX_FORMAT, MAX_SYMBOL, PADDINGS, PERCENT, PRIORITIES, WIDTHS, thresholds,
@@ -28,6 +32,7 @@ use crate::display::palettes::PALETTES;
 use crate::display::presets::PRESETS;
 use crate::display::segments::SEGMENTS;
 use crate::display::segments::segment::{COMMAND, Segment};
+use crate::fetch::tool::MAX_FIELD_NAME;
 use crate::usage::price_file::{MULTIPLIERS, RATES};
 
 /// The schema, in the draft of JSON Schema that editors of TOML know best.
@@ -41,6 +46,8 @@ pub fn schema() -> Value {
         ("git", git(&manual)),
         ("privacy", privacy(&manual)),
         ("commands", commands(&manual)),
+        ("alert", alert(&manual)),
+        ("alerts", table([("quiet", manual.setting("alerts.quiet", quiet()))])),
         ("prices", prices()),
         ("segments", segments(&manual)),
     ]);
@@ -95,10 +102,13 @@ fn privacy(manual: &Manual) -> Value {
 }
 
 fn commands(manual: &Manual) -> Value {
+    let trigger = json!({"type": "string", "pattern": "^(repo|waiting|file:(/|~/|~$).*)$"});
     let mut command = table([
         ("command", argv()),
         ("every_s", manual.setting("commands.NAME.every_s", whole(&PERIODS))),
         ("timeout_ms", manual.setting("commands.NAME.timeout_ms", whole(&TIMEOUTS))),
+        ("on", manual.setting("commands.NAME.on", json!({"type": "array", "items": trigger}))),
+        ("scope", manual.setting("commands.NAME.scope", one_of(SCOPES.iter().map(|it| it.0)))),
     ]);
     command["required"] = json!(["command"]);
     let named = json!({
@@ -108,6 +118,54 @@ fn commands(manual: &Manual) -> Value {
         "additionalProperties": command,
     });
     manual.setting("commands.NAME", named)
+}
+
+fn alert(manual: &Manual) -> Value {
+    let at = json!({
+        "type": "number",
+        "minimum": BUDGETS.start().min(*ALERT_PERCENT.start()),
+        "maximum": BUDGETS.end().max(*ALERT_PERCENT.end()),
+        "description": "Percent of a context or a limit, or US dollars of a cost.",
+    });
+    let about = |mut kind: Value, about: &str| {
+        kind["description"] = json!(about);
+        kind
+    };
+    let presets = one_of(TELLERS.iter().map(|it| it.0));
+    let mut alert = table([
+        ("name", json!({"type": "string", "pattern": format!("^{}$", command_name())})),
+        ("on", one_of(CONDITIONS.iter().map(|it| it.0))),
+        ("at", at),
+        ("per", about(one_of(BUDGET_SPANS.iter().map(|it| it.0)), "What a budget is for.")),
+        (
+            "min_turn_s",
+            about(
+                json!({"type": "integer", "minimum": TURNS.start(), "maximum": TURNS.end()}),
+                "How long a turn must have taken, in seconds.",
+            ),
+        ),
+        ("limit", about(json!({"type": "string"}), "The only limit, such as five_hour.")),
+        (
+            "projected",
+            about(
+                json!({"type": "boolean"}),
+                "Whether it is enough that the limit will be used up before its reset.",
+            ),
+        ),
+        ("level", about(one_of(LEVELS.iter().map(|it| it.0)), "How bad the health must be.")),
+        ("project", about(json!({"type": "string"}), "A name; * stands for any text.")),
+        ("root", path()),
+        ("command", json!({"anyOf": [presets, argv()]})),
+        ("timeout_ms", manual.setting("alert.timeout_ms", whole(&TIMEOUTS))),
+    ]);
+    alert["required"] = json!(["name", "on", "command"]);
+    let list = json!({"type": "array", "maxItems": MAX_ALERTS, "items": alert});
+    manual.setting("alert", list)
+}
+
+fn quiet() -> Value {
+    let time = json!({"type": "string", "pattern": "^([01][0-9]|2[0-3]):[0-5][0-9]$"});
+    json!({"type": "array", "maxItems": 2, "items": time})
 }
 
 fn price() -> Value {
@@ -157,7 +215,10 @@ fn segment(row: &Segment, name: &str, manual: &Manual) -> Value {
         setting["description"] = json!(about);
         setting
     };
-    let parts: Vec<_> = row.parts.iter().map(|it| it.0.to_owned()).collect();
+    let mut parts: Vec<_> = row.parts.iter().map(|it| it.0.to_owned()).collect();
+    if row.name == COMMAND {
+        parts.push(format!("[A-Za-z0-9_-]{{1,{MAX_FIELD_NAME}}}"));
+    }
     let format = format(&parts, false);
     let priority = "The segment with the highest priority gets its columns first.";
     let mut settings = vec![
@@ -298,7 +359,7 @@ impl Manual {
             let setting = line.strip_prefix('#').unwrap_or(line);
             let about = std::mem::take(&mut about);
             let path = if let Some(header) = setting.strip_prefix('[') {
-                table = header.trim_end_matches(']').replace('"', "");
+                table = header.trim_matches(['[', ']']).replace('"', "");
                 table.clone()
             } else if let Some((key, _)) = setting.split_once(" = ") {
                 let path = if table.is_empty() { key.into() } else { format!("{table}.{key}") };

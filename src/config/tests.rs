@@ -8,6 +8,7 @@ use std::time::Duration;
 use jiff::civil::Weekday;
 
 use super::{Config, describe};
+use crate::alert::Condition;
 use crate::cli::Environment;
 use crate::fetch::exec::RunLimits;
 use crate::fetch::tool;
@@ -163,7 +164,7 @@ fn every_problem_in_a_file_is_reported_in_one_go() {
     let err = Config::parse(text.as_bytes()).unwrap_err();
     let expected = "
   line 1, column 1: unknown key colour; expected one of commands, roots, format, theme, segments, \
-     usage, git, privacy, prices
+     usage, git, privacy, prices, alert, alerts
   line 2, column 10: format: at character 1: unknown segment gti; did you mean git?
   line 3, column 10: roots: it must be text in quotes
   line 3, column 19: roots: it must be an absolute path, or begin with ~/
@@ -360,10 +361,86 @@ fn the_printed_configuration_reads_back_as_the_same_configuration() {
         [segments.context]\nwarning = 1\nalarm = 2.5\nbar_width = 3\nmark = 4\n\
         [segments.'command.load']\npriority = 7\n\
         [commands.load]\ncommand = ['a', 'b c']\nevery_s = 7\ntimeout_ms = 70\n\
+        [commands.pr]\ncommand = ['gh']\nscope = 'repository'\non = ['repo', 'file:~/x y']\n\
+        [[alert]]\nname = 'a'\non = 'limit'\nat = 80.5\nlimit = 'five_hour'\ncommand = 'bell'\n\
+        [[alert]]\nname = 'b'\non = 'cost'\nat = 5\nper = 'session'\nproject = 'x*'\n\
+        root = '~/r'\ntimeout_ms = 70\ncommand = ['a', '{title}']\n\
+        [[alert]]\nname = 'c'\non = 'limit'\nprojected = true\ncommand = 'tmux'\n\
+        [[alert]]\nname = 'd'\non = 'finished'\nmin_turn_s = 7\ncommand = 'desktop'\n\
+        [[alert]]\nname = 'e'\non = 'health'\nlevel = 'critical'\ncommand = ['a']\n\
+        [alerts]\nquiet = ['22:00', '07:05']\n\
         [privacy]\npreview = false\n\
         [usage]\nweek_starts = 'sunday'\nkeep = 400\nsource = 'ccusage'\ncommand = ['x']\n\
         [prices.'a b']\ninput = 1\noutput = 2.5\n";
     let own = Config::parse(text.as_bytes()).unwrap();
     let text = describe::describe(&own, None);
     assert_eq!(Config::parse(text.as_bytes()).unwrap(), own, "{text}");
+}
+
+#[test]
+fn an_alert_says_what_is_missing_and_what_does_not_belong_to_it() {
+    let check = |keys: &str, reason: &str| {
+        check_refused(&format!("[[alert]]\nname = 'x'\ncommand = ['a']\n{keys}"), reason);
+    };
+    check("on = 'context'", "alert: the key at is missing");
+    check("on = 'limit'", "alert: the key at is missing");
+    check(
+        "on = 'limit'\nprojected = true\nat = 5",
+        "alert.at: this key is for alerts on a context",
+    );
+    check("on = 'waiting'\nat = 5", "this key is for alerts on a context");
+    check("on = 'waitng'", "unknown value waitng; did you mean waiting?");
+    check("on = 'no_watcher'", "a watcher that has ended runs no program");
+    check("on = 'cost'\nat = 5\nproject = 'p'", "project: this key is for alerts on what concerns");
+    check("on = 'cost'\nat = 0", "alert.at: it must be a number from 0.01 to 1000000");
+    check("on = 'context'\nat = 0", "alert.at: it must be a number from 1 to 1000");
+    check_refused("[alerts]\nquiet = ['22:00']", "it must be empty, or have two times that differ");
+    check_refused(
+        "[alerts]\nquiet = ['7:00', '8:00']",
+        "it must be a time of day, as in \"22:00\"",
+    );
+    check_refused("[alert]\nname = 'x'", "each must be a table of its own, as in [[alert]]");
+    let one = "[[alert]]\nname = 'x'\non = 'waiting'\ncommand = 'bell'\n";
+    check_refused(&format!("{one}{one}"), "there are two alerts with the name x");
+    let many: String = (0..33).map(|it| one.replace("'x'", &format!("'x{it}'"))).collect();
+    check_refused(&many, "there may be at most 32 alerts");
+}
+
+#[test]
+fn an_alert_runs_a_program_of_the_user_or_a_ready_made_one() {
+    let text = "[[alert]]\nname = 'a'\non = 'waiting'\ncommand = 'desktop'\n\
+                [[alert]]\nname = 'b'\non = 'finished'\ncommand = ['~/tell', '{title}']\n";
+    let config = Config::parse(text.as_bytes()).unwrap();
+    let vars = [("HOME", "/h"), ("DISPLAY", ":0"), ("SSH_AUTH_SOCK", "/x")];
+    let all = vars.map(|(name, it)| (name.into(), it.into())).into();
+    let rules = config.rules(&Environment { all, args: Vec::new() });
+    assert_eq!(rules["a"].tool.what.program, "notify-send");
+    assert_eq!(rules["a"].tool.what.env, [("DISPLAY".into(), ":0".into())]);
+    assert_eq!(rules["b"].tool.what.program, "/h/tell");
+    assert_eq!(rules["b"].condition, Condition::Finished { min_turn_ms: 30_000 });
+    assert_eq!(rules["b"].tool.limits.deadline, Duration::from_secs(5));
+}
+
+#[test]
+fn what_starts_a_command_and_its_scope_are_read() {
+    let text = "[commands.a]\ncommand = ['x']\n[commands.b]\ncommand = ['x']\nscope = 'session'\n\
+                on = ['repo', 'file:~/t']\n[commands.c]\ncommand = ['x']\non = ['waiting']\n\
+                every_s = 9\n";
+    let runs = Config::parse(text.as_bytes()).unwrap().runs(&environment());
+    let usual = tool::Runs { is_timed: true, ..tool::Runs::default() };
+    assert_eq!(runs["a"], usual);
+    let home = environment().home().unwrap().to_owned();
+    let expected = tool::Runs {
+        scope: tool::Scope::Session,
+        on_files: vec![home.join("t")],
+        on_repo: true,
+        ..tool::Runs::default()
+    };
+    assert_eq!(runs["b"], expected, "only what happens starts it");
+    assert_eq!(runs["c"], tool::Runs { on_waiting: true, ..usual });
+    check_refused(
+        "[commands.x]\ncommand = ['a']\non = ['git']",
+        "commands.x.on: it must be repo, waiting, or file: and a path",
+    );
+    check_refused("[commands.x]\ncommand = ['a']\nscope = 'repo'", "unknown value repo");
 }

@@ -116,16 +116,25 @@ impl<'a> Look<'a> {
         is_known.then(|| self.background(1))
     }
 
+    /// The pieces of a line, each with its style, and where it leads if the terminal shows links.
+    pub(crate) fn inked<'p>(
+        &self,
+        pieces: &'p [(Text, Option<Color>)],
+    ) -> impl Iterator<Item = (&'p str, Ink, Option<&'p str>)> {
+        pieces.iter().flat_map(move |(text, background)| {
+            text.pieces().map(move |(paint, piece, link)| {
+                let mut ink = self.ink(paint);
+                ink.bg = ink.bg.or(*background);
+                (piece, ink, link.filter(|_| self.has_links))
+            })
+        })
+    }
+
     /// Writes a line as the terminal gets it.
     pub(crate) fn paint(&self, pieces: &[(Text, Option<Color>)], out: &mut String) {
         let start = out.len();
-        for (text, background) in pieces {
-            for (paint, piece, link) in text.pieces() {
-                let mut ink = self.ink(paint);
-                ink.bg = ink.bg.or(*background);
-                let link = link.filter(|_| self.has_links);
-                ansi::write(piece, ink, link, self.depth, out);
-            }
+        for (piece, ink, link) in self.inked(pieces) {
+            ansi::write(piece, ink, link, self.depth, out);
         }
         ansi::end_line(start, self.depth, out);
     }

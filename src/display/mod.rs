@@ -10,7 +10,8 @@
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use layout::Line;
-use look::Look;
+use look::{Look, Pieces};
+use markup::Markup;
 use paint::Paint;
 use scope::Scope;
 use text::Text;
@@ -23,6 +24,7 @@ pub mod ansi;
 pub(crate) mod colors;
 mod layout;
 pub(crate) mod look;
+pub mod markup;
 pub(crate) mod model_name;
 pub(crate) mod numbers;
 pub(crate) mod paint;
@@ -42,6 +44,34 @@ pub mod view;
 /// Draws the line, or several with newlines between them. It does not end with a newline; each
 /// line in colour ends with a reset.
 pub fn line(view: &View<'_>, style: &Style) -> String {
+    let (look, lines) = draw(view, style);
+    let mut out = String::new();
+    for (nth, pieces) in lines.iter().enumerate() {
+        out.push_str(if nth > 0 { "\n" } else { "" });
+        look.paint(pieces, &mut out);
+    }
+    out
+}
+
+/// Draws the line in the language of another program. Those have one row for it, so several lines
+/// become one.
+pub fn marked_up(view: &View<'_>, style: &Style, markup: Markup) -> String {
+    let (look, lines) = draw(view, style);
+    let between = if look.preset.is_ascii { " | " } else { " · " };
+    let mut out = String::new();
+    for (nth, pieces) in lines.iter().enumerate() {
+        if nth > 0 {
+            markup::write(markup, between, look.ink(Paint::Dim), look.depth, &mut out);
+        }
+        for (piece, ink, _) in look.inked(pieces) {
+            markup::write(markup, piece, ink, look.depth, &mut out);
+        }
+    }
+    out
+}
+
+/// The lines, at least one, and how they look.
+fn draw<'a>(view: &View<'a>, style: &Style) -> (Look<'a>, Vec<Pieces>) {
     let scope = Scope::of(view);
     let display = view.display();
     let usable = style.usable(&display.theme);
@@ -60,22 +90,14 @@ pub fn line(view: &View<'_>, style: &Style) -> String {
             last.push(segment);
         }
     }
-    let mut out = String::new();
-    for line in lines {
-        let pieces = line.fit(usable, &look);
-        if !pieces.is_empty() {
-            if !out.is_empty() {
-                out.push('\n');
-            }
-            look.paint(&pieces, &mut out);
-        }
-    }
-    if out.is_empty() {
+    let lines = lines.into_iter().map(|line| line.fit(usable, &look));
+    let mut lines: Vec<_> = lines.filter(|pieces| !pieces.is_empty()).collect();
+    if lines.is_empty() {
         let mut text = Text::of(Paint::Dim, NOTHING);
         text.cut(usable.unwrap_or(usize::MAX), "…");
-        look.paint(&[(text, None)], &mut out);
+        lines.push(vec![(text, None)]);
     }
-    out
+    (look, lines)
 }
 
 /// The line where no segment has anything to say.

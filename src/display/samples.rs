@@ -54,7 +54,7 @@ pub(crate) fn samples(now_ms: i64, commands: &[&str]) -> Vec<Sample> {
         let mut sample = at_work(about, now_ms);
         for name in commands {
             let output = format!("{name}'s output");
-            let command = CommandOutput { as_of_ms: now_ms, output, error: None };
+            let command = CommandOutput { as_of_ms: now_ms, output, ..CommandOutput::default() };
             sample.snapshot.commands.insert((*name).to_owned(), command);
         }
         change(&mut sample);

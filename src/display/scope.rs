@@ -28,8 +28,10 @@ pub(super) struct Scope<'a> {
     pub(super) repo: Option<Cow<'a, Repo>>,
     /// Failing sources that this line depends on.
     pub(super) degraded: Vec<&'a Degraded>,
-    /// The output of the user's commands, which is the same for all sessions.
-    pub(super) commands: Option<&'a BTreeMap<String, CommandOutput>>,
+    /// The output of the user's commands, of all sessions.
+    commands: Option<&'a BTreeMap<String, CommandOutput>>,
+    /// The session, its working tree and its account, as the names of commands' runs have them.
+    own_keys: Vec<&'a str>,
     /// The other sessions that wait for the user, as far as the snapshot lists them.
     pub(super) others_waiting: Vec<&'a Waiting>,
     /// The number of those that it does not list.
@@ -64,9 +66,25 @@ impl<'a> Scope<'a> {
             repo: repo(Some(snapshot), repo_key, view),
             degraded: snapshot.degraded.iter().filter(concerns_line).collect(),
             commands: Some(&snapshot.commands),
+            own_keys: view
+                .session
+                .map(|it| it.0.as_str())
+                .into_iter()
+                .chain(session.and_then(|it| it.repo.as_deref()))
+                .chain(session.map(|it| it.root.as_str()))
+                .collect(),
             others_waiting: others,
             others_waiting_more: snapshot.waiting_more.saturating_sub(u64::from(is_unlisted)),
         }
+    }
+}
+
+impl<'a> Scope<'a> {
+    /// What the command of this name printed for all, or for what this line is about.
+    pub(super) fn command(&self, name: &str) -> Option<&'a CommandOutput> {
+        let commands = self.commands?;
+        let own = || self.own_keys.iter().find_map(|key| commands.get(&format!("{name} of {key}")));
+        commands.get(name).or_else(own)
     }
 }
 

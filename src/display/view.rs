@@ -74,6 +74,17 @@ pub enum Watcher {
     Unknown,
 }
 
+impl Watcher {
+    /// Whether it runs; `None` if that is not known.
+    pub fn is_known_to_run(self) -> Option<bool> {
+        match self {
+            Watcher::Alive => Some(true),
+            Watcher::Gone => Some(false),
+            Watcher::Unknown => None,
+        }
+    }
+}
+
 /// What the terminal can show.
 #[derive(Clone, Copy, Debug)]
 pub struct Style {

@@ -57,7 +57,7 @@ pub(super) fn run(
     set("LINES", "40".into());
     let what = Invocation {
         program: "sh".into(),
-        // A guard's program has an empty standard input, so another shell opens the document.
+        // The document may be longer than what a guard passes on, so another shell opens it.
         args: ["-c", "exec sh -c \"$1\" <\"$2\"", "sh", command]
             .map(OsString::from)
             .into_iter()
@@ -65,6 +65,7 @@ pub(super) fn run(
             .collect(),
         dir: Some(PathBuf::from(cwd)),
         env,
+        input: Vec::new(),
     };
     let began = Now::read().mono;
     let output = programs.run(&what, ASK_TIMEOUT)?;

@@ -65,21 +65,21 @@ impl Recorder {
         let is_written = written.is_ok();
         let mut told: Vec<Event> = self.tell(written).into_iter().collect();
         let Some(record) = self.record.as_mut().filter(|_| is_written) else {
-            told.push(Event::Folded);
+            told.push(Event::Folded { has_imported: false });
             return told;
         };
         let task = record.fold_task(now.wall_ms, keep_ms);
         let run = move || {
-            let failure = match record::fold(&task) {
-                Ok(problems) => {
-                    for problem in problems {
+            let (failure, has_imported) = match record::fold(&task) {
+                Ok(folded) => {
+                    for problem in folded.problems {
                         warn!("{}", sanitize::marked(&format!("the record of usage: {problem}")));
                     }
-                    None
+                    (None, folded.has_imported)
                 }
-                Err(err) => Some(Event::RecordFailed(Some(err.to_string()))),
+                Err(err) => (Some(Event::RecordFailed(Some(err.to_string()))), false),
             };
-            failure.into_iter().chain([Event::Folded])
+            failure.into_iter().chain([Event::Folded { has_imported }])
         };
         let Some(events) = self.events.clone() else {
             told.extend(run());
@@ -88,7 +88,10 @@ impl Recorder {
         let answer = events.clone();
         let run = move || run().for_each(|event| drop(answer.send(event)));
         if let Err(err) = std::thread::Builder::new().name("record".to_owned()).spawn(run) {
-            told.extend([Event::RecordFailed(Some(err.to_string())), Event::Folded]);
+            told.extend([
+                Event::RecordFailed(Some(err.to_string())),
+                Event::Folded { has_imported: false },
+            ]);
         }
         told
     }
@@ -96,6 +99,13 @@ impl Recorder {
     /// How much is written; `None` if something is not.
     pub(super) fn mark(&self) -> Option<Mark> {
         self.record.as_ref().filter(|_| self.pending.is_empty()).map(Record::mark)
+    }
+
+    /// About how many replies the journal had when it was opened.
+    pub(super) fn n_unfolded(&self) -> usize {
+        // A line has some 300 bytes for what its replies share, and each reply about 90.
+        let n_bytes = self.record.as_ref().map_or(0, Record::n_bytes_found);
+        usize::try_from(n_bytes / 130).unwrap_or(usize::MAX)
     }
 
     /// Whether all that was written up to a mark is still there.

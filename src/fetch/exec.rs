@@ -3,8 +3,9 @@
 //!
 //! The program runs under a [`guard`], which ends it and all its descendants at the deadline, or
 //! as soon as this process is gone. This process reads the output: no more than the limit, and
-//! only while the guard lives. The program has an empty standard input, no terminal and no open
-//! descriptors but the standard three, and sees only the environment variables in [`PASSED_ON`].
+//! only while the guard lives. The program has no terminal and no open descriptors but the standard
+//! three. Its standard input is empty or has what the caller gives it, and it sees only the
+//! environment variables in [`PASSED_ON`] and those that the caller adds.
 //!
 //! While the guard lives, no other guard runs a program of the same source: see
 //! [`SourceLock`](crate::store::lock::SourceLock). So a program that cannot be killed is there once
@@ -16,7 +17,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::io::{self, PipeReader, Read};
+use std::io::{self, PipeReader, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -93,6 +94,9 @@ pub struct Invocation {
     /// Environment variables beside those of [`PASSED_ON`]. They win over variables of the same
     /// name.
     pub env: Vec<(OsString, OsString)>,
+    /// What the program finds on its standard input, at most [`guard::MAX_INPUT`] bytes; more is
+    /// cut.
+    pub input: Vec<u8>,
 }
 
 /// Why there is no output.
@@ -234,9 +238,11 @@ impl Runner {
         what: &Invocation,
         limits: RunLimits,
     ) -> io::Result<RunningGuard> {
+        let input = &what.input[..what.input.len().min(guard::MAX_INPUT)];
         let order = Order {
             deadline: limits.deadline,
             grace: limits.grace,
+            n_input: input.len(),
             lock_file: lock_file.to_owned(),
             source: self.source,
             max_memory: self.max_memory,
@@ -247,7 +253,6 @@ impl Runner {
         let (lifeline, guards_end) = UnixStream::pair()?;
         let (stdout, to_stdout) = io::pipe()?;
         let (stderr, to_stderr) = io::pipe()?;
-        lifeline.set_nonblocking(true)?;
         for pipe in [&stdout, &stderr] {
             fcntl(pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
         }
@@ -259,6 +264,10 @@ impl Runner {
             .stdout(to_stdout)
             .stderr(to_stderr)
             .spawn()?;
+        // The guard reads this first. One that was stopped does not, and must not hold this thread.
+        lifeline.set_write_timeout(Some(limits.deadline))?;
+        (&lifeline).write_all(input).ok();
+        lifeline.set_nonblocking(true)?;
         Ok(RunningGuard {
             guard,
             lifeline: Stream::new(lifeline, MAX_VERDICT),

@@ -5,8 +5,9 @@
 //!
 //! The guard's standard input is the *lifeline*, one end of a socket pair. The watcher alone holds
 //! the other end, and when that closes, the watcher is gone or wants the program to end. A SIGHUP,
-//! SIGINT or SIGTERM to the guard means the same. In the other direction the lifeline carries one
-//! line, the verdict. The program's output does not pass through here: it writes to the guard's
+//! SIGINT or SIGTERM to the guard means the same. Before the program starts, the lifeline carries
+//! what the program shall find on its standard input. In the other direction it carries one line,
+//! the verdict. The program's output does not pass through here: it writes to the guard's
 //! own standard output and error.
 //!
 //! The program runs in a process group of its own, in a session without a terminal, so it cannot
@@ -51,6 +52,10 @@ use crate::time::{Now, pause};
 
 /// The hidden subcommand for which the program's `main` calls [`main`].
 pub const SUBCOMMAND: &str = "__guard";
+
+/// Bytes of a program's standard input. A pipe on Linux takes so many at once, so that the thread
+/// that writes them does not wait for a program that reads nothing.
+pub const MAX_INPUT: usize = 64 << 10;
 
 /// How long SIGKILL may take. Only a process that sleeps in the kernel needs longer, for example on
 /// a dead network disk, or one that became root, and then there is no limit.
@@ -98,6 +103,8 @@ pub(super) struct Order {
     pub(super) source: u64,
     /// The bytes of memory that each process may use.
     pub(super) max_memory: u64,
+    /// How many bytes of the lifeline are the program's standard input.
+    pub(super) n_input: usize,
     /// The working directory. The guard enters it, since the watcher must not hang on a dead disk.
     pub(super) dir: Option<PathBuf>,
     pub(super) program: OsString,
@@ -145,6 +152,7 @@ impl Order {
             self.lock_file.clone().into(),
             self.source.to_string().into(),
             self.max_memory.to_string().into(),
+            self.n_input.to_string().into(),
             // An empty path stands for no directory.
             self.dir.clone().unwrap_or_default().into(),
             self.program.clone(),
@@ -161,6 +169,7 @@ impl Order {
             lock_file: args.next()?.into(),
             source: args.next()?.to_str()?.parse().ok()?,
             max_memory: args.next()?.to_str()?.parse().ok()?,
+            n_input: args.next()?.to_str()?.parse().ok().filter(|it| *it <= MAX_INPUT)?,
             dir: Some(PathBuf::from(args.next()?)).filter(|it| !it.as_os_str().is_empty()),
             program: args.next()?,
             args: args.collect(),
@@ -169,8 +178,13 @@ impl Order {
 
     /// Runs the program, and calls `report` with the verdict. Returns once everything that was
     /// started has ended, which is later if that is stuck.
-    fn carry_out(&self, lifeline: UnixStream, started_at: Instant, report: impl Fn(Verdict)) {
+    fn carry_out(&self, mut lifeline: UnixStream, started_at: Instant, report: impl Fn(Verdict)) {
         isolate();
+        let mut input = vec![0; self.n_input];
+        if lifeline.read_exact(&mut input).is_err() {
+            // The watcher ended before it had written all.
+            return;
+        }
         // Room for all events there can be: the program's exit, the lifeline's end, one signal.
         let (sender, events) = crossbeam_channel::bounded(3);
         let watched =
@@ -187,7 +201,7 @@ impl Order {
         {
             return report(Verdict::NoDirectory(errno(&err)));
         }
-        let leader = match self.start() {
+        let leader = match self.start(input) {
             Ok(leader) => leader,
             Err(err) => return report(Verdict::NotStarted(errno(&err))),
         };
@@ -230,17 +244,19 @@ impl Order {
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the guard, which bounds it")]
-    fn start(&self) -> io::Result<Pid> {
+    fn start(&self, input: Vec<u8>) -> io::Result<Pid> {
         let (soft, hard) = getrlimit(Resource::RLIMIT_DATA)?;
         if self.max_memory < soft {
             // The program inherits it. The guard itself needs little.
             setrlimit(Resource::RLIMIT_DATA, self.max_memory, hard)?;
         }
-        let child = Command::new(&self.program)
-            .args(&self.args)
-            .stdin(Stdio::null())
-            .process_group(0)
-            .spawn()?;
+        let stdin = if input.is_empty() { Stdio::null() } else { Stdio::piped() };
+        let mut child =
+            Command::new(&self.program).args(&self.args).stdin(stdin).process_group(0).spawn()?;
+        if let Some(mut stdin) = child.stdin.take() {
+            // It fails where the program closes its input, which is the program's affair.
+            thread::Builder::new().spawn(move || stdin.write_all(&input))?;
+        }
         Ok(Pid::from_raw(child.id().cast_signed()))
     }
 
@@ -325,7 +341,7 @@ fn isolate() {
 
 fn watch_lifeline(mut lifeline: UnixStream, sender: Sender<GuardEvent>) -> io::Result<()> {
     let until_closed = move || {
-        // The watcher never writes, so this returns only once the lifeline is closed.
+        // The watcher writes no more, so this returns only once the lifeline is closed.
         lifeline.read_exact(&mut [0]).ok();
         sender.send(GuardEvent::StopRequested).ok();
     };
@@ -519,6 +535,7 @@ mod tests {
             lock_file: "/s/guard.lock".into(),
             source: u64::MAX,
             max_memory: 1 << 31,
+            n_input: 7,
             dir: None,
             program: OsString::from_vec(b"a \xff\n".to_vec()),
             args: vec![],
@@ -531,13 +548,13 @@ mod tests {
 
     #[test]
     fn an_incomplete_order_is_refused() {
-        let whole = ["1", "2", "/s/guard.lock", "3", "4", "", "true"];
+        let whole = ["1", "2", "/s/guard.lock", "3", "4", "5", "", "true"];
         let parse = |args: &[&str]| Order::parse(args.iter().map(OsString::from));
         assert!(parse(&whole).is_some());
         for end in 0..whole.len() {
             assert_eq!(parse(&whole[..end]), None, "{:?}", &whole[..end]);
         }
-        for number in [0, 1, 3, 4] {
+        for number in [0, 1, 3, 4, 5] {
             let mut wrong = whole;
             wrong[number] = "x";
             assert_eq!(parse(&wrong), None, "{wrong:?}");

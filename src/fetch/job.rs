@@ -18,6 +18,7 @@ use super::process::Process;
 use super::tail::{Cursor, Tail};
 use super::tool::{self, Tool};
 use crate::store::schema;
+use crate::store::schema::alerts::AlertNotice;
 
 /// What can be fetched. Fetches are planned, and failures listed, by this key.
 #[derive(Clone, Debug)]
@@ -38,6 +39,9 @@ pub enum Source {
     Program(PathBuf),
     /// The transcript at this path, which is too old for any window: for the record alone.
     Import(PathBuf),
+    /// What is told: the program of the configured alert of this name. It fetches nothing, and is
+    /// planned, bounded and run as what does.
+    Alert(String),
 }
 
 impl Source {
@@ -54,6 +58,7 @@ impl Source {
             Source::Command(name) => (5, OsStr::new(name)),
             Source::Program(path) => (6, path.as_os_str()),
             Source::Import(path) => (7, path.as_os_str()),
+            Source::Alert(name) => (8, OsStr::new(name)),
         }
     }
 
@@ -70,10 +75,10 @@ impl Source {
 
     /// Whether fetching it runs a program, which needs the fetch lock.
     pub fn is_program(&self) -> bool {
-        matches!(self, Source::Repo(_) | Source::Program(_)) || self.is_tool()
+        matches!(self, Source::Repo(_) | Source::Program(_) | Source::Alert(_)) || self.is_tool()
     }
 
-    /// Whether fetching it runs a program that the user configured.
+    /// Whether fetching it runs a program that the user configured to learn something.
     pub fn is_tool(&self) -> bool {
         matches!(self, Source::Block(_) | Source::Command(_))
     }
@@ -133,6 +138,8 @@ pub enum RunJob {
     Command { name: String, tool: Tool },
     /// Run this program, which may have replaced this very one, with `--version`.
     Program { path: PathBuf },
+    /// Run the program of the alert of this name, to tell this.
+    Alert { name: String, tool: Tool, notice: Box<AlertNotice> },
 }
 
 /// What a fetch found, with the path or name of its [`Source`].
@@ -157,6 +164,8 @@ pub enum Outcome {
     Command(String, Result<schema::CommandOutput, tool::ToolError>),
     /// The version of the program that replaced this one; `None` if it is still this one.
     Program(PathBuf, Result<Option<String>, tool::ToolError>),
+    /// Whether the program of the alert ended successfully.
+    Alert(String, Result<(), tool::ToolError>),
 }
 
 impl Job {
@@ -192,6 +201,7 @@ impl RunJob {
             RunJob::Block { root, .. } => Source::Block(root.clone()),
             RunJob::Command { name, .. } => Source::Command(name.clone()),
             RunJob::Program { path } => Source::Program(path.clone()),
+            RunJob::Alert { name, .. } => Source::Alert(name.clone()),
         }
     }
 
@@ -212,6 +222,9 @@ impl RunJob {
             RunJob::Program { path } => {
                 Outcome::Program(path.clone(), Err(tool::ToolError::Failed(failure)))
             }
+            RunJob::Alert { name, .. } => {
+                Outcome::Alert(name.clone(), Err(tool::ToolError::Failed(failure)))
+            }
         }
     }
 }
@@ -228,6 +241,7 @@ impl Outcome {
             Outcome::Block(root, _) => Source::Block(root.clone()),
             Outcome::Command(name, _) => Source::Command(name.clone()),
             Outcome::Program(path, _) => Source::Program(path.clone()),
+            Outcome::Alert(name, _) => Source::Alert(name.clone()),
         }
     }
 
@@ -243,7 +257,9 @@ impl Outcome {
                 None => err.to_string(),
             }),
             Outcome::Block(_, Err(err)) => Some(err.reason_of_block()),
-            Outcome::Command(_, Err(err)) | Outcome::Program(_, Err(err)) => Some(err.to_string()),
+            Outcome::Command(_, Err(err))
+            | Outcome::Program(_, Err(err))
+            | Outcome::Alert(_, Err(err)) => Some(err.to_string()),
             Outcome::Transcript(..)
             | Outcome::Import(..)
             | Outcome::Process(..)
@@ -251,7 +267,8 @@ impl Outcome {
             | Outcome::Repo(..)
             | Outcome::Block(..)
             | Outcome::Command(..)
-            | Outcome::Program(..) => None,
+            | Outcome::Program(..)
+            | Outcome::Alert(..) => None,
         }
     }
 }

@@ -6,6 +6,7 @@
 //! one delays no other; the plans bound how many run. Every program runs under the fetch lock, so
 //! that only one process runs programs at a time. A fetch that panics counts as failed.
 
+pub mod alert;
 pub mod ccusage;
 pub mod claude;
 pub mod exec;
@@ -148,6 +149,9 @@ fn run(job: &RunJob, runner: &Runner, lock: &FetchLock) -> Outcome {
         }
         RunJob::Command { name, tool } => {
             Outcome::Command(name.clone(), tool::command(runner, lock, tool, now_ms))
+        }
+        RunJob::Alert { name, tool, notice } => {
+            Outcome::Alert(name.clone(), alert::tell(runner, lock, tool, notice))
         }
     }
 }

@@ -6,9 +6,12 @@
 //!
 //! See docs/decisions/019-configured-programs.md.
 
+use std::collections::BTreeMap;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use serde_json::Value;
 
 use super::ccusage;
 use super::exec::{self, Invocation, RunLimits, Runner};
@@ -27,6 +30,13 @@ pub const TOOL_LIMITS: RunLimits = RunLimits {
 /// How many characters of a command's line are kept. Terminals are hardly ever wider.
 const MAX_LINE: usize = 256;
 
+/// How many fields of a command's output are kept.
+const MAX_FIELDS: usize = 16;
+/// How many words of its first line are.
+const MAX_WORDS: usize = 9;
+/// Characters of the name of a field.
+pub const MAX_FIELD_NAME: usize = 32;
+
 /// A program that the user configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tool {
@@ -34,6 +44,34 @@ pub struct Tool {
     pub limits: RunLimits,
     /// The shortest time between two starts.
     pub every: Duration,
+}
+
+/// What lets a command run, and for what.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Runs {
+    pub scope: Scope,
+    /// Whether it runs again at an interval.
+    pub is_timed: bool,
+    /// It runs when one of these files changes …
+    pub on_files: Vec<PathBuf>,
+    /// … when what git says of a working tree changes …
+    pub on_repo: bool,
+    /// … or when a session begins to wait for the user.
+    pub on_waiting: bool,
+}
+
+/// For what a command runs by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// Once for all.
+    #[default]
+    Global,
+    /// For each config root with a live session.
+    Root,
+    /// For each working tree that a live session works in, in its top directory.
+    Repository,
+    /// For each live session, in its directory.
+    Session,
 }
 
 /// Why a call of a configured program failed.
@@ -77,7 +115,7 @@ pub fn block(
     Ok(block.map(|it| Block { as_of_ms: now_ms, ..it }))
 }
 
-/// Runs a command, and keeps the first line that it prints.
+/// Runs a command, and keeps the first line that it prints, and its fields.
 pub fn command(
     runner: &Runner,
     lock: &FetchLock,
@@ -85,18 +123,57 @@ pub fn command(
     now_ms: i64,
 ) -> Result<CommandOutput, ToolError> {
     let output = runner.run(lock, &tool.what, tool.limits).map_err(ToolError::Failed)?;
-    Ok(CommandOutput { as_of_ms: now_ms, output: first_line(&output), error: None })
+    let line = first_line(&output);
+    let fields = fields(&output, &line);
+    Ok(CommandOutput { as_of_ms: now_ms, output: line, error: None, fields })
 }
 
 /// The first line that is not empty after escape sequences and control characters were removed.
 pub fn first_line(output: &[u8]) -> String {
     let text = String::from_utf8_lossy(output);
-    let clean = |line: &str| -> String {
-        let plain = without_escapes(line);
-        let shown = sanitize::spaced(&plain);
-        shown.collect::<String>().trim().chars().take(MAX_LINE).collect()
-    };
     text.lines().map(clean).find(|it| !it.is_empty()).unwrap_or_default()
+}
+
+/// Text on one line, without escape sequences and control characters, cut to [`MAX_LINE`].
+fn clean(text: &str) -> String {
+    let plain = without_escapes(text);
+    let shown: String = sanitize::spaced(&plain).collect();
+    shown.trim().chars().take(MAX_LINE).collect()
+}
+
+/// What a command printed, by name. See [`CommandOutput::fields`].
+fn fields(output: &[u8], line: &str) -> BTreeMap<String, String> {
+    let object = serde_json::from_slice::<serde_json::Map<String, Value>>(output).ok();
+    let mut fields = BTreeMap::new();
+    let mut add = |name: &str, value: String| {
+        if is_field_name(name) && fields.len() < MAX_FIELDS && !value.is_empty() {
+            fields.entry(name.to_owned()).or_insert(value);
+        }
+    };
+    if let Some(object) = object {
+        for (name, value) in &object {
+            match value {
+                Value::String(text) => add(name, clean(text)),
+                Value::Number(_) | Value::Bool(_) => add(name, value.to_string()),
+                Value::Null | Value::Array(_) | Value::Object(_) => {}
+            }
+        }
+        return fields;
+    }
+    let text = String::from_utf8_lossy(output);
+    for (name, value) in text.lines().filter_map(|it| it.split_once('=')) {
+        add(name.trim(), clean(value));
+    }
+    for (nth, word) in line.split_whitespace().take(MAX_WORDS).enumerate() {
+        add(&(nth + 1).to_string(), word.to_owned());
+    }
+    fields
+}
+
+/// Whether a field may have this name: 1 to 32 letters, digits, `-` and `_`.
+pub fn is_field_name(name: &str) -> bool {
+    let is_plain = |it: u8| it.is_ascii_alphanumeric() || it == b'-' || it == b'_';
+    (1..=MAX_FIELD_NAME).contains(&name.len()) && name.bytes().all(is_plain)
 }
 
 /// Removes escape sequences.
@@ -161,6 +238,25 @@ mod tests {
         check_line("\x1b]8;;http://x/\x1b\\link\x1b]8;;\x07 \x1b(Bx\x1b[", "link Bx");
         check_line("a\u{9b}31mb", "a 31mb");
         check_line("\x1b]never ends", "");
+    }
+
+    #[track_caller]
+    fn check_fields(output: &str, expected: &[(&str, &str)]) {
+        let fields = fields(output.as_bytes(), &first_line(output.as_bytes()));
+        let found: Vec<_> = fields.iter().map(|(name, it)| (name.as_str(), it.as_str())).collect();
+        assert_eq!(found, expected, "{output:?}");
+    }
+
+    #[test]
+    fn fields_are_members_of_an_object_or_lines_with_a_name_or_words() {
+        check_fields("", &[]);
+        check_fields("12 C\tsunny\nmore", &[("1", "12"), ("2", "C"), ("3", "sunny")]);
+        check_fields("a=1\nb c=2\n d = x=y \n", &[("1", "a=1"), ("a", "1"), ("d", "x=y")]);
+        let json = "{\"n\": 3, \"ok\": true, \"t\": \"a\\u001b[1mb\", \"no\": null, \"l\": [1], \"a b\": 1}\n";
+        check_fields(json, &[("n", "3"), ("ok", "true"), ("t", "ab")]);
+        check_fields("{broken", &[("1", "{broken")]);
+        let many: String = (0..99).map(|it| format!("f{it}=1\n")).collect();
+        assert_eq!(fields(many.as_bytes(), "").len(), MAX_FIELDS);
     }
 
     #[test]

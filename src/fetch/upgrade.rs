@@ -45,6 +45,7 @@ pub fn version(
         args: vec!["--version".into()],
         dir: None,
         env: Vec::new(),
+        input: Vec::new(),
     };
     let output = runner.run(lock, &what, LIMITS).map_err(ToolError::Failed)?;
     let version = str::from_utf8(&output).ok().and_then(stated_version);

@@ -95,11 +95,7 @@ pub(crate) fn list<'a>(view: &View<'a>, watcher: Watcher) -> List<'a> {
         version: VERSION,
         now_ms: view.now_ms,
         published_at_ms: view.snapshot.published_at_ms,
-        watcher: match watcher {
-            Watcher::Alive => Some(true),
-            Watcher::Gone => Some(false),
-            Watcher::Unknown => None,
-        },
+        watcher: watcher.is_known_to_run(),
         accounts: accounts.iter().map(|it| account(it, view)).collect(),
         sessions: rows.map(session).collect(),
     }

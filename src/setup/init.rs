@@ -554,6 +554,7 @@ fn try_line(env: &Environment, line: &str) -> std::result::Result<String, String
         args: vec!["-c".into(), line.into()],
         dir: Some(home.to_owned()),
         env: Vec::new(),
+        input: Vec::new(),
     };
     let programs = Programs::new(env).map_err(|err| err.to_string())?;
     let output = programs.run(&what, LINE_TIMEOUT).map_err(|err| err.to_string())?;

@@ -32,6 +32,20 @@ const STATE_FILES: [&str; 10] = [
 ];
 const STATE_DIRS: [&str; 5] = [dir::LINES, dir::PLAIN, dir::FITTED, dir::SYNC, "scratch"];
 
+/// What a data directory has in it, but for what [`Record`] keeps there.
+const DATA_FILES: [&str; 2] = ["record.lock", "prices.json"];
+const DATA_DIRS: [&str; 3] = ["history", "journal", "import"];
+
+/// A directory that `--purge` deletes: its path, and which files and directories in it are ours.
+#[derive(Debug)]
+struct Ours {
+    dir: PathBuf,
+    files: &'static [&'static str],
+    dirs: &'static [&'static str],
+    /// What it has, in words.
+    what: &'static str,
+}
+
 /// What `uninstall` will do.
 #[derive(Debug)]
 pub struct Plan {
@@ -48,8 +62,8 @@ enum Step {
     Stop,
     Files(Restore),
     StopLingering,
-    /// Delete the state.
-    Purge(PathBuf),
+    /// Delete the state, or the record of usage.
+    Purge(Ours),
 }
 
 /// A file that gets back what was there.
@@ -93,14 +107,21 @@ impl Plan {
         if plan.record.lingers {
             plan.steps.push(Step::StopLingering);
         }
-        let state = env.checked_state_dir()?;
-        if options.purge && state.exists() {
-            plan.steps.push(Step::Purge(state));
-        } else if state.exists() {
-            plan.notes.push(format!(
-                "{} stays, with what the watcher has counted; --purge deletes it",
-                short(env, &state)
-            ));
+        // A watcher that has just started makes both directories before it ends.
+        let is_running = plan.steps.iter().any(|step| matches!(step, Step::Stop));
+        for ours in Ours::all(env)? {
+            if !(ours.is_there() || options.purge && is_running) {
+                continue;
+            }
+            if options.purge {
+                plan.steps.push(Step::Purge(ours));
+            } else {
+                plan.notes.push(format!(
+                    "{} stays, with {}; --purge deletes it",
+                    short(env, &ours.dir),
+                    ours.what
+                ));
+            }
         }
         let gives_back = |step: &Step| !matches!(step, Step::Stop | Step::Purge(_));
         if !is_recorded && plan.steps.iter().any(gives_back) {
@@ -251,9 +272,7 @@ impl Step {
             Step::StopLingering => {
                 "loginctl disable-linger: your services end with your last login\n".to_owned()
             }
-            Step::Purge(dir) => {
-                format!("{}: delete the state, with what was counted\n", short(env, dir))
-            }
+            Step::Purge(ours) => format!("{}: delete {}\n", short(env, &ours.dir), ours.what),
             Step::Files(restore) => {
                 let name = short(env, &restore.file.path);
                 let text = restore.file.text.as_deref().unwrap_or_default();
@@ -285,7 +304,7 @@ impl Step {
                 Ok("your services end with your last login".to_owned())
             }
             Step::Files(restore) => restore.carry_out(env),
-            Step::Purge(dir) => purge(env, &dir),
+            Step::Purge(ours) => purge(env, &ours),
         }
     }
 }
@@ -362,22 +381,55 @@ fn stop_all(env: &Environment) -> Result<String> {
         .hint("find out what starts it: `ccstatusd stop` names the process"))
 }
 
-/// Deletes what is ours in the state directory, and the directory if nothing else is in it. So go
+impl Ours {
+    fn all(env: &Environment) -> Result<[Ours; 2]> {
+        let state = Ours {
+            dir: env.checked_state_dir()?,
+            files: &STATE_FILES,
+            dirs: &STATE_DIRS,
+            what: "what the watcher knows at the moment",
+        };
+        let data = Ours {
+            dir: env.data_dir()?,
+            files: &DATA_FILES,
+            dirs: &DATA_DIRS,
+            what: "the record of what was used",
+        };
+        Ok([state, data])
+    }
+
+    /// Whether there is something to delete. The data directory has what `init` keeps as well.
+    fn is_there(&self) -> bool {
+        let is_state = self.dirs.contains(&dir::LINES);
+        let mut names = self.files.iter().chain(self.dirs);
+        if is_state { self.dir.exists() } else { names.any(|it| self.dir.join(it).exists()) }
+    }
+}
+
+/// Deletes what is ours in a directory, and the directory if nothing else is in it. So go
 /// those around it, up to the home directory: a watcher that finds no `~/.local/state` makes it.
-fn purge(env: &Environment, state: &Path) -> Result<String> {
-    let failed = |err| Error::new("cannot delete the state").because(err);
+fn purge(env: &Environment, ours: &Ours) -> Result<String> {
+    let Ours { dir: state, files, dirs, .. } = ours;
+    let deleting = || format!("cannot delete {}", state.display());
+    let failed = |err| Error::new(deleting()).because(err);
+    if !state.exists() {
+        return Ok(format!("{}: there is nothing", short(env, state)));
+    }
     for entry in fs_err::read_dir(state).map_err(failed)?.flatten() {
         let name = entry.file_name();
-        let is_file = STATE_FILES.iter().any(|it| name == *it) || atomic::is_temporary(&name);
+        let is_file = files.iter().any(|it| name == *it) || atomic::is_temporary(&name);
         let is_dir = entry.file_type().is_ok_and(|it| it.is_dir());
         if is_file && !is_dir {
             fs_err::remove_file(entry.path()).map_err(failed)?;
-        } else if is_dir && STATE_DIRS.iter().any(|it| name == *it) {
+        } else if is_dir && dirs.iter().any(|it| name == *it) {
             fs_err::remove_dir_all(entry.path()).map_err(failed)?;
         }
     }
     if fs_err::remove_dir(state).is_err() {
-        return Ok(format!("{} has files that are not ours, which stay", short(env, state)));
+        // In the data directory `init` keeps what was there before, which is removed at the end.
+        let is_state = dirs.contains(&dir::LINES);
+        let rest = if is_state { "; the files in it that are not ours stay" } else { "" };
+        return Ok(format!("{}: {} is deleted{rest}", short(env, state), ours.what));
     }
     let is_in_home = |dir: &&Path| env.home().is_some_and(|it| dir != &it && dir.starts_with(it));
     let mut around = state.ancestors().skip(1).take_while(is_in_home);

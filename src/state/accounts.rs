@@ -96,6 +96,11 @@ impl Accounts {
         self.0.get_mut(root).map_or_else(Vec::new, |account| account.count(origin, tail))
     }
 
+    /// The roots whose usage is recorded.
+    pub(super) fn recorded_roots(&self) -> impl Iterator<Item = &PathBuf> {
+        self.0.iter().filter(|(_, account)| account.is_recorded).map(|(root, _)| root)
+    }
+
     /// Whether the usage of a root is recorded.
     pub(super) fn is_recorded(&self, root: &Path) -> bool {
         self.0.get(root).is_some_and(|account| account.is_recorded)

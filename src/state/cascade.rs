@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::State;
+use super::command_runs::{configured, differs};
 use super::directories::Purpose;
 use super::event::Effect;
 use super::sessions::{SessionKey, Transition};
@@ -14,9 +15,10 @@ use crate::fetch::git;
 use crate::fetch::git::tree::WorkTree;
 use crate::fetch::job::Source;
 use crate::fetch::process::Process;
+use crate::fetch::tool::Scope;
 use crate::fetch::{claude, tool};
 use crate::plan::Urgency;
-use crate::store::schema::{self, ClientFacts, SessionId};
+use crate::store::schema::{self, ClientFacts, SessionId, Status};
 use crate::time::Now;
 
 /// How many config roots hints may add to those that are configured. Some test suites run Claude
@@ -49,10 +51,19 @@ impl State {
             self.effects.push(Effect::AwaitExit(path, file));
         }
         self.observe_job(path, found.as_ref());
+        let waits = |state: &State, key: &SessionKey| {
+            let process = state.sessions.get(key).and_then(|it| it.process.as_deref());
+            process.is_some_and(|it| it.file.status == Some(Status::Waiting))
+        };
+        let named = found.as_ref().map(|(key, _)| key.clone());
+        let begins = named.filter(|key| !waits(self, key));
         let (changed, has_changed) = self.sessions.process_read(path, found, now);
         self.publication.mark_changed_if(has_changed);
         for key in changed {
             self.refresh_session(&key, now);
+        }
+        if let Some(key) = begins.filter(|key| waits(self, key)) {
+            self.session_waits(&key, now);
         }
     }
 
@@ -263,6 +274,10 @@ impl State {
         let top = found.as_ref().map(|(tree, _)| tree.top.clone());
         let has_changed = self.sessions.tree_found(cwd, top.as_deref());
         self.publication.mark_changed_if(has_changed);
+        if has_changed && self.settings.runs.values().any(|it| it.scope == Scope::Repository) {
+            self.forget_unused_runs();
+            self.want_tools(now);
+        }
         self.leave_unused_repos();
         let Some((tree, dirs)) = found else {
             if self.sessions.is_cwd_used(cwd) {
@@ -392,8 +407,12 @@ impl State {
     ) {
         self.publication.mark_changed();
         let has_failed = found.is_err();
+        let before = self.repos.facts(top).cloned();
         if !self.repos.git_answered(top, found, now) {
             return;
+        }
+        if differs(before.as_ref(), self.repos.facts(top)) {
+            self.repo_changed(top, now);
         }
         if has_failed {
             // The repository may have been removed or replaced.
@@ -431,9 +450,11 @@ impl State {
     /// A session began. Plans the next run of each command, and calls block tools again that failed
     /// and were not retried while no session was live.
     fn want_tools(&mut self, now: Now) {
-        for (name, tool) in &self.settings.commands {
+        for name in self.all_runs() {
+            let Some(tool) = self.settings.commands.get(configured(&name)) else { continue };
             let source = Source::Command(name.clone());
-            match self.commands.started_at(name) {
+            match self.commands.started_at(&name) {
+                Some(_) if !self.is_timed(&name) => {}
                 Some(_)
                     if matches!(self.mode, Mode::Once { .. }) || !self.sources.is_idle(&source) => {
                 }
@@ -456,6 +477,7 @@ impl State {
 
     /// Stops commands, and retries of tools that failed, if no session's line is shown.
     pub(super) fn stop_unused_tools(&mut self) {
+        self.forget_unused_runs();
         if self.is_any_of_interest() {
             return;
         }
@@ -468,7 +490,7 @@ impl State {
         }
     }
 
-    fn is_any_of_interest(&self) -> bool {
+    pub(super) fn is_any_of_interest(&self) -> bool {
         self.sessions.of_interest().next().is_some()
     }
 
@@ -483,7 +505,8 @@ impl State {
             | Source::Tree(_)
             | Source::Repo(_)
             | Source::Program(_)
-            | Source::Import(_) => true,
+            | Source::Import(_)
+            | Source::Alert(_) => true,
         }
     }
 
@@ -516,7 +539,7 @@ impl State {
         found: Result<schema::CommandOutput, tool::ToolError>,
     ) {
         let source = Source::Command(name.to_owned());
-        let Some(tool) = self.settings.commands.get(name) else { return };
+        let Some(tool) = self.settings.commands.get(configured(name)) else { return };
         let Some(started) = self.commands.started_at(name) else { return };
         let again_at = started + tool.every;
         let has_failed = found.is_err();
@@ -525,7 +548,8 @@ impl State {
         if has_failed {
             self.tool_failed(&source);
         }
-        if matches!(self.mode, Mode::Watch { .. }) && self.is_any_of_interest() {
+        let is_watching = matches!(self.mode, Mode::Watch { .. }) && self.is_any_of_interest();
+        if is_watching && self.is_timed(name) {
             self.sources.repeat(&source, again_at);
         }
     }
@@ -552,10 +576,16 @@ impl State {
             }
         }
         for (name, tool) in &before.commands {
-            if self.settings.commands.get(name) != Some(tool) {
-                self.commands.forget(name);
-                self.forget_source(&Source::Command(name.clone()));
+            let is_same = before.runs.get(name) == self.settings.runs.get(name);
+            if self.settings.commands.get(name) == Some(tool) && is_same {
+                continue;
             }
+            let is_of = |run: &&String| configured(run) == name;
+            for run in self.commands.names().filter(is_of).cloned().collect::<Vec<_>>() {
+                self.commands.forget(&run);
+                self.forget_source(&Source::Command(run));
+            }
+            self.forget_source(&Source::Command(name.clone()));
         }
         if self.is_any_of_interest() {
             self.want_tools(now);

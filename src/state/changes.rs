@@ -64,6 +64,7 @@ impl State {
                         self.cookie_came(now);
                     }
                 }
+                Purpose::Trigger => self.awaited_file_changed(&path, now),
                 Purpose::Config => {
                     if self.settings.files().any(|it| *it == path) {
                         self.configuration.changed(now);
@@ -176,6 +177,8 @@ impl State {
                 }
             }
             Purpose::Config => self.configuration.changed(now),
+            // A listing does not show what has changed since the one before.
+            Purpose::Trigger => {}
         }
     }
 
@@ -189,6 +192,7 @@ impl State {
                 self.observe(nearest, Purpose::Await(dir.to_owned()));
                 self.configuration.changed(now);
             }
+            Purpose::Trigger => self.observe(nearest, Purpose::Await(dir.to_owned())),
             Purpose::Await(target) => {
                 let purpose = Purpose::Await(target);
                 self.leave_at(dir, &purpose);

@@ -33,6 +33,8 @@ pub(super) enum Timer {
     Save,
     /// Bring the journal of the record into its months, or try the record again.
     Fold,
+    /// Tell what has held for long enough.
+    Alerts,
     /// Start fetches.
     Fetch,
     /// Publish the snapshot.
@@ -50,6 +52,7 @@ impl Timer {
         Timer::Configuration,
         Timer::Save,
         Timer::Fold,
+        Timer::Alerts,
         Timer::Fetch,
         Timer::Publish,
     ];

@@ -47,6 +47,11 @@ impl Commands {
         }
     }
 
+    /// The names of all that was started, or recalled.
+    pub(super) fn names(&self) -> impl Iterator<Item = &String> {
+        self.0.keys()
+    }
+
     /// The command was removed from the configuration, or replaced.
     pub(super) fn forget(&mut self, name: &str) {
         self.0.remove(name);
@@ -74,7 +79,11 @@ mod tests {
         let mut commands = Commands::default();
         commands.started("load", Now::read());
         assert!(commands.report().is_empty() && commands.started_at("load").is_some());
-        let printed = schema::CommandOutput { as_of_ms: 1, output: "0.4".to_owned(), error: None };
+        let printed = schema::CommandOutput {
+            as_of_ms: 1,
+            output: "0.4".to_owned(),
+            ..schema::CommandOutput::default()
+        };
         commands.ended("load", Ok(printed));
         commands.ended("load", Err(tool::ToolError::Unreadable));
         commands.ended("unknown", Err(tool::ToolError::Unreadable));

@@ -62,6 +62,8 @@ pub(super) enum Purpose {
     /// The directory of the configuration file, or of a file that a symbolic link to it leads
     /// through.
     Config,
+    /// The directory of a file that a command waits for.
+    Trigger,
 }
 
 impl Purpose {
@@ -80,7 +82,8 @@ impl Purpose {
             | Purpose::Git { .. }
             | Purpose::NoRepo { .. }
             | Purpose::Cookies
-            | Purpose::Config => false,
+            | Purpose::Config
+            | Purpose::Trigger => false,
         }
     }
 }

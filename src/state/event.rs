@@ -48,8 +48,8 @@ pub enum Event {
     /// The configuration was read; the error says why it is invalid.
     Configured(Result<Box<Settings>, ReadFailure>),
     /// The journal of the record was brought into its months, or was not for a reason that an
-    /// [`Event::RecordFailed`] says.
-    Folded,
+    /// [`Event::RecordFailed`] says. `has_imported` is whether records of other machines were, too.
+    Folded { has_imported: bool },
     /// The record could not be written, opened or read to its end, for this reason; `None` if it
     /// works again.
     RecordFailed(Option<String>),

@@ -15,6 +15,8 @@ const FOLDS: Debounce =
     Debounce { quiet: Duration::from_secs(60), max_hold: Duration::from_secs(600) };
 /// With so many replies in the journal it is brought in at once.
 const MANY: usize = 20_000;
+/// With so many it is brought in before a process ends that will not do so later.
+const MANY_AT_END: usize = 1_000;
 /// How long after a failure, such as a full disk, the record is tried again.
 const RETRY: Duration = Duration::from_secs(10);
 
@@ -36,9 +38,14 @@ impl Recording {
         self.n_unfolded += n_replies;
     }
 
+    /// Somebody asks that the journal is brought in at once.
+    pub(super) fn wanted(&mut self, now: Now) {
+        self.appended(MANY, now);
+    }
+
     /// Whether the journal is so long that it should be brought in before the process ends.
     pub(super) fn is_long(&self) -> bool {
-        self.n_unfolded >= MANY
+        self.n_unfolded >= MANY_AT_END
     }
 
     /// When to bring the journal in, or to try the record again; `None` while neither is needed.
@@ -51,7 +58,7 @@ impl Recording {
         }
         let unfolded = self.unfolded?;
         let many = Debounce { quiet: Duration::ZERO, ..FOLDS };
-        Some(unfolded.deadline(if self.is_long() { many } else { FOLDS }))
+        Some(unfolded.deadline(if self.n_unfolded >= MANY { many } else { FOLDS }))
     }
 
     /// The journal is about to be brought in.

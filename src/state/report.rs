@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::command_runs::configured;
 use super::sessions::{Reported, Session, SessionKey};
 use super::settings::Mode;
 use super::{State, text};
@@ -44,6 +45,7 @@ impl State {
             commands: self.commands.report(),
             degraded: self.degraded(now),
             import: self.imports.progress(),
+            alerts: self.alerts.report(&self.settings.alerts),
             ..Snapshot::default()
         };
         for (key, session) in self.sessions.shown(now) {
@@ -219,7 +221,8 @@ impl State {
             .chain(self.price_file_degraded())
             .chain(self.sources.hung_degraded(now))
             .chain(self.directories.degraded(now))
-            .chain(self.sources.degraded(now));
+            .chain(self.sources.degraded(now))
+            .chain(self.alerts.degraded());
         // The clock may have been set back since a source failed.
         let all = all.map(|it| Degraded { since_ms: it.since_ms.min(now.wall_ms), ..it });
         all.take(MAX_DEGRADED).collect()
@@ -241,10 +244,11 @@ impl State {
             self.accounts.recall(Path::new(&root.0), before, now);
         }
         for (name, facts) in &previous.commands {
-            if self.settings.commands.contains_key(name) {
+            if self.settings.commands.contains_key(configured(name)) {
                 self.commands.recall(name, facts);
             }
         }
+        self.alerts.recall(&self.settings.alerts, previous, &self.settings.zone, now);
         // Git facts from the future are of unknown age: the clock was set back.
         let repos = previous.repos.iter().filter(|(_, facts)| facts.as_of_ms <= now.wall_ms);
         self.repos.recall(repos.map(|(top, facts)| ((&top.0).into(), facts.clone())));

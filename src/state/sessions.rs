@@ -234,6 +234,11 @@ impl Sessions {
         self.places.keys().filter_map(|key| self.get(key))
     }
 
+    /// The same, with their keys.
+    pub(super) fn with_interest(&self) -> impl Iterator<Item = (&SessionKey, &Session)> {
+        self.places.keys().filter_map(|key| Some((key, self.get(key)?)))
+    }
+
     /// The sessions in this working tree whose line is shown.
     pub(super) fn in_repo(&self, top: &Path) -> impl Iterator<Item = &Session> {
         self.places.in_repo(top).filter_map(|key| self.get(key))

@@ -7,7 +7,8 @@ use std::time::Duration;
 use jiff::civil::Weekday;
 use jiff::tz::TimeZone;
 
-use crate::fetch::tool::Tool;
+use crate::alert::{Quiet, Rule};
+use crate::fetch::tool::{Runs, Tool};
 use crate::price_list::Placed;
 use crate::store::schema::{self, display::Display};
 use crate::usage::prices::Prices;
@@ -70,6 +71,13 @@ pub struct Settings {
     pub block_tool: Option<Tool>,
     /// Commands whose output the line shows, by name.
     pub commands: BTreeMap<String, Tool>,
+    /// What lets them run, and for what, by name; each that is missing runs at its interval, once
+    /// for all.
+    pub runs: BTreeMap<String, Runs>,
+    /// What the user wants to be told, by name.
+    pub alerts: BTreeMap<String, Rule>,
+    /// When not.
+    pub quiet: Option<Quiet>,
 }
 
 impl Settings {

@@ -54,6 +54,14 @@ const GIT: Policy = Policy {
 /// Configured programs: as git, but with more slots, since one call may take long.
 const TOOLS: Policy = Policy { slots: 8, slow_after: None, most: 8, ..GIT };
 
+/// Programs of alerts: at once, since somebody wants to know. They wait for nothing else, and
+/// nothing waits for them.
+const ALERTS: Policy = Policy {
+    debounce: Debounce { quiet: Duration::ZERO, max_hold: Duration::ZERO },
+    rest: 1,
+    ..TOOLS
+};
+
 /// Reads of old transcripts for the record: one after the other.
 const IMPORTS: Policy = Policy { slots: 1, slow_after: None, most: 1, ..READS };
 
@@ -71,6 +79,7 @@ pub(super) struct Sources {
     git: Plan<Source>,
     tools: Plan<Source>,
     imports: Plan<Source>,
+    alerts: Plan<Source>,
     failing: BTreeMap<Source, Failing>,
     /// Reads that have hung for [`GIVE_UP_AFTER`], so that nothing waits for them any more.
     given_up: BTreeSet<Source>,
@@ -94,6 +103,7 @@ impl Sources {
             git: Plan::new(GIT),
             tools: Plan::new(TOOLS),
             imports: Plan::new(IMPORTS),
+            alerts: Plan::new(ALERTS),
             failing: BTreeMap::new(),
             given_up: BTreeSet::new(),
             new_trees: BTreeSet::new(),
@@ -107,6 +117,7 @@ impl Sources {
             Source::Repo(_) => &self.git,
             Source::Block(_) | Source::Command(_) | Source::Program(_) => &self.tools,
             Source::Import(_) => &self.imports,
+            Source::Alert(_) => &self.alerts,
         }
     }
 
@@ -116,11 +127,12 @@ impl Sources {
             Source::Repo(_) => &mut self.git,
             Source::Block(_) | Source::Command(_) | Source::Program(_) => &mut self.tools,
             Source::Import(_) => &mut self.imports,
+            Source::Alert(_) => &mut self.alerts,
         }
     }
 
-    fn plans(&self) -> [&Plan<Source>; 4] {
-        [&self.reads, &self.git, &self.tools, &self.imports]
+    fn plans(&self) -> [&Plan<Source>; 5] {
+        [&self.reads, &self.git, &self.tools, &self.imports, &self.alerts]
     }
 
     // ---- Wanting and fetching
@@ -146,7 +158,8 @@ impl Sources {
     /// The sources that are due and have a slot. The caller starts a fetch of each, or calls
     /// [`Sources::skip`].
     pub(super) fn take_due(&mut self, now: Now) -> Vec<Source> {
-        let plans = [&mut self.reads, &mut self.git, &mut self.tools, &mut self.imports];
+        let Sources { reads, git, tools, imports, alerts, .. } = self;
+        let plans = [reads, git, tools, imports, alerts];
         plans.into_iter().flat_map(|plan| plan.take_due(now.mono)).collect()
     }
 
@@ -296,7 +309,8 @@ impl Sources {
             | Source::Block(_)
             | Source::Command(_)
             | Source::Program(_)
-            | Source::Import(_) => return,
+            | Source::Import(_)
+            | Source::Alert(_) => return,
         };
         self.barriers.add(&waited, &led_to);
     }
@@ -400,6 +414,7 @@ fn name(source: &Source) -> String {
         Source::Program(path) => ("program", path),
         Source::Import(path) => ("import", path),
         Source::Command(name) => return format!("command:{name}"),
+        Source::Alert(name) => return format!("alert:{name}"),
     };
     format!("{kind}:{}", text::of(path))
 }

@@ -1,3 +1,4 @@
+mod alerts;
 mod clock;
 mod configuration;
 mod cookies;
@@ -69,6 +70,9 @@ fn settings(roots: &[&str]) -> Settings {
         git_timeout: Duration::from_secs(5),
         block_tool: None,
         commands: BTreeMap::new(),
+        runs: BTreeMap::new(),
+        alerts: BTreeMap::new(),
+        quiet: None,
     }
 }
 
@@ -193,6 +197,10 @@ impl Sim {
     }
 
     fn reply_at(&mut self, path: &str, cwd: &str, model: &str, at_ms: i64) {
+        self.read_reply(path, cwd, model, at_ms, false);
+    }
+
+    fn read_reply(&mut self, path: &str, cwd: &str, model: &str, at_ms: i64, is_turn_open: bool) {
         let offset = self.state.transcripts.resume_at(Path::new(path)).map_or(0, |it| it.0.offset);
         let id = Id::of(&format!("{path}:{offset}"));
         let entry = Entry {
@@ -209,6 +217,7 @@ impl Sim {
             context_as_of_ms: Some(at_ms),
             last_reply_ms: Some(at_ms),
             last_line_ms: Some(at_ms),
+            is_turn_open,
             ..TranscriptFacts::default()
         };
         let tail = Tail {

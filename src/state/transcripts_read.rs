@@ -209,6 +209,13 @@ impl State {
         }
     }
 
+    /// An earlier process left so many replies in the journal of the record.
+    pub fn journal_found(&mut self, n_replies: usize, now: Now) {
+        if n_replies > 0 {
+            self.recording.appended(n_replies, now);
+        }
+    }
+
     /// The record has these replies of a root. Must follow an [`Effect::Recall`] at once.
     pub fn take_record(&mut self, root: &Path, replies: &[Reply]) {
         self.accounts.recorded(root, replies);

@@ -48,6 +48,8 @@ use month::{
 const LOCK: &str = "record.lock";
 const HISTORY: &str = "history";
 const JOURNAL: &str = "journal";
+/// Where records of other machines lie until they are brought in.
+const IMPORT: &str = "import";
 /// The file with the number of the journal's first file that was not brought into the months.
 const FOLDED: &str = ".folded";
 /// The file whose content no other data directory has.
@@ -73,6 +75,7 @@ pub struct Record {
     number: u64,
     n_bytes: u64,
     journal: Option<fs_err::File>,
+    n_bytes_found: u64,
 }
 
 /// How much of the journal a process had written at some moment.
@@ -95,13 +98,19 @@ impl Record {
     /// Opens the record in the data directory, to write it. `None` where another process writes
     /// it. What is missing is created.
     pub fn open(data_dir: &Path) -> Result<Option<Record>> {
-        for dir in [data_dir.to_owned(), data_dir.join(HISTORY), data_dir.join(JOURNAL)] {
+        for dir in [
+            data_dir.to_owned(),
+            data_dir.join(HISTORY),
+            data_dir.join(JOURNAL),
+            data_dir.join(IMPORT),
+        ] {
             dir::make_private(&dir)?;
         }
         let Some(lock) = RecordLock::try_acquire(&data_dir.join(LOCK))? else { return Ok(None) };
         let opening = |err| Error::new("cannot open the record of usage").because(err);
         let identity = identity(data_dir).map_err(opening)?;
-        let last = segments(data_dir).map_err(opening)?.last().copied();
+        let found = segments(data_dir).map_err(opening)?;
+        let size = |dir: &Path, number| Some(fs_err::metadata(segment(dir, number)).ok()?.len());
         for dir in accounts(data_dir) {
             sweep(&dir);
         }
@@ -110,9 +119,10 @@ impl Record {
             _lock: lock,
             identity,
             // Each process begins a file of its own: the last line of another may be torn.
-            number: last.map_or(1, |it| it + 1),
+            number: found.last().map_or(1, |it| it + 1),
             n_bytes: 0,
             journal: None,
+            n_bytes_found: found.iter().filter_map(|it| size(data_dir, *it)).sum(),
         }))
     }
 
@@ -163,6 +173,11 @@ impl Record {
         self.journal = None;
         self.number += 1;
         self.n_bytes = 0;
+    }
+
+    /// How long the journal was when it was opened, in bytes.
+    pub fn n_bytes_found(&self) -> u64 {
+        self.n_bytes_found
     }
 
     /// How much is written.
@@ -224,23 +239,30 @@ pub struct FoldTask {
     keep_ms: Option<i64>,
 }
 
+/// What [`fold`] did.
+#[derive(Debug, Default)]
+pub struct Folded {
+    /// What could not be read, and why.
+    pub problems: Vec<String>,
+    /// Whether records of other machines were brought in.
+    pub has_imported: bool,
+}
+
 /// Brings the journal into the months, closes months that are old, and deletes those that the user
 /// does not want to keep. Only the process that holds the [`Record`] may call it, one at a time.
-/// Returns what could not be read, and why.
-pub fn fold(task: &FoldTask) -> io::Result<Vec<String>> {
+pub fn fold(task: &FoldTask) -> io::Result<Folded> {
     let FoldTask { dir, before, now_ms, keep_ms } = task;
     let journal = read_journal(dir, Some(*before));
     let mut problems = journal.problems;
     for (root, news) in journal.by_root {
         let dir = account_dir(dir, Path::new(&root));
         dir::make_private(&dir).map_err(io::Error::other)?;
-        let (applied, damaged) = apply(&dir, &root, news, *now_ms);
-        for (name, problem) in damaged {
-            problems.push(set_aside(&name.path(&dir), &problem)?);
-        }
-        for (name, month) in applied.into_iter().filter(|(_, month)| month.is_changed) {
-            write_month(&dir, name, month.month, *now_ms)?;
-        }
+        bring_in(&dir, &root, news, *now_ms, &mut problems)?;
+    }
+    let mut has_imported = false;
+    for path in exports(dir) {
+        has_imported = true;
+        import(dir, &path, *now_ms, &mut problems)?;
     }
     for dir in accounts(dir) {
         tidy(&dir, *now_ms, *keep_ms, &mut problems)?;
@@ -255,7 +277,143 @@ pub fn fold(task: &FoldTask) -> io::Result<Vec<String>> {
         }
     }
     atomic::sync_dir(&dir.join(JOURNAL))?;
-    Ok(problems)
+    Ok(Folded { problems, has_imported })
+}
+
+/// Brings replies of a config root into its months, one month after the other: all of them at once
+/// would take much memory after an import.
+fn bring_in(
+    dir: &Path,
+    root: &str,
+    news: OfRoot,
+    now_ms: i64,
+    problems: &mut Vec<String>,
+) -> io::Result<()> {
+    for news in news.by_month().into_values() {
+        let (applied, damaged) = apply(dir, root, news, now_ms);
+        for (name, problem) in damaged {
+            problems.push(set_aside(&name.path(dir), &problem)?);
+        }
+        for (name, month) in applied.into_iter().filter(|(_, month)| month.is_changed) {
+            write_month(dir, name, month.month, now_ms)?;
+        }
+    }
+    Ok(())
+}
+
+// ---- Records of other machines
+
+/// Writes all months of all accounts, one after the other, with what the journal has.
+pub fn export(data_dir: &Path, out: &mut impl Write) -> io::Result<()> {
+    let mut by_root = read_journal(data_dir, None).by_root;
+    for (dir, root) in account_dirs(data_dir, by_root.keys()) {
+        let news = by_root.remove(&root).unwrap_or_default();
+        let (applied, _) = apply(&dir, &root, news, Now::read().wall_ms);
+        let names: BTreeSet<Name> =
+            months_of(&dir).into_iter().chain(applied.keys().copied()).collect();
+        for name in names {
+            let month = match applied.get(&name) {
+                Some(applied) => applied.month.clone(),
+                None => read_month(&name.path(&dir)).map_err(|err| {
+                    let path = name.path(&dir);
+                    io::Error::other(format!("cannot read {}: {err}", path.display()))
+                })?,
+            };
+            out.write_all(&month.render())?;
+        }
+    }
+    Ok(())
+}
+
+/// Puts an export of another machine where [`fold`] brings it in. `root` is the config root that it
+/// belongs to here; `None` for the paths that it has there. Returns where it lies until then.
+///
+/// An error means that it is not an export, or is damaged, or cannot be written.
+pub fn offer(data_dir: &Path, export: &[u8], root: Option<&Path>) -> io::Result<PathBuf> {
+    let mut rest = export;
+    let mut bytes = Vec::new();
+    while !rest.is_empty() {
+        let mut month = Month::take(&mut rest).map_err(|err| io::Error::other(err.to_string()))?;
+        if let Some(root) = root {
+            month.root = root.to_string_lossy().into_owned();
+        }
+        bytes.extend(month.render());
+    }
+    for dir in [data_dir.to_owned(), data_dir.join(IMPORT)] {
+        dir::make_private(&dir).map_err(io::Error::other)?;
+    }
+    let name = format!("{:016x}{SUFFIX}", hash(&bytes));
+    atomic::write_durably(&data_dir.join(IMPORT), &name, &bytes)?;
+    Ok(data_dir.join(IMPORT).join(name))
+}
+
+/// The exports that are to be brought in.
+fn exports(data_dir: &Path) -> Vec<PathBuf> {
+    let entries = fs_err::read_dir(data_dir.join(IMPORT)).into_iter().flatten().flatten();
+    let paths = entries.map(|it| it.path());
+    let is_export = |path: &PathBuf| path.extension().is_some_and(|it| it == "jsonl");
+    let mut paths: Vec<PathBuf> = paths.filter(is_export).collect();
+    paths.sort();
+    paths
+}
+
+/// Brings an export in. To bring it in twice changes nothing.
+fn import(data_dir: &Path, path: &Path, now_ms: i64, problems: &mut Vec<String>) -> io::Result<()> {
+    let bytes = fs_err::read(path)?;
+    let mut rest = bytes.as_slice();
+    while !rest.is_empty() {
+        let month = match Month::take(&mut rest) {
+            Ok(month) => month,
+            Err(problem) => {
+                problems.push(set_aside(path, &problem)?);
+                return Ok(());
+            }
+        };
+        let dir = account_dir(data_dir, Path::new(&month.root));
+        dir::make_private(&dir).map_err(io::Error::other)?;
+        let replies = month.open.iter().map(|(reply, is_elected)| Stored {
+            reply: reply.clone(),
+            is_elected: *is_elected,
+            instead_of_ms: None,
+        });
+        let costs = month.client_costs.iter();
+        let news = OfRoot {
+            replies: replies.collect(),
+            client_costs: costs
+                .map(|(id, (at_ms, cost))| (Arc::clone(id), *at_ms, *cost))
+                .collect(),
+        };
+        bring_in(&dir, &month.root, news, now_ms, problems)?;
+        let Some(name) = month.some_ms().filter(|_| month.has_closed()).map(Name::of) else {
+            continue;
+        };
+        let mut mine = match read_month(&name.path(&dir)) {
+            Ok(mine) => mine,
+            Err(Unreadable::Damaged(MISSING)) => Month::new(&month.root, month.changed_ms),
+            Err(problem) => {
+                problems.push(set_aside(&name.path(&dir), &problem)?);
+                Month::new(&month.root, month.changed_ms)
+            }
+        };
+        if mine.merge_closed(&month) {
+            write_month(&dir, name, mine, now_ms)?;
+        }
+    }
+    fs_err::remove_file(path)
+}
+
+/// The directories of all accounts, with their config roots; `roots` are further ones.
+fn account_dirs<'a>(
+    data_dir: &Path,
+    roots: impl Iterator<Item = &'a String>,
+) -> BTreeMap<PathBuf, String> {
+    let mut dirs: BTreeMap<PathBuf, String> = BTreeMap::new();
+    for dir in accounts(data_dir) {
+        let first = months_of(&dir).into_iter().find_map(|it| read_header(&it.path(&dir)).ok());
+        dirs.insert(dir, first.map_or_else(String::new, |it| it.root));
+    }
+    dirs.extend(roots.map(|root| (account_dir(data_dir, Path::new(root)), root.clone())));
+    dirs
 }
 
 fn write_month(dir: &Path, name: Name, mut month: Month, now_ms: i64) -> io::Result<()> {
@@ -318,13 +476,21 @@ fn apply(
     wanted.extend(client_costs.iter().map(|it| Name::of(it.1)));
     let mut months: BTreeMap<Name, Month> = BTreeMap::new();
     let mut damaged = Vec::new();
+    let mut rescued = BTreeSet::new();
     for name in wanted {
         match read_month(&name.path(dir)) {
             Ok(month) => {
                 months.insert(name, month);
             }
             Err(Unreadable::Damaged(MISSING)) => {}
-            Err(problem) => damaged.push((name, problem)),
+            Err(problem) => {
+                damaged.push((name, problem));
+                // What was used stays used, even if copies of it can no longer be recognised.
+                if let Ok((sums, client_costs)) = read_sums(&name.path(dir)) {
+                    months.insert(name, Month::of_sums(root, sums, client_costs, now_ms));
+                    rescued.insert(name);
+                }
+            }
         }
     }
     let mut election = Election::default();
@@ -362,7 +528,7 @@ fn apply(
         open.sort_by(|(a, _), (b, _)| {
             (&a.group, &a.file, a.offset, a.at_ms).cmp(&(&b.group, &b.file, b.offset, b.at_ms))
         });
-        let is_changed = open != month.open || changed.contains(&name);
+        let is_changed = open != month.open || changed.contains(&name) || rescued.contains(&name);
         month.open = open;
         (name, Applied { month, is_changed })
     });
@@ -377,14 +543,7 @@ pub fn read(data_dir: &Path, span: std::ops::Range<i64>) -> History {
     let journal = read_journal(data_dir, None);
     let mut history = History { problems: journal.problems, ..History::default() };
     let mut by_root = journal.by_root;
-    let mut dirs: BTreeMap<PathBuf, String> = BTreeMap::new();
-    for dir in accounts(data_dir) {
-        let first = months_of(&dir).into_iter().find_map(|it| read_header(&it.path(&dir)).ok());
-        dirs.insert(dir, first.map_or_else(String::new, |it| it.root));
-    }
-    for root in by_root.keys() {
-        dirs.insert(account_dir(data_dir, Path::new(root)), root.clone());
-    }
+    let dirs = account_dirs(data_dir, by_root.keys());
     for (dir, root) in dirs {
         let mut news = by_root.remove(&root).unwrap_or_default();
         let (mut sums, mut client_costs) = (GroupSums::new(), ClientCosts::new());
@@ -400,7 +559,7 @@ pub fn read(data_dir: &Path, span: std::ops::Range<i64>) -> History {
         for name in names.iter().copied().filter(|it| it.overlaps(&span)) {
             let month = match applied.get(&name) {
                 Some(applied) => Ok((applied.month.sums(), applied.month.client_costs.clone())),
-                None => bytes_of(&name.path(&dir)).and_then(|it| Month::parse_sums(&it)),
+                None => read_sums(&name.path(&dir)),
             };
             match month {
                 Ok((month, stated)) => {
@@ -445,7 +604,7 @@ fn first_ms(
     }
     match applied.get(&first) {
         Some(applied) => earliest_ms(&applied.month.sums()),
-        None => earliest_ms(&Month::parse_sums(&bytes_of(&first.path(dir)).ok()?).ok()?.0),
+        None => earliest_ms(&read_sums(&first.path(dir)).ok()?.0),
     }
 }
 
@@ -549,11 +708,20 @@ fn read_month(path: &Path) -> std::result::Result<Month, Unreadable> {
     Month::parse(&bytes_of(path)?)
 }
 
-fn bytes_of(path: &Path) -> std::result::Result<Vec<u8>, Unreadable> {
-    read_bounded(path, MAX_BYTES).map_err(|err| match err.kind() {
-        io::ErrorKind::NotFound => Unreadable::Damaged(MISSING),
-        _ => Unreadable::Damaged("the system cannot read it"),
+fn read_sums(path: &Path) -> std::result::Result<(GroupSums, ClientCosts), Unreadable> {
+    let (file, _) = super::file::open_bounded(path, MAX_BYTES).map_err(|err| unreadable(&err))?;
+    Month::read_sums(io::BufReader::with_capacity(64 << 10, file))
+}
+
+fn unreadable(err: &io::Error) -> Unreadable {
+    Unreadable::Damaged(match err.kind() {
+        io::ErrorKind::NotFound => MISSING,
+        _ => "the system cannot read it",
     })
+}
+
+fn bytes_of(path: &Path) -> std::result::Result<Vec<u8>, Unreadable> {
+    read_bounded(path, MAX_BYTES).map_err(|err| unreadable(&err))
 }
 
 fn read_header(path: &Path) -> io::Result<Header> {
@@ -618,6 +786,19 @@ fn set_aside(path: &Path, why: &Unreadable) -> io::Result<String> {
 struct OfRoot {
     replies: Vec<Stored>,
     client_costs: Vec<(Arc<str>, i64, Picodollars)>,
+}
+
+impl OfRoot {
+    fn by_month(self) -> BTreeMap<Name, OfRoot> {
+        let mut months: BTreeMap<Name, OfRoot> = BTreeMap::new();
+        for stored in self.replies {
+            months.entry(Name::of(stored.reply.at_ms)).or_default().replies.push(stored);
+        }
+        for cost in self.client_costs {
+            months.entry(Name::of(cost.1)).or_default().client_costs.push(cost);
+        }
+        months
+    }
 }
 
 /// What a journal has.

@@ -8,11 +8,13 @@
 //!
 //! **Invariant:** fields are added, and never change their meaning.
 
+pub mod alerts;
 pub mod display;
 pub mod limits;
 
 use std::collections::BTreeMap;
 
+use alerts::Alert;
 use display::{Depth, Display};
 use serde::{Deserialize, Serialize};
 
@@ -85,13 +87,16 @@ pub struct Snapshot {
     pub waiting: Vec<Waiting>,
     /// The number of sessions that wait and are not in `waiting`.
     pub waiting_more: u64,
-    /// The output of the commands that the user configured, by their names in the configuration.
+    /// The output of the commands that the user configured, by their names in the configuration;
+    /// of those with a scope by `NAME of KEY`, with the key of a root, a working tree or a session.
     pub commands: BTreeMap<String, CommandOutput>,
     /// The sources that fail at present, at most 64. The last good facts of a failing source stay
     /// in the snapshot, with their age.
     pub degraded: Vec<Degraded>,
     /// How far old transcripts are read for the record of usage; `null` when all are.
     pub import: Option<Import>,
+    /// The alerts that the user configured, by their names in the configuration.
+    pub alerts: BTreeMap<String, Alert>,
     /// All live sessions, and of those that ended the 32 that were active last, if within the last
     /// day; at most [`MAX_SESSIONS`].
     pub sessions: BTreeMap<SessionId, Session>,
@@ -362,6 +367,10 @@ pub struct CommandOutput {
     pub output: String,
     /// Why the last run failed; `null` if it succeeded. `output` is as of `as_of_ms`.
     pub error: Option<String>,
+    /// What else it printed: the members of a JSON object that are text, numbers or flags; else
+    /// those of lines `name=value`, and, as `1` to `9`, the words of the first line. At most 16,
+    /// each as `output` is.
+    pub fields: BTreeMap<String, String>,
 }
 
 /// The state of a session.
@@ -628,7 +637,8 @@ pub struct Import {
 pub struct Degraded {
     /// A kind and a name. With a path: `git:`, `tree:` (finding the working tree of a directory),
     /// `transcript:`, `process:` (the file of a session's process), `usage:`, `watch:` and
-    /// `config:`. With the name of a command: `command:`. Without a name: `store` (the state
+    /// `config:`. With the name of a command or an alert, whose program
+    /// fails: `command:` and `alert:`. Without a name: `store` (the state
     /// directory) and `watch` (all events).
     pub source: String,
     pub since_ms: i64,

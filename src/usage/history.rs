@@ -103,6 +103,29 @@ impl Quarter {
         self.stated = self.stated.saturating_add(other.stated);
     }
 
+    /// The part of the sum that `n` of `of` replies have if all used the same.
+    #[must_use]
+    pub fn part(&self, n: usize, of: usize) -> Quarter {
+        let part = |count: u64| {
+            let part = u128::from(count) * n as u128 / of.max(1) as u128;
+            u64::try_from(part).unwrap_or(u64::MAX)
+        };
+        let EntryTokens { input, output, cache_write_5m, cache_write_1h, cache_read } = self.tokens;
+        Quarter {
+            n_replies: part(self.n_replies).max(1),
+            tokens: EntryTokens {
+                input: part(input),
+                output: part(output),
+                cache_write_5m: part(cache_write_5m),
+                cache_write_1h: part(cache_write_1h),
+                cache_read: part(cache_read),
+            },
+            n_web_searches: part(self.n_web_searches),
+            stated: part(self.stated.max(0).unsigned_abs()).try_into().unwrap_or(i64::MAX),
+            ..*self
+        }
+    }
+
     /// What the replies cost; `None` where the model has no price.
     pub fn cost(&self, group: &Group, prices: &Prices) -> Option<Picodollars> {
         if group.class.is_stated {

@@ -17,14 +17,14 @@ use crate::sandbox::{Sandbox, repo_of, session, skip};
 use crate::transcripts::Transcript;
 
 /// A process that stands for a client, with its process file.
-struct Client {
+pub(crate) struct Client {
     process: Child,
     path: PathBuf,
     document: Value,
 }
 
 impl Client {
-    fn start(sandbox: &Sandbox, session: &str) -> Client {
+    pub(crate) fn start(sandbox: &Sandbox, session: &str) -> Client {
         let mut client = Client::unwritten(sandbox.command("sleep"), &sandbox.root(), session);
         client.set("cwd", json!(sandbox.home));
         client
@@ -46,7 +46,7 @@ impl Client {
     }
 
     /// Changes a field of the process file; takes it out for `null`.
-    fn set(&mut self, key: &str, value: Value) {
+    pub(crate) fn set(&mut self, key: &str, value: Value) {
         self.document[key] = value;
         self.write();
     }

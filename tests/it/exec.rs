@@ -56,6 +56,7 @@ fn check_program(program: &str, args: &[&str], limits: RunLimits, expected: Resu
         args: args.iter().map(OsString::from).collect(),
         dir: None,
         env: vec![(MARKER.into(), marker.clone().into())],
+        input: Vec::new(),
     };
     let before = open_descriptors();
 
@@ -211,6 +212,25 @@ fn a_missing_directory_is_not_a_missing_program() {
 }
 
 #[test]
+fn a_program_finds_its_input_and_its_end_and_may_leave_it_unread() {
+    let tmp = tempfile::tempdir().unwrap();
+    let run = |script: &str, input: Vec<u8>| {
+        let what = Invocation { input, ..sh(script) };
+        runner().run(&lock(tmp.path()), &what, LONG)
+    };
+    let most = 64 << 10;
+    for n_input in [1, 4096, most] {
+        let output = run("wc -c", b"x".repeat(n_input)).unwrap();
+        assert_eq!(String::from_utf8(output).unwrap().trim(), n_input.to_string());
+    }
+    let output = run("wc -c", b"x".repeat(most + 1)).unwrap();
+    assert_eq!(String::from_utf8(output).unwrap().trim(), most.to_string(), "more is cut");
+    assert!(run("exec <&-; echo done", b"x".repeat(most)).is_ok());
+    assert!(run("true", b"x".repeat(most)).is_ok());
+    assert!(run("sleep 60 & exit 0", b"x".repeat(most)).is_ok());
+}
+
+#[test]
 fn a_program_runs_in_its_directory() {
     let tmp = tempfile::tempdir().unwrap();
     let dir = fs_err::canonicalize(tmp.path()).unwrap();
@@ -231,6 +251,7 @@ fn a_program_sees_only_the_environment_it_needs() {
         args: vec![],
         dir: None,
         env: vec![("LC_ALL".into(), "C".into())],
+        input: Vec::new(),
     };
     let output = runner.run(&lock(tmp.path()), &what, LONG).unwrap();
     let output = String::from_utf8(output).unwrap();
@@ -252,6 +273,7 @@ fn a_program_in_the_directory_it_runs_in_is_not_found() {
         args: vec!["-u".into()],
         dir: Some(dir.clone()),
         env: Vec::new(),
+        input: Vec::new(),
     };
     let uid = format!("{}\n", nix::unistd::getuid());
     for path in [".:/usr/bin:/bin", ":/usr/bin:/bin", "bin:/usr/bin:/bin", "/usr/bin:/bin:", ""] {
@@ -297,7 +319,7 @@ fn descriptors_that_a_parent_left_open_are_closed() {
         .args(["-c", r#"exec 7</dev/null; exec "$0" "$@""#, GUARD])
         .args(["__guard", "10000", "100"])
         .arg(tmp.path().join("guard.lock"))
-        .args(["0", "4000000000", "", "ls", "/proc/self/fd"])
+        .args(["0", "4000000000", "0", "", "ls", "/proc/self/fd"])
         .stdin(OwnedFd::from(guards_end))
         .output()
         .unwrap();
@@ -335,7 +357,7 @@ fn a_signal_to_a_guard_ends_its_program() {
         let mut guard = Command::new(GUARD)
             .args(["__guard", "60000", "100"])
             .arg(tmp.path().join("guard.lock"))
-            .args(["0", "4000000000", "", "sh", "-c"])
+            .args(["0", "4000000000", "0", "", "sh", "-c"])
             .arg("trap '' TERM; setsid sleep 60 & sleep 60")
             .env(MARKER, &marker)
             .stdin(OwnedFd::from(guards_end))
@@ -648,6 +670,7 @@ fn sh(script: &str) -> Invocation {
         args: vec!["-c".into(), script.into()],
         dir: None,
         env: vec![],
+        input: Vec::new(),
     }
 }
 

@@ -4,6 +4,7 @@
 //! it. `sandbox.rs` and `transcripts.rs` are the fixtures that they share.
 #![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 
+mod alerts;
 mod background;
 mod clients;
 mod contrib;
@@ -17,6 +18,7 @@ mod git;
 mod git_programs;
 mod layouts;
 mod lifecycle;
+mod line;
 mod oneshot;
 mod packages;
 mod prices;

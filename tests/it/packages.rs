@@ -166,7 +166,7 @@ fn the_schema_accepts_every_setting_with_its_default() {
 }
 
 /// Each line is a configuration file; `|` stands for the end of a line in it.
-const ACCEPTED: [&str; 28] = [
+const ACCEPTED: [&str; 40] = [
     "",
     "format = '{git}'",
     "format = 'text \\{ {directory}( at {git}) {command.load}'|[commands.load]|command = ['a']",
@@ -184,6 +184,18 @@ const ACCEPTED: [&str; 28] = [
     "privacy.preview = false",
     "commands.b-2_X = {command = ['sh', '-c', ''], every_s = 1, timeout_ms = 10}",
     "commands.b = {command = ['a'], every_s = 86400, timeout_ms = 10000}",
+    "commands.b = {command = ['a'], on = ['repo', 'waiting', 'file:~/x'], scope = 'session'}",
+    "segments.'command.b'.format = '{1} {a-B_2}'|[commands.b]|command = ['a']",
+    "alert = [{name = 'w', on = 'waiting', command = 'desktop'}]",
+    "alert = [{name = 'w', on = 'waiting', command = ['a', ''], project = 'a*', root = '~/r'}]",
+    "alert = [{name = 'f', on = 'finished', min_turn_s = 0, command = 'bell', timeout_ms = 10}]",
+    "alert = [{name = 'c', on = 'context', at = 80, command = 'tmux'}]",
+    "alert = [{name = 'l', on = 'limit', at = 80.5, limit = 'five_hour', command = ['a']}]",
+    "alert = [{name = 'l', on = 'limit', projected = true, command = ['a']}]",
+    "alert = [{name = 'c', on = 'cost', at = 0.5, per = 'month', command = ['a']}]",
+    "alert = [{name = 'h', on = 'health', level = 'critical', command = ['a']}]",
+    "alert = [{name = 'd', on = 'degraded', command = ['a']}]|[alerts]|quiet = ['22:00', '07:30']",
+    "alerts.quiet = []",
     "prices.x = {input = 0, output = 1.5}",
     "prices.'a b' = {input = 1, output = 1e6, cache_read = 0, fast_multiplier = 1000}",
     "prices.x = {since = '2026-12-01', input = 1, output = 1}",
@@ -197,7 +209,7 @@ const ACCEPTED: [&str; 28] = [
     "segments.git = {}",
 ];
 
-const REFUSED: [&str; 66] = [
+const REFUSED: [&str; 83] = [
     "colour = 1",
     "format = 3",
     "format = ''",
@@ -246,6 +258,23 @@ const REFUSED: [&str; 66] = [
     "commands.x = {command = ['a'], timeout_ms = 9}",
     "commands.x = {command = ['a'], timeout_ms = 10001}",
     "commands.'a b' = {command = ['a']}",
+    "commands.b = {command = ['a'], on = ['file:x']}",
+    "commands.b = {command = ['a'], on = ['commit']}",
+    "commands.b = {command = ['a'], scope = 'project'}",
+    "alert = {name = 'w', on = 'waiting', command = ['a']}",
+    "alert = [{on = 'waiting', command = ['a']}]",
+    "alert = [{name = 'w', command = ['a']}]",
+    "alert = [{name = 'w', on = 'waiting'}]",
+    "alert = [{name = 'a b', on = 'waiting', command = ['a']}]",
+    "alert = [{name = 'w', on = 'no_watcher', command = ['a']}]",
+    "alert = [{name = 'w', on = 'waiting', command = 'growl'}]",
+    "alert = [{name = 'w', on = 'waiting', command = []}]",
+    "alert = [{name = 'w', on = 'waiting', command = ['a'], timeout_ms = 10001}]",
+    "alert = [{name = 'w', on = 'waiting', command = ['a'], root = 'r'}]",
+    "alert = [{name = 'w', on = 'cost', at = 1, per = 'year', command = ['a']}]",
+    "alert = [{name = 'w', on = 'finished', min_turn_s = -1, command = ['a']}]",
+    "alerts.quiet = ['24:00', '07:00']",
+    "alerts.quiet = ['22:00', '07:00', '08:00']",
     "prices.x = {input = 1}",
     "prices.x = {input = -1, output = 1}",
     "prices.x = {input = 1, output = 1000001}",
@@ -295,9 +324,17 @@ fn the_schema_refuses_what_the_program_refuses() {
 #[test]
 fn the_schema_has_every_key_that_is_read() {
     let schema = schema();
-    for path in
-        ["", "theme", "usage", "git", "privacy", "commands.x", "prices.x", "segments.context"]
-    {
+    for path in [
+        "",
+        "theme",
+        "usage",
+        "git",
+        "privacy",
+        "commands.x",
+        "alerts",
+        "prices.x",
+        "segments.context",
+    ] {
         let dot = if path.is_empty() { "" } else { "." };
         let err = Config::parse(format!("{path}{dot}zzzzzzzzzzzz = 1").as_bytes()).unwrap_err();
         let err = err.to_string();
@@ -321,6 +358,11 @@ fn the_schema_has_every_key_that_is_read() {
             table["properties"].as_object().unwrap().keys().cloned().collect();
         assert_eq!(described, read, "{path}");
     }
+    let err = Config::parse(b"[[alert]]\nzzzzzzzzzzzz = 1").unwrap_err().to_string();
+    let (_, listed) = err.split_once("unknown key zzzzzzzzzzzz; expected one of ").unwrap();
+    let read: BTreeSet<_> = listed.lines().next().unwrap().split(", ").map(str::to_owned).collect();
+    let described = schema["properties"]["alert"]["items"]["properties"].as_object().unwrap();
+    assert_eq!(described.keys().cloned().collect::<BTreeSet<_>>(), read);
 }
 
 #[test]

@@ -29,7 +29,8 @@ impl<'a> Screen<'a> {
         fs_err::write(&path, format!("{base}{config}\n")).unwrap();
         let mut start = screen.tmux();
         start.arg("-f").arg(path).args(["new-session", "-d", "-s", "t"]);
-        start.args(["-x", &columns.to_string(), "-y", &rows.to_string(), "sh"]);
+        start.args(["-x", &columns.to_string(), "-y", &rows.to_string(), "-c"]);
+        start.arg(&sandbox.home).arg("sh");
         start.env("PS1", "$ ").env("ENV", "").env("LC_ALL", "C.UTF-8");
         let output = start.output().unwrap();
         assert!(output.status.success(), "{}", text(&output));

@@ -226,10 +226,14 @@ fn a_list_on_a_terminal_is_redrawn_fitted_and_leaves_the_screen_as_it_was() {
     snapshot.sessions.pop_last();
     publish(&sandbox, &snapshot);
     screen.wait_for("a change", |it| it.starts_with("1 session ") && !it.contains("waiting"));
-    publish(&sandbox, &two_sessions());
+    let mut three = two_sessions();
+    let third = three.sessions.values().next().unwrap().clone();
+    three.sessions.insert(SessionId::checked("s3").unwrap(), third);
+    publish(&sandbox, &three);
+    screen.wait_for("three sessions", |it| it.starts_with("3 sessions"));
     screen.resize(40, 5);
     let small = screen.wait_for("the small screen", |it| it.contains("more"));
-    assert!(small.trim_end().ends_with("+1 more") && small.contains("▲ waiting 5m"), "{small}");
+    assert!(small.trim_end().ends_with("+2 more") && small.contains("▲ waiting 5m"), "{small}");
     screen.resize(100, 12);
     screen.wait_for("the large screen", |it| it.contains("● busy"));
 
@@ -237,7 +241,7 @@ fn a_list_on_a_terminal_is_redrawn_fitted_and_leaves_the_screen_as_it_was() {
     screen.wait_for("the shell while it is stopped", |it| it.contains("\nbefore"));
     assert_eq!(screen.format("#{alternate_on} #{cursor_flag}"), "0 1");
     screen.type_line("fg");
-    screen.wait_for("the list again", |it| it.starts_with("2 sessions"));
+    screen.wait_for("the list again", |it| it.starts_with("3 sessions"));
     screen.press("C-c");
     let left = screen.wait_for("the shell at the end", |it| it.contains("\nbefore"));
     assert!(!left.contains("● busy"), "{left}");

@@ -316,3 +316,35 @@ fn a_oneshot_exits_with_1_if_a_program_failed() {
     assert_eq!(session(&snapshot, "s1").tokens.output, 42);
     assert!(repo_of(&snapshot, "s1").is_some());
 }
+
+// ---- The examples of docs/configuration.md
+
+#[test]
+fn the_examples_of_commands_work() {
+    let docs = include_str!("../../docs/configuration.md");
+    let (_, examples) = docs.split_once("### Three examples").unwrap();
+    let blocks = examples.split("```toml\n").skip(1).take(3);
+    let config: Vec<_> = blocks.map(|it| it.split("```").next().unwrap()).collect();
+    let format = "format = \"{command.pr} {command.tests} {command.weather}\"\n";
+    let (sandbox, _transcript) = sandbox(&(format.to_owned() + &config.concat()));
+    install(
+        &sandbox,
+        "gh",
+        "pwd >> ~/tools.log; echo '{\"number\": 12, \"state\": \"OPEN\", \"reviewDecision\": \"APPROVED\"}'",
+    );
+    install(&sandbox, "curl", "echo '+12C Sunny'");
+    write_script(&sandbox.path("p/test"), "#!/bin/sh\necho \"passed=7\"; echo \"failed=0\"\n");
+    let _watcher = sandbox.start_watcher();
+    let line = || fs_err::read_to_string(sandbox.state.join("lines/s1")).unwrap_or_default();
+    sandbox.wait_until("all three", || {
+        let line = line();
+        line.contains("#12 APPROVED") && line.contains("7 passed") && line.contains("+12C Sunny")
+    });
+    let repo = sandbox.path("p").display().to_string();
+    assert!(log(&sandbox).contains(&repo), "gh runs in the repository");
+    sandbox.wait_for("the first answer of git", |it| repo_of(it, "s1").is_some());
+
+    write_script(&sandbox.path("p/test"), "#!/bin/sh\necho \"passed=6\"; echo \"failed=1\"\n");
+    sandbox.sh(&sandbox.path("p"), "git checkout -q -b topic");
+    sandbox.wait_until("the tests of the new branch", || line().contains("6 passed, 1 failed"));
+}

@@ -89,7 +89,9 @@ pub(super) const SEGMENTS: &[Segment] = &[
     },
     Segment {
         name: COMMAND,
-        about: "The output of a command of yours: `{command.NAME}` is that of [commands.NAME].",
+        about: "The output of a command of yours: `{command.NAME}` is that of [commands.NAME]. In its \
+                format, {1} to {9} are words of that line, and {NAME} is a field: the value of a \
+                line NAME=value, or a member of the JSON object that it printed.",
         parts: &[
             ("output", "the first line that it printed"),
             ("error", "why it failed last, which {degraded} shows as well"),
@@ -216,7 +218,7 @@ fn clock(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
 }
 
 fn command(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
-    let command = pen.scope.commands?.get(pen.argument)?;
+    let command = pen.scope.command(pen.argument)?;
     match part {
         "output" => {
             let line = command.output.lines().map(str::trim).find(|it| !it.is_empty())?;
@@ -227,6 +229,7 @@ fn command(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
         AGE if command.error.is_some() && command.as_of_ms > 0 => {
             pen.put_age_if_old(out, command.as_of_ms, COMMAND_FRESH_MS)
         }
-        _ => None,
+        AGE => None,
+        field => put(out, Plain, command.fields.get(field)?),
     }
 }

@@ -282,7 +282,12 @@ fn a_command_that_fails_is_named_once_with_the_reason() {
         let change = |snapshot: &mut Snapshot| {
             snapshot.display.format = Some("{directory} {command.load} {cost}".to_owned());
             let error = Some("exit code 1".to_owned());
-            let command = CommandOutput { as_of_ms: NOW, output: output.to_owned(), error };
+            let command = CommandOutput {
+                as_of_ms: NOW,
+                output: output.to_owned(),
+                error,
+                ..CommandOutput::default()
+            };
             snapshot.commands.insert("load".to_owned(), command);
             snapshot.degraded.push(Degraded {
                 source: "command:load".to_owned(),

@@ -275,6 +275,7 @@ fn run(
         args: no_side_effects.iter().chain(&no_long_search).chain(args).map(Into::into).collect(),
         dir: Some(dir.clone()),
         env: env.into_iter().chain(paths).map(|(name, it)| (name.into(), it.into())).collect(),
+        input: Vec::new(),
     };
     let runner = runner.within_memory(MAX_MEMORY);
     runner.run(lock, &what, question.limits).map_err(|failure| match failure {

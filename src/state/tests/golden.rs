@@ -14,6 +14,7 @@ fn story() -> Sim {
             args: Vec::new(),
             dir: None,
             env: Vec::new(),
+            input: Vec::new(),
         },
         limits: tool::TOOL_LIMITS,
         every: Duration::from_secs(60),

@@ -5,7 +5,13 @@ use crate::fetch::exec::Invocation;
 use crate::store::schema::{Block, BlockSource};
 
 pub(super) fn tool(program: &str, every_s: u64) -> Tool {
-    let what = Invocation { program: program.into(), args: Vec::new(), dir: None, env: Vec::new() };
+    let what = Invocation {
+        program: program.into(),
+        args: Vec::new(),
+        dir: None,
+        env: Vec::new(),
+        input: Vec::new(),
+    };
     Tool { what, limits: tool::TOOL_LIMITS, every: Duration::from_secs(every_s) }
 }
 
@@ -43,7 +49,11 @@ impl Sim {
     /// The command ends, and has printed `output`.
     fn command_prints(&mut self, output: &str) {
         let as_of_ms = self.now.wall_ms;
-        let facts = schema::CommandOutput { as_of_ms, output: output.to_owned(), error: None };
+        let facts = schema::CommandOutput {
+            as_of_ms,
+            output: output.to_owned(),
+            ..schema::CommandOutput::default()
+        };
         self.fetched(Outcome::Command("load".to_owned(), Ok(facts)));
     }
 
@@ -568,4 +578,103 @@ fn a_block_of_one_root_does_not_show_in_another() {
     assert_eq!(sim.block(), Some((4.0, 0)));
     let other = sim.snapshot().roots[&RootKey("/q".into())].usage.clone().unwrap();
     assert_eq!(other.block, None);
+}
+
+// ---- What lets commands run, and for what
+
+fn with_runs(runs: tool::Runs) -> Settings {
+    Settings { runs: [("load".to_owned(), runs)].into(), ..with_command(60) }
+}
+
+/// The runs of commands that were started since the last call.
+fn runs(sim: &mut Sim) -> Vec<String> {
+    let fetches = sim.fetches().into_iter();
+    let runs =
+        fetches.filter_map(|it| if let Source::Command(run) = it { Some(run) } else { None });
+    runs.collect()
+}
+
+/// A run of the command ends, and has printed this.
+fn printed(sim: &mut Sim, run: &str, output: &str) {
+    let output = output.to_owned();
+    let facts = schema::CommandOutput { as_of_ms: sim.now.wall_ms, output, ..Default::default() };
+    sim.fetched(Outcome::Command(run.to_owned(), Ok(facts)));
+}
+
+fn waits(sim: &mut Sim, status: Status) {
+    let session_id = SessionId::checked("s");
+    let file = SessionFile { pid: 9, session_id, status: Some(status), ..SessionFile::default() };
+    let process = Process { file, is_alive: true, ..Process::default() };
+    sim.fetched(Outcome::Process("/r/sessions/9.json".into(), Ok(process)));
+    sim.pass_ms(2000);
+}
+
+#[test]
+fn a_command_without_an_interval_runs_once_and_then_only_when_something_happens() {
+    let settings = with_runs(tool::Runs {
+        on_files: vec!["/f/todo".into()],
+        on_repo: true,
+        on_waiting: true,
+        ..tool::Runs::default()
+    });
+    let mut sim = settle(Sim::configured(settings, None));
+    sim.list("/f", &[("todo", file(0))]);
+    printed(&mut sim, "load", "1");
+    for _ in 0..20 {
+        sim.pass_ms(60_000);
+        sim.append();
+    }
+    assert_eq!(runs(&mut sim), [] as [&str; 0], "time alone starts nothing");
+    let mut after = |act: fn(&mut Sim)| {
+        act(&mut sim);
+        sim.pass_ms(2000);
+        let started = runs(&mut sim);
+        printed(&mut sim, "load", "2");
+        sim.pass_ms(60_000);
+        started.len()
+    };
+    assert_eq!(after(|sim| sim.changed("/f/todo")), 1);
+    assert_eq!(after(|sim| sim.changed("/f/other")), 0);
+    assert_eq!(after(|sim| sim.git_answers("/w", "main")), 0, "git says the same");
+    assert_eq!(after(|sim| sim.git_answers("/w", "topic")), 1);
+    assert_eq!(after(|sim| waits(sim, Status::Busy)), 0);
+    assert_eq!(after(|sim| waits(sim, Status::Waiting)), 1);
+    assert_eq!(after(|sim| waits(sim, Status::Waiting)), 0, "it goes on to wait");
+}
+
+#[test]
+fn a_command_runs_for_each_of_its_scope_in_its_directory_and_is_forgotten_with_it() {
+    for (scope, expected, dir) in [
+        (tool::Scope::Root, "load of /r", None),
+        (tool::Scope::Repository, "load of /w", Some("/w")),
+        (tool::Scope::Session, "load of s", Some("/w")),
+    ] {
+        let settings = with_runs(tool::Runs { scope, is_timed: true, ..tool::Runs::default() });
+        let mut sim = Sim::configured(settings, None);
+        sim.list_root("/r", &["s"]);
+        sim.reply("/r/projects/p/s.jsonl", "/w", "claude-opus-4-8");
+        sim.found_tree("/w", "/w");
+        sim.pass_ms(1000);
+        let jobs = sim.effects.iter().filter_map(|effect| match effect {
+            Effect::Fetch(Job::Run(RunJob::Command { name, tool })) => Some((name, tool)),
+            _ => None,
+        });
+        let jobs: Vec<_> = jobs.collect();
+        assert_eq!(jobs.len(), 1, "{scope:?}");
+        assert_eq!(
+            (jobs[0].0.as_str(), jobs[0].1.what.dir.as_deref()),
+            (expected, dir.map(Path::new))
+        );
+        assert_eq!(jobs[0].1.what.env[0], ("CCSTATUSD_ROOT".into(), "/r".into()));
+        sim.effects.clear();
+        printed(&mut sim, expected, "1");
+        assert_eq!(sim.snapshot().commands[expected].output, "1");
+        sim.pass_ms(60_000);
+        assert_eq!(runs(&mut sim), [expected], "after its interval");
+        printed(&mut sim, expected, "2");
+        end(&mut sim, "s");
+        assert!(sim.snapshot().commands.is_empty(), "{scope:?}");
+        sim.pass_ms(120_000);
+        assert_eq!(runs(&mut sim), [] as [&str; 0]);
+    }
 }

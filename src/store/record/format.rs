@@ -41,10 +41,7 @@ pub struct Header {
     /// When a reply was last added to the month, in Unix milliseconds; 0 in a journal.
     #[serde(skip_serializing_if = "is_default")]
     pub changed_ms: i64,
-    /// How many of the lines that follow have sums.
-    #[serde(skip_serializing_if = "is_default")]
-    pub groups: usize,
-    /// How many replies come after the sums, each with all that is known of it.
+    /// How many replies the second part has, each with all that is known of it.
     #[serde(skip_serializing_if = "is_default")]
     pub open: usize,
 }
@@ -220,11 +217,16 @@ pub struct ClientLine {
     pub client: Vec<(Arc<str>, i64, Picodollars)>,
 }
 
-/// A line with the ids of replies that are in the sums and of which nothing else is known any more:
-/// [`SHORT_DIGITS`] hexadecimal digits each, one after the other.
+/// A line with the ids of replies of which nothing else is known any more: [`SHORT_DIGITS`]
+/// hexadecimal digits each, one after the other.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct IdsLine {
-    pub ids: String,
+    /// One text for each quarter of an hour in the sums that these are the ids of.
+    pub ids: Vec<String>,
+    /// Which of the lines with sums that is, those of open replies left out; absent for replies
+    /// that do not count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub of: Option<usize>,
 }
 
 /// How many digits of an id are kept. A month of heavy use has some 20,000 replies, so that one in
@@ -243,7 +245,8 @@ pub fn short_ids(id: &CopyId) -> Vec<u64> {
     }
 }
 
-/// The last line of a month: a hash of all bytes before it, in hexadecimal digits.
+/// The last line of each of the two parts of a month: a hash of the bytes of that part before it,
+/// in hexadecimal digits.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct EndLine {
     pub checksum: String,

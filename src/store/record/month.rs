@@ -1,5 +1,8 @@
 //! PURE. What one config root used in one month, as it lies in its file.
 //!
+//! The file has two parts, each of which ends with its checksum: the sums, which reports read, and
+//! what is known of single replies.
+//!
 //! A month is open at first: its file has every reply with all that is known of it, so that a
 //! better copy can take the place of one, and the sums of these. Once it is old and nothing was
 //! added to it for long, it is closed: the sums stay, and of each reply an id, by which a copy that
@@ -7,7 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::hash::Hasher;
-use std::io::Write;
+use std::io::{BufRead, Write};
 use std::sync::Arc;
 
 use memchr::memchr;
@@ -32,7 +35,11 @@ pub struct Month {
     pub changed_ms: i64,
     /// Sums over replies of which only ids are kept.
     closed: GroupSums,
-    /// Their ids, see [`short_ids`].
+    /// Their ids, see [`short_ids`]. A sum has none where they could not be read.
+    closed_ids: BTreeMap<Arc<Group>, BTreeMap<SlotKey, BTreeSet<u64>>>,
+    /// The ids of replies that do not count.
+    other_ids: BTreeSet<u64>,
+    /// All these ids.
     ids: BTreeSet<u64>,
     /// The other replies, each with whether it counts.
     pub open: Vec<(Reply, bool)>,
@@ -75,6 +82,21 @@ pub fn may_have(bytes: &[u8], messages: &HashSet<u64>) -> bool {
 }
 
 impl Month {
+    /// A month without replies.
+    pub fn new(root: &str, changed_ms: i64) -> Month {
+        Month { root: root.to_owned(), changed_ms, ..Month::default() }
+    }
+
+    /// A month of which nothing but the sums is known.
+    pub fn of_sums(
+        root: &str,
+        closed: GroupSums,
+        client_costs: ClientCosts,
+        changed_ms: i64,
+    ) -> Month {
+        Month { root: root.to_owned(), changed_ms, closed, client_costs, ..Month::default() }
+    }
+
     /// Whether the month has this reply, and only its id is kept.
     pub fn is_closed_reply(&self, reply: &Reply) -> bool {
         !self.ids.is_empty() && short_ids(&reply.id).iter().any(|id| self.ids.contains(id))
@@ -90,30 +112,101 @@ impl Month {
     /// Keeps of each reply only its part of the sums and its id.
     pub fn close(&mut self) {
         add_replies(&mut self.closed, &self.open);
-        for (reply, _) in self.open.drain(..) {
-            self.ids.extend(short_ids(&reply.id));
+        for (reply, is_elected) in self.open.drain(..) {
+            let ids = short_ids(&reply.id);
+            self.ids.extend(&ids);
+            if is_elected {
+                let of_group = self.closed_ids.entry(Arc::clone(&reply.group)).or_default();
+                of_group.entry(SlotKey::of(reply.at_ms)).or_default().extend(ids);
+            } else {
+                self.other_ids.extend(ids);
+            }
         }
     }
 
-    /// Reads a whole file.
-    pub fn parse(bytes: &[u8]) -> Result<Month, Unreadable> {
-        let (header, mut lines) = checked(bytes)?;
-        let mut month =
-            Month { root: header.root, changed_ms: header.changed_ms, ..Month::default() };
-        for line in lines.by_ref().take(header.groups) {
-            let line: SumsLine = parse(line)?;
-            if !line.open {
-                add_line(&mut month.closed, &line)?;
-            }
-        }
-        for line in lines {
-            if line.starts_with(br#"{"ids""#) {
-                let IdsLine { ids } = parse(line)?;
-                month.ids = short_list(&ids).ok_or(Unreadable::Damaged("an id is not one"))?;
+    /// Adds the closed sums of the same month in the record of another machine, without the replies
+    /// that this one knows. Returns whether anything is new.
+    ///
+    /// Where some replies of a sum are known and others are not, nobody knows what each of them
+    /// used; as much is added as if all of them had used the same.
+    pub fn merge_closed(&mut self, other: &Month) -> bool {
+        let mut known = self.ids.clone();
+        known.extend(self.open.iter().flat_map(|(reply, _)| short_ids(&reply.id)));
+        let before = (known.len(), self.closed.len());
+        let sums = other.closed.iter();
+        for (group, slot, sum) in sums.flat_map(|(group, quarters)| {
+            quarters.iter().map(move |(slot, sum)| (group, *slot, sum))
+        }) {
+            let of_slot = |ids: &BTreeMap<Arc<Group>, BTreeMap<SlotKey, BTreeSet<u64>>>| {
+                ids.get(group).and_then(|it| it.get(&slot)).cloned()
+            };
+            let theirs = of_slot(&other.closed_ids).unwrap_or_default();
+            let mine = of_slot(&self.closed_ids).unwrap_or_default();
+            let n_new = theirs.difference(&known).count();
+            let quarters = self.closed.entry(Arc::clone(group)).or_default();
+            if theirs.is_empty() {
+                // Nothing tells whether these are the same replies.
+                quarters.entry(slot).or_insert(*sum);
                 continue;
             }
-            if line.starts_with(br#"{"client""#) {
-                add_client_costs(&mut month.client_costs, parse::<ClientLine>(line)?.client);
+            if n_new == 0 {
+                continue;
+            }
+            if !mine.is_empty() && mine.is_subset(&theirs) && n_new + mine.len() == theirs.len() {
+                quarters.insert(slot, *sum);
+            } else {
+                quarters.entry(slot).or_default().add(&sum.part(n_new, theirs.len()));
+            }
+            known.extend(&theirs);
+            let ids = self.closed_ids.entry(Arc::clone(group)).or_default();
+            ids.entry(slot).or_default().extend(theirs);
+        }
+        self.closed.retain(|_, quarters| !quarters.is_empty());
+        self.other_ids.extend(other.other_ids.difference(&known).copied().collect::<Vec<_>>());
+        self.ids.extend(&self.other_ids);
+        self.ids.extend(known);
+        (self.ids.len(), self.closed.len()) != before
+    }
+
+    /// Whether it has sums over replies of which only ids are kept.
+    pub fn has_closed(&self) -> bool {
+        !self.closed.is_empty()
+    }
+
+    /// A time in the month, in Unix milliseconds; `None` where it has nothing.
+    pub fn some_ms(&self) -> Option<i64> {
+        let closed = self.closed.values().find_map(|it| it.keys().next());
+        closed.map(|it| it.quarter_ms()).or_else(|| Some(self.open.first()?.0.at_ms))
+    }
+
+    /// Reads a whole file.
+    pub fn parse(mut bytes: &[u8]) -> Result<Month, Unreadable> {
+        let month = Month::take(&mut bytes)?;
+        match bytes {
+            [] => Ok(month),
+            _ => Err(Unreadable::Damaged("something follows its end")),
+        }
+    }
+
+    /// Takes a month from the front: exports have several, one after the other.
+    pub fn take(bytes: &mut &[u8]) -> Result<Month, Unreadable> {
+        let first = part(bytes)?;
+        let (header, sums, client_costs) = first_part(&first)?;
+        let second = part(bytes)?;
+        let mut month = Month {
+            root: header.root,
+            changed_ms: header.changed_ms,
+            client_costs,
+            ..Month::default()
+        };
+        for line in sums.iter().filter(|line| !line.open) {
+            add_line(&mut month.closed, line)?;
+        }
+        for line in second {
+            if line.starts_with(br#"{"ids""#) {
+                let ids: IdsLine = parse(line)?;
+                let sums = ids.of.and_then(|nth| sums.iter().filter(|it| !it.open).nth(nth));
+                month.add_ids(&ids, sums).ok_or(Unreadable::Damaged("an id is not one"))?;
                 continue;
             }
             let line: RepliesLine<'_> = parse(line)?;
@@ -126,16 +219,40 @@ impl Month {
         Ok(month)
     }
 
-    /// Reads what comes first in a file: the sums, and what the client said.
-    pub fn parse_sums(bytes: &[u8]) -> Result<(GroupSums, ClientCosts), Unreadable> {
-        let (header, mut lines) = checked(bytes)?;
-        let mut sums = GroupSums::new();
-        for line in lines.by_ref().take(header.groups) {
-            add_line(&mut sums, &parse(line)?)?;
+    /// Adds the ids of a line; `sums` are those that they belong to, if to any.
+    fn add_ids(&mut self, line: &IdsLine, sums: Option<&SumsLine>) -> Option<()> {
+        for (nth, text) in line.ids.iter().enumerate() {
+            let ids = short_list(text)?;
+            self.ids.extend(&ids);
+            match sums {
+                None => self.other_ids.extend(ids),
+                Some(sums) => {
+                    let (slot, _) = quarter(sums.quarters.get(nth)?)?;
+                    let of_group = self.closed_ids.entry(Arc::clone(&sums.group)).or_default();
+                    of_group.entry(slot).or_default().extend(ids);
+                }
+            }
         }
-        let mut client_costs = ClientCosts::new();
-        if let Some(line) = lines.next().filter(|line| line.starts_with(br#"{"client""#)) {
-            add_client_costs(&mut client_costs, parse::<ClientLine>(line)?.client);
+        Some(())
+    }
+
+    /// Reads the first part of a file: the sums, and what the client said. The second part may be
+    /// many times as long.
+    pub fn read_sums(file: impl BufRead) -> Result<(GroupSums, ClientCosts), Unreadable> {
+        let mut bytes = Vec::new();
+        for line in file.split(b'\n') {
+            let line = line.map_err(|_| Unreadable::Damaged("the system cannot read it"))?;
+            bytes.extend_from_slice(&line);
+            bytes.push(b'\n');
+            if line.starts_with(END) {
+                break;
+            }
+        }
+        let lines = part(&mut bytes.as_slice())?;
+        let (_, lines, client_costs) = first_part(&lines)?;
+        let mut sums = GroupSums::new();
+        for line in &lines {
+            add_line(&mut sums, line)?;
         }
         Ok((sums, client_costs))
     }
@@ -149,7 +266,6 @@ impl Month {
             format: FORMAT,
             root: self.root.clone(),
             changed_ms: self.changed_ms,
-            groups: self.closed.len() + open.len(),
             open: self.open.len(),
         };
         let mut out = Vec::new();
@@ -164,17 +280,25 @@ impl Month {
             }
         }
         write_client_costs(&mut out, "", &self.client_costs);
-        if !self.ids.is_empty() {
-            let ids = self.ids.iter().map(|id| format!("{id:0SHORT_DIGITS$x}")).collect();
-            write_line(&mut out, &IdsLine { ids });
+        write_end(&mut out, 0);
+        let second = out.len();
+        for (nth, (group, quarters)) in self.closed.iter().enumerate() {
+            if let Some(ids) = self.closed_ids.get(group) {
+                let of_slot = |slot: &SlotKey| ids.get(slot).map_or_else(String::new, short_text);
+                let ids = quarters.keys().map(of_slot).collect();
+                write_line(&mut out, &IdsLine { ids, of: Some(nth) });
+            }
+        }
+        if !self.other_ids.is_empty() {
+            let ids = vec![short_text(&self.other_ids)];
+            write_line(&mut out, &IdsLine { ids, of: None });
         }
         write_replies(
             &mut out,
             "",
             self.open.iter().map(|(reply, is_elected)| (reply, *is_elected, None)),
         );
-        let end = EndLine { checksum: checksum(&out) };
-        write_line(&mut out, &end);
+        write_end(&mut out, second);
         out
     }
 }
@@ -253,21 +377,64 @@ fn add_line(sums: &mut GroupSums, line: &SumsLine) -> Result<(), Unreadable> {
     Ok(())
 }
 
-/// The header, and the lines between it and the last one, whose checksum was compared.
-fn checked(bytes: &[u8]) -> Result<(Header, impl Iterator<Item = &[u8]>), Unreadable> {
-    let first = lines(bytes).next().ok_or(Unreadable::Damaged("it is empty"))?;
-    let header: Header = parse(first)?;
-    if header.format != FORMAT {
-        return Err(Unreadable::Format(header.format));
+/// How the last line of a part begins.
+const END: &[u8] = br#"{"checksum""#;
+
+/// Appends the end of a part that begins at this index.
+fn write_end(out: &mut Vec<u8>, begin: usize) {
+    let end = EndLine { checksum: checksum(&out[begin..]) };
+    write_line(out, &end);
+}
+
+/// Takes a part from the front: the lines before its last one, whose checksum was compared.
+fn part<'a>(bytes: &mut &'a [u8]) -> Result<Vec<&'a [u8]>, Unreadable> {
+    let all: &'a [u8] = bytes;
+    let mut found: Vec<&'a [u8]> = Vec::new();
+    let mut n_bytes = 0;
+    for line in lines(all) {
+        if line.starts_with(END) {
+            let EndLine { checksum: stated } = parse(line)?;
+            if stated != checksum(&all[..n_bytes]) {
+                // A newer format may have another checksum.
+                if let Some(header) = found.first() {
+                    check_format(header)?;
+                }
+                return Err(Unreadable::Damaged("its checksum does not fit"));
+            }
+            *bytes = &all[n_bytes + line.len() + 1..];
+            return Ok(found);
+        }
+        found.push(line);
+        n_bytes += line.len() + 1;
     }
-    let body = bytes.strip_suffix(b"\n").ok_or(Unreadable::Damaged("its end is missing"))?;
-    let end = memchr::memrchr(b'\n', body).map_or(0, |it| it + 1);
-    let EndLine { checksum: stated } =
-        parse(&body[end..]).map_err(|_| Unreadable::Damaged("its end is missing"))?;
-    if stated != checksum(&bytes[..end]) {
-        return Err(Unreadable::Damaged("its checksum does not fit"));
+    if let Some(header) = found.first() {
+        check_format(header)?;
     }
-    Ok((header, lines(&bytes[..end]).skip(1)))
+    Err(Unreadable::Damaged("its end is missing"))
+}
+
+fn check_format(header: &[u8]) -> Result<Header, Unreadable> {
+    let header: Header = parse(header)?;
+    match header.format {
+        FORMAT => Ok(header),
+        other => Err(Unreadable::Format(other)),
+    }
+}
+
+/// What the lines of the first part say.
+fn first_part(lines: &[&[u8]]) -> Result<(Header, Vec<SumsLine>, ClientCosts), Unreadable> {
+    let [header, lines @ ..] = lines else { return Err(Unreadable::Damaged("it is empty")) };
+    let header = check_format(header)?;
+    let mut client_costs = ClientCosts::new();
+    let mut sums = Vec::new();
+    for line in lines {
+        if line.starts_with(br#"{"client""#) {
+            add_client_costs(&mut client_costs, parse::<ClientLine>(line)?.client);
+        } else {
+            sums.push(parse(line)?);
+        }
+    }
+    Ok((header, sums, client_costs))
 }
 
 fn checksum(bytes: &[u8]) -> String {
@@ -288,6 +455,10 @@ pub fn lines(mut rest: &[u8]) -> impl Iterator<Item = &[u8]> {
 
 fn parse<'a, T: Deserialize<'a>>(line: &'a [u8]) -> Result<T, Unreadable> {
     serde_json::from_slice(line).map_err(|_| Unreadable::Damaged("a line is not what it must be"))
+}
+
+fn short_text(ids: &BTreeSet<u64>) -> String {
+    ids.iter().map(|id| format!("{id:0SHORT_DIGITS$x}")).collect()
 }
 
 fn short_list(ids: &str) -> Option<BTreeSet<u64>> {

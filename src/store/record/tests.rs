@@ -46,7 +46,7 @@ impl Disk {
     /// Brings the journal in at this time.
     fn fold(&self, now_ms: i64) -> io::Result<Vec<String>> {
         let mut record = self.open();
-        fold(&record.fold_task(now_ms, None))
+        Ok(fold(&record.fold_task(now_ms, None))?.problems)
     }
 
     fn read(&self) -> History {
@@ -223,41 +223,56 @@ fn an_append_that_was_cut_short_spoils_nothing_else() {
     assert_eq!(disk.sums(), by_election(&replies()[2..4]));
 }
 
+/// Spoils the last month by `spoil`, and brings a further reply in. Checks that the file is set
+/// aside as it is. `n_groups` is how many groups can be read then.
+#[track_caller]
+fn check_set_aside(spoil: impl Fn(&[u8]) -> Vec<u8>, n_groups: usize) {
+    let disk = Disk::new();
+    disk.append(&replies());
+    disk.fold(NOON).unwrap();
+    let n_sums = || disk.read().accounts[0].sums.values().flatten().count();
+    let path = disk.months().pop().unwrap();
+    let spoilt = spoil(&fs_err::read(&path).unwrap());
+    fs_err::write(&path, &spoilt).unwrap();
+    assert_eq!(n_sums(), n_groups);
+
+    disk.append(&[in_session("z", reply("msg_9", "r", 1))]);
+    let problems = disk.fold(NOON).unwrap();
+    assert!(problems.len() == 1 && problems[0].contains("is now"), "{problems:?}");
+    let aside = PathBuf::from(format!("{}.unreadable-1", path.display()));
+    assert_eq!(fs_err::read(aside).unwrap(), spoilt);
+    assert_eq!(n_sums(), n_groups + 1);
+    assert_eq!(disk.read().problems, [""; 0]);
+}
+
 #[test]
 fn a_month_that_cannot_be_read_is_set_aside_and_never_overwritten() {
-    let newer = |bytes: &[u8]| {
-        let text = String::from_utf8(bytes.to_vec()).unwrap();
-        text.replacen(r#""format":1"#, r#""format":2"#, 1).into_bytes()
+    let replaced = |before: &'static str, after: &'static str| {
+        move |bytes: &[u8]| {
+            let text = String::from_utf8(bytes.to_vec()).unwrap();
+            assert!(text.contains(before), "{text}");
+            text.replacen(before, after, 1).into_bytes()
+        }
     };
-    let changed = |bytes: &[u8]| {
-        let mut bytes = bytes.to_vec();
-        let middle = bytes.len() / 2;
-        bytes[middle] ^= 1;
-        bytes
-    };
-    let cut = |bytes: &[u8]| bytes[..bytes.len() - 1].to_vec();
-    let empty = |_: &[u8]| Vec::new();
-    type Spoil<'a> = &'a dyn Fn(&[u8]) -> Vec<u8>;
-    let spoil: [Spoil<'_>; 4] = [&newer, &changed, &cut, &empty];
-    for spoil in spoil {
-        let disk = Disk::new();
-        disk.append(&replies());
-        disk.fold(NOON).unwrap();
-        let path = disk.months().pop().unwrap();
-        let spoilt = spoil(&fs_err::read(&path).unwrap());
-        fs_err::write(&path, &spoilt).unwrap();
-        let history = disk.read();
-        assert_eq!(history.problems.len(), 1, "{:?}", history.problems);
-        assert_eq!(history.accounts[0].sums.values().flatten().count(), 2, "other months");
+    // Two other months have a group each.
+    check_set_aside(|_| Vec::new(), 2);
+    check_set_aside(|bytes| bytes[..10].to_vec(), 2);
+    check_set_aside(replaced("\"format\":1", "\"format\":2"), 2);
+    check_set_aside(replaced("\"quarters\":[[17", "\"quarters\":[[16"), 2);
+    // The sums come first, and can be read without the rest.
+    check_set_aside(|bytes| bytes[..bytes.len() - 1].to_vec(), 3);
+    check_set_aside(replaced("projects/p/s.jsonl", "projects/p/t.jsonl"), 3);
+}
 
-        disk.append(&[reply("msg_9", "r", 1)]);
-        let problems = disk.fold(NOON).unwrap();
-        assert!(problems.len() == 1 && problems[0].contains("is now"), "{problems:?}");
-        let aside = PathBuf::from(format!("{}.unreadable-1", path.display()));
-        assert_eq!(fs_err::read(aside).unwrap(), spoilt);
-        let history = disk.read();
-        assert_eq!(history.accounts[0].sums.values().flatten().count(), 3);
-    }
+#[test]
+fn a_month_that_cannot_be_read_is_a_problem_of_the_report() {
+    let disk = Disk::new();
+    disk.append(&replies());
+    disk.fold(NOON).unwrap();
+    fs_err::write(disk.months().pop().unwrap(), "").unwrap();
+    let history = disk.read();
+    assert_eq!(history.problems.len(), 1, "{:?}", history.problems);
+    assert_eq!(history.accounts[0].sums.values().flatten().count(), 2);
 }
 
 #[test]
@@ -378,6 +393,81 @@ fn the_first_format_is_read_and_is_the_one_that_is_written() {
             panic!("{} differs from what is written now: {}", path.display(), left.display());
         }
     }
+}
+
+fn exported(disk: &Disk) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    export(&disk.path(), &mut bytes).unwrap();
+    bytes
+}
+
+fn import_into(disk: &Disk, bytes: &[u8]) {
+    offer(&disk.path(), bytes, None).unwrap();
+    assert_eq!(disk.fold(NOON).unwrap(), [""; 0]);
+}
+
+/// `mine` and `theirs` are replies on two machines, which may be the same. The months may be closed
+/// before, on either one. Both must have the union in the end, however often it is exchanged.
+#[track_caller]
+fn check_exchange(mine: &[Reply], theirs: &[Reply]) {
+    let union = [mine, theirs].concat();
+    for (mine_closed, theirs_closed) in [(false, false), (true, false), (false, true), (true, true)]
+    {
+        let disks = [Disk::new(), Disk::new()];
+        disks[0].append(mine);
+        disks[1].append(theirs);
+        for (disk, is_closed) in disks.iter().zip([mine_closed, theirs_closed]) {
+            if is_closed {
+                disk.fold(NOON).unwrap();
+                disk.fold(NOON + 100 * DAY_MS).unwrap();
+            }
+        }
+        for _ in 0..2 {
+            import_into(&disks[0], &exported(&disks[1]));
+            import_into(&disks[1], &exported(&disks[0]));
+            for disk in &disks {
+                let closed = (mine_closed, theirs_closed);
+                assert_eq!(disk.sums(), by_election(&union), "closed: {closed:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn two_machines_exchange_their_records() {
+    let mine = replies();
+    let theirs: Vec<Reply> =
+        (0..5).map(|n| at(NOON - n * 30 * DAY_MS, reply(&format!("msg_t{n}"), "r", 7))).collect();
+    check_exchange(&mine, &[]);
+    check_exchange(&mine, &mine);
+    check_exchange(&mine, &theirs);
+    // One knows some of the other's, in the same quarter of an hour and in others.
+    check_exchange(&mine[4..], &[&mine[4..6], &theirs].concat());
+    let more = reply("msg_9", "r", 4);
+    check_exchange(std::slice::from_ref(&more), &[more.clone(), reply("msg_8", "r", 3)]);
+}
+
+#[test]
+fn an_export_belongs_to_the_root_that_the_user_names() {
+    let [mine, theirs] = [Disk::new(), Disk::new()];
+    theirs.append(&replies());
+    offer(&mine.path(), &exported(&theirs), Some(Path::new("/elsewhere"))).unwrap();
+    mine.fold(NOON).unwrap();
+    let accounts = mine.read().accounts;
+    let roots: Vec<_> = accounts.iter().map(|it| it.root.clone()).collect();
+    assert_eq!(roots, [Path::new("/elsewhere")]);
+    assert_eq!(accounts[0].sums, by_election(&replies()));
+}
+
+#[test]
+fn what_is_no_export_is_refused() {
+    let disk = Disk::new();
+    disk.append(&replies());
+    let export = exported(&disk);
+    for bytes in [&b"{}"[..], b"x\n", &export[..export.len() - 2]] {
+        assert!(offer(&disk.path(), bytes, None).is_err());
+    }
+    assert!(exports(&disk.path()).is_empty());
 }
 
 fn any_reply() -> impl Strategy<Value = Reply> {
