@@ -35,6 +35,7 @@ use signal_hook::consts::{SIGCONT, SIGTSTP, SIGWINCH};
 use crate::cli::Environment;
 use crate::config::Config;
 use crate::display::ansi;
+use crate::display::look::Look;
 use crate::display::view::{Style, Watcher};
 use crate::error::{Error, Result};
 use crate::home::Home;
@@ -44,6 +45,7 @@ use crate::published::{self, Change};
 use crate::show;
 use crate::store::record;
 use crate::store::schema::Snapshot;
+use crate::store::schema::display::Depth;
 use crate::terminal;
 use crate::time::Now;
 use backend::Output;
@@ -230,7 +232,11 @@ impl Top {
         }
         let mut drawn = Drawn::default();
         let style = screen.style();
-        screen.draw(|frame| match snapshot {
+        let depth = match snapshot {
+            Ok(snapshot) => Look::of(&snapshot.display.theme, &style, None).depth,
+            Err(_) => Depth::None,
+        };
+        screen.draw(depth, |frame| match snapshot {
             Ok(snapshot) => {
                 let facts = Facts {
                     snapshot,
@@ -425,10 +431,16 @@ impl Screen {
         self.terminal.clear().unwrap_or_else(|never: Infallible| match never {});
     }
 
+    /// Draws with so many colours, and sends what has changed.
     fn draw(
         &mut self,
+        depth: Depth,
         draw: impl FnOnce(&mut ratatui_core::terminal::Frame<'_>),
     ) -> io::Result<()> {
+        if depth != self.terminal.backend().depth {
+            self.terminal.backend_mut().depth = depth;
+            self.forget();
+        }
         self.terminal.backend_mut().size = size();
         self.terminal.draw(draw).unwrap_or_else(|never| match never {});
         match self.terminal.backend_mut().take() {

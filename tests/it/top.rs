@@ -122,6 +122,31 @@ fn keys_work_and_a_change_shows() {
 }
 
 #[test]
+fn the_theme_and_the_environment_decide_on_colours() {
+    let mut sandbox = Sandbox::new();
+    let mut snapshot = six_sessions();
+    publish(&sandbox, &snapshot);
+    for has_no_color in [false, true] {
+        if has_no_color {
+            sandbox.set_env("NO_COLOR", "1");
+        }
+        let Some(screen) = Screen::start(&sandbox, (100, 30), "") else { return };
+        start(&screen, &sandbox);
+        let is_coloured = || {
+            let output = screen.tmux().args(["capture-pane", "-t", "t", "-p", "-e"]).output();
+            text(&output.unwrap()).contains('\x1b')
+        };
+        assert_eq!(is_coloured(), !has_no_color);
+        snapshot.display.theme.preset = Some("plain".to_owned());
+        publish(&sandbox, &snapshot);
+        screen.wait_for("the other theme", |_| !is_coloured());
+        snapshot.display.theme.preset = None;
+        publish(&sandbox, &snapshot);
+        screen.wait_for("the theme from before", |_| is_coloured() != has_no_color);
+    }
+}
+
+#[test]
 fn the_terminal_is_as_before_however_it_ends() {
     let sandbox = Sandbox::new();
     publish(&sandbox, &six_sessions());
