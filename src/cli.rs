@@ -114,6 +114,11 @@ pub enum Subcommand {
     /// It reads only what a watcher has published, and says how old that is. `?` is a status that
     /// is not known. `--all` may list sessions that ended up to a day ago.
     Sessions(SessionsOptions),
+    /// Show all sessions and accounts on the whole screen, until you press q.
+    ///
+    /// It draws again when a watcher has published something new. `?` lists the keys. docs/top.md
+    /// says what is shown.
+    Top,
     /// Print the line of a session for a prompt, a bar or an editor.
     ///
     /// It reads only what a watcher has published. docs/integrations.md shows how to use it with

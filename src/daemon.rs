@@ -58,9 +58,11 @@ pub fn run(env: &Environment, rival: Rival, mut print: impl FnMut(&SessionId, &s
     let mut engine = Engine::start(env, dir, Role::Watcher { lock, listener }, Now::read())?;
     info!(pid = std::process::id(), dir = %engine.dir().path().display(), "watching");
     let (mut published, mut is_reloading) = (None, false);
+    let mut turn = 0_u64;
     loop {
         let deadline = engine.state().deadline();
-        match wait_for_input(&engine, &signals, deadline) {
+        turn += 1;
+        match wait_for_input(&engine, &signals, deadline, turn) {
             Input::Event(event) => engine.handle(event)?,
             Input::Signal(SIGHUP) => {
                 if let Ok(started_at) = NotifyState::monotonic_usec_now() {
@@ -129,14 +131,29 @@ enum Input {
     Ended(&'static str),
 }
 
-/// Waits for the next event, signal or deadline.
-fn wait_for_input(engine: &Engine, signals: &Receiver<i32>, deadline: Option<Instant>) -> Input {
+/// Waits for the next event, signal or deadline. `turn` counts the calls: in every other one,
+/// changes and hints come first. At the first scan results come without end, and a live session
+/// must not wait for the last of them.
+fn wait_for_input(
+    engine: &Engine,
+    signals: &Receiver<i32>,
+    deadline: Option<Instant>,
+    turn: u64,
+) -> Input {
     let timer = deadline.map_or_else(never, at);
     let no_hints = never();
     let hints = match &engine.role {
         Role::Watcher { listener, .. } => &listener.hints,
         Role::Once { .. } => &no_hints,
     };
+    if turn.is_multiple_of(2) {
+        if let Ok(change) = engine.changes.queue.try_recv() {
+            return Input::Event(Event::Changed(change.0));
+        }
+        if let Ok(facts) = hints.try_recv() {
+            return Input::Event(Event::Hint(Box::new(facts)));
+        }
+    }
     let or_ended = |event: Option<Event>, thread| event.map_or(Input::Ended(thread), Input::Event);
     select_biased! {
         recv(signals) -> signal => signal.map_or(Input::Ended("signals"), Input::Signal),

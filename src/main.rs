@@ -18,7 +18,7 @@ use ccstatusd::store::schema::{ClientFacts, Import, SessionId, Snapshot};
 use ccstatusd::time::Now;
 use ccstatusd::{
     alert_list, background, display, doctor, line, log, oneshot, placed_list, price_list, report,
-    sanitize, sessions, setup, show, terminal, transfer,
+    sanitize, sessions, setup, show, terminal, top, transfer,
 };
 
 /// One allocator for both C libraries. musl's own maps and unmaps single pages, which takes a sixth
@@ -78,6 +78,7 @@ fn run(cli: &Cli, env: &Environment) -> Result<Exit> {
             sessions::watch(env, options, &mut io::stdout().lock()).map(|()| Exit::Success)
         }
         Some(Subcommand::Sessions(options)) => print(&sessions::list(env, options, io::stdout())?),
+        Some(Subcommand::Top) => top::run(env).map(|()| Exit::Success),
         Some(Subcommand::Line(options)) => print(&line::run(env, options, io::stdout())?),
         Some(Subcommand::Config { check }) => {
             let path = env.config_file();

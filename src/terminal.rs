@@ -34,9 +34,9 @@ pub fn style(env: &Environment) -> Style {
 
 /// The columns and rows of a terminal; `None` for anything else.
 pub fn size(of: impl AsFd) -> Option<(usize, usize)> {
-    let (columns, rows) = terminal_size::terminal_size_of(of)?;
-    let is_known = columns.0 > 0 && rows.0 > 0;
-    is_known.then_some((columns.0.into(), rows.0.into()))
+    let size = rustix::termios::tcgetwinsize(of).ok()?;
+    let is_known = size.ws_col > 0 && size.ws_row > 0;
+    is_known.then_some((size.ws_col.into(), size.ws_row.into()))
 }
 
 /// What tables are printed on: a terminal with its width and its colours, or a file, where they

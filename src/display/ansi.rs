@@ -18,16 +18,32 @@ pub const ENTER_SCREEN: &str = "\x1b[?1049h\x1b[?25l";
 /// Shows the terminal as it was before [`ENTER_SCREEN`].
 pub const LEAVE_SCREEN: &str = "\x1b[?25h\x1b[?1049l";
 
+/// Erases the whole screen.
+pub const CLEAR_SCREEN: &str = "\x1b[2J";
+/// Synchronized output: a terminal that knows it shows what comes between these at once.
+const BEGIN_UPDATE: &str = "\x1b[?2026h";
+const END_UPDATE: &str = "\x1b[?2026l";
+
+/// Puts the cursor into this column and row, which count from zero.
+pub fn move_to(column: u16, row: u16, out: &mut String) {
+    write!(out, "\x1b[{};{}H", row + 1, column + 1).expect("writing to a string cannot fail");
+}
+
+/// What a terminal shall show at once.
+pub fn at_once(changes: &str) -> String {
+    format!("{BEGIN_UPDATE}{changes}{END_UPDATE}")
+}
+
 /// What draws these lines in place of everything on the screen. Terminals that can show all of it
 /// at once do so.
 pub fn frame<'a>(lines: impl Iterator<Item = &'a str>) -> String {
-    let mut out = "\x1b[?2026h\x1b[H".to_owned();
+    let mut out = "\x1b[H".to_owned();
     for (nth, line) in lines.enumerate() {
         // The rest of a line is erased before it is written: at the right edge, erasing it
         // afterwards would take the last character.
         out.extend([if nth > 0 { "\r\n" } else { "" }, "\x1b[2K", line]);
     }
-    out + "\x1b[J\x1b[?2026l"
+    at_once(&(out + "\x1b[J"))
 }
 
 /// Writes a piece of text in a style and as a link; without either where `depth` is

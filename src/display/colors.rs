@@ -4,7 +4,7 @@
 use crate::store::schema::display::{Color, Depth, Ink};
 
 /// The terminal's own colours and no style.
-pub(super) const NO_INK: Ink =
+pub(crate) const NO_INK: Ink =
     Ink { fg: None, bg: None, bold: false, dim: false, italic: false, underline: false };
 
 /// The names of the first eight colours of every terminal. `bright-` before one names one of the

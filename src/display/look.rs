@@ -109,6 +109,13 @@ impl<'a> Look<'a> {
         self.palette.cell_backgrounds[nth % 2]
     }
 
+    /// What is behind the line of a list that is chosen. `None` where it is not known whether the
+    /// text would be readable on it.
+    pub(crate) fn chosen(&self) -> Option<Color> {
+        let is_known = self.depth > Depth::Ansi && self.palette.background.is_some();
+        is_known.then(|| self.background(1))
+    }
+
     /// The pieces of a line, each with its style, and where it leads if the terminal shows links.
     pub(crate) fn inked<'p>(
         &self,

@@ -167,8 +167,8 @@ fn wrapped(parts: Vec<Text>, usable: usize) -> Vec<Vec<Text>> {
     lines
 }
 
-/// The headings and a line for each session.
-fn table(rows: &[Row<'_>], pen: &Pen, usable: usize) -> Vec<Vec<Text>> {
+/// The headings and a line for each session, in at most `usable` columns.
+pub(crate) fn table(rows: &[Row<'_>], pen: &Pen, usable: usize) -> Vec<Vec<Text>> {
     let columns = fit(rows, pen, usable);
     let line = |cell: &dyn Fn(Column, usize) -> Text| {
         let mut pieces = Vec::new();

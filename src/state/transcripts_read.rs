@@ -14,14 +14,14 @@ use crate::fetch::job::Source;
 use crate::fetch::tail::Tail;
 use crate::plan::Urgency;
 use crate::store::schema::Limits;
-use crate::time::{HOUR_MS, Now};
+use crate::time::{MINUTE_MS, Now};
 use crate::usage::prices::picodollars;
 use crate::usage::reply::{Batch, ClientCost, Origin, Reply};
 use crate::watch::{Entry, EntryKind, Stamp};
 
-/// At the first scan, transcripts that were changed since are read before all others: their
-/// sessions may be live.
-const RECENT_MS: i64 = HOUR_MS;
+/// At the first scan, transcripts that were changed since are read before all others, and so are
+/// those of sessions of which a process is known: these may be live.
+const RECENT_MS: i64 = MINUTE_MS;
 
 impl State {
     /// A listing showed these entries. Plans reads of transcripts that changed.
@@ -37,9 +37,12 @@ impl State {
             if is_old {
                 self.offer_import(&entry.path, File::new(root, kind), stamp, now);
             } else {
-                let is_recent = stamp.modified_ms > now.wall_ms - RECENT_MS;
-                let is_first = !self.sources.is_scanned() && !is_recent;
-                let urgency = if is_first { Urgency::Idle } else { Urgency::Settled };
+                let may_be_live = stamp.modified_ms > now.wall_ms - RECENT_MS
+                    || File::new(root, kind.clone())
+                        .key()
+                        .is_some_and(|key| self.sessions.get(&key).is_some());
+                let can_wait = !self.sources.is_scanned() && !may_be_live;
+                let urgency = if can_wait { Urgency::Idle } else { Urgency::Settled };
                 self.want_transcript(&entry.path, root, kind, urgency, now);
             }
         }

@@ -31,6 +31,7 @@ mod show;
 mod store;
 mod tidy;
 mod tools;
+mod top;
 mod transcripts;
 mod upgrade;
 mod usage;
