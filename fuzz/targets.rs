@@ -161,6 +161,7 @@ pub(crate) fn snapshot(bytes: &[u8]) {
         trusted: Vec::new(),
         git_timeout: Config::default().git.timeout(),
         commands: BTreeMap::new(),
+        export: None,
     };
     let now = Now::read();
     let (state, _) = State::new(Mode::Once { does_import: false }, settings, Some(&snapshot), now);

@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
 
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
@@ -279,6 +280,15 @@ impl<'a> Table<'a, '_> {
 }
 
 // ---- What a value may be
+
+/// A path that is absolute or begins with `~`.
+pub(super) fn whole_path(path: &str) -> Converted<PathBuf> {
+    let path = Path::new(path);
+    match path.is_absolute() || path.starts_with("~") {
+        true => Ok(path.to_owned()),
+        false => Err("it must be an absolute path, or begin with ~/".to_owned()),
+    }
+}
 
 pub(super) fn text<'v>(value: &'v DeValue<'_>) -> Converted<&'v str> {
     value.as_str().ok_or_else(|| "it must be text in quotes".to_owned())

@@ -8,6 +8,7 @@ use jiff::civil::Weekday;
 use jiff::tz::TimeZone;
 
 use crate::fetch::tool::Tool;
+use crate::metrics::families::Detail;
 use crate::price_list::Placed;
 use crate::store::schema::{self, display::Display};
 use crate::usage::prices::Prices;
@@ -70,6 +71,18 @@ pub struct Settings {
     pub block_tool: Option<Tool>,
     /// Commands whose output the line shows, by name.
     pub commands: BTreeMap<String, Tool>,
+    /// What the engine writes for Prometheus; `None` for nothing. The state has no use for it.
+    pub export: Option<Export>,
+}
+
+/// What is written for Prometheus.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Export {
+    /// The file for the textfile collector.
+    pub textfile: PathBuf,
+    /// The least time between two writes.
+    pub every: Duration,
+    pub detail: Detail,
 }
 
 impl Settings {

@@ -69,6 +69,7 @@ fn settings(roots: &[&str]) -> Settings {
         git_timeout: Duration::from_secs(5),
         block_tool: None,
         commands: BTreeMap::new(),
+        export: None,
     }
 }
 
