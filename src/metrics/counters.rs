@@ -7,6 +7,8 @@
 //! exported next.
 //!
 //! **Invariant:** no counter decreases as long as that file is kept, whatever the record says.
+//!
+//! See docs/decisions/037-exported-counters-have-a-floor.md.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
