@@ -1,6 +1,7 @@
 //! What a watcher and `ccstatusd metrics` export for Prometheus.
 
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use nix::sys::signal::Signal;
 
@@ -124,4 +125,15 @@ fn without_anything_published_there_are_no_metrics() {
     let output = sandbox.ccstatusd().arg("metrics").output().unwrap();
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output).contains("no watcher has published anything yet"), "{}", text(&output));
+}
+
+#[test]
+fn the_page_about_fleets_has_every_family() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs_err::read_to_string(root.join("docs/fleet.md")).unwrap();
+    let source = fs_err::read_to_string(root.join("src/metrics/families.rs")).unwrap();
+    let quoted = source.split("mod tests {").next().unwrap().split('"');
+    let names = quoted.filter(|it| it.starts_with("ccstatusd_") && !it.contains(' '));
+    let missing: Vec<_> = names.filter(|it| !page.contains(&format!("`{it}`"))).collect();
+    assert!(missing.is_empty(), "docs/fleet.md lacks {missing:?}");
 }
