@@ -164,6 +164,7 @@ pub(crate) fn snapshot(bytes: &[u8]) {
         runs: Default::default(),
         alerts: Default::default(),
         quiet: None,
+        export: None,
     };
     let now = Now::read();
     let (state, _) = State::new(Mode::Once { does_import: false }, settings, Some(&snapshot), now);

@@ -174,6 +174,11 @@ pub enum Subcommand {
         #[arg(long, value_name = "NAME")]
         test: Option<String>,
     },
+    /// Print what Prometheus can know: the content of the file that `[export] textfile` names.
+    ///
+    /// It reads what a watcher has published last, and the record of usage. docs/fleet.md describes
+    /// what it prints.
+    Metrics,
     /// Print what the tokens of each model cost, and which list the prices are from.
     Prices {
         /// Only this model, by its name in transcripts.
@@ -374,6 +379,13 @@ impl Environment {
             Ok(rest) => Some(self.home()?.join(rest)),
             Err(_) => path.is_absolute().then(|| path.to_owned()),
         }
+    }
+
+    /// The name of the user, as the login set it; without one, their number.
+    pub fn user_name(&self) -> String {
+        let name = self.text("USER").or_else(|| self.text("LOGNAME"));
+        let name = name.filter(|it| !it.contains('/'));
+        name.map_or_else(|| format!("uid-{}", nix::unistd::getuid()), str::to_owned)
     }
 
     fn need_home(&self) -> Result<&Path> {

@@ -30,6 +30,13 @@
 //! [privacy]
 //! preview = true  # false: no text of any message is kept or published
 //!
+//! # What is written for the textfile collector of Prometheus' node_exporter; off unless set.
+//! [export]
+//! textfile = "/var/lib/prometheus/node-exporter/ccstatusd-{user}.prom"
+//! every_s = 15      # at most this often; from 1 to 3600
+//! sessions = false  # true: numbers of each live session, by its id
+//! paths = false     # true: paths of accounts and sessions
+//!
 //! # A command of the user's. The snapshot has the first line of its output under this name.
 //! [commands.load]
 //! command = ["cut", "-d ", "-f1-3", "/proc/loadavg"]
@@ -73,6 +80,7 @@ mod commands;
 pub mod describe;
 mod display;
 mod error;
+mod export;
 mod prices;
 mod reader;
 pub mod schema;
@@ -89,6 +97,7 @@ use std::time::Duration;
 use alerts::AlertConfig;
 use commands::CommandConfig;
 use error::ConfigError;
+use export::ExportConfig;
 use prices::PriceConfig;
 use reader::{Table, flag, text, whole, whole_path};
 use usage::{UsageConfig, UsageSource};
@@ -119,6 +128,7 @@ pub struct Config {
     pub usage: UsageConfig,
     pub git: GitConfig,
     pub privacy: PrivacyConfig,
+    pub export: ExportConfig,
     /// Prices by the model's name, in place of the price list or beside it. Each model has one, or
     /// several with dates.
     pub prices: BTreeMap<String, Vec<PriceConfig>>,
@@ -180,6 +190,7 @@ impl Config {
             usage: root.table("usage", UsageConfig::read).unwrap_or_default(),
             git: root.table("git", GitConfig::read).unwrap_or_default(),
             privacy: root.table("privacy", PrivacyConfig::read).unwrap_or_default(),
+            export: root.table("export", ExportConfig::read).unwrap_or_default(),
             prices: root.table_lists("prices", PriceConfig::read, PriceConfig::check),
             commands,
             alerts: alerts::read(root),

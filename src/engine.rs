@@ -5,12 +5,14 @@
 //! directory and of the record. Other threads read all other files, list directories and run
 //! programs, since these may hang or take long. Their results come back as events.
 
+mod exporter;
 mod once_log;
 mod recorder;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use jiff::tz::TimeZone;
@@ -35,7 +37,7 @@ use crate::pool::probe::Probe;
 use crate::state::State;
 use crate::state::checkpoint::{Checkpoint, ReadSoFar};
 use crate::state::event::{Effect, Event, ReadFailure};
-use crate::state::settings::{Mode, Settings};
+use crate::state::settings::{Export, Mode, Settings};
 use crate::store::checkpoint;
 use crate::store::dir::{SOCKET, SYNC, StateDir};
 use crate::store::lock::{FetchLock, WatchLock};
@@ -45,6 +47,7 @@ use crate::time::{DAY_MS, Now};
 use crate::usage::reply::Batch;
 use crate::watch::thread::{Changes, Watch};
 use crate::watch::{Found, Listing};
+use exporter::Exporter;
 use once_log::OnceLog;
 use recorder::Recorder;
 
@@ -87,6 +90,7 @@ pub(crate) struct Engine {
     workers: Workers,
     publisher: Publisher,
     recorder: Recorder,
+    exporter: Exporter,
     /// `None` in a `--oneshot` run, which ends before it could be told of any exit.
     exits: Option<Exits>,
     /// The fetch lock, while programs run. They share it, and the last one to end releases it.
@@ -135,6 +139,10 @@ impl Engine {
         let exits = exits.transpose().map_err(starting)?;
         let folded = matches!(mode, Mode::Watch { .. }).then(|| events.clone());
         let recorder = Recorder::open(env.data_dir(), folded);
+        let mut exporter = Exporter::new(env.user_name(), env.data_dir().ok());
+        if let Role::Watcher { .. } = &role {
+            exporter.configure(settings.export.as_ref(), &settings.prices);
+        }
         let previous = dir.read_snapshot();
         let publisher = Publisher::new(dir.clone(), previous.as_ref());
         let (state, effects) = State::new(mode, settings, previous.as_ref(), now);
@@ -153,6 +161,7 @@ impl Engine {
             workers,
             publisher,
             recorder,
+            exporter,
             exits,
             fetch_lock: Weak::new(),
             lines: BTreeMap::new(),
@@ -199,6 +208,9 @@ impl Engine {
         let now = Now::read();
         if let Event::Listed(listing) = &event {
             self.log_root(listing);
+        }
+        if let (Event::Configured(Ok(settings)), Role::Watcher { .. }) = (&event, &self.role) {
+            self.exporter.configure(settings.export.as_ref(), &settings.prices);
         }
         // Jiff caches this, and reads the system's files at most every five minutes.
         let zone = TimeZone::system();
@@ -327,6 +339,7 @@ impl Engine {
         self.draw(&snapshot, now);
         let fitted = self.draw_fitted(&snapshot, now);
         self.log.degraded(&snapshot.degraded);
+        self.exporter.published(&snapshot, now);
         let latest = snapshot.latest.clone();
         let written = self.publisher.snapshot(snapshot, now.wall_ms);
         self.published = Some(written.as_ref().map(drop).map_err(ToString::to_string));
@@ -410,6 +423,7 @@ impl Engine {
         if let Err(err) = self.handle(Event::Shutdown) {
             warn!("{err}");
         }
+        self.exporter.finish();
         // If the lock file was replaced, the socket may belong to another watcher.
         if let Role::Watcher { lock, .. } = &self.role
             && lock.is_current()
@@ -529,6 +543,16 @@ fn load_settings(env: &Environment) -> Result<Settings> {
         runs: config.runs(env),
         alerts: rules,
         quiet: config.quiet,
+        export: export(env, &config),
+    })
+}
+
+/// What the user wants to be exported.
+fn export(env: &Environment, config: &Config) -> Option<Export> {
+    Some(Export {
+        textfile: env.expand(&config.export.textfile_of(&env.user_name())?)?,
+        every: Duration::from_secs(config.export.every_s.into()),
+        detail: config.export.detail,
     })
 }
 

@@ -22,6 +22,7 @@ pub mod home;
 pub mod ipc;
 pub mod line;
 pub mod log;
+pub mod metrics;
 pub mod oneshot;
 pub mod overview;
 pub mod placed_list;

@@ -17,8 +17,8 @@ use ccstatusd::store::schema::display::Depth;
 use ccstatusd::store::schema::{ClientFacts, Import, SessionId, Snapshot};
 use ccstatusd::time::Now;
 use ccstatusd::{
-    alert_list, background, display, doctor, line, log, oneshot, placed_list, price_list, report,
-    sanitize, sessions, setup, show, terminal, top, transfer,
+    alert_list, background, display, doctor, line, log, metrics, oneshot, placed_list, price_list,
+    report, sanitize, sessions, setup, show, terminal, top, transfer,
 };
 
 /// One allocator for both C libraries. musl's own maps and unmaps single pages, which takes a sixth
@@ -100,6 +100,12 @@ fn run(cli: &Cli, env: &Environment) -> Result<Exit> {
         Some(Subcommand::Alerts { test: Some(name) }) => {
             let (text, exit) = alert_list::test(env, name)?;
             print(&text).map(|_| exit)
+        }
+        Some(Subcommand::Metrics) => {
+            let mut log = log::start(log::To::StandardError, "warn")?;
+            let text = metrics::run(env);
+            log.flush().ok();
+            print(&text?)
         }
         Some(Subcommand::Prices { update: Some(file), .. }) => {
             print(&(placed_list::update(env, file)? + "\n"))

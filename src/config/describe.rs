@@ -62,6 +62,7 @@ pub fn describe(config: &Config, path: Option<&Path>) -> String {
     usage(config, &mut out);
     git(config, &mut out);
     privacy(config, &mut out);
+    export(config, &mut out);
     commands(config, &mut out);
     alerts(config, &mut out);
     prices(config, &mut out);
@@ -178,6 +179,25 @@ fn privacy(config: &Config, out: &mut Page) {
     out.comment("Whether the snapshot has the beginning of each session's last message.");
     let own = (config.privacy != default.privacy).then(|| config.privacy.preview.to_string());
     out.value("preview", own, "true");
+}
+
+fn export(config: &Config, out: &mut Page) {
+    let (default, export) = (Config::default().export, &config.export);
+    out.table("export", *export != default);
+    out.comment(
+        "The file for the textfile collector of Prometheus' node_exporter, which must end in \
+         .prom. {user} in it stands for your name. Nothing is exported unless it is set. \
+         docs/fleet.md describes what is in it.",
+    );
+    let own = export.textfile.as_ref().map(|it| quoted(&it.to_string_lossy()));
+    out.value("textfile", own, &quoted("/var/lib/prometheus/node-exporter/ccstatusd-{user}.prom"));
+    out.comment("It is written when something changed, and at most once in so many seconds.");
+    let own = (export.every_s != default.every_s).then(|| export.every_s.to_string());
+    out.value("every_s", own, &default.every_s.to_string());
+    out.comment("Whether numbers of each live session are exported, with its id.");
+    out.value("sessions", export.detail.sessions.then(|| "true".to_owned()), "false");
+    out.comment("Whether paths are exported: those of accounts, and where sessions work.");
+    out.value("paths", export.detail.paths.then(|| "true".to_owned()), "false");
 }
 
 fn commands(config: &Config, out: &mut Page) {

@@ -299,6 +299,15 @@ impl<'a> Table<'a, '_> {
 
 // ---- What a value may be
 
+/// A path that is absolute or begins with `~`.
+pub(super) fn whole_path(path: &str) -> Converted<PathBuf> {
+    let path = Path::new(path);
+    match path.is_absolute() || path.starts_with("~") {
+        true => Ok(path.to_owned()),
+        false => Err("it must be an absolute path, or begin with ~/".to_owned()),
+    }
+}
+
 pub(super) fn text<'v>(value: &'v DeValue<'_>) -> Converted<&'v str> {
     value.as_str().ok_or_else(|| "it must be text in quotes".to_owned())
 }
@@ -336,15 +345,6 @@ pub(super) fn number(bounds: RangeInclusive<f64>) -> impl Fn(&DeValue<'_>) -> Co
 pub(super) fn integer(value: &DeValue<'_>) -> Option<i64> {
     let number = value.as_integer()?;
     i64::from_str_radix(number.as_str(), number.radix()).ok()
-}
-
-/// A path that is absolute, or begins with `~/`.
-pub(super) fn whole_path(path: &str) -> Converted<PathBuf> {
-    let path = Path::new(path);
-    match path.is_absolute() || path.starts_with("~") {
-        true => Ok(path.to_owned()),
-        false => Err("it must be an absolute path, or begin with ~/".to_owned()),
-    }
 }
 
 /// What one of these words stands for. `kind` names the words in the message.

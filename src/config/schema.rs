@@ -23,6 +23,7 @@ use super::describe::{SCHEMA, describe};
 use super::display::{
     COLUMNS, DEPTHS, MAX_FORMAT, MAX_SYMBOL, PADDINGS, PERCENT, PRIORITIES, WIDTHS, thresholds,
 };
+use super::export::INTERVALS;
 use super::reader::integer;
 use super::usage::{FOREVER, KEEP_DAYS, SOURCES, WEEKDAYS};
 use super::{Config, GIT_TIMEOUTS};
@@ -45,6 +46,7 @@ pub fn schema() -> Value {
         ("usage", usage(&manual)),
         ("git", git(&manual)),
         ("privacy", privacy(&manual)),
+        ("export", export(&manual)),
         ("commands", commands(&manual)),
         ("alert", alert(&manual)),
         ("alerts", table([("quiet", manual.setting("alerts.quiet", quiet()))])),
@@ -99,6 +101,19 @@ fn git(manual: &Manual) -> Value {
 
 fn privacy(manual: &Manual) -> Value {
     table([("preview", manual.setting("privacy.preview", json!({"type": "boolean"})))])
+}
+
+fn export(manual: &Manual) -> Value {
+    let setting = |name: &str, kind| manual.setting(&format!("export.{name}"), kind);
+    // It has no default: without it nothing is exported.
+    let mut textfile = json!({"type": "string", "pattern": r"^(/|~/).*[^/]\.prom$"});
+    textfile["description"] = setting("textfile", json!({}))["description"].clone();
+    table([
+        ("textfile", textfile),
+        ("every_s", setting("every_s", whole(&INTERVALS))),
+        ("sessions", setting("sessions", json!({"type": "boolean"}))),
+        ("paths", setting("paths", json!({"type": "boolean"}))),
+    ])
 }
 
 fn commands(manual: &Manual) -> Value {

@@ -37,6 +37,20 @@ fn every_option_is_read() {
 }
 
 #[test]
+fn an_export_is_off_unless_it_names_a_file_that_the_collector_reads() {
+    let config = Config::parse(b"[export]\nsessions = true").unwrap();
+    assert_eq!(config.export.textfile_of("u"), None);
+    let text = "[export]\ntextfile = '/t/{user}.prom'\nevery_s = 60\npaths = true\n";
+    let config = Config::parse(text.as_bytes()).unwrap();
+    assert_eq!(config.export.textfile_of("u").as_deref(), Some(Path::new("/t/u.prom")));
+    assert_eq!(config.export.every_s, 60);
+    assert!(config.export.detail.paths && !config.export.detail.sessions);
+    check_refused("[export]\ntextfile = '/t/a.txt'", "it must end in .prom");
+    check_refused("[export]\ntextfile = 'a.prom'", "it must be an absolute path");
+    check_refused("[export]\nevery_s = 0", "a whole number from 1 to 3600");
+}
+
+#[test]
 fn a_price_needs_two_rates_and_replaces_the_built_in_one() {
     let text = "[prices.'claude-opus-4-8']\ninput = 8\noutput = 1.5\ncache_read = 0\n";
     let prices = Config::parse(text.as_bytes()).unwrap().prices(Prices::builtin());
@@ -164,7 +178,7 @@ fn every_problem_in_a_file_is_reported_in_one_go() {
     let err = Config::parse(text.as_bytes()).unwrap_err();
     let expected = "
   line 1, column 1: unknown key colour; expected one of commands, roots, format, theme, segments, \
-     usage, git, privacy, prices, alert, alerts
+    usage, git, privacy, export, prices, alert, alerts
   line 2, column 10: format: at character 1: unknown segment gti; did you mean git?
   line 3, column 10: roots: it must be text in quotes
   line 3, column 19: roots: it must be an absolute path, or begin with ~/

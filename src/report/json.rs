@@ -290,7 +290,7 @@ const NUMBERS: [&str; 10] = [
     "web_searches",
 ];
 
-/// One cell for each of the columns that [`csv`] is told the names of.
+/// One cell for each of the columns that [`csv()`] is told the names of.
 fn subject_cells(subject: &Subject, calendar: &Calendar) -> Vec<String> {
     let time = |at_ms: i64| {
         let at = jiff::Timestamp::from_millisecond(at_ms).unwrap_or_default();

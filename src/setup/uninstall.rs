@@ -33,7 +33,8 @@ const STATE_FILES: [&str; 10] = [
 const STATE_DIRS: [&str; 5] = [dir::LINES, dir::PLAIN, dir::FITTED, dir::SYNC, "scratch"];
 
 /// What a data directory has in it, but for what [`Record`] keeps there.
-const DATA_FILES: [&str; 2] = ["record.lock", "prices.json"];
+const DATA_FILES: [&str; 5] =
+    ["record.lock", "prices.json", "counters.json", "counters.lock", "counters.json.unreadable"];
 const DATA_DIRS: [&str; 3] = ["history", "journal", "import"];
 
 /// A directory that `--purge` deletes: its path, and which files and directories in it are ours.

@@ -9,6 +9,7 @@ use jiff::tz::TimeZone;
 
 use crate::alert::{Quiet, Rule};
 use crate::fetch::tool::{Runs, Tool};
+use crate::metrics::families::Detail;
 use crate::price_list::Placed;
 use crate::store::schema::{self, display::Display};
 use crate::usage::prices::Prices;
@@ -78,6 +79,18 @@ pub struct Settings {
     pub alerts: BTreeMap<String, Rule>,
     /// When not.
     pub quiet: Option<Quiet>,
+    /// What the engine writes for Prometheus; `None` for nothing. The state has no use for it.
+    pub export: Option<Export>,
+}
+
+/// What is written for Prometheus.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Export {
+    /// The file for the textfile collector.
+    pub textfile: PathBuf,
+    /// The least time between two writes.
+    pub every: Duration,
+    pub detail: Detail,
 }
 
 impl Settings {

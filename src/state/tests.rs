@@ -73,6 +73,7 @@ fn settings(roots: &[&str]) -> Settings {
         runs: BTreeMap::new(),
         alerts: BTreeMap::new(),
         quiet: None,
+        export: None,
     }
 }
 

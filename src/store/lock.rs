@@ -15,6 +15,7 @@ use std::fs::TryLockError;
 use std::io::{self, Seek, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -25,6 +26,7 @@ use tempfile::TempDir;
 use super::dir::{self, SCRATCH, StateDir};
 use super::file::read_bounded;
 use crate::error::{Error, Exit, Result};
+use crate::time::{Now, pause};
 
 /// The file that a watcher locks.
 pub const WATCH: &str = "watch.lock";
@@ -65,6 +67,33 @@ impl RecordLock {
     /// The id of the process that holds the lock, for messages.
     pub fn holder(path: &Path) -> Option<u32> {
         holder(path)
+    }
+}
+
+/// Proof that this process alone brings the exported counters up to date.
+#[derive(Debug)]
+#[must_use = "the lock is released as soon as this value is dropped"]
+pub struct CountersLock {
+    _file: fs_err::File,
+}
+
+impl CountersLock {
+    /// Takes the lock on this file in the data directory, which is created if it is missing. Waits
+    /// for another process that holds it, which takes moments.
+    pub fn acquire(data_dir: &Path, name: &str, timeout: Duration) -> Result<CountersLock> {
+        dir::make_private(data_dir)?;
+        let path = data_dir.join(name);
+        let give_up_at = Now::read().mono + timeout;
+        loop {
+            if let Some(file) = acquire(&path)? {
+                return Ok(CountersLock { _file: file });
+            }
+            if Now::read().mono >= give_up_at {
+                let what = format!("another ccstatusd counts{}", named(&path));
+                return Err(Error::new(what).hint("try again once it is done"));
+            }
+            pause(Duration::from_millis(10));
+        }
     }
 }
 

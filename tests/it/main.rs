@@ -11,6 +11,7 @@ mod contrib;
 mod display;
 mod doctor;
 mod exec;
+mod export;
 mod faults;
 mod first_render;
 mod foreign;
