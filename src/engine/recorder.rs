@@ -14,7 +14,7 @@ use crate::usage::ledger::REACH_MS;
 use crate::usage::reply::{Batch, Reply};
 
 /// So many replies are kept while the record cannot be written. The transcripts still have those
-/// that are dropped, and are read again after a restart.
+/// that are dropped, and are read again once it can.
 const MAX_PENDING: usize = 100_000;
 
 /// The record, which may not be writable at the moment.
@@ -26,6 +26,9 @@ pub(super) struct Recorder {
     /// What was not written yet, by config root.
     pending: Vec<(PathBuf, Batch)>,
     is_failing: bool,
+    /// Whether the record has to be told again what was counted: some was dropped, or somebody
+    /// removed it.
+    is_lacking: bool,
     /// Where the end of a fold is told. `None` if a fold is to end before its call returns.
     events: Option<Sender<Event>>,
 }
@@ -33,14 +36,17 @@ pub(super) struct Recorder {
 impl Recorder {
     /// Opens the record in this data directory; an error says why there is none.
     pub(super) fn open(data_dir: Result<PathBuf>, events: Option<Sender<Event>>) -> Recorder {
-        Recorder { data_dir, record: None, pending: Vec::new(), is_failing: false, events }
+        let (record, pending) = (None, Vec::new());
+        Recorder { data_dir, record, pending, is_failing: false, is_lacking: false, events }
     }
 
     /// Appends what one config root used. Returns what the state is to be told of the record.
-    pub(super) fn append(&mut self, root: PathBuf, batch: Batch) -> Option<Event> {
+    pub(super) fn append(&mut self, root: PathBuf, batch: Batch) -> Vec<Event> {
         let n_pending: usize = self.pending.iter().map(|(_, batch)| batch.news.len()).sum();
         if n_pending < MAX_PENDING {
             self.pending.push((root, batch));
+        } else {
+            self.is_lacking = true;
         }
         let written = self.write();
         self.tell(written)
@@ -63,7 +69,7 @@ impl Recorder {
     pub(super) fn fold(&mut self, keep_ms: Option<i64>, now: Now) -> Vec<Event> {
         let written = self.write();
         let is_written = written.is_ok();
-        let mut told: Vec<Event> = self.tell(written).into_iter().collect();
+        let mut told: Vec<Event> = self.tell(written);
         let Some(record) = self.record.as_mut().filter(|_| is_written) else {
             told.push(Event::Folded { has_imported: false });
             return told;
@@ -98,7 +104,8 @@ impl Recorder {
 
     /// How much is written; `None` if something is not.
     pub(super) fn mark(&self) -> Option<Mark> {
-        self.record.as_ref().filter(|_| self.pending.is_empty()).map(Record::mark)
+        let is_whole = self.pending.is_empty() && !self.is_lacking;
+        self.record.as_ref().filter(|_| is_whole).map(Record::mark)
     }
 
     /// About how many replies the journal had when it was opened.
@@ -116,6 +123,10 @@ impl Recorder {
 
     /// Opens the record if that was not possible so far, and appends what is pending.
     fn write(&mut self) -> std::result::Result<(), String> {
+        if self.record.take_if(|it| it.is_gone()).is_some() {
+            warn!("the record of usage was removed; it is written again");
+            self.is_lacking = true;
+        }
         if self.record.is_none() {
             let data_dir = self.data_dir.as_ref().map_err(ToString::to_string)?;
             let record = Record::open(data_dir).map_err(|err| err.to_string())?;
@@ -134,11 +145,15 @@ impl Recorder {
     }
 
     /// What the state is to be told of this result, if that is news.
-    fn tell(&mut self, written: std::result::Result<(), String>) -> Option<Event> {
+    fn tell(&mut self, written: std::result::Result<(), String>) -> Vec<Event> {
         let was_failing = std::mem::replace(&mut self.is_failing, written.is_err());
         match written {
-            Ok(()) => was_failing.then_some(Event::RecordFailed(None)),
-            Err(reason) => Some(Event::RecordFailed(Some(reason))),
+            Ok(()) => {
+                let is_lacking = std::mem::take(&mut self.is_lacking);
+                let works = was_failing.then_some(Event::RecordFailed(None));
+                works.into_iter().chain(is_lacking.then_some(Event::RecordLacks)).collect()
+            }
+            Err(reason) => vec![Event::RecordFailed(Some(reason))],
         }
     }
 }

@@ -20,6 +20,7 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ffi::OsStr;
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -67,7 +68,7 @@ const EDGE_MS: i64 = 3 * DAY_MS;
 #[derive(Debug)]
 pub struct Record {
     dir: PathBuf,
-    _lock: RecordLock,
+    lock: RecordLock,
     /// Which directory this is: another one may be made in its place.
     identity: u64,
     /// The number of the journal's file that is appended to next, and its length; the file does
@@ -116,10 +117,11 @@ impl Record {
         }
         Ok(Some(Record {
             dir: data_dir.to_owned(),
-            _lock: lock,
+            lock,
             identity,
-            // Each process begins a file of its own: the last line of another may be torn.
-            number: found.last().map_or(1, |it| it + 1),
+            // Each process begins a file of its own: the last line of another may be torn. The
+            // numbers of files that are in the months are not used again.
+            number: found.last().map_or(1, |it| it + 1).max(folded_before(data_dir)),
             n_bytes: 0,
             journal: None,
             n_bytes_found: found.iter().filter_map(|it| size(data_dir, *it)).sum(),
@@ -175,6 +177,22 @@ impl Record {
         self.n_bytes = 0;
     }
 
+    /// Whether the record is no longer where it was: somebody removed it, or moved it away.
+    pub fn is_gone(&self) -> bool {
+        let is_file = |path: &Path, file: &fs_err::File| {
+            let id = |meta: std::fs::Metadata| (meta.dev(), meta.ino());
+            let (there, ours) = (fs_err::symlink_metadata(path), file.metadata());
+            ours.is_ok_and(|ours| match there {
+                Ok(there) => id(there) == id(ours),
+                Err(err) => err.kind() != io::ErrorKind::NotFound,
+            })
+        };
+        let path = segment(&self.dir, self.number);
+        !is_file(&self.dir.join(LOCK), self.lock.file())
+            || !self.dir.join(HISTORY).join(IDENTITY).exists()
+            || self.journal.as_ref().is_some_and(|journal| !is_file(&path, journal))
+    }
+
     /// How long the journal was when it was opened, in bytes.
     pub fn n_bytes_found(&self) -> u64 {
         self.n_bytes_found
@@ -192,9 +210,16 @@ impl Record {
             return false;
         }
         let path = segment(&self.dir, mark.number);
-        match fs_err::metadata(path) {
-            Ok(meta) => meta.len() >= mark.n_bytes,
+        let is_there = match fs_err::metadata(&path) {
+            Ok(meta) => meta.len() >= mark.n_bytes && ends_line(&path, mark.n_bytes),
             Err(_) => mark.n_bytes == 0 || mark.number < folded_before(&self.dir),
+        };
+        // A machine that lost its power leaves files without content, or zeros in them.
+        is_there && {
+            let numbers = segments(&self.dir).unwrap_or_default();
+            let before: Vec<u64> = numbers.into_iter().filter(|it| *it <= mark.number).collect();
+            let journal = read_segments(&self.dir, &before);
+            journal.damaged.is_empty() && journal.empty.is_empty()
         }
     }
 
@@ -212,7 +237,7 @@ pub fn load(data_dir: &Path, root: &Path, since_ms: i64) -> Loaded {
     let mut loaded = Loaded::default();
     let dir = account_dir(data_dir, root);
     // Read before the months, as in `read`.
-    let journal = read_journal(data_dir, None);
+    let journal = read_journal(data_dir);
     for month in months_of(&dir).into_iter().filter(|it| it.end_ms() > since_ms) {
         let path = month.path(&dir);
         match read_month(&path) {
@@ -252,7 +277,9 @@ pub struct Folded {
 /// does not want to keep. Only the process that holds the [`Record`] may call it, one at a time.
 pub fn fold(task: &FoldTask) -> io::Result<Folded> {
     let FoldTask { dir, before, now_ms, keep_ms } = task;
-    let journal = read_journal(dir, Some(*before));
+    // Only these are deleted: whatever could not be listed was not read.
+    let numbers: Vec<u64> = segments(dir)?.into_iter().filter(|number| number < before).collect();
+    let journal = read_segments(dir, &numbers);
     let mut problems = journal.problems;
     for (root, news) in journal.by_root {
         let dir = account_dir(dir, Path::new(&root));
@@ -269,7 +296,7 @@ pub fn fold(task: &FoldTask) -> io::Result<Folded> {
     }
     let folded = before.to_string();
     atomic::write_durably(&dir.join(HISTORY), FOLDED, folded.as_bytes())?;
-    for number in segments(dir)?.into_iter().filter(|number| number < before) {
+    for number in numbers {
         let path = segment(dir, number);
         match journal.damaged.get(&number) {
             Some(problem) => problems.push(set_aside(&path, problem)?),
@@ -305,7 +332,7 @@ fn bring_in(
 
 /// Writes all months of all accounts, one after the other, with what the journal has.
 pub fn export(data_dir: &Path, out: &mut impl Write) -> io::Result<()> {
-    let mut by_root = read_journal(data_dir, None).by_root;
+    let mut by_root = read_journal(data_dir).by_root;
     for (dir, root) in account_dirs(data_dir, by_root.keys()) {
         let news = by_root.remove(&root).unwrap_or_default();
         let (applied, _) = apply(&dir, &root, news, Now::read().wall_ms);
@@ -540,7 +567,7 @@ fn apply(
 pub fn read(data_dir: &Path, span: std::ops::Range<i64>) -> History {
     // A journal that is brought into its months meanwhile is read before these, and so is not
     // missed.
-    let journal = read_journal(data_dir, None);
+    let journal = read_journal(data_dir);
     let mut history = History { problems: journal.problems, ..History::default() };
     let mut by_root = journal.by_root;
     let dirs = account_dirs(data_dir, by_root.keys());
@@ -714,10 +741,17 @@ fn read_sums(path: &Path) -> std::result::Result<(GroupSums, ClientCosts), Unrea
 }
 
 fn unreadable(err: &io::Error) -> Unreadable {
-    Unreadable::Damaged(match err.kind() {
-        io::ErrorKind::NotFound => MISSING,
-        _ => "the system cannot read it",
-    })
+    use io::ErrorKind::{InvalidData, NotFound, PermissionDenied};
+    match err.kind() {
+        NotFound => Unreadable::Damaged(MISSING),
+        // It is no regular file, or too large, or the disk is damaged there.
+        InvalidData => Unreadable::Damaged("the system cannot read it"),
+        _ if err.raw_os_error() == Some(nix::libc::EIO) => {
+            Unreadable::Damaged("the system cannot read it")
+        }
+        PermissionDenied => Unreadable::Refused("this user may not read it"),
+        _ => Unreadable::Refused("the system cannot read it at the moment"),
+    }
 }
 
 fn bytes_of(path: &Path) -> std::result::Result<Vec<u8>, Unreadable> {
@@ -767,7 +801,12 @@ fn sweep(dir: &Path) {
 
 /// Gives a file that cannot be read another name, under which nothing overwrites it. Returns a
 /// sentence that says so.
+///
+/// An error is also that nothing is known of what is in it: it may well be whole.
 fn set_aside(path: &Path, why: &Unreadable) -> io::Result<String> {
+    if let Unreadable::Refused(_) = why {
+        return Err(io::Error::other(format!("{}: {why}", path.display())));
+    }
     let mut numbers = (1..).map(|n| {
         let mut name = path.as_os_str().to_owned();
         name.push(format!(".unreadable-{n}"));
@@ -808,6 +847,8 @@ struct Journal {
     problems: Vec<String>,
     /// The files of which something cannot be read, by their numbers.
     damaged: BTreeMap<u64, Unreadable>,
+    /// The numbers of the files that have no line.
+    empty: BTreeSet<u64>,
 }
 
 fn segment(data_dir: &Path, number: u64) -> PathBuf {
@@ -826,11 +867,23 @@ fn segments(data_dir: &Path) -> io::Result<Vec<u64>> {
     Ok(numbers)
 }
 
-/// Reads the journal's files, those with numbers below `before`.
-fn read_journal(data_dir: &Path, before: Option<u64>) -> Journal {
+/// Whether a line of a file ends at this offset.
+fn ends_line(path: &Path, end: u64) -> bool {
+    use fs_err::os::unix::fs::FileExt;
+    let mut last = [0];
+    let file = fs_err::File::open(path);
+    end == 0 || file.is_ok_and(|it| it.read_at(&mut last, end - 1).is_ok()) && last == *b"\n"
+}
+
+/// Reads the whole journal.
+fn read_journal(data_dir: &Path) -> Journal {
+    read_segments(data_dir, &segments(data_dir).unwrap_or_default())
+}
+
+/// Reads the journal's files with these numbers.
+fn read_segments(data_dir: &Path, numbers: &[u64]) -> Journal {
     let mut journal = Journal::default();
-    let numbers = segments(data_dir).unwrap_or_default();
-    for number in numbers.into_iter().filter(|number| before.is_none_or(|it| *number < it)) {
+    for number in numbers.iter().copied() {
         let path = segment(data_dir, number);
         let mut damage = |why| {
             journal.problems.push(format!("{}: {why}", path.display()));
@@ -848,7 +901,10 @@ fn read_journal(data_dir: &Path, before: Option<u64>) -> Journal {
         let header = lines(&bytes).next().map(serde_json::from_slice::<Header>);
         match header {
             // A process was killed before it had written the first line.
-            None => continue,
+            None => {
+                journal.empty.insert(number);
+                continue;
+            }
             Some(Ok(header)) if header.format == FORMAT => {}
             Some(Ok(header)) => {
                 damage(Unreadable::Format(header.format));

@@ -371,6 +371,95 @@ fn a_mark_is_reached_as_long_as_everything_before_it_is_there() {
     assert!(!disk.open().reaches(written), "the record was removed");
 }
 
+/// A machine that loses its power leaves files of their full length, but with zeros.
+#[test]
+fn a_mark_is_not_reached_where_the_journal_is_damaged() {
+    let disk = Disk::new();
+    disk.append(&replies()[..2]);
+    let mut record = disk.open();
+    record.append(Path::new(ROOT), &batch(&replies()[2..])).unwrap();
+    let written = record.mark();
+    drop(record);
+    let check = |number, spoil: &dyn Fn(&mut Vec<u8>)| {
+        let journal = segment(&disk.path(), number);
+        let whole = fs_err::read(&journal).unwrap();
+        let mut spoilt = whole.clone();
+        spoil(&mut spoilt);
+        fs_err::write(&journal, spoilt).unwrap();
+        assert!(!disk.open().reaches(written), "file {number}");
+        fs_err::write(&journal, whole).unwrap();
+        assert!(disk.open().reaches(written));
+    };
+    for number in [1, 2] {
+        check(number, &|bytes| bytes.fill(0));
+        check(number, &|bytes| {
+            let middle = bytes.len() / 2;
+            bytes[middle] = 0;
+        });
+    }
+    check(1, &Vec::clear);
+    check(2, &|bytes| *bytes.last_mut().unwrap() = 0);
+}
+
+#[test]
+fn a_mark_is_not_reached_where_the_journal_was_lost_after_a_fold() {
+    let disk = Disk::new();
+    for _ in 0..3 {
+        disk.append(&replies()[..3]);
+    }
+    disk.fold(NOON).unwrap();
+    let mut record = disk.open();
+    record.append(Path::new(ROOT), &batch(&replies()[3..])).unwrap();
+    let written = record.mark();
+    drop(record);
+    fs_err::remove_file(segment(&disk.path(), written.number)).unwrap();
+    assert!(!disk.open().reaches(written));
+}
+
+#[test]
+fn a_record_that_was_removed_is_gone() {
+    let remove_all = |path: &Path| fs_err::remove_dir_all(path).unwrap();
+    let remove_journal = |path: &Path| fs_err::remove_dir_all(path.join(JOURNAL)).unwrap();
+    let removals: [&dyn Fn(&Path); 2] = [&remove_all, &remove_journal];
+    for remove in removals {
+        let disk = Disk::new();
+        let mut record = disk.open();
+        assert!(!record.is_gone());
+        record.append(Path::new(ROOT), &batch(&replies())).unwrap();
+        assert!(!record.is_gone());
+        fold(&record.fold_task(NOON, None)).unwrap();
+        record.append(Path::new(ROOT), &batch(&replies())).unwrap();
+        assert!(!record.is_gone());
+        remove(&disk.path());
+        assert!(record.is_gone());
+    }
+}
+
+/// Such as a file of another user, or any file while too many are open: it may be whole.
+#[test]
+fn what_the_system_refuses_to_read_is_not_set_aside() {
+    for is_month in [true, false] {
+        let disk = Disk::new();
+        disk.append(&replies()[..3]);
+        disk.fold(NOON).unwrap();
+        disk.append(&replies()[3..]);
+        let path = match is_month {
+            true => disk.months().pop().unwrap(),
+            false => segment(&disk.path(), 2),
+        };
+        assert!(path.exists(), "{path:?}");
+        let elsewhere = disk.0.path().join("elsewhere");
+        fs_err::rename(&path, &elsewhere).unwrap();
+        // The superuser can read every file, but nobody can open a socket.
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        assert!(disk.fold(NOON).is_err());
+        fs_err::rename(&elsewhere, &path).unwrap();
+        assert_eq!(disk.sums(), by_election(&replies()));
+        disk.fold(NOON).unwrap();
+        assert_eq!(disk.sums(), by_election(&replies()));
+    }
+}
+
 /// Every format that was ever released stays readable. Never change these files; add others.
 #[test]
 fn the_first_format_is_read_and_is_the_one_that_is_written() {
