@@ -34,7 +34,7 @@ use super::file::read_bounded;
 use super::lock::RecordLock;
 use super::{atomic, dir};
 use crate::error::{Error, Result};
-use crate::time::{DAY_MS, Now};
+use crate::time::{DAY_MS, HOUR_MS, Now};
 use crate::usage::election::{Added, Election};
 use crate::usage::entry::hash;
 use crate::usage::history::{AccountHistory, ClientCosts, GroupSums, History};
@@ -53,6 +53,13 @@ const JOURNAL: &str = "journal";
 const IMPORT: &str = "import";
 /// The file with the number of the journal's first file that was not brought into the months.
 const FOLDED: &str = ".folded";
+/// The file that says since when the clock has gone on without a leap, and when it was looked at
+/// last, in Unix milliseconds.
+const CLOCK: &str = ".clock";
+/// How far the clock may go on from one look to the next; further is a leap.
+const MAX_LEAP_MS: i64 = 7 * DAY_MS;
+/// How long after a leap the clock is believed.
+const STEADY_MS: i64 = 3 * DAY_MS;
 /// The file whose content no other data directory has.
 const IDENTITY: &str = ".identity";
 const SUFFIX: &str = ".jsonl";
@@ -291,8 +298,10 @@ pub fn fold(task: &FoldTask) -> io::Result<Folded> {
         has_imported = true;
         import(dir, &path, *now_ms, &mut problems)?;
     }
-    for dir in accounts(dir) {
-        tidy(&dir, *now_ms, *keep_ms, &mut problems)?;
+    if is_clock_steady(dir, *now_ms)? {
+        for dir in accounts(dir) {
+            tidy(&dir, *now_ms, *keep_ms, &mut problems)?;
+        }
     }
     let folded = before.to_string();
     atomic::write_durably(&dir.join(HISTORY), FOLDED, folded.as_bytes())?;
@@ -322,7 +331,7 @@ fn bring_in(
             problems.push(set_aside(&name.path(dir), &problem)?);
         }
         for (name, month) in applied.into_iter().filter(|(_, month)| month.is_changed) {
-            write_month(dir, name, month.month, now_ms)?;
+            write_month(dir, name, &month.month)?;
         }
     }
     Ok(())
@@ -423,7 +432,7 @@ fn import(data_dir: &Path, path: &Path, now_ms: i64, problems: &mut Vec<String>)
             }
         };
         if mine.merge_closed(&month) {
-            write_month(&dir, name, mine, now_ms)?;
+            write_month(&dir, name, &mine)?;
         }
     }
     fs_err::remove_file(path)
@@ -443,10 +452,7 @@ fn account_dirs<'a>(
     dirs
 }
 
-fn write_month(dir: &Path, name: Name, mut month: Month, now_ms: i64) -> io::Result<()> {
-    if name.is_closable(month.changed_ms, now_ms) {
-        month.close();
-    }
+fn write_month(dir: &Path, name: Name, month: &Month) -> io::Result<()> {
     atomic::write_durably(dir, &name.file(), &month.render())
 }
 
@@ -466,12 +472,31 @@ fn tidy(
         let Ok(header) = read_header(&path) else { continue };
         if header.open > 0 && name.is_closable(header.changed_ms, now_ms) {
             match read_month(&path) {
-                Ok(month) => write_month(dir, name, month, now_ms)?,
+                Ok(mut month) => {
+                    month.close();
+                    write_month(dir, name, &month)?;
+                }
                 Err(problem) => problems.push(set_aside(&path, &problem)?),
             }
         }
     }
     Ok(())
+}
+
+/// Whether the clock has been right for some days, as far as anyone can tell: what is closed or
+/// deleted because it is old does not come back when a clock that was years ahead is set right.
+fn is_clock_steady(data_dir: &Path, now_ms: i64) -> io::Result<bool> {
+    let dir = data_dir.join(HISTORY);
+    let text = fs_err::read_to_string(dir.join(CLOCK)).unwrap_or_default();
+    let known = text.trim().split_once(' ');
+    let known = known.and_then(|(since, last)| Some((since.parse().ok()?, last.parse().ok()?)));
+    let (since_ms, last_ms): (i64, i64) = known.unwrap_or((0, now_ms));
+    let is_leap = !(last_ms - HOUR_MS..last_ms + MAX_LEAP_MS).contains(&now_ms);
+    let since_ms = if is_leap { now_ms } else { since_ms };
+    if known.is_none() || is_leap || now_ms > last_ms + HOUR_MS {
+        atomic::write_durably(&dir, CLOCK, format!("{since_ms} {now_ms}\n").as_bytes())?;
+    }
+    Ok(since_ms == 0 || now_ms - since_ms >= STEADY_MS)
 }
 
 /// A month with replies of the journal in it.

@@ -43,10 +43,16 @@ impl Disk {
         self.open().append(Path::new(ROOT), &batch(replies)).unwrap();
     }
 
-    /// Brings the journal in at this time.
+    /// Brings the journal in at this time, which is right.
     fn fold(&self, now_ms: i64) -> io::Result<Vec<String>> {
+        fs_err::remove_file(self.path().join(HISTORY).join(CLOCK)).ok();
+        self.fold_by_clock(now_ms, None)
+    }
+
+    /// Brings the journal in at this time by the clock, which may be wrong.
+    fn fold_by_clock(&self, now_ms: i64, keep_ms: Option<i64>) -> io::Result<Vec<String>> {
         let mut record = self.open();
-        Ok(fold(&record.fold_task(now_ms, None))?.problems)
+        Ok(fold(&record.fold_task(now_ms, keep_ms))?.problems)
     }
 
     fn read(&self) -> History {
@@ -369,6 +375,28 @@ fn a_mark_is_reached_as_long_as_everything_before_it_is_there() {
     drop(record);
     fs_err::remove_dir_all(disk.path()).unwrap();
     assert!(!disk.open().reaches(written), "the record was removed");
+}
+
+/// Until a clock that is years ahead is set right, nothing is closed or deleted.
+#[test]
+fn a_leap_of_the_clock_closes_and_deletes_nothing() {
+    let disk = Disk::new();
+    disk.append(&replies());
+    let keep_ms = Some(60 * DAY_MS);
+    disk.fold_by_clock(NOON, keep_ms).unwrap();
+    let n_loaded = || load(&disk.path(), Path::new(ROOT), i64::MIN).replies.len();
+    let before = n_loaded();
+    assert!(before > 0);
+    let ahead_ms = NOON + 1000 * DAY_MS;
+    for now_ms in [ahead_ms, ahead_ms + DAY_MS, NOON, NOON + DAY_MS] {
+        disk.fold_by_clock(now_ms, keep_ms).unwrap();
+        assert_eq!(n_loaded(), before, "at {now_ms}");
+    }
+    for days in (0..100).step_by(5) {
+        disk.fold_by_clock(NOON + days * DAY_MS, None).unwrap();
+    }
+    assert_eq!(n_loaded(), 0, "they are closed");
+    assert_eq!(disk.sums(), by_election(&replies()));
 }
 
 /// A machine that loses its power leaves files of their full length, but with zeros.
