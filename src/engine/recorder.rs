@@ -1,6 +1,9 @@
 //! Writes the record of usage, and keeps what cannot be written for the next try.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 
 use crossbeam_channel::Sender;
 use tracing::warn;
@@ -26,6 +29,8 @@ pub(super) struct Recorder {
     /// What was not written yet, by config root.
     pending: Vec<(PathBuf, Batch)>,
     is_failing: bool,
+    /// Whether the last fold failed.
+    has_fold_failed: Arc<AtomicBool>,
     /// Whether the record has to be told again what was counted: some was dropped, or somebody
     /// removed it.
     is_lacking: bool,
@@ -36,8 +41,15 @@ pub(super) struct Recorder {
 impl Recorder {
     /// Opens the record in this data directory; an error says why there is none.
     pub(super) fn open(data_dir: Result<PathBuf>, events: Option<Sender<Event>>) -> Recorder {
-        let (record, pending) = (None, Vec::new());
-        Recorder { data_dir, record, pending, is_failing: false, is_lacking: false, events }
+        Recorder {
+            data_dir,
+            record: None,
+            pending: Vec::new(),
+            is_failing: false,
+            has_fold_failed: Arc::default(),
+            is_lacking: false,
+            events,
+        }
     }
 
     /// Appends what one config root used. Returns what the state is to be told of the record.
@@ -75,17 +87,20 @@ impl Recorder {
             return told;
         };
         let task = record.fold_task(now.wall_ms, keep_ms);
+        let has_failed = Arc::clone(&self.has_fold_failed);
         let run = move || {
-            let (failure, has_imported) = match record::fold(&task) {
+            let folded = record::fold(&task);
+            let had_failed = has_failed.swap(folded.is_err(), Relaxed);
+            let (news, has_imported) = match folded {
                 Ok(folded) => {
                     for problem in folded.problems {
                         warn!("{}", sanitize::marked(&format!("the record of usage: {problem}")));
                     }
-                    (None, folded.has_imported)
+                    (had_failed.then_some(Event::RecordFailed(None)), folded.has_imported)
                 }
                 Err(err) => (Some(Event::RecordFailed(Some(err.to_string()))), false),
             };
-            failure.into_iter().chain([Event::Folded { has_imported }])
+            news.into_iter().chain([Event::Folded { has_imported }])
         };
         let Some(events) = self.events.clone() else {
             told.extend(run());
@@ -155,5 +170,83 @@ impl Recorder {
             }
             Err(reason) => vec![Event::RecordFailed(Some(reason))],
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::iter;
+
+    use super::*;
+    use crate::usage::reply::testing::{NOON, reply};
+
+    fn batch(n: usize) -> Batch {
+        let news = (0..n).map(|it| (reply(&format!("msg_{it}"), "r", 1), None));
+        Batch { news: news.collect(), ..Batch::default() }
+    }
+
+    fn recorder(data_dir: &Path) -> Recorder {
+        Recorder::open(Ok(data_dir.to_owned()), None)
+    }
+
+    fn now() -> Now {
+        Now { wall_ms: NOON, ..Now::read() }
+    }
+
+    fn root() -> PathBuf {
+        "/home/x/.claude".into()
+    }
+
+    #[test]
+    fn a_fold_that_works_again_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let data_dir = dir.path().join("data");
+        let mut recorder = recorder(&data_dir);
+        assert!(recorder.append(root(), batch(1)).is_empty());
+        let failed = |told: &[Event]| {
+            told.iter().find_map(|it| match it {
+                Event::RecordFailed(reason) => Some(reason.is_some()),
+                _ => None,
+            })
+        };
+        // No account has a directory where this is.
+        let root_dir = crate::store::record::account_dir(&data_dir, &root());
+        fs_err::write(&root_dir, "").unwrap();
+        assert_eq!(failed(&recorder.fold(None, now())), Some(true));
+        fs_err::remove_file(&root_dir).unwrap();
+        assert_eq!(failed(&recorder.fold(None, now())), Some(false));
+        assert_eq!(failed(&recorder.fold(None, now())), None);
+        assert!(root_dir.is_dir());
+    }
+
+    #[test]
+    fn what_could_not_be_kept_is_told_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let data_dir = dir.path().join("data");
+        let other = Record::open(&data_dir).unwrap().expect("nobody else writes it");
+        let mut recorder = recorder(&data_dir);
+        for n in [MAX_PENDING, 1] {
+            let told = recorder.append(root(), batch(n));
+            assert!(matches!(told[..], [Event::RecordFailed(Some(_))]), "{told:?}");
+        }
+        drop(other);
+        assert_eq!(recorder.mark(), None);
+        let told = recorder.fold(None, now());
+        assert!(matches!(told[..2], [Event::RecordFailed(None), Event::RecordLacks]), "{told:?}");
+        assert!(recorder.mark().is_some());
+    }
+
+    #[test]
+    fn a_record_that_was_removed_is_made_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let data_dir = dir.path().join("data");
+        let mut recorder = recorder(&data_dir);
+        assert!(recorder.append(root(), batch(1)).is_empty());
+        fs_err::remove_dir_all(&data_dir).unwrap();
+        let told: Vec<_> =
+            iter::repeat_with(|| recorder.append(root(), batch(2))).take(2).collect();
+        assert!(matches!(told[0][..], [Event::RecordLacks]), "{told:?}");
+        assert!(told[1].is_empty(), "{told:?}");
+        assert_eq!(recorder.load(&root(), now()).len(), 4);
     }
 }

@@ -793,7 +793,7 @@ fn read_header(path: &Path) -> io::Result<Header> {
 
 /// The directory of the months of a config root. Its name says which root it is to people, and
 /// does not depend on how long the path is.
-fn account_dir(data_dir: &Path, root: &Path) -> PathBuf {
+pub fn account_dir(data_dir: &Path, root: &Path) -> PathBuf {
     let root = root.to_string_lossy();
     let last = Path::new(&*root).file_name().unwrap_or(OsStr::new("root"));
     let plain = |it: char| if it.is_ascii_alphanumeric() { it } else { '-' };
