@@ -86,6 +86,11 @@ impl Recorder {
             told.push(Event::Folded { has_imported: false });
             return told;
         };
+        if !record.may_fold() {
+            // The process that writes the months brings in what this one appended.
+            told.push(Event::Folded { has_imported: false });
+            return told;
+        }
         let task = record.fold_task(now.wall_ms, keep_ms);
         let has_failed = Arc::clone(&self.has_fold_failed);
         let run = move || {
@@ -144,12 +149,7 @@ impl Recorder {
         }
         if self.record.is_none() {
             let data_dir = self.data_dir.as_ref().map_err(ToString::to_string)?;
-            let record = Record::open(data_dir).map_err(|err| err.to_string())?;
-            let busy = || match Record::writer(data_dir) {
-                Some(pid) => format!("process {pid} writes it"),
-                None => "another process writes it".to_owned(),
-            };
-            self.record = Some(record.ok_or_else(busy)?);
+            self.record = Some(Record::open_shared(data_dir).map_err(|err| err.to_string())?);
         }
         let record = self.record.as_mut().expect("it was opened");
         for (root, batch) in &self.pending {
@@ -223,17 +223,46 @@ mod tests {
     fn what_could_not_be_kept_is_told_again() {
         let dir = tempfile::tempdir().unwrap();
         let data_dir = dir.path().join("data");
-        let other = Record::open(&data_dir).unwrap().expect("nobody else writes it");
+        fs_err::write(&data_dir, "in the way").unwrap();
         let mut recorder = recorder(&data_dir);
         for n in [MAX_PENDING, 1] {
             let told = recorder.append(root(), batch(n));
             assert!(matches!(told[..], [Event::RecordFailed(Some(_))]), "{told:?}");
         }
-        drop(other);
+        fs_err::remove_file(&data_dir).unwrap();
         assert_eq!(recorder.mark(), None);
         let told = recorder.fold(None, now());
         assert!(matches!(told[..2], [Event::RecordFailed(None), Event::RecordLacks]), "{told:?}");
         assert!(recorder.mark().is_some());
+    }
+
+    /// As watchers with other state directories do.
+    #[test]
+    fn two_processes_append_and_one_of_them_folds() {
+        let dir = tempfile::tempdir().unwrap();
+        let data_dir = dir.path().join("data");
+        let (mut first, mut second) = (recorder(&data_dir), recorder(&data_dir));
+        for round in 0..3 {
+            for (recorder, from) in [(&mut first, 0), (&mut second, 100)] {
+                let from = from + 10 * round;
+                let news = (from..from + 10).map(|it| (reply(&format!("msg_{it}"), "r", 1), None));
+                let batch = Batch { news: news.collect(), ..Batch::default() };
+                assert!(recorder.append(root(), batch).is_empty());
+            }
+            assert_eq!(first.load(&root(), now()).len(), 20 * (round + 1));
+            second.fold(None, now());
+            first.fold(None, now());
+            assert_eq!(first.load(&root(), now()).len(), 20 * (round + 1));
+            for recorder in [&mut first, &mut second] {
+                let mark = recorder.mark();
+                assert!(recorder.reaches(mark));
+            }
+        }
+        drop(first);
+        second.fold(None, now());
+        assert_eq!(second.load(&root(), now()).len(), 60);
+        let journal = fs_err::read_dir(data_dir.join("journal")).unwrap();
+        assert_eq!(journal.count(), 0, "all is in the months");
     }
 
     #[test]

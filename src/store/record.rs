@@ -19,6 +19,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ffi::OsStr;
+use std::fs::TryLockError;
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -51,6 +52,8 @@ const HISTORY: &str = "history";
 const JOURNAL: &str = "journal";
 /// Where records of other machines lie until they are brought in.
 const IMPORT: &str = "import";
+/// So many files of the journal are brought in at once: each is open meanwhile.
+const MAX_FOLDED_FILES: usize = 256;
 /// The file with the number of the journal's first file that was not brought into the months.
 const FOLDED: &str = ".folded";
 /// The file that says since when the clock has gone on without a leap, and when it was looked at
@@ -75,7 +78,8 @@ const EDGE_MS: i64 = 3 * DAY_MS;
 #[derive(Debug)]
 pub struct Record {
     dir: PathBuf,
-    lock: RecordLock,
+    /// `None` while another process writes the months: this one only appends to the journal.
+    lock: Option<RecordLock>,
     /// Which directory this is: another one may be made in its place.
     identity: u64,
     /// The number of the journal's file that is appended to next, and its length; the file does
@@ -106,6 +110,13 @@ impl Record {
     /// Opens the record in the data directory, to write it. `None` where another process writes
     /// it. What is missing is created.
     pub fn open(data_dir: &Path) -> Result<Option<Record>> {
+        let record = Record::open_shared(data_dir)?;
+        Ok(Some(record).filter(|it| it.lock.is_some()))
+    }
+
+    /// As [`Record::open`], but where another process writes the months, this one may append to the
+    /// journal beside it.
+    pub fn open_shared(data_dir: &Path) -> Result<Record> {
         for dir in [
             data_dir.to_owned(),
             data_dir.join(HISTORY),
@@ -114,15 +125,15 @@ impl Record {
         ] {
             dir::make_private(&dir)?;
         }
-        let Some(lock) = RecordLock::try_acquire(&data_dir.join(LOCK))? else { return Ok(None) };
+        let lock = RecordLock::try_acquire(&data_dir.join(LOCK))?;
         let opening = |err| Error::new("cannot open the record of usage").because(err);
         let identity = identity(data_dir).map_err(opening)?;
         let found = segments(data_dir).map_err(opening)?;
         let size = |dir: &Path, number| Some(fs_err::metadata(segment(dir, number)).ok()?.len());
-        for dir in accounts(data_dir) {
-            sweep(&dir);
+        if lock.is_some() {
+            accounts(data_dir).iter().for_each(|dir| sweep(dir));
         }
-        Ok(Some(Record {
+        Ok(Record {
             dir: data_dir.to_owned(),
             lock,
             identity,
@@ -132,7 +143,7 @@ impl Record {
             n_bytes: 0,
             journal: None,
             n_bytes_found: found.iter().filter_map(|it| size(data_dir, *it)).sum(),
-        }))
+        })
     }
 
     /// The process that writes the record in this data directory, for messages.
@@ -161,9 +172,7 @@ impl Record {
 
     fn append_bytes(&mut self, rows: &[u8]) -> io::Result<()> {
         if self.journal.is_none() {
-            let path = segment(&self.dir, self.number);
-            let mut options = fs_err::OpenOptions::new();
-            let mut file = options.append(true).create_new(true).mode(0o600).open(path)?;
+            let mut file = self.create_segment()?;
             let mut header = Vec::new();
             let kind = Header { ccstatusd: Kind::Journal, format: FORMAT, ..Header::default() };
             write_line(&mut header, &kind);
@@ -177,25 +186,43 @@ impl Record {
         Ok(())
     }
 
+    /// Creates a file of the journal, and locks it: what is still written is not brought in.
+    fn create_segment(&mut self) -> io::Result<fs_err::File> {
+        loop {
+            let path = segment(&self.dir, self.number);
+            let mut options = fs_err::OpenOptions::new();
+            let file = match options.append(true).create_new(true).mode(0o600).open(&path) {
+                Ok(file) => file,
+                Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {
+                    self.number += 1;
+                    continue;
+                }
+                Err(err) => return Err(err),
+            };
+            file.lock()?;
+            if is_file(&path, &file) {
+                return Ok(file);
+            }
+            // It was brought in, empty, before it was locked.
+            self.number = self.number.max(folded_before(&self.dir)) + 1;
+        }
+    }
+
     /// What is appended from now on goes into another file.
     fn end_segment(&mut self) {
-        self.journal = None;
+        // A child that another thread has just forked holds a copy of the descriptor, and with it
+        // the lock.
+        if let Some(journal) = self.journal.take() {
+            journal.unlock().ok();
+        }
         self.number += 1;
         self.n_bytes = 0;
     }
 
     /// Whether the record is no longer where it was: somebody removed it, or moved it away.
     pub fn is_gone(&self) -> bool {
-        let is_file = |path: &Path, file: &fs_err::File| {
-            let id = |meta: std::fs::Metadata| (meta.dev(), meta.ino());
-            let (there, ours) = (fs_err::symlink_metadata(path), file.metadata());
-            ours.is_ok_and(|ours| match there {
-                Ok(there) => id(there) == id(ours),
-                Err(err) => err.kind() != io::ErrorKind::NotFound,
-            })
-        };
         let path = segment(&self.dir, self.number);
-        !is_file(&self.dir.join(LOCK), self.lock.file())
+        self.lock.as_ref().is_some_and(|lock| !is_file(&self.dir.join(LOCK), lock.file()))
             || !self.dir.join(HISTORY).join(IDENTITY).exists()
             || self.journal.as_ref().is_some_and(|journal| !is_file(&path, journal))
     }
@@ -230,13 +257,35 @@ impl Record {
         }
     }
 
+    /// Whether this process may write the months. Where another one did so far, this one takes over
+    /// once that has ended.
+    pub fn may_fold(&mut self) -> bool {
+        if self.lock.is_none() {
+            self.lock = RecordLock::try_acquire(&self.dir.join(LOCK)).ok().flatten();
+        }
+        self.lock.is_some()
+    }
+
     /// What is to be brought into the months now, for [`fold`].
     pub fn fold_task(&mut self, now_ms: i64, keep_ms: Option<i64>) -> FoldTask {
         if self.n_bytes > 0 {
             self.end_segment();
         }
+        // The files of others, too.
+        let last = segments(&self.dir).unwrap_or_default().last().copied();
+        self.number = self.number.max(last.map_or(0, |it| it + 1));
         FoldTask { dir: self.dir.clone(), before: self.number, now_ms, keep_ms }
     }
+}
+
+/// Whether a path still names this open file.
+fn is_file(path: &Path, file: &fs_err::File) -> bool {
+    let id = |meta: std::fs::Metadata| (meta.dev(), meta.ino());
+    let (there, ours) = (fs_err::symlink_metadata(path), file.metadata());
+    ours.is_ok_and(|ours| match there {
+        Ok(there) => id(there) == id(ours),
+        Err(err) => err.kind() != io::ErrorKind::NotFound,
+    })
 }
 
 /// The replies of a config root since a time, in Unix milliseconds, as a ledger needs them.
@@ -285,7 +334,22 @@ pub struct Folded {
 pub fn fold(task: &FoldTask) -> io::Result<Folded> {
     let FoldTask { dir, before, now_ms, keep_ms } = task;
     // Only these are deleted: whatever could not be listed was not read.
-    let numbers: Vec<u64> = segments(dir)?.into_iter().filter(|number| number < before).collect();
+    let (mut numbers, mut locks, mut first_left) = (Vec::new(), Vec::new(), *before);
+    for number in segments(dir)?.into_iter().filter(|number| number < before) {
+        if locks.len() >= MAX_FOLDED_FILES {
+            first_left = first_left.min(number);
+            break;
+        }
+        match fs_err::File::open(segment(dir, number)).map(|file| (file.try_lock(), file)) {
+            // Another process appends to it.
+            Ok((Err(TryLockError::WouldBlock), _)) => first_left = first_left.min(number),
+            Ok((_, file)) => {
+                locks.push(file);
+                numbers.push(number);
+            }
+            Err(_) => numbers.push(number),
+        }
+    }
     let journal = read_segments(dir, &numbers);
     let mut problems = journal.problems;
     for (root, news) in journal.by_root {
@@ -303,7 +367,7 @@ pub fn fold(task: &FoldTask) -> io::Result<Folded> {
             tidy(&dir, *now_ms, *keep_ms, &mut problems)?;
         }
     }
-    let folded = before.to_string();
+    let folded = first_left.to_string();
     atomic::write_durably(&dir.join(HISTORY), FOLDED, folded.as_bytes())?;
     for number in numbers {
         let path = segment(dir, number);

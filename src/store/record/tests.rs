@@ -444,6 +444,20 @@ fn a_mark_is_not_reached_where_the_journal_was_lost_after_a_fold() {
     assert!(!disk.open().reaches(written));
 }
 
+/// As runs without a watcher do, each of which begins a file of its own.
+#[test]
+fn a_journal_of_many_files_is_brought_in_by_and_by() {
+    let disk = Disk::new();
+    let n_files = MAX_FOLDED_FILES + 10;
+    (0..n_files).for_each(|_| disk.append(&replies()[..1]));
+    disk.fold(NOON).unwrap();
+    assert_eq!(segments(&disk.path()).unwrap().len(), 10);
+    assert_eq!(folded_before(&disk.path()), MAX_FOLDED_FILES as u64 + 1);
+    disk.fold(NOON).unwrap();
+    assert_eq!(segments(&disk.path()).unwrap().len(), 0);
+    assert_eq!(disk.sums(), by_election(&replies()[..1]));
+}
+
 #[test]
 fn a_record_that_was_removed_is_gone() {
     let remove_all = |path: &Path| fs_err::remove_dir_all(path).unwrap();
