@@ -203,11 +203,9 @@ mod tests {
         let data_dir = dir.path().join("data");
         let mut recorder = recorder(&data_dir);
         assert!(recorder.append(root(), batch(1)).is_empty());
-        let failed = |told: &[Event]| {
-            told.iter().find_map(|it| match it {
-                Event::RecordFailed(reason) => Some(reason.is_some()),
-                _ => None,
-            })
+        let failed = |told: &[Event]| match told.first() {
+            Some(Event::RecordFailed(reason)) => Some(reason.is_some()),
+            _ => None,
         };
         // No account has a directory where this is.
         let root_dir = crate::store::record::account_dir(&data_dir, &root());
