@@ -173,6 +173,7 @@ impl State {
                 let is_news = self.recording.failed(reason, now);
                 self.publication.mark_changed_if(is_news);
             }
+            Event::RecordLacks => self.record_again(now),
             Event::Published { began, result } => self.publication.ended(began, result, now),
             Event::ZoneChanged(zone) => self.zone_changed(zone),
             Event::Shutdown => return self.shut_down(now),

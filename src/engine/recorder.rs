@@ -1,6 +1,9 @@
 //! Writes the record of usage, and keeps what cannot be written for the next try.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::Ordering::Relaxed;
 
 use crossbeam_channel::Sender;
 use tracing::warn;
@@ -14,7 +17,7 @@ use crate::usage::ledger::REACH_MS;
 use crate::usage::reply::{Batch, Reply};
 
 /// So many replies are kept while the record cannot be written. The transcripts still have those
-/// that are dropped, and are read again after a restart.
+/// that are dropped, and are read again once it can.
 const MAX_PENDING: usize = 100_000;
 
 /// The record, which may not be writable at the moment.
@@ -26,6 +29,11 @@ pub(super) struct Recorder {
     /// What was not written yet, by config root.
     pending: Vec<(PathBuf, Batch)>,
     is_failing: bool,
+    /// Whether the last fold failed.
+    has_fold_failed: Arc<AtomicBool>,
+    /// Whether the record has to be told again what was counted: some was dropped, or somebody
+    /// removed it.
+    is_lacking: bool,
     /// Where the end of a fold is told. `None` if a fold is to end before its call returns.
     events: Option<Sender<Event>>,
 }
@@ -33,14 +41,24 @@ pub(super) struct Recorder {
 impl Recorder {
     /// Opens the record in this data directory; an error says why there is none.
     pub(super) fn open(data_dir: Result<PathBuf>, events: Option<Sender<Event>>) -> Recorder {
-        Recorder { data_dir, record: None, pending: Vec::new(), is_failing: false, events }
+        Recorder {
+            data_dir,
+            record: None,
+            pending: Vec::new(),
+            is_failing: false,
+            has_fold_failed: Arc::default(),
+            is_lacking: false,
+            events,
+        }
     }
 
     /// Appends what one config root used. Returns what the state is to be told of the record.
-    pub(super) fn append(&mut self, root: PathBuf, batch: Batch) -> Option<Event> {
+    pub(super) fn append(&mut self, root: PathBuf, batch: Batch) -> Vec<Event> {
         let n_pending: usize = self.pending.iter().map(|(_, batch)| batch.news.len()).sum();
         if n_pending < MAX_PENDING {
             self.pending.push((root, batch));
+        } else {
+            self.is_lacking = true;
         }
         let written = self.write();
         self.tell(written)
@@ -63,23 +81,31 @@ impl Recorder {
     pub(super) fn fold(&mut self, keep_ms: Option<i64>, now: Now) -> Vec<Event> {
         let written = self.write();
         let is_written = written.is_ok();
-        let mut told: Vec<Event> = self.tell(written).into_iter().collect();
+        let mut told: Vec<Event> = self.tell(written);
         let Some(record) = self.record.as_mut().filter(|_| is_written) else {
             told.push(Event::Folded { has_imported: false });
             return told;
         };
+        if !record.may_fold() {
+            // The process that writes the months brings in what this one appended.
+            told.push(Event::Folded { has_imported: false });
+            return told;
+        }
         let task = record.fold_task(now.wall_ms, keep_ms);
+        let has_failed = Arc::clone(&self.has_fold_failed);
         let run = move || {
-            let (failure, has_imported) = match record::fold(&task) {
+            let folded = record::fold(&task);
+            let had_failed = has_failed.swap(folded.is_err(), Relaxed);
+            let (news, has_imported) = match folded {
                 Ok(folded) => {
                     for problem in folded.problems {
                         warn!("{}", sanitize::marked(&format!("the record of usage: {problem}")));
                     }
-                    (None, folded.has_imported)
+                    (had_failed.then_some(Event::RecordFailed(None)), folded.has_imported)
                 }
                 Err(err) => (Some(Event::RecordFailed(Some(err.to_string()))), false),
             };
-            failure.into_iter().chain([Event::Folded { has_imported }])
+            news.into_iter().chain([Event::Folded { has_imported }])
         };
         let Some(events) = self.events.clone() else {
             told.extend(run());
@@ -98,7 +124,8 @@ impl Recorder {
 
     /// How much is written; `None` if something is not.
     pub(super) fn mark(&self) -> Option<Mark> {
-        self.record.as_ref().filter(|_| self.pending.is_empty()).map(Record::mark)
+        let is_whole = self.pending.is_empty() && !self.is_lacking;
+        self.record.as_ref().filter(|_| is_whole).map(Record::mark)
     }
 
     /// About how many replies the journal had when it was opened.
@@ -116,14 +143,13 @@ impl Recorder {
 
     /// Opens the record if that was not possible so far, and appends what is pending.
     fn write(&mut self) -> std::result::Result<(), String> {
+        if self.record.take_if(|it| it.is_gone()).is_some() {
+            warn!("the record of usage was removed; it is written again");
+            self.is_lacking = true;
+        }
         if self.record.is_none() {
             let data_dir = self.data_dir.as_ref().map_err(ToString::to_string)?;
-            let record = Record::open(data_dir).map_err(|err| err.to_string())?;
-            let busy = || match Record::writer(data_dir) {
-                Some(pid) => format!("process {pid} writes it"),
-                None => "another process writes it".to_owned(),
-            };
-            self.record = Some(record.ok_or_else(busy)?);
+            self.record = Some(Record::open_shared(data_dir).map_err(|err| err.to_string())?);
         }
         let record = self.record.as_mut().expect("it was opened");
         for (root, batch) in &self.pending {
@@ -134,11 +160,120 @@ impl Recorder {
     }
 
     /// What the state is to be told of this result, if that is news.
-    fn tell(&mut self, written: std::result::Result<(), String>) -> Option<Event> {
+    fn tell(&mut self, written: std::result::Result<(), String>) -> Vec<Event> {
         let was_failing = std::mem::replace(&mut self.is_failing, written.is_err());
         match written {
-            Ok(()) => was_failing.then_some(Event::RecordFailed(None)),
-            Err(reason) => Some(Event::RecordFailed(Some(reason))),
+            Ok(()) => {
+                let is_lacking = std::mem::take(&mut self.is_lacking);
+                let works = was_failing.then_some(Event::RecordFailed(None));
+                works.into_iter().chain(is_lacking.then_some(Event::RecordLacks)).collect()
+            }
+            Err(reason) => vec![Event::RecordFailed(Some(reason))],
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::iter;
+
+    use super::*;
+    use crate::usage::reply::testing::{NOON, reply};
+
+    fn batch(n: usize) -> Batch {
+        let news = (0..n).map(|it| (reply(&format!("msg_{it}"), "r", 1), None));
+        Batch { news: news.collect(), ..Batch::default() }
+    }
+
+    fn recorder(data_dir: &Path) -> Recorder {
+        Recorder::open(Ok(data_dir.to_owned()), None)
+    }
+
+    fn now() -> Now {
+        Now { wall_ms: NOON, ..Now::read() }
+    }
+
+    fn root() -> PathBuf {
+        "/home/x/.claude".into()
+    }
+
+    #[test]
+    fn a_fold_that_works_again_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let data_dir = dir.path().join("data");
+        let mut recorder = recorder(&data_dir);
+        assert!(recorder.append(root(), batch(1)).is_empty());
+        let failed = |told: &[Event]| match told.first() {
+            Some(Event::RecordFailed(reason)) => Some(reason.is_some()),
+            _ => None,
+        };
+        // No account has a directory where this is.
+        let root_dir = crate::store::record::account_dir(&data_dir, &root());
+        fs_err::write(&root_dir, "").unwrap();
+        assert_eq!(failed(&recorder.fold(None, now())), Some(true));
+        fs_err::remove_file(&root_dir).unwrap();
+        assert_eq!(failed(&recorder.fold(None, now())), Some(false));
+        assert_eq!(failed(&recorder.fold(None, now())), None);
+        assert!(root_dir.is_dir());
+    }
+
+    #[test]
+    fn what_could_not_be_kept_is_told_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let data_dir = dir.path().join("data");
+        fs_err::write(&data_dir, "in the way").unwrap();
+        let mut recorder = recorder(&data_dir);
+        for n in [MAX_PENDING, 1] {
+            let told = recorder.append(root(), batch(n));
+            assert!(matches!(told[..], [Event::RecordFailed(Some(_))]), "{told:?}");
+        }
+        fs_err::remove_file(&data_dir).unwrap();
+        assert_eq!(recorder.mark(), None);
+        let told = recorder.fold(None, now());
+        assert!(matches!(told[..2], [Event::RecordFailed(None), Event::RecordLacks]), "{told:?}");
+        assert!(recorder.mark().is_some());
+    }
+
+    /// As watchers with other state directories do.
+    #[test]
+    fn two_processes_append_and_one_of_them_folds() {
+        let dir = tempfile::tempdir().unwrap();
+        let data_dir = dir.path().join("data");
+        let (mut first, mut second) = (recorder(&data_dir), recorder(&data_dir));
+        for round in 0..3 {
+            for (recorder, from) in [(&mut first, 0), (&mut second, 100)] {
+                let from = from + 10 * round;
+                let news = (from..from + 10).map(|it| (reply(&format!("msg_{it}"), "r", 1), None));
+                let batch = Batch { news: news.collect(), ..Batch::default() };
+                assert!(recorder.append(root(), batch).is_empty());
+            }
+            assert_eq!(first.load(&root(), now()).len(), 20 * (round + 1));
+            second.fold(None, now());
+            first.fold(None, now());
+            assert_eq!(first.load(&root(), now()).len(), 20 * (round + 1));
+            for recorder in [&mut first, &mut second] {
+                let mark = recorder.mark();
+                assert!(recorder.reaches(mark));
+            }
+        }
+        drop(first);
+        second.fold(None, now());
+        assert_eq!(second.load(&root(), now()).len(), 60);
+        let journal = fs_err::read_dir(data_dir.join("journal")).unwrap();
+        assert_eq!(journal.count(), 0, "all is in the months");
+    }
+
+    #[test]
+    fn a_record_that_was_removed_is_made_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let data_dir = dir.path().join("data");
+        let mut recorder = recorder(&data_dir);
+        assert!(recorder.append(root(), batch(1)).is_empty());
+        fs_err::remove_dir_all(&data_dir).unwrap();
+        let told: Vec<_> =
+            iter::repeat_with(|| recorder.append(root(), batch(2))).take(2).collect();
+        assert!(matches!(told[0][..], [Event::RecordLacks]), "{told:?}");
+        assert!(told[1].is_empty(), "{told:?}");
+        assert_eq!(recorder.load(&root(), now()).len(), 4);
     }
 }

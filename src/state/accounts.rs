@@ -114,6 +114,14 @@ impl Accounts {
         Some(account.ledger.replies().map(|reply| (reply, None)).collect())
     }
 
+    /// Everything that is counted in the accounts that are recorded, by their roots.
+    pub(super) fn all_recorded(&self) -> Vec<(PathBuf, Vec<News>)> {
+        let recorded = self.0.iter().filter(|(_, account)| account.is_recorded);
+        let news =
+            |account: &Account| account.ledger.replies().map(|reply| (reply, None)).collect();
+        recorded.map(|(root, account)| (root.clone(), news(account))).collect()
+    }
+
     /// Takes in what the record has of a root.
     pub(super) fn recorded(&mut self, root: &Path, replies: &[Reply]) {
         let Some(account) = self.0.get_mut(root) else { return };

@@ -53,6 +53,9 @@ pub enum Event {
     /// The record could not be written, opened or read to its end, for this reason; `None` if it
     /// works again.
     RecordFailed(Option<String>),
+    /// The record lacks some of what was counted: somebody removed it, or it could not be written
+    /// for so long that not everything could be kept. Another one is written now.
+    RecordLacks,
     /// Publishing ended. `began` is when it began; the error says why the snapshot on disk is
     /// still the one before.
     Published { began: Now, result: Result<(), String> },

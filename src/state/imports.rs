@@ -53,6 +53,11 @@ impl Imports {
         self.taken.insert(file, hash_of(stamp));
     }
 
+    /// The record lacks something: all old transcripts are to be read again.
+    pub(super) fn forget_taken(&mut self) {
+        self.taken.clear();
+    }
+
     /// The transcripts that wait.
     pub(super) fn waiting(&self) -> impl Iterator<Item = &PathBuf> {
         self.waiting.keys()

@@ -179,6 +179,16 @@ impl Transcripts {
         self.files.insert(path.into(), file);
     }
 
+    /// From the next listing on, all are read from their beginnings, as if they had been rewritten.
+    pub(super) fn read_again(&mut self) {
+        for file in self.files.values_mut() {
+            file.stamp = None;
+            if let Some(cursor) = &mut file.cursor {
+                cursor.check = !cursor.check;
+            }
+        }
+    }
+
     /// Takes a transcript out. The caller retires it in its account.
     pub(super) fn remove(&mut self, path: &Path) -> Option<File> {
         self.unended.remove(path);

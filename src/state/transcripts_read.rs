@@ -212,6 +212,18 @@ impl State {
         }
     }
 
+    /// Records everything that is known again, and reads all transcripts for what is not.
+    pub(super) fn record_again(&mut self, now: Now) {
+        for (root, news) in self.accounts.all_recorded() {
+            self.record(&root, Batch { news, ..Batch::default() }, now);
+        }
+        self.imports.forget_taken();
+        self.transcripts.read_again();
+        self.transcripts.mark_unsaved(now);
+        let looks = self.directories.look_at_all(|_| true);
+        self.effects.extend(looks);
+    }
+
     /// An earlier process left so many replies in the journal of the record.
     pub fn journal_found(&mut self, n_replies: usize, now: Now) {
         if n_replies > 0 {

@@ -55,13 +55,18 @@ pub struct FetchLock {
 #[derive(Debug)]
 #[must_use = "the lock is released as soon as this value is dropped"]
 pub struct RecordLock {
-    _file: fs_err::File,
+    file: fs_err::File,
 }
 
 impl RecordLock {
     /// Takes the lock on this file; `None` where another process holds it.
     pub fn try_acquire(path: &Path) -> Result<Option<RecordLock>> {
-        Ok(acquire(path)?.map(|file| RecordLock { _file: file }))
+        Ok(acquire(path)?.map(|file| RecordLock { file }))
+    }
+
+    /// The file that is locked.
+    pub fn file(&self) -> &fs_err::File {
+        &self.file
     }
 
     /// The id of the process that holds the lock, for messages.

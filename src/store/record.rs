@@ -19,7 +19,9 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ffi::OsStr;
+use std::fs::TryLockError;
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -33,7 +35,7 @@ use super::file::read_bounded;
 use super::lock::RecordLock;
 use super::{atomic, dir};
 use crate::error::{Error, Result};
-use crate::time::{DAY_MS, Now};
+use crate::time::{DAY_MS, HOUR_MS, Now};
 use crate::usage::election::{Added, Election};
 use crate::usage::entry::hash;
 use crate::usage::history::{AccountHistory, ClientCosts, GroupSums, History};
@@ -50,8 +52,17 @@ const HISTORY: &str = "history";
 const JOURNAL: &str = "journal";
 /// Where records of other machines lie until they are brought in.
 const IMPORT: &str = "import";
+/// So many files of the journal are brought in at once: each is open meanwhile.
+const MAX_FOLDED_FILES: usize = 256;
 /// The file with the number of the journal's first file that was not brought into the months.
 const FOLDED: &str = ".folded";
+/// The file that says since when the clock has gone on without a leap, and when it was looked at
+/// last, in Unix milliseconds.
+const CLOCK: &str = ".clock";
+/// How far the clock may go on from one look to the next; further is a leap.
+const MAX_LEAP_MS: i64 = 7 * DAY_MS;
+/// How long after a leap the clock is believed.
+const STEADY_MS: i64 = 3 * DAY_MS;
 /// The file whose content no other data directory has.
 const IDENTITY: &str = ".identity";
 const SUFFIX: &str = ".jsonl";
@@ -67,7 +78,8 @@ const EDGE_MS: i64 = 3 * DAY_MS;
 #[derive(Debug)]
 pub struct Record {
     dir: PathBuf,
-    _lock: RecordLock,
+    /// `None` while another process writes the months: this one only appends to the journal.
+    lock: Option<RecordLock>,
     /// Which directory this is: another one may be made in its place.
     identity: u64,
     /// The number of the journal's file that is appended to next, and its length; the file does
@@ -98,6 +110,13 @@ impl Record {
     /// Opens the record in the data directory, to write it. `None` where another process writes
     /// it. What is missing is created.
     pub fn open(data_dir: &Path) -> Result<Option<Record>> {
+        let record = Record::open_shared(data_dir)?;
+        Ok(Some(record).filter(|it| it.lock.is_some()))
+    }
+
+    /// As [`Record::open`], but where another process writes the months, this one may append to the
+    /// journal beside it.
+    pub fn open_shared(data_dir: &Path) -> Result<Record> {
         for dir in [
             data_dir.to_owned(),
             data_dir.join(HISTORY),
@@ -106,24 +125,25 @@ impl Record {
         ] {
             dir::make_private(&dir)?;
         }
-        let Some(lock) = RecordLock::try_acquire(&data_dir.join(LOCK))? else { return Ok(None) };
+        let lock = RecordLock::try_acquire(&data_dir.join(LOCK))?;
         let opening = |err| Error::new("cannot open the record of usage").because(err);
         let identity = identity(data_dir).map_err(opening)?;
         let found = segments(data_dir).map_err(opening)?;
         let size = |dir: &Path, number| Some(fs_err::metadata(segment(dir, number)).ok()?.len());
-        for dir in accounts(data_dir) {
-            sweep(&dir);
+        if lock.is_some() {
+            accounts(data_dir).iter().for_each(|dir| sweep(dir));
         }
-        Ok(Some(Record {
+        Ok(Record {
             dir: data_dir.to_owned(),
-            _lock: lock,
+            lock,
             identity,
-            // Each process begins a file of its own: the last line of another may be torn.
-            number: found.last().map_or(1, |it| it + 1),
+            // Each process begins a file of its own: the last line of another may be torn. The
+            // numbers of files that are in the months are not used again.
+            number: found.last().map_or(1, |it| it + 1).max(folded_before(data_dir)),
             n_bytes: 0,
             journal: None,
             n_bytes_found: found.iter().filter_map(|it| size(data_dir, *it)).sum(),
-        }))
+        })
     }
 
     /// The process that writes the record in this data directory, for messages.
@@ -152,9 +172,7 @@ impl Record {
 
     fn append_bytes(&mut self, rows: &[u8]) -> io::Result<()> {
         if self.journal.is_none() {
-            let path = segment(&self.dir, self.number);
-            let mut options = fs_err::OpenOptions::new();
-            let mut file = options.append(true).create_new(true).mode(0o600).open(path)?;
+            let mut file = self.create_segment()?;
             let mut header = Vec::new();
             let kind = Header { ccstatusd: Kind::Journal, format: FORMAT, ..Header::default() };
             write_line(&mut header, &kind);
@@ -168,11 +186,45 @@ impl Record {
         Ok(())
     }
 
+    /// Creates a file of the journal, and locks it: what is still written is not brought in.
+    fn create_segment(&mut self) -> io::Result<fs_err::File> {
+        loop {
+            let path = segment(&self.dir, self.number);
+            let mut options = fs_err::OpenOptions::new();
+            let file = match options.append(true).create_new(true).mode(0o600).open(&path) {
+                Ok(file) => file,
+                Err(err) if err.kind() == io::ErrorKind::AlreadyExists => {
+                    self.number += 1;
+                    continue;
+                }
+                Err(err) => return Err(err),
+            };
+            file.lock()?;
+            if is_file(&path, &file) {
+                return Ok(file);
+            }
+            // It was brought in, empty, before it was locked.
+            self.number = self.number.max(folded_before(&self.dir)) + 1;
+        }
+    }
+
     /// What is appended from now on goes into another file.
     fn end_segment(&mut self) {
-        self.journal = None;
+        // A child that another thread has just forked holds a copy of the descriptor, and with it
+        // the lock.
+        if let Some(journal) = self.journal.take() {
+            journal.unlock().ok();
+        }
         self.number += 1;
         self.n_bytes = 0;
+    }
+
+    /// Whether the record is no longer where it was: somebody removed it, or moved it away.
+    pub fn is_gone(&self) -> bool {
+        let path = segment(&self.dir, self.number);
+        self.lock.as_ref().is_some_and(|lock| !is_file(&self.dir.join(LOCK), lock.file()))
+            || !self.dir.join(HISTORY).join(IDENTITY).exists()
+            || self.journal.as_ref().is_some_and(|journal| !is_file(&path, journal))
     }
 
     /// How long the journal was when it was opened, in bytes.
@@ -192,10 +244,26 @@ impl Record {
             return false;
         }
         let path = segment(&self.dir, mark.number);
-        match fs_err::metadata(path) {
-            Ok(meta) => meta.len() >= mark.n_bytes,
+        let is_there = match fs_err::metadata(&path) {
+            Ok(meta) => meta.len() >= mark.n_bytes && ends_line(&path, mark.n_bytes),
             Err(_) => mark.n_bytes == 0 || mark.number < folded_before(&self.dir),
+        };
+        // A machine that lost its power leaves files without content, or zeros in them.
+        is_there && {
+            let numbers = segments(&self.dir).unwrap_or_default();
+            let before: Vec<u64> = numbers.into_iter().filter(|it| *it <= mark.number).collect();
+            let journal = read_segments(&self.dir, &before);
+            journal.damaged.is_empty() && journal.empty.is_empty()
         }
+    }
+
+    /// Whether this process may write the months. Where another one did so far, this one takes over
+    /// once that has ended.
+    pub fn may_fold(&mut self) -> bool {
+        if self.lock.is_none() {
+            self.lock = RecordLock::try_acquire(&self.dir.join(LOCK)).ok().flatten();
+        }
+        self.lock.is_some()
     }
 
     /// What is to be brought into the months now, for [`fold`].
@@ -203,8 +271,21 @@ impl Record {
         if self.n_bytes > 0 {
             self.end_segment();
         }
+        // The files of others, too.
+        let last = segments(&self.dir).unwrap_or_default().last().copied();
+        self.number = self.number.max(last.map_or(0, |it| it + 1));
         FoldTask { dir: self.dir.clone(), before: self.number, now_ms, keep_ms }
     }
+}
+
+/// Whether a path still names this open file.
+fn is_file(path: &Path, file: &fs_err::File) -> bool {
+    let id = |meta: std::fs::Metadata| (meta.dev(), meta.ino());
+    let (there, ours) = (fs_err::symlink_metadata(path), file.metadata());
+    ours.is_ok_and(|ours| match there {
+        Ok(there) => id(there) == id(ours),
+        Err(err) => err.kind() != io::ErrorKind::NotFound,
+    })
 }
 
 /// The replies of a config root since a time, in Unix milliseconds, as a ledger needs them.
@@ -212,7 +293,7 @@ pub fn load(data_dir: &Path, root: &Path, since_ms: i64) -> Loaded {
     let mut loaded = Loaded::default();
     let dir = account_dir(data_dir, root);
     // Read before the months, as in `read`.
-    let journal = read_journal(data_dir, None);
+    let journal = read_journal(data_dir);
     for month in months_of(&dir).into_iter().filter(|it| it.end_ms() > since_ms) {
         let path = month.path(&dir);
         match read_month(&path) {
@@ -252,7 +333,24 @@ pub struct Folded {
 /// does not want to keep. Only the process that holds the [`Record`] may call it, one at a time.
 pub fn fold(task: &FoldTask) -> io::Result<Folded> {
     let FoldTask { dir, before, now_ms, keep_ms } = task;
-    let journal = read_journal(dir, Some(*before));
+    // Only these are deleted: whatever could not be listed was not read.
+    let (mut numbers, mut locks, mut first_left) = (Vec::new(), Vec::new(), *before);
+    for number in segments(dir)?.into_iter().filter(|number| number < before) {
+        if locks.len() >= MAX_FOLDED_FILES {
+            first_left = first_left.min(number);
+            break;
+        }
+        match fs_err::File::open(segment(dir, number)).map(|file| (file.try_lock(), file)) {
+            // Another process appends to it.
+            Ok((Err(TryLockError::WouldBlock), _)) => first_left = first_left.min(number),
+            Ok((_, file)) => {
+                locks.push(file);
+                numbers.push(number);
+            }
+            Err(_) => numbers.push(number),
+        }
+    }
+    let journal = read_segments(dir, &numbers);
     let mut problems = journal.problems;
     for (root, news) in journal.by_root {
         let dir = account_dir(dir, Path::new(&root));
@@ -264,12 +362,14 @@ pub fn fold(task: &FoldTask) -> io::Result<Folded> {
         has_imported = true;
         import(dir, &path, *now_ms, &mut problems)?;
     }
-    for dir in accounts(dir) {
-        tidy(&dir, *now_ms, *keep_ms, &mut problems)?;
+    if is_clock_steady(dir, *now_ms)? {
+        for dir in accounts(dir) {
+            tidy(&dir, *now_ms, *keep_ms, &mut problems)?;
+        }
     }
-    let folded = before.to_string();
+    let folded = first_left.to_string();
     atomic::write_durably(&dir.join(HISTORY), FOLDED, folded.as_bytes())?;
-    for number in segments(dir)?.into_iter().filter(|number| number < before) {
+    for number in numbers {
         let path = segment(dir, number);
         match journal.damaged.get(&number) {
             Some(problem) => problems.push(set_aside(&path, problem)?),
@@ -295,7 +395,7 @@ fn bring_in(
             problems.push(set_aside(&name.path(dir), &problem)?);
         }
         for (name, month) in applied.into_iter().filter(|(_, month)| month.is_changed) {
-            write_month(dir, name, month.month, now_ms)?;
+            write_month(dir, name, &month.month)?;
         }
     }
     Ok(())
@@ -305,7 +405,7 @@ fn bring_in(
 
 /// Writes all months of all accounts, one after the other, with what the journal has.
 pub fn export(data_dir: &Path, out: &mut impl Write) -> io::Result<()> {
-    let mut by_root = read_journal(data_dir, None).by_root;
+    let mut by_root = read_journal(data_dir).by_root;
     for (dir, root) in account_dirs(data_dir, by_root.keys()) {
         let news = by_root.remove(&root).unwrap_or_default();
         let (applied, _) = apply(&dir, &root, news, Now::read().wall_ms);
@@ -396,7 +496,7 @@ fn import(data_dir: &Path, path: &Path, now_ms: i64, problems: &mut Vec<String>)
             }
         };
         if mine.merge_closed(&month) {
-            write_month(&dir, name, mine, now_ms)?;
+            write_month(&dir, name, &mine)?;
         }
     }
     fs_err::remove_file(path)
@@ -416,10 +516,7 @@ fn account_dirs<'a>(
     dirs
 }
 
-fn write_month(dir: &Path, name: Name, mut month: Month, now_ms: i64) -> io::Result<()> {
-    if name.is_closable(month.changed_ms, now_ms) {
-        month.close();
-    }
+fn write_month(dir: &Path, name: Name, month: &Month) -> io::Result<()> {
     atomic::write_durably(dir, &name.file(), &month.render())
 }
 
@@ -439,12 +536,31 @@ fn tidy(
         let Ok(header) = read_header(&path) else { continue };
         if header.open > 0 && name.is_closable(header.changed_ms, now_ms) {
             match read_month(&path) {
-                Ok(month) => write_month(dir, name, month, now_ms)?,
+                Ok(mut month) => {
+                    month.close();
+                    write_month(dir, name, &month)?;
+                }
                 Err(problem) => problems.push(set_aside(&path, &problem)?),
             }
         }
     }
     Ok(())
+}
+
+/// Whether the clock has been right for some days, as far as anyone can tell: what is closed or
+/// deleted because it is old does not come back when a clock that was years ahead is set right.
+fn is_clock_steady(data_dir: &Path, now_ms: i64) -> io::Result<bool> {
+    let dir = data_dir.join(HISTORY);
+    let text = fs_err::read_to_string(dir.join(CLOCK)).unwrap_or_default();
+    let known = text.trim().split_once(' ');
+    let known = known.and_then(|(since, last)| Some((since.parse().ok()?, last.parse().ok()?)));
+    let (since_ms, last_ms): (i64, i64) = known.unwrap_or((0, now_ms));
+    let is_leap = !(last_ms - HOUR_MS..last_ms + MAX_LEAP_MS).contains(&now_ms);
+    let since_ms = if is_leap { now_ms } else { since_ms };
+    if known.is_none() || is_leap || now_ms > last_ms + HOUR_MS {
+        atomic::write_durably(&dir, CLOCK, format!("{since_ms} {now_ms}\n").as_bytes())?;
+    }
+    Ok(since_ms == 0 || now_ms - since_ms >= STEADY_MS)
 }
 
 /// A month with replies of the journal in it.
@@ -540,7 +656,7 @@ fn apply(
 pub fn read(data_dir: &Path, span: std::ops::Range<i64>) -> History {
     // A journal that is brought into its months meanwhile is read before these, and so is not
     // missed.
-    let journal = read_journal(data_dir, None);
+    let journal = read_journal(data_dir);
     let mut history = History { problems: journal.problems, ..History::default() };
     let mut by_root = journal.by_root;
     let dirs = account_dirs(data_dir, by_root.keys());
@@ -714,10 +830,17 @@ fn read_sums(path: &Path) -> std::result::Result<(GroupSums, ClientCosts), Unrea
 }
 
 fn unreadable(err: &io::Error) -> Unreadable {
-    Unreadable::Damaged(match err.kind() {
-        io::ErrorKind::NotFound => MISSING,
-        _ => "the system cannot read it",
-    })
+    use io::ErrorKind::{InvalidData, NotFound, PermissionDenied};
+    match err.kind() {
+        NotFound => Unreadable::Damaged(MISSING),
+        // It is no regular file, or too large, or the disk is damaged there.
+        InvalidData => Unreadable::Damaged("the system cannot read it"),
+        _ if err.raw_os_error() == Some(nix::libc::EIO) => {
+            Unreadable::Damaged("the system cannot read it")
+        }
+        PermissionDenied => Unreadable::Refused("this user may not read it"),
+        _ => Unreadable::Refused("the system cannot read it at the moment"),
+    }
 }
 
 fn bytes_of(path: &Path) -> std::result::Result<Vec<u8>, Unreadable> {
@@ -734,7 +857,7 @@ fn read_header(path: &Path) -> io::Result<Header> {
 
 /// The directory of the months of a config root. Its name says which root it is to people, and
 /// does not depend on how long the path is.
-fn account_dir(data_dir: &Path, root: &Path) -> PathBuf {
+pub fn account_dir(data_dir: &Path, root: &Path) -> PathBuf {
     let root = root.to_string_lossy();
     let last = Path::new(&*root).file_name().unwrap_or(OsStr::new("root"));
     let plain = |it: char| if it.is_ascii_alphanumeric() { it } else { '-' };
@@ -767,7 +890,12 @@ fn sweep(dir: &Path) {
 
 /// Gives a file that cannot be read another name, under which nothing overwrites it. Returns a
 /// sentence that says so.
+///
+/// An error is also that nothing is known of what is in it: it may well be whole.
 fn set_aside(path: &Path, why: &Unreadable) -> io::Result<String> {
+    if let Unreadable::Refused(_) = why {
+        return Err(io::Error::other(format!("{}: {why}", path.display())));
+    }
     let mut numbers = (1..).map(|n| {
         let mut name = path.as_os_str().to_owned();
         name.push(format!(".unreadable-{n}"));
@@ -808,6 +936,8 @@ struct Journal {
     problems: Vec<String>,
     /// The files of which something cannot be read, by their numbers.
     damaged: BTreeMap<u64, Unreadable>,
+    /// The numbers of the files that have no line.
+    empty: BTreeSet<u64>,
 }
 
 fn segment(data_dir: &Path, number: u64) -> PathBuf {
@@ -826,11 +956,23 @@ fn segments(data_dir: &Path) -> io::Result<Vec<u64>> {
     Ok(numbers)
 }
 
-/// Reads the journal's files, those with numbers below `before`.
-fn read_journal(data_dir: &Path, before: Option<u64>) -> Journal {
+/// Whether a line of a file ends at this offset.
+fn ends_line(path: &Path, end: u64) -> bool {
+    use fs_err::os::unix::fs::FileExt;
+    let mut last = [0];
+    let file = fs_err::File::open(path);
+    end == 0 || file.is_ok_and(|it| it.read_at(&mut last, end - 1).is_ok()) && last == *b"\n"
+}
+
+/// Reads the whole journal.
+fn read_journal(data_dir: &Path) -> Journal {
+    read_segments(data_dir, &segments(data_dir).unwrap_or_default())
+}
+
+/// Reads the journal's files with these numbers.
+fn read_segments(data_dir: &Path, numbers: &[u64]) -> Journal {
     let mut journal = Journal::default();
-    let numbers = segments(data_dir).unwrap_or_default();
-    for number in numbers.into_iter().filter(|number| before.is_none_or(|it| *number < it)) {
+    for number in numbers.iter().copied() {
         let path = segment(data_dir, number);
         let mut damage = |why| {
             journal.problems.push(format!("{}: {why}", path.display()));
@@ -848,7 +990,10 @@ fn read_journal(data_dir: &Path, before: Option<u64>) -> Journal {
         let header = lines(&bytes).next().map(serde_json::from_slice::<Header>);
         match header {
             // A process was killed before it had written the first line.
-            None => continue,
+            None => {
+                journal.empty.insert(number);
+                continue;
+            }
             Some(Ok(header)) if header.format == FORMAT => {}
             Some(Ok(header)) => {
                 damage(Unreadable::Format(header.format));

@@ -23,6 +23,22 @@ fn usage_of_a_deleted_transcript_stays_counted() {
     assert_eq!(usage.today.cost_usd, 5.0);
 }
 
+/// Somebody removed it, or it could not keep everything while it could not be written.
+#[test]
+fn a_record_that_lacks_something_gets_all_that_is_known_and_all_transcripts_are_read_again() {
+    let mut sim = settled();
+    let known = sim.snapshot().roots[&RootKey("/r".into())].usage.clone().unwrap();
+    sim.effects.clear();
+    sim.event(Event::RecordLacks);
+    let is_recorded = |it: &Effect| matches!(it, Effect::Record { batch, .. } if !batch.is_empty());
+    assert!(sim.effects.iter().any(is_recorded), "{:?}", sim.effects);
+    let is_look = |it: &Effect| matches!(it, Effect::Look(_));
+    assert!(sim.effects.iter().any(is_look), "{:?}", sim.effects);
+    sim.pass_ms(1000);
+    let usage = sim.snapshot().roots[&RootKey("/r".into())].usage.clone().unwrap();
+    assert_eq!(usage.today, known.today);
+}
+
 #[test]
 fn the_clients_context_and_cost_are_shown_until_the_transcript_is_newer() {
     let mut sim = settled();

@@ -53,6 +53,8 @@ pub enum Unreadable {
     /// It was written in a format that this version does not know.
     Format(u32),
     Damaged(&'static str),
+    /// The system did not let it be read, which says nothing about what is in it.
+    Refused(&'static str),
 }
 
 impl std::fmt::Display for Unreadable {
@@ -62,6 +64,7 @@ impl std::fmt::Display for Unreadable {
                 write!(f, "it has format {format}, which a newer version of ccstatusd wrote")
             }
             Unreadable::Damaged(what) => write!(f, "it is damaged: {what}"),
+            Unreadable::Refused(what) => f.write_str(what),
         }
     }
 }

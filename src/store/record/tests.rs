@@ -43,10 +43,16 @@ impl Disk {
         self.open().append(Path::new(ROOT), &batch(replies)).unwrap();
     }
 
-    /// Brings the journal in at this time.
+    /// Brings the journal in at this time, which is right.
     fn fold(&self, now_ms: i64) -> io::Result<Vec<String>> {
+        fs_err::remove_file(self.path().join(HISTORY).join(CLOCK)).ok();
+        self.fold_by_clock(now_ms, None)
+    }
+
+    /// Brings the journal in at this time by the clock, which may be wrong.
+    fn fold_by_clock(&self, now_ms: i64, keep_ms: Option<i64>) -> io::Result<Vec<String>> {
         let mut record = self.open();
-        Ok(fold(&record.fold_task(now_ms, None))?.problems)
+        Ok(fold(&record.fold_task(now_ms, keep_ms))?.problems)
     }
 
     fn read(&self) -> History {
@@ -369,6 +375,131 @@ fn a_mark_is_reached_as_long_as_everything_before_it_is_there() {
     drop(record);
     fs_err::remove_dir_all(disk.path()).unwrap();
     assert!(!disk.open().reaches(written), "the record was removed");
+}
+
+/// Until a clock that is years ahead is set right, nothing is closed or deleted.
+#[test]
+fn a_leap_of_the_clock_closes_and_deletes_nothing() {
+    let disk = Disk::new();
+    disk.append(&replies());
+    let keep_ms = Some(60 * DAY_MS);
+    disk.fold_by_clock(NOON, keep_ms).unwrap();
+    let n_loaded = || load(&disk.path(), Path::new(ROOT), i64::MIN).replies.len();
+    let before = n_loaded();
+    assert!(before > 0);
+    let ahead_ms = NOON + 1000 * DAY_MS;
+    for now_ms in [ahead_ms, ahead_ms + DAY_MS, NOON, NOON + DAY_MS] {
+        disk.fold_by_clock(now_ms, keep_ms).unwrap();
+        assert_eq!(n_loaded(), before, "at {now_ms}");
+    }
+    for days in (0..100).step_by(5) {
+        disk.fold_by_clock(NOON + days * DAY_MS, None).unwrap();
+    }
+    assert_eq!(n_loaded(), 0, "they are closed");
+    assert_eq!(disk.sums(), by_election(&replies()));
+}
+
+/// A machine that loses its power leaves files of their full length, but with zeros.
+#[test]
+fn a_mark_is_not_reached_where_the_journal_is_damaged() {
+    let disk = Disk::new();
+    disk.append(&replies()[..2]);
+    let mut record = disk.open();
+    record.append(Path::new(ROOT), &batch(&replies()[2..])).unwrap();
+    let written = record.mark();
+    drop(record);
+    let check = |number, spoil: &dyn Fn(&mut Vec<u8>)| {
+        let journal = segment(&disk.path(), number);
+        let whole = fs_err::read(&journal).unwrap();
+        let mut spoilt = whole.clone();
+        spoil(&mut spoilt);
+        fs_err::write(&journal, spoilt).unwrap();
+        assert!(!disk.open().reaches(written), "file {number}");
+        fs_err::write(&journal, whole).unwrap();
+        assert!(disk.open().reaches(written));
+    };
+    for number in [1, 2] {
+        check(number, &|bytes| bytes.fill(0));
+        check(number, &|bytes| {
+            let middle = bytes.len() / 2;
+            bytes[middle] = 0;
+        });
+    }
+    check(1, &Vec::clear);
+    check(2, &|bytes| *bytes.last_mut().unwrap() = 0);
+}
+
+#[test]
+fn a_mark_is_not_reached_where_the_journal_was_lost_after_a_fold() {
+    let disk = Disk::new();
+    for _ in 0..3 {
+        disk.append(&replies()[..3]);
+    }
+    disk.fold(NOON).unwrap();
+    let mut record = disk.open();
+    record.append(Path::new(ROOT), &batch(&replies()[3..])).unwrap();
+    let written = record.mark();
+    drop(record);
+    fs_err::remove_file(segment(&disk.path(), written.number)).unwrap();
+    assert!(!disk.open().reaches(written));
+}
+
+/// As runs without a watcher do, each of which begins a file of its own.
+#[test]
+fn a_journal_of_many_files_is_brought_in_by_and_by() {
+    let disk = Disk::new();
+    let n_files = MAX_FOLDED_FILES + 10;
+    (0..n_files).for_each(|_| disk.append(&replies()[..1]));
+    disk.fold(NOON).unwrap();
+    assert_eq!(segments(&disk.path()).unwrap().len(), 10);
+    assert_eq!(folded_before(&disk.path()), MAX_FOLDED_FILES as u64 + 1);
+    disk.fold(NOON).unwrap();
+    assert_eq!(segments(&disk.path()).unwrap().len(), 0);
+    assert_eq!(disk.sums(), by_election(&replies()[..1]));
+}
+
+#[test]
+fn a_record_that_was_removed_is_gone() {
+    let remove_all = |path: &Path| fs_err::remove_dir_all(path).unwrap();
+    let remove_journal = |path: &Path| fs_err::remove_dir_all(path.join(JOURNAL)).unwrap();
+    let removals: [&dyn Fn(&Path); 2] = [&remove_all, &remove_journal];
+    for remove in removals {
+        let disk = Disk::new();
+        let mut record = disk.open();
+        assert!(!record.is_gone());
+        record.append(Path::new(ROOT), &batch(&replies())).unwrap();
+        assert!(!record.is_gone());
+        fold(&record.fold_task(NOON, None)).unwrap();
+        record.append(Path::new(ROOT), &batch(&replies())).unwrap();
+        assert!(!record.is_gone());
+        remove(&disk.path());
+        assert!(record.is_gone());
+    }
+}
+
+/// Such as a file of another user, or any file while too many are open: it may be whole.
+#[test]
+fn what_the_system_refuses_to_read_is_not_set_aside() {
+    for is_month in [true, false] {
+        let disk = Disk::new();
+        disk.append(&replies()[..3]);
+        disk.fold(NOON).unwrap();
+        disk.append(&replies()[3..]);
+        let path = match is_month {
+            true => disk.months().pop().unwrap(),
+            false => segment(&disk.path(), 2),
+        };
+        assert!(path.exists(), "{path:?}");
+        let elsewhere = disk.0.path().join("elsewhere");
+        fs_err::rename(&path, &elsewhere).unwrap();
+        // The superuser can read every file, but nobody can open a socket.
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        assert!(disk.fold(NOON).is_err());
+        fs_err::rename(&elsewhere, &path).unwrap();
+        assert_eq!(disk.sums(), by_election(&replies()));
+        disk.fold(NOON).unwrap();
+        assert_eq!(disk.sums(), by_election(&replies()));
+    }
 }
 
 /// Every format that was ever released stays readable. Never change these files; add others.
