@@ -137,8 +137,7 @@ impl Engine {
         };
         let exits = matches!(mode, Mode::Watch { .. }).then(|| Exits::start(told));
         let exits = exits.transpose().map_err(starting)?;
-        let folded = matches!(mode, Mode::Watch { .. }).then(|| events.clone());
-        let recorder = Recorder::open(env.data_dir(), folded);
+        let recorder = Recorder::open(env.data_dir(), events.clone());
         let mut exporter = Exporter::new(env.user_name(), env.data_dir().ok());
         if let Role::Watcher { .. } = &role {
             exporter.configure(settings.export.as_ref(), &settings.prices);
@@ -257,8 +256,8 @@ impl Engine {
                     let replies = self.recorder.load(&root, now);
                     self.state.take_record(&root, &replies);
                 }
-                Effect::Fold { keep_ms } => {
-                    let told = self.recorder.fold(keep_ms, now);
+                Effect::Fold { keep_ms, is_last } => {
+                    let told = self.recorder.fold(keep_ms, is_last, now);
                     effects.extend(self.tell(told));
                 }
                 Effect::Save => self.save(),

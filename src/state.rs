@@ -256,7 +256,7 @@ impl State {
                 }
                 Timer::Configuration => self.read_configuration(now),
                 Timer::Save => self.save(),
-                Timer::Fold => self.fold(),
+                Timer::Fold => self.fold(false),
                 Timer::Alerts => {
                     let snapshot = self.snapshot(now);
                     let has_changed = self.look_for_alerts(&snapshot, now);
@@ -533,7 +533,7 @@ impl State {
                     self.publish_now(now);
                     self.save();
                     if self.recording.is_long() {
-                        self.fold();
+                        self.fold(true);
                     }
                 }
             }
@@ -581,9 +581,9 @@ impl State {
     }
 
     /// Brings the journal of the record into its months.
-    fn fold(&mut self) {
+    fn fold(&mut self, is_last: bool) {
         self.recording.begin();
-        self.effects.push(Effect::Fold { keep_ms: self.settings.keep_ms });
+        self.effects.push(Effect::Fold { keep_ms: self.settings.keep_ms, is_last });
     }
 
     /// Saves the checkpoint, and publishes a snapshot that tells displays that no watcher runs.

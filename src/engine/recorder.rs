@@ -34,13 +34,13 @@ pub(super) struct Recorder {
     /// Whether the record has to be told again what was counted: some was dropped, or somebody
     /// removed it.
     is_lacking: bool,
-    /// Where the end of a fold is told. `None` if a fold is to end before its call returns.
-    events: Option<Sender<Event>>,
+    /// Where the end of a fold is told.
+    events: Sender<Event>,
 }
 
 impl Recorder {
     /// Opens the record in this data directory; an error says why there is none.
-    pub(super) fn open(data_dir: Result<PathBuf>, events: Option<Sender<Event>>) -> Recorder {
+    pub(super) fn open(data_dir: Result<PathBuf>, events: Sender<Event>) -> Recorder {
         Recorder {
             data_dir,
             record: None,
@@ -76,9 +76,9 @@ impl Recorder {
         loaded.replies.into_iter().chain(pending).collect()
     }
 
-    /// Writes what could not be written before, and brings the journal into the months. Returns
-    /// what the state is to be told.
-    pub(super) fn fold(&mut self, keep_ms: Option<i64>, now: Now) -> Vec<Event> {
+    /// Writes what could not be written before, and brings the journal into the months: in a thread
+    /// of its own, unless the process ends then. Returns what the state is to be told.
+    pub(super) fn fold(&mut self, keep_ms: Option<i64>, is_last: bool, now: Now) -> Vec<Event> {
         let written = self.write();
         let is_written = written.is_ok();
         let mut told: Vec<Event> = self.tell(written);
@@ -107,11 +107,11 @@ impl Recorder {
             };
             news.into_iter().chain([Event::Folded { has_imported }])
         };
-        let Some(events) = self.events.clone() else {
+        if is_last {
             told.extend(run());
             return told;
-        };
-        let answer = events.clone();
+        }
+        let answer = self.events.clone();
         let run = move || run().for_each(|event| drop(answer.send(event)));
         if let Err(err) = std::thread::Builder::new().name("record".to_owned()).spawn(run) {
             told.extend([
@@ -186,7 +186,7 @@ mod tests {
     }
 
     fn recorder(data_dir: &Path) -> Recorder {
-        Recorder::open(Ok(data_dir.to_owned()), None)
+        Recorder::open(Ok(data_dir.to_owned()), crossbeam_channel::unbounded().0)
     }
 
     fn now() -> Now {
@@ -210,10 +210,10 @@ mod tests {
         // No account has a directory where this is.
         let root_dir = crate::store::record::account_dir(&data_dir, &root());
         fs_err::write(&root_dir, "").unwrap();
-        assert_eq!(failed(&recorder.fold(None, now())), Some(true));
+        assert_eq!(failed(&recorder.fold(None, true, now())), Some(true));
         fs_err::remove_file(&root_dir).unwrap();
-        assert_eq!(failed(&recorder.fold(None, now())), Some(false));
-        assert_eq!(failed(&recorder.fold(None, now())), None);
+        assert_eq!(failed(&recorder.fold(None, true, now())), Some(false));
+        assert_eq!(failed(&recorder.fold(None, true, now())), None);
         assert!(root_dir.is_dir());
     }
 
@@ -229,7 +229,7 @@ mod tests {
         }
         fs_err::remove_file(&data_dir).unwrap();
         assert_eq!(recorder.mark(), None);
-        let told = recorder.fold(None, now());
+        let told = recorder.fold(None, true, now());
         assert!(matches!(told[..2], [Event::RecordFailed(None), Event::RecordLacks]), "{told:?}");
         assert!(recorder.mark().is_some());
     }
@@ -248,8 +248,8 @@ mod tests {
                 assert!(recorder.append(root(), batch).is_empty());
             }
             assert_eq!(first.load(&root(), now()).len(), 20 * (round + 1));
-            second.fold(None, now());
-            first.fold(None, now());
+            second.fold(None, true, now());
+            first.fold(None, true, now());
             assert_eq!(first.load(&root(), now()).len(), 20 * (round + 1));
             for recorder in [&mut first, &mut second] {
                 let mark = recorder.mark();
@@ -257,7 +257,7 @@ mod tests {
             }
         }
         drop(first);
-        second.fold(None, now());
+        second.fold(None, true, now());
         assert_eq!(second.load(&root(), now()).len(), 60);
         let journal = fs_err::read_dir(data_dir.join("journal")).unwrap();
         assert_eq!(journal.count(), 0, "all is in the months");

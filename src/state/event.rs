@@ -91,8 +91,9 @@ pub enum Effect {
     Recall(PathBuf),
     /// Bring the journal of the record into its months, and write what could not be written before.
     /// An [`Event::Folded`] follows. `keep_ms` is for how long months are kept after their end, in
-    /// milliseconds; `None` for ever.
-    Fold { keep_ms: Option<i64> },
+    /// milliseconds; `None` for ever. `is_last` is whether the process ends then, so that it has to
+    /// wait for it: otherwise reads, which go on meanwhile, would seem to hang.
+    Fold { keep_ms: Option<i64>, is_last: bool },
     /// Write [`State::checkpoint`](super::State::checkpoint) to disk.
     Save,
     /// Go on as the program at this path, which has replaced this one and is of this version.

@@ -45,7 +45,7 @@ impl Recording {
 
     /// Whether the journal is so long that it should be brought in before the process ends.
     pub(super) fn is_long(&self) -> bool {
-        self.n_unfolded >= MANY_AT_END
+        self.n_unfolded >= MANY_AT_END && !self.is_folding
     }
 
     /// When to bring the journal in, or to try the record again; `None` while neither is needed.
