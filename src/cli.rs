@@ -2,7 +2,8 @@
 
 pub mod usage;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
@@ -449,8 +450,10 @@ impl Environment {
     /// The directories in which Claude Code keeps its files: those in `CLAUDE_CONFIG_DIR`,
     /// separated by commas, or else `~/.claude` and `~/.config/claude`. They need not exist.
     pub fn claude_roots(&self) -> Result<Vec<PathBuf>> {
-        let listed = self.text("CLAUDE_CONFIG_DIR").unwrap_or_default();
-        let listed: Vec<_> = listed.split(',').map(str::trim).filter(|it| !it.is_empty()).collect();
+        let listed = self.get("CLAUDE_CONFIG_DIR").map_or(&b""[..], |it| it.as_bytes());
+        let paths = listed.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+        let listed: Vec<&OsStr> =
+            paths.filter(|it| !it.is_empty()).map(OsStr::from_bytes).collect();
         if listed.is_empty() {
             let home = self.need_home()?;
             let config = self.config_home().unwrap_or_else(|| home.join(".config"));
@@ -460,6 +463,7 @@ impl Environment {
             .into_iter()
             .map(|path| {
                 self.expand(Path::new(path)).ok_or_else(|| {
+                    let path = path.display();
                     Error::new(format!("CLAUDE_CONFIG_DIR names {path}, which is not absolute"))
                         .hint("set it to absolute paths, separated by commas")
                 })
@@ -533,6 +537,10 @@ mod tests {
             roots(&[home, ("CLAUDE_CONFIG_DIR", "/a, ~/b,")]).unwrap(),
             [Path::new("/a"), Path::new("/h/b")]
         );
+        let odd = OsStr::from_bytes(b"/\xff").to_owned();
+        let not_text =
+            Environment { args: Vec::new(), all: vec![("CLAUDE_CONFIG_DIR".into(), odd.clone())] };
+        assert_eq!(not_text.claude_roots().unwrap(), [PathBuf::from(odd)]);
         let err = roots(&[home, ("CLAUDE_CONFIG_DIR", "a")]).unwrap_err().to_string();
         assert!(err.contains("not absolute"), "{err}");
     }
