@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::Ordering::Relaxed;
+use std::thread::JoinHandle;
 
 use crossbeam_channel::Sender;
 use tracing::warn;
@@ -36,6 +37,8 @@ pub(super) struct Recorder {
     is_lacking: bool,
     /// Where the end of a fold is told.
     events: Sender<Event>,
+    /// The thread of the last fold that had one.
+    folding: Option<JoinHandle<()>>,
 }
 
 impl Recorder {
@@ -49,6 +52,7 @@ impl Recorder {
             has_fold_failed: Arc::default(),
             is_lacking: false,
             events,
+            folding: None,
         }
     }
 
@@ -79,6 +83,9 @@ impl Recorder {
     /// Writes what could not be written before, and brings the journal into the months: in a thread
     /// of its own, unless the process ends then. Returns what the state is to be told.
     pub(super) fn fold(&mut self, keep_ms: Option<i64>, is_last: bool, now: Now) -> Vec<Event> {
+        if is_last && let Some(folding) = self.folding.take() {
+            folding.join().ok();
+        }
         let written = self.write();
         let is_written = written.is_ok();
         let mut told: Vec<Event> = self.tell(written);
@@ -113,11 +120,12 @@ impl Recorder {
         }
         let answer = self.events.clone();
         let run = move || run().for_each(|event| drop(answer.send(event)));
-        if let Err(err) = std::thread::Builder::new().name("record".to_owned()).spawn(run) {
-            told.extend([
+        match std::thread::Builder::new().name("record".to_owned()).spawn(run) {
+            Ok(folding) => self.folding = Some(folding),
+            Err(err) => told.extend([
                 Event::RecordFailed(Some(err.to_string())),
                 Event::Folded { has_imported: false },
-            ]);
+            ]),
         }
         told
     }

@@ -43,9 +43,10 @@ impl Recording {
         self.appended(MANY, now);
     }
 
-    /// Whether the journal is so long that it should be brought in before the process ends.
+    /// Whether the journal is so long that it should be brought in before the process ends, or is
+    /// being brought in, which the end of the process would cut short.
     pub(super) fn is_long(&self) -> bool {
-        self.n_unfolded >= MANY_AT_END && !self.is_folding
+        self.n_unfolded >= MANY_AT_END || self.is_folding
     }
 
     /// When to bring the journal in, or to try the record again; `None` while neither is needed.
