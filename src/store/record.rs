@@ -66,6 +66,8 @@ const STEADY_MS: i64 = 3 * DAY_MS;
 /// The file whose content no other data directory has.
 const IDENTITY: &str = ".identity";
 const SUFFIX: &str = ".jsonl";
+/// What is added to the name of a file that cannot be read, before a number.
+const ASIDE: &str = ".unreadable-";
 /// No file is read that is larger. A month of heavy use has a hundredth of this.
 const MAX_BYTES: u64 = 512 << 20;
 /// A month is closed when it ended before the windows, and when nothing was added to it for as
@@ -702,6 +704,12 @@ pub fn read(data_dir: &Path, span: std::ops::Range<i64>) -> History {
         history.accounts.push(AccountHistory { root: root.into(), first_ms, sums, client_costs });
     }
     history.accounts.sort_by(|a, b| a.root.cmp(&b.root));
+    let aside = set_aside_files(data_dir).into_iter();
+    history.problems.extend(
+        aside.map(|path| {
+            format!("{} could not be read to its end, and was set aside", path.display())
+        }),
+    );
     history
 }
 
@@ -888,6 +896,18 @@ fn sweep(dir: &Path) {
     }
 }
 
+/// What was set aside, in the order of the paths.
+fn set_aside_files(data_dir: &Path) -> Vec<PathBuf> {
+    let dirs = accounts(data_dir).into_iter().chain([data_dir.join(JOURNAL)]);
+    let entries = dirs.flat_map(fs_err::read_dir).flatten().flatten().map(|it| it.path());
+    let is_aside = |path: &PathBuf| {
+        path.file_name().is_some_and(|name| name.to_string_lossy().contains(ASIDE))
+    };
+    let mut paths: Vec<PathBuf> = entries.filter(is_aside).collect();
+    paths.sort();
+    paths
+}
+
 /// Gives a file that cannot be read another name, under which nothing overwrites it. Returns a
 /// sentence that says so.
 ///
@@ -898,7 +918,7 @@ fn set_aside(path: &Path, why: &Unreadable) -> io::Result<String> {
     }
     let mut numbers = (1..).map(|n| {
         let mut name = path.as_os_str().to_owned();
-        name.push(format!(".unreadable-{n}"));
+        name.push(format!("{ASIDE}{n}"));
         PathBuf::from(name)
     });
     let aside = numbers.find(|it| fs_err::symlink_metadata(it).is_err());
