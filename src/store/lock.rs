@@ -296,7 +296,8 @@ fn open(path: &Path) -> io::Result<fs_err::File> {
     Ok(file)
 }
 
-fn is_same_file(file: &fs_err::File) -> io::Result<bool> {
+/// Whether the path by which a file was opened still names it.
+pub(super) fn is_same_file(file: &fs_err::File) -> io::Result<bool> {
     let held = file.metadata()?;
     let named = fs_err::symlink_metadata(file.path())?;
     Ok((held.dev(), held.ino()) == (named.dev(), named.ino()))

@@ -21,7 +21,6 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ffi::OsStr;
 use std::fs::TryLockError;
 use std::io::{self, Write};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -32,7 +31,7 @@ use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 
 use super::file::read_bounded;
-use super::lock::RecordLock;
+use super::lock::{RecordLock, is_same_file};
 use super::{atomic, dir};
 use crate::error::{Error, Result};
 use crate::time::{DAY_MS, HOUR_MS, Now};
@@ -202,7 +201,7 @@ impl Record {
                 Err(err) => return Err(err),
             };
             file.lock()?;
-            if is_file(&path, &file) {
+            if is_there(&file) {
                 return Ok(file);
             }
             // It was brought in, empty, before it was locked.
@@ -223,10 +222,9 @@ impl Record {
 
     /// Whether the record is no longer where it was: somebody removed it, or moved it away.
     pub fn is_gone(&self) -> bool {
-        let path = segment(&self.dir, self.number);
-        self.lock.as_ref().is_some_and(|lock| !is_file(&self.dir.join(LOCK), lock.file()))
+        self.lock.as_ref().is_some_and(|lock| !is_there(lock.file()))
             || !self.dir.join(HISTORY).join(IDENTITY).exists()
-            || self.journal.as_ref().is_some_and(|journal| !is_file(&path, journal))
+            || self.journal.as_ref().is_some_and(|journal| !is_there(journal))
     }
 
     /// How long the journal was when it was opened, in bytes.
@@ -280,14 +278,9 @@ impl Record {
     }
 }
 
-/// Whether a path still names this open file.
-fn is_file(path: &Path, file: &fs_err::File) -> bool {
-    let id = |meta: std::fs::Metadata| (meta.dev(), meta.ino());
-    let (there, ours) = (fs_err::symlink_metadata(path), file.metadata());
-    ours.is_ok_and(|ours| match there {
-        Ok(there) => id(there) == id(ours),
-        Err(err) => err.kind() != io::ErrorKind::NotFound,
-    })
+/// Whether an open file is still where it was opened, as far as the system tells.
+fn is_there(file: &fs_err::File) -> bool {
+    is_same_file(file).unwrap_or_else(|err| err.kind() != io::ErrorKind::NotFound)
 }
 
 /// The replies of a config root since a time, in Unix milliseconds, as a ledger needs them.

@@ -17,7 +17,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use jiff::civil::Date;
 
 use crate::time::DAY_MS;
-use crate::usage::entry::{Entry, EntryTokens};
+use crate::usage::entry::EntryTokens;
 use crate::usage::model::{Place, Release, Spelling};
 
 /// An amount of money: 10⁻¹² US dollars. One dollar per million tokens is a million picodollars per
@@ -221,22 +221,6 @@ impl Prices {
         Some(Picodollars::try_from(tokens.saturating_add(searches)).unwrap_or(Picodollars::MAX))
     }
 
-    /// What an entry costs: what it states, or else what is charged for it.
-    pub fn cost(&self, entry: &Entry) -> Option<Picodollars> {
-        match entry.cost_usd {
-            Some(stated) => Some(picodollars(stated)),
-            None => self.charge(&Charge {
-                model: &entry.model,
-                at_ms: entry.at_ms,
-                is_fast: entry.is_fast,
-                is_us_only: entry.is_us_only,
-                request_input: entry.tokens.all_input(),
-                tokens: entry.tokens,
-                n_web_searches: entry.n_web_searches,
-            }),
-        }
-    }
-
     /// Up to five listed names that share the longest beginning with `model`, last in the alphabet
     /// first. Empty where no name shares more than `claude-`.
     pub fn near(&self, model: &str) -> Vec<&str> {
@@ -348,6 +332,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::usage::entry::Entry;
+    use crate::usage::reply::{Origin, Replies};
 
     #[track_caller]
     fn check_name(model: &str, listed_as: Option<&str>) {
@@ -408,9 +394,15 @@ mod tests {
         check_name("", None);
     }
 
+    /// What a reply costs, as the ledger and the record price it.
+    fn cost(prices: &Prices, entry: &Entry) -> Option<Picodollars> {
+        let reply = Replies::of(Origin::default()).make(0, entry);
+        reply.quarter().cost(&reply.group, prices)
+    }
+
     #[track_caller]
     fn check_cost(entry: Entry, usd: f64) {
-        let cost = Prices::builtin().cost(&entry).expect("the model has a price");
+        let cost = cost(&Prices::builtin(), &entry).expect("the model has a price");
         assert_eq!(cost, (usd * PER_DOLLAR).round() as Picodollars);
     }
 
@@ -490,7 +482,7 @@ mod tests {
         let check = |at: &str, usd: f64| {
             let at_ms = at.parse::<jiff::Timestamp>().unwrap().as_millisecond();
             let entry = Entry { at_ms, ..entry("house-model", [1_000_000, 0, 0, 0, 0]) };
-            assert_eq!(prices.cost(&entry), Some(picodollars(usd)), "{at}");
+            assert_eq!(cost(&prices, &entry), Some(picodollars(usd)), "{at}");
         };
         check("2020-01-01T00:00:00Z", 3.0);
         check("2026-11-14T23:59:59.999Z", 3.0);
@@ -571,12 +563,22 @@ mod tests {
     #[test]
     fn an_unlisted_model_that_used_nothing_costs_nothing() {
         check_cost(entry("<synthetic>", [0; 5]), 0.0);
-        assert_eq!(Prices::builtin().cost(&entry("<synthetic>", [1, 0, 0, 0, 0])), None);
+        let used = entry("<synthetic>", [1, 0, 0, 0, 0]);
+        assert_eq!(cost(&Prices::builtin(), &used), None);
     }
 
     #[test]
     fn absurd_counts_saturate() {
-        let cost = Prices::builtin().cost(&entry("claude-opus-4-8", [u64::MAX; 5]));
+        let tokens = entry("", [u64::MAX; 5]).tokens;
+        let cost = Prices::builtin().charge(&Charge {
+            model: "claude-opus-4-8",
+            at_ms: 0,
+            is_fast: false,
+            is_us_only: false,
+            request_input: tokens.all_input(),
+            tokens,
+            n_web_searches: 0,
+        });
         assert_eq!(cost, Some(Picodollars::MAX));
     }
 
@@ -594,7 +596,7 @@ mod tests {
         let own = own.map(|name| (name.to_owned(), vec![flat(7.0, None)]));
         let prices = Prices::builtin().with(own);
         let check = |name: &str, usd: f64| {
-            let cost = prices.cost(&entry(name, [1_000_000, 0, 0, 0, 0]));
+            let cost = cost(&prices, &entry(name, [1_000_000, 0, 0, 0, 0]));
             assert_eq!(cost, Some(picodollars(usd)), "{name}");
         };
         check("house-model", 7.0);
