@@ -3,6 +3,9 @@
 
 use std::path::PathBuf;
 
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+
 use crate::fetch::tool::Tool;
 use crate::store::schema::HealthStatus;
 use crate::time::{DAY_MS, HOUR_MS, MINUTE_MS, SECOND_MS};
@@ -39,6 +42,8 @@ pub enum Condition {
     Health { level: HealthStatus },
     /// A source of facts fails.
     Degraded,
+    /// The watcher has died, and after this time none runs. See [`crate::sentinel`].
+    NoWatcher { after_ms: i64 },
 }
 
 /// What a budget is for.
@@ -63,6 +68,7 @@ impl Condition {
             Condition::Cost { .. } => "cost",
             Condition::Health { .. } => "health",
             Condition::Degraded => "degraded",
+            Condition::NoWatcher { .. } => "no_watcher",
         }
     }
 }
@@ -76,8 +82,17 @@ pub struct Quiet {
 }
 
 impl Quiet {
-    /// Whether this minute of the day belongs to them.
-    pub fn contains(self, minute: u16) -> bool {
+    /// Whether this time (Unix milliseconds) belongs to them, by the clock of the zone.
+    pub fn contain(self, at_ms: i64, zone: &TimeZone) -> bool {
+        Timestamp::from_millisecond(at_ms).is_ok_and(|at| {
+            let time = zone.to_datetime(at).time();
+            let [hour, minute] =
+                [time.hour(), time.minute()].map(|it| u16::from(it.unsigned_abs()));
+            self.contain_minute(hour * 60 + minute)
+        })
+    }
+
+    fn contain_minute(self, minute: u16) -> bool {
         match self.from <= self.to {
             true => (self.from..self.to).contains(&minute),
             false => minute >= self.from || minute < self.to,
@@ -106,10 +121,13 @@ mod tests {
     #[test]
     fn quiet_hours_may_include_midnight() {
         let night = Quiet { from: 22 * 60, to: 7 * 60 };
-        let is_quiet = [0, 419, 420, 1319, 1320, 1439].map(|it| night.contains(it));
+        let is_quiet = [0, 419, 420, 1319, 1320, 1439].map(|it| night.contain_minute(it));
         assert_eq!(is_quiet, [true, true, false, false, true, true]);
         let noon = Quiet { from: 720, to: 780 };
-        assert_eq!([719, 720, 779, 780].map(|it| noon.contains(it)), [false, true, true, false]);
+        assert_eq!(
+            [719, 720, 779, 780].map(|it| noon.contain_minute(it)),
+            [false, true, true, false]
+        );
     }
 
     #[test]

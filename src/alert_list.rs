@@ -11,6 +11,7 @@ use crate::error::{Error, Exit, Result};
 use crate::fetch::alert;
 use crate::programs::Programs;
 use crate::sanitize;
+use crate::sentinel;
 use crate::store::dir::SNAPSHOT;
 use crate::store::schema::alerts::{Alert, AlertEvent, AlertNotice};
 use crate::store::snapshot;
@@ -91,6 +92,9 @@ fn condition(rule: &Rule) -> String {
             format!("the health of a session is {level:?} or worse").to_lowercase()
         }
         Condition::Degraded => "a source fails".to_owned(),
+        Condition::NoWatcher { after_ms } => {
+            format!("the watcher has died, and none runs after {}", span(*after_ms))
+        }
     };
     if let Some(project) = &rule.project {
         write!(words, ", in {project}").expect("a string takes everything");
@@ -188,5 +192,6 @@ fn sample(condition: &Condition, now_ms: i64) -> AlertEvent {
         },
         Condition::Health { .. } => title("a test: context 81 % used", session),
         Condition::Degraded => title("git:/home/you/demo fails", AlertEvent::default()),
+        Condition::NoWatcher { after_ms } => sentinel::event(*after_ms),
     }
 }

@@ -73,6 +73,7 @@ pub fn run(env: &Environment, rival: Rival, mut print: impl FnMut(&SessionId, &s
             }
             Input::Signal(signal) => {
                 info!(signal, "ending");
+                engine.dismiss_sentinel();
                 notify(&[NotifyState::Stopping]);
                 engine.shut_down();
                 return Ok(());

@@ -34,6 +34,7 @@ use crate::home::Home;
 use crate::ipc::{self, Listener};
 use crate::placed_list;
 use crate::pool::probe::Probe;
+use crate::sentinel::Sentinel;
 use crate::state::State;
 use crate::state::checkpoint::{Checkpoint, ReadSoFar};
 use crate::state::event::{Effect, Event, ReadFailure};
@@ -91,6 +92,7 @@ pub(crate) struct Engine {
     publisher: Publisher,
     recorder: Recorder,
     exporter: Exporter,
+    sentinel: Sentinel,
     /// `None` in a `--oneshot` run, which ends before it could be told of any exit.
     exits: Option<Exits>,
     /// The fetch lock, while programs run. They share it, and the last one to end releases it.
@@ -139,8 +141,10 @@ impl Engine {
         let exits = exits.transpose().map_err(starting)?;
         let recorder = Recorder::open(env.data_dir(), events.clone());
         let mut exporter = Exporter::new(env.user_name(), env.data_dir().ok());
+        let mut sentinel = Sentinel::default();
         if let Role::Watcher { .. } = &role {
             exporter.configure(settings.export.as_ref(), &settings.prices);
+            sentinel.configure(&settings.alerts, settings.quiet);
         }
         let previous = dir.read_snapshot();
         let publisher = Publisher::new(dir.clone(), previous.as_ref());
@@ -161,6 +165,7 @@ impl Engine {
             publisher,
             recorder,
             exporter,
+            sentinel,
             exits,
             fetch_lock: Weak::new(),
             lines: BTreeMap::new(),
@@ -210,6 +215,7 @@ impl Engine {
         }
         if let (Event::Configured(Ok(settings)), Role::Watcher { .. }) = (&event, &self.role) {
             self.exporter.configure(settings.export.as_ref(), &settings.prices);
+            self.sentinel.configure(&settings.alerts, settings.quiet);
         }
         // Jiff caches this, and reads the system's files at most every five minutes.
         let zone = TimeZone::system();
@@ -414,6 +420,11 @@ impl Engine {
             Err(err) => self.log.warn("notify.sock", &err.to_string()),
         }
         self.publisher.catch_up();
+    }
+
+    /// This process was told to end, so nobody is to be told that it has.
+    pub(crate) fn dismiss_sentinel(&mut self) {
+        self.sentinel.dismiss();
     }
 
     /// Saves the checkpoint, and publishes a last snapshot, which tells displays that no watcher

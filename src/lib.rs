@@ -33,6 +33,7 @@ mod programs;
 mod published;
 pub mod report;
 pub mod sanitize;
+pub mod sentinel;
 pub mod sessions;
 pub mod setup;
 pub mod show;

@@ -18,7 +18,7 @@ use ccstatusd::store::schema::{ClientFacts, Import, SessionId, Snapshot};
 use ccstatusd::time::Now;
 use ccstatusd::{
     alert_list, background, display, doctor, line, log, metrics, oneshot, placed_list, price_list,
-    report, sanitize, sessions, setup, show, terminal, top, transfer,
+    report, sanitize, sentinel, sessions, setup, show, terminal, top, transfer,
 };
 
 /// One allocator for both C libraries. musl's own maps and unmaps single pages, which takes a sixth
@@ -32,18 +32,27 @@ static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
-    if args.next().is_some_and(|it| it == guard::SUBCOMMAND) {
+    let first = args.next();
+    if first.as_ref().is_some_and(|it| it == guard::SUBCOMMAND) {
         return guard::main(args);
+    }
+    if first.is_some_and(|it| it == sentinel::SUBCOMMAND) {
+        let exit =
+            sentinel::main(args).map_or_else(|err| complain(&err, false), |()| Exit::Success);
+        return ExitCode::from(exit as u8);
     }
     let env = Environment::read();
     let cli = Cli::read();
-    let exit = run(&cli, &env).unwrap_or_else(|err| {
-        let text = sanitize::message(&format!("ccstatusd: {err}\n"));
-        let is_logged = cli.subcommand.is_none() && log::is_journal(&env);
-        write(io::stderr(), &if is_logged { log::journal_error(&text) } else { text }).ok();
-        err.exit
-    });
+    let exit = run(&cli, &env)
+        .unwrap_or_else(|err| complain(&err, cli.subcommand.is_none() && log::is_journal(&env)));
     ExitCode::from(exit as u8)
+}
+
+/// Says what went wrong, to standard error, which may be the journal. Returns the exit code.
+fn complain(err: &Error, is_journal: bool) -> Exit {
+    let text = sanitize::message(&format!("ccstatusd: {err}\n"));
+    write(io::stderr(), &if is_journal { log::journal_error(&text) } else { text }).ok();
+    err.exit
 }
 
 fn run(cli: &Cli, env: &Environment) -> Result<Exit> {

@@ -27,10 +27,13 @@ pub(super) const BUDGETS: RangeInclusive<f64> = 0.01..=1_000_000.0;
 /// Seconds.
 pub(super) const TURNS: RangeInclusive<i64> = 0..=86_400;
 const DEFAULT_TURN_S: i64 = 30;
+/// Seconds. Supervisors start what has died again within some.
+pub(super) const PATIENCE: RangeInclusive<i64> = 1..=86_400;
+const DEFAULT_PATIENCE_S: i64 = 60;
 pub(super) const DEFAULT_TIMEOUT_MS: u64 = 5000;
 
 /// The conditions in the file.
-pub(super) const CONDITIONS: [(&str, On); 7] = [
+pub(super) const CONDITIONS: [(&str, On); 8] = [
     ("waiting", On::Waiting),
     ("finished", On::Finished),
     ("context", On::Context),
@@ -38,6 +41,7 @@ pub(super) const CONDITIONS: [(&str, On); 7] = [
     ("cost", On::Cost),
     ("health", On::Health),
     ("degraded", On::Degraded),
+    ("no_watcher", On::NoWatcher),
 ];
 pub(super) const BUDGET_SPANS: [(&str, Per); 3] =
     [("session", Per::Session), ("day", Per::Day), ("month", Per::Month)];
@@ -68,6 +72,7 @@ pub(super) enum On {
     Cost,
     Health,
     Degraded,
+    NoWatcher,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -137,15 +142,6 @@ pub(super) fn time_of_day(minute: u16) -> String {
     format!("{:02}:{:02}", minute / 60, minute % 60)
 }
 
-fn on(value: &DeValue<'_>) -> Converted<On> {
-    match text(value)? {
-        "no_watcher" => Err("a watcher that has ended runs no program; let what starts it tell, \
-                             as docs/alerts.md shows"
-            .to_owned()),
-        word => choose("value", word, &CONDITIONS),
-    }
-}
-
 impl AlertConfig {
     /// `None` where a problem was recorded that leaves nothing to go on with.
     fn read(table: &mut Table<'_, '_>) -> Option<AlertConfig> {
@@ -156,11 +152,12 @@ impl AlertConfig {
             let name = text(value)?;
             check_name(name).map(|()| name.to_owned())
         });
-        let on = table.value("on", on);
+        let on = table.value("on", |it| choose("value", text(it)?, &CONDITIONS));
         let per = table.value("per", |it| choose("value", text(it)?, &BUDGET_SPANS));
         let bounds = if on == Some(On::Cost) { BUDGETS } else { PERCENT };
         let at = table.value("at", number(bounds));
         let min_turn_s = table.value("min_turn_s", whole(TURNS));
+        let after_s = table.value("after_s", whole(PATIENCE));
         let limit = table.value("limit", |it| text(it).map(str::to_owned));
         let projected = table.value("projected", flag);
         let level = table.value("level", |it| choose("value", text(it)?, &LEVELS));
@@ -182,6 +179,10 @@ impl AlertConfig {
             On::Cost => Condition::Cost { at: at?, per: per.unwrap_or(Per::Day) },
             On::Health => Condition::Health { level: level.unwrap_or(HealthStatus::Warning) },
             On::Degraded => Condition::Degraded,
+            On::NoWatcher => {
+                let after_ms = after_s.unwrap_or(DEFAULT_PATIENCE_S) * SECOND_MS;
+                Condition::NoWatcher { after_ms }
+            }
         };
         let timeout_ms = timeout_ms.unwrap_or(DEFAULT_TIMEOUT_MS);
         Some(AlertConfig { name: name?, condition, project, root, command: command?, timeout_ms })
@@ -238,7 +239,7 @@ fn check_keys(table: &mut Table<'_, '_>, on: On, is_projected: bool, per: Option
     let needs_at = match on {
         On::Context | On::Cost => true,
         On::Limit => !is_projected,
-        On::Waiting | On::Finished | On::Health | On::Degraded => false,
+        On::Waiting | On::Finished | On::Health | On::Degraded | On::NoWatcher => false,
     };
     if needs_at {
         table.require("at");
@@ -246,7 +247,7 @@ fn check_keys(table: &mut Table<'_, '_>, on: On, is_projected: bool, per: Option
     let is_of_session = match on {
         On::Waiting | On::Finished | On::Context | On::Health => true,
         On::Cost => per == Some(Per::Session),
-        On::Limit | On::Degraded => false,
+        On::Limit | On::Degraded | On::NoWatcher => false,
     };
     let belongs = [
         ("at", needs_at, "a context, a limit that is not projected, or a cost"),
@@ -255,8 +256,9 @@ fn check_keys(table: &mut Table<'_, '_>, on: On, is_projected: bool, per: Option
         ("projected", on == On::Limit, "a limit"),
         ("min_turn_s", on == On::Finished, "a turn that has finished"),
         ("level", on == On::Health, "health"),
+        ("after_s", on == On::NoWatcher, "a watcher that has ended"),
         ("project", is_of_session, "what concerns single sessions"),
-        ("root", on != On::Degraded, "sessions and accounts"),
+        ("root", !matches!(on, On::Degraded | On::NoWatcher), "sessions and accounts"),
     ];
     for (key, is_right, of) in belongs {
         if !is_right {

@@ -244,7 +244,7 @@ fn alerts(config: &Config, out: &mut Page) {
          `min_turn_s` seconds or more), context (used to `at` percent), limit (used to `at` \
          percent, or `projected` to be used up before its reset; of `limit` alone, such as \
          five_hour), cost (`at` US dollars `per` session, day or month), health (`level` warning \
-         or critical) or degraded. `project` is a name, in which * stands for any text, and `root` \
+         or critical), degraded, or no_watcher (none runs `after_s` seconds after one has died). `project` is a name, in which * stands for any text, and `root` \
          one of Claude Code's directories.",
     );
     out.comment(
@@ -305,6 +305,9 @@ fn keys_of(condition: &Condition) -> Vec<(&'static str, String)> {
             vec![("at", float(*at)), ("per", quoted(word_for(&BUDGET_SPANS, per)))]
         }
         Condition::Health { level } => vec![("level", quoted(word_for(&LEVELS, level)))],
+        Condition::NoWatcher { after_ms } => {
+            vec![("after_s", (after_ms / SECOND_MS).to_string())]
+        }
     }
 }
 

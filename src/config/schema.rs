@@ -15,7 +15,7 @@ use serde_json::{Map, Value, json};
 use toml::de::{DeTable, DeValue};
 
 use super::alerts::{
-    BUDGET_SPANS, BUDGETS, CONDITIONS, LEVELS, MAX_ALERTS, PERCENT as ALERT_PERCENT,
+    BUDGET_SPANS, BUDGETS, CONDITIONS, LEVELS, MAX_ALERTS, PATIENCE, PERCENT as ALERT_PERCENT,
     PRESETS as TELLERS, TURNS,
 };
 use super::commands::{MAX_COMMAND_NAME, MAX_COMMANDS, PERIODS, SCOPES, TIMEOUTS};
@@ -157,6 +157,13 @@ fn alert(manual: &Manual) -> Value {
             about(
                 json!({"type": "integer", "minimum": TURNS.start(), "maximum": TURNS.end()}),
                 "How long a turn must have taken, in seconds.",
+            ),
+        ),
+        (
+            "after_s",
+            about(
+                json!({"type": "integer", "minimum": PATIENCE.start(), "maximum": PATIENCE.end()}),
+                "How long no watcher must run after one has died, in seconds.",
             ),
         ),
         ("limit", about(json!({"type": "string"}), "The only limit, such as five_hour.")),

@@ -381,6 +381,7 @@ fn the_printed_configuration_reads_back_as_the_same_configuration() {
         root = '~/r'\ntimeout_ms = 70\ncommand = ['a', '{title}']\n\
         [[alert]]\nname = 'c'\non = 'limit'\nprojected = true\ncommand = 'tmux'\n\
         [[alert]]\nname = 'd'\non = 'finished'\nmin_turn_s = 7\ncommand = 'desktop'\n\
+        [[alert]]\nname = 'f'\non = 'no_watcher'\nafter_s = 9\ncommand = ['a']\n\
         [[alert]]\nname = 'e'\non = 'health'\nlevel = 'critical'\ncommand = ['a']\n\
         [alerts]\nquiet = ['22:00', '07:05']\n\
         [privacy]\npreview = false\n\
@@ -404,7 +405,9 @@ fn an_alert_says_what_is_missing_and_what_does_not_belong_to_it() {
     );
     check("on = 'waiting'\nat = 5", "this key is for alerts on a context");
     check("on = 'waitng'", "unknown value waitng; did you mean waiting?");
-    check("on = 'no_watcher'", "a watcher that has ended runs no program");
+    check("on = 'no_watcher'\nroot = '/r'", "root: this key is for alerts on sessions and");
+    check("on = 'waiting'\nafter_s = 5", "after_s: this key is for alerts on a watcher that has");
+    check("on = 'no_watcher'\nafter_s = 0", "alert.after_s: it must be a whole number from 1 to");
     check("on = 'cost'\nat = 5\nproject = 'p'", "project: this key is for alerts on what concerns");
     check("on = 'cost'\nat = 0", "alert.at: it must be a number from 0.01 to 1000000");
     check("on = 'context'\nat = 0", "alert.at: it must be a number from 1 to 1000");

@@ -314,8 +314,8 @@ impl Verdict {
 }
 
 /// Closes every descriptor but the standard three: those that an ancestor forgot to mark
-/// close-on-exec. Call this before the guard opens anything.
-fn close_inherited() {
+/// close-on-exec. Call this before the process opens anything.
+pub(crate) fn close_inherited() {
     let Ok(entries) = fs_err::read_dir("/dev/fd") else { return };
     let open: Vec<i32> =
         entries.flatten().filter_map(|it| it.file_name().to_str()?.parse().ok()).collect();

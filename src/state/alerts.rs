@@ -14,7 +14,6 @@ mod readings;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use self::readings::{Found, Pace, Reading, by_subject, is_about_sessions, pace, readings};
@@ -193,11 +192,7 @@ impl Alerts {
         zone: &TimeZone,
         now: Now,
     ) -> (Vec<String>, bool) {
-        let minute = Timestamp::from_millisecond(now.wall_ms).ok().map(|at| {
-            let time = zone.to_datetime(at).time();
-            u16::from(time.hour().unsigned_abs()) * 60 + u16::from(time.minute().unsigned_abs())
-        });
-        self.is_quiet = minute.zip(quiet).is_some_and(|(minute, quiet)| quiet.contains(minute));
+        self.is_quiet = quiet.is_some_and(|it| it.contain(now.wall_ms, zone));
         let (mut to_tell, mut has_changed) = (Vec::new(), false);
         for (name, rule) in rules {
             let state = self.rules.entry(name.clone()).or_default();

@@ -26,6 +26,7 @@ mod prices;
 mod reports;
 mod sandbox;
 mod screen;
+mod sentinel;
 mod sessions;
 mod setup;
 mod show;

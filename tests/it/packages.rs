@@ -266,7 +266,7 @@ const REFUSED: [&str; 83] = [
     "alert = [{name = 'w', command = ['a']}]",
     "alert = [{name = 'w', on = 'waiting'}]",
     "alert = [{name = 'a b', on = 'waiting', command = ['a']}]",
-    "alert = [{name = 'w', on = 'no_watcher', command = ['a']}]",
+    "alert = [{name = 'w', on = 'no_watchers', command = ['a']}]",
     "alert = [{name = 'w', on = 'waiting', command = 'growl'}]",
     "alert = [{name = 'w', on = 'waiting', command = []}]",
     "alert = [{name = 'w', on = 'waiting', command = ['a'], timeout_ms = 10001}]",

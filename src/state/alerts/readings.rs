@@ -81,7 +81,7 @@ pub(super) fn pace(condition: &Condition) -> Pace {
         Condition::Context { .. } | Condition::Limit { .. } | Condition::Projected { .. } => {
             (Duration::ZERO, Some(Duration::ZERO))
         }
-        Condition::Cost { .. } => (Duration::ZERO, None),
+        Condition::Cost { .. } | Condition::NoWatcher { .. } => (Duration::ZERO, None),
         Condition::Health { .. } => (SETTLE, Some(REARM)),
         Condition::Degraded => (DEGRADED_SETTLE, Some(REARM)),
     };
@@ -100,7 +100,8 @@ pub(super) fn is_about_sessions(condition: &Condition) -> bool {
         Condition::Limit { .. }
         | Condition::Projected { .. }
         | Condition::Cost { .. }
-        | Condition::Degraded => false,
+        | Condition::Degraded
+        | Condition::NoWatcher { .. } => false,
     }
 }
 
@@ -140,6 +141,8 @@ pub(super) fn readings(
             let others = snapshot.degraded.iter().filter(|it| !it.source.starts_with("alert:"));
             others.map(degraded).collect()
         }
+        // The watcher that looks at this runs; the sentinel tells.
+        Condition::NoWatcher { .. } => Vec::new(),
         _ => {
             let is_project = |session: &Session| match (&rule.project, project(session)) {
                 (None, _) => true,
@@ -217,7 +220,10 @@ fn of_session(
             let is_bad = session.live && session.health.status >= *level;
             if is_bad { Found::Holds } else { Found::Clear }
         }
-        Condition::Limit { .. } | Condition::Projected { .. } | Condition::Degraded => return None,
+        Condition::Limit { .. }
+        | Condition::Projected { .. }
+        | Condition::Degraded
+        | Condition::NoWatcher { .. } => return None,
     };
     (event.session_name, event.project) = (Some(name), project);
     Some(Reading { subject: id.0.clone(), found, period_ends_ms: None, is_old_at_first, event })

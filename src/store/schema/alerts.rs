@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Alert {
-    /// What it waits for: `waiting`, `finished`, `context`, `limit`, `cost`, `health` or
-    /// `degraded`.
+    /// What it waits for: `waiting`, `finished`, `context`, `limit`, `cost`, `health`,
+    /// `degraded` or `no_watcher`.
     pub on: String,
     /// When it was last told; `null` if it never was.
     pub last_fired_ms: Option<i64>,
