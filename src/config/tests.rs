@@ -425,11 +425,12 @@ fn an_alert_runs_a_program_of_the_user_or_a_ready_made_one() {
     let text = "[[alert]]\nname = 'a'\non = 'waiting'\ncommand = 'desktop'\n\
                 [[alert]]\nname = 'b'\non = 'finished'\ncommand = ['~/tell', '{title}']\n";
     let config = Config::parse(text.as_bytes()).unwrap();
-    let vars = [("HOME", "/h"), ("DISPLAY", ":0"), ("SSH_AUTH_SOCK", "/x")];
+    let vars = [("HOME", "/h"), ("DISPLAY", ":0"), ("TMUX_TMPDIR", "/t"), ("SSH_AUTH_SOCK", "/x")];
     let all = vars.map(|(name, it)| (name.into(), it.into())).into();
     let rules = config.rules(&Environment { all, args: Vec::new() });
     assert_eq!(rules["a"].tool.what.program, "notify-send");
-    assert_eq!(rules["a"].tool.what.env, [("DISPLAY".into(), ":0".into())]);
+    let seen = [("DISPLAY", ":0"), ("TMUX_TMPDIR", "/t")];
+    assert_eq!(rules["a"].tool.what.env, seen.map(|(name, it)| (name.into(), it.into())));
     assert_eq!(rules["b"].tool.what.program, "/h/tell");
     assert_eq!(rules["b"].condition, Condition::Finished { min_turn_ms: 30_000 });
     assert_eq!(rules["b"].tool.limits.deadline, Duration::from_secs(5));

@@ -19,10 +19,11 @@ use crate::store::schema::alerts::{AlertEvent, AlertNotice};
 
 /// The environment variables that reach the user's desktop, passed on beside those of
 /// [`super::exec::PASSED_ON`].
-pub const DESK: [&str; 6] = [
+pub const DESK: [&str; 7] = [
     "DBUS_SESSION_BUS_ADDRESS",
     "DISPLAY",
     "TMUX",
+    "TMUX_TMPDIR",
     "WAYLAND_DISPLAY",
     "XAUTHORITY",
     "XDG_RUNTIME_DIR",
