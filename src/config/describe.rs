@@ -245,7 +245,8 @@ fn alerts(config: &Config, out: &mut Page) {
          percent, or `projected` to be used up before its reset; of `limit` alone, such as \
          five_hour), cost (`at` US dollars `per` session, day or month), health (`level` warning \
          or critical) or degraded. `project` is a name, in which * stands for any text, and `root` \
-         one of Claude Code's directories.",
+         one of Claude Code's directories. While tmux says that the pane of a session has the \
+         focus, what concerns the session is told only with `in_focus = true`.",
     );
     out.comment(
         "The program is \"desktop\", \"bell\", \"tmux\", or your own with its arguments, in which \
@@ -264,6 +265,9 @@ fn alerts(config: &Config, out: &mut Page) {
         }
         if let Some(root) = &alert.root {
             out.value("root", Some(quoted(&root.to_string_lossy())), "");
+        }
+        if alert.is_told_in_focus {
+            out.value("in_focus", Some("true".to_owned()), "");
         }
         let command = match &alert.command {
             Command::Preset(name) => quoted(name),

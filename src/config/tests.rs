@@ -378,7 +378,7 @@ fn the_printed_configuration_reads_back_as_the_same_configuration() {
         [commands.pr]\ncommand = ['gh']\nscope = 'repository'\non = ['repo', 'file:~/x y']\n\
         [[alert]]\nname = 'a'\non = 'limit'\nat = 80.5\nlimit = 'five_hour'\ncommand = 'bell'\n\
         [[alert]]\nname = 'b'\non = 'cost'\nat = 5\nper = 'session'\nproject = 'x*'\n\
-        root = '~/r'\ntimeout_ms = 70\ncommand = ['a', '{title}']\n\
+        in_focus = true\nroot = '~/r'\ntimeout_ms = 70\ncommand = ['a', '{title}']\n\
         [[alert]]\nname = 'c'\non = 'limit'\nprojected = true\ncommand = 'tmux'\n\
         [[alert]]\nname = 'd'\non = 'finished'\nmin_turn_s = 7\ncommand = 'desktop'\n\
         [[alert]]\nname = 'e'\non = 'health'\nlevel = 'critical'\ncommand = ['a']\n\
@@ -406,6 +406,11 @@ fn an_alert_says_what_is_missing_and_what_does_not_belong_to_it() {
     check("on = 'waitng'", "unknown value waitng; did you mean waiting?");
     check("on = 'no_watcher'", "a watcher that has ended runs no program");
     check("on = 'cost'\nat = 5\nproject = 'p'", "project: this key is for alerts on what concerns");
+    for on in ["'limit'\nat = 5", "'cost'\nat = 5", "'degraded'"] {
+        let reason = "alert.in_focus: this key is for alerts on what concerns single sessions";
+        check(&format!("on = {on}\nin_focus = true"), reason);
+    }
+    check("on = 'waiting'\nin_focus = 1", "alert.in_focus: it must be true or false");
     check("on = 'cost'\nat = 0", "alert.at: it must be a number from 0.01 to 1000000");
     check("on = 'context'\nat = 0", "alert.at: it must be a number from 1 to 1000");
     check_refused("[alerts]\nquiet = ['22:00']", "it must be empty, or have two times that differ");
