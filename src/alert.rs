@@ -18,6 +18,8 @@ pub struct Rule {
     pub project: Option<String>,
     /// Only sessions, limits and costs of this config root; `None` for all.
     pub root: Option<PathBuf>,
+    /// Whether it is told of a session also while the session's pane has the focus.
+    pub is_told_in_focus: bool,
     /// The program that tells. Its arguments may have placeholders.
     pub tool: Tool,
 }

@@ -102,6 +102,9 @@ fn condition(rule: &Rule) -> String {
     if let Some(root) = &rule.root {
         write!(words, ", of {}", root.display()).expect("a string takes everything");
     }
+    if rule.is_told_in_focus {
+        words += ", also in the pane that has the focus";
+    }
     words
 }
 

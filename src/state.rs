@@ -71,8 +71,7 @@ use transcripts::Transcripts;
 
 use crate::fetch::exec;
 use crate::fetch::git;
-use crate::fetch::job::{Job, Outcome, ReadJob, RunJob, Source, is_gone};
-use crate::fetch::tool::ToolError;
+use crate::fetch::job::{Job, Outcome, ReadJob, RunJob, Source, Told, is_gone};
 use crate::plan::Urgency;
 use crate::store::schema::{Import, Snapshot};
 use crate::time::Now;
@@ -397,9 +396,10 @@ impl State {
             }
             Source::Program(path) => Job::Run(RunJob::Program { path: path.clone() }),
             Source::Alert(name) => {
-                let tool = self.settings.alerts.get(name)?.tool.clone();
-                let notice = Box::new(self.alerts.notice(name, now)?);
-                Job::Run(RunJob::Alert { name: name.clone(), tool, notice })
+                let rule = Box::new(self.settings.alerts.get(name)?.clone());
+                let events = self.alerts.next_to_tell(name)?;
+                let at_ms = now.wall_ms;
+                Job::Run(RunJob::Alert { name: name.clone(), rule, events, at_ms })
             }
             Source::Import(path) => {
                 let from = self.imports.resume_at(path)?;
@@ -451,7 +451,7 @@ impl State {
                 self.effects.push(Effect::Upgrade { program, version });
             }
             Outcome::Program(..) => {}
-            Outcome::Alert(name, told) => self.alert_told(&name, told.err(), now),
+            Outcome::Alert(name, told) => self.alert_told(&name, told, now),
         }
         let new_repo = top.filter(|top| self.repos.is_unanswered(top));
         self.sources.wait_for_follow_ups(&source, has_more, new_repo);
@@ -566,9 +566,9 @@ impl State {
         has_changed
     }
 
-    /// The program of an alert ended.
-    fn alert_told(&mut self, name: &str, error: Option<ToolError>, now: Now) {
-        if self.alerts.told(name, error.map(|it| it.to_string()), now) {
+    /// An alert was told, or was not since it is seen anyway.
+    fn alert_told(&mut self, name: &str, told: Told, now: Now) {
+        if self.alerts.told(name, told, now) {
             self.sources.want(&Source::Alert(name.to_owned()), Urgency::Now, now);
         }
         self.publication.mark_changed();

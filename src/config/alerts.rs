@@ -82,6 +82,7 @@ pub struct AlertConfig {
     pub project: Option<String>,
     /// Absolute, or begins with `~/`.
     pub root: Option<PathBuf>,
+    pub is_told_in_focus: bool,
     pub command: Command,
     /// The program is ended after so many milliseconds.
     pub timeout_ms: u64,
@@ -163,6 +164,7 @@ impl AlertConfig {
         let level = table.value("level", |it| choose("value", text(it)?, &LEVELS));
         let project = table.value("project", |it| text(it).map(str::to_owned));
         let root = table.value("root", |it| whole_path(text(it)?));
+        let is_told_in_focus = table.value("in_focus", flag).unwrap_or(false);
         let command = read_command(table);
         let timeout_ms = table.value("timeout_ms", whole(TIMEOUTS));
         let on = on?;
@@ -185,7 +187,15 @@ impl AlertConfig {
             }
         };
         let timeout_ms = timeout_ms.unwrap_or(DEFAULT_TIMEOUT_MS);
-        Some(AlertConfig { name: name?, condition, project, root, command: command?, timeout_ms })
+        Some(AlertConfig {
+            name: name?,
+            condition,
+            project,
+            root,
+            is_told_in_focus,
+            command: command?,
+            timeout_ms,
+        })
     }
 
     pub(super) fn rule(&self, env: &Environment) -> Option<Rule> {
@@ -198,6 +208,7 @@ impl AlertConfig {
             condition: self.condition.clone(),
             project: self.project.clone(),
             root: self.root.as_deref().and_then(|it| env.expand(it)),
+            is_told_in_focus: self.is_told_in_focus,
             tool: Tool { what, limits, every: Duration::ZERO },
         })
     }
@@ -258,6 +269,7 @@ fn check_keys(table: &mut Table<'_, '_>, on: On, is_projected: bool, per: Option
         ("level", on == On::Health, "health"),
         ("after_s", on == On::NoWatcher, "a watcher that has ended"),
         ("project", is_of_session, "what concerns single sessions"),
+        ("in_focus", is_of_session, "what concerns single sessions"),
         ("root", !matches!(on, On::Degraded | On::NoWatcher), "sessions and accounts"),
     ];
     for (key, is_right, of) in belongs {

@@ -244,8 +244,10 @@ fn alerts(config: &Config, out: &mut Page) {
          `min_turn_s` seconds or more), context (used to `at` percent), limit (used to `at` \
          percent, or `projected` to be used up before its reset; of `limit` alone, such as \
          five_hour), cost (`at` US dollars `per` session, day or month), health (`level` warning \
-         or critical), degraded, or no_watcher (none runs `after_s` seconds after one has died). `project` is a name, in which * stands for any text, and `root` \
-         one of Claude Code's directories.",
+         or critical), degraded, or no_watcher (none runs `after_s` seconds after one has died). \
+         `project` is a name, in which * stands for any text, and `root` one of Claude Code's \
+         directories. While tmux says that the pane of a session has the focus, what concerns the \
+         session is told only with `in_focus = true`.",
     );
     out.comment(
         "The program is \"desktop\", \"bell\", \"tmux\", or your own with its arguments, in which \
@@ -264,6 +266,9 @@ fn alerts(config: &Config, out: &mut Page) {
         }
         if let Some(root) = &alert.root {
             out.value("root", Some(quoted(&root.to_string_lossy())), "");
+        }
+        if alert.is_told_in_focus {
+            out.value("in_focus", Some("true".to_owned()), "");
         }
         let command = match &alert.command {
             Command::Preset(name) => quoted(name),

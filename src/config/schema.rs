@@ -177,6 +177,13 @@ fn alert(manual: &Manual) -> Value {
         ("level", about(one_of(LEVELS.iter().map(|it| it.0)), "How bad the health must be.")),
         ("project", about(json!({"type": "string"}), "A name; * stands for any text.")),
         ("root", path()),
+        (
+            "in_focus",
+            about(
+                json!({"type": "boolean"}),
+                "Whether it is told of a session also while its pane has the focus.",
+            ),
+        ),
         ("command", json!({"anyOf": [presets, argv()]})),
         ("timeout_ms", manual.setting("alert.timeout_ms", whole(&TIMEOUTS))),
     ]);

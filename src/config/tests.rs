@@ -378,7 +378,7 @@ fn the_printed_configuration_reads_back_as_the_same_configuration() {
         [commands.pr]\ncommand = ['gh']\nscope = 'repository'\non = ['repo', 'file:~/x y']\n\
         [[alert]]\nname = 'a'\non = 'limit'\nat = 80.5\nlimit = 'five_hour'\ncommand = 'bell'\n\
         [[alert]]\nname = 'b'\non = 'cost'\nat = 5\nper = 'session'\nproject = 'x*'\n\
-        root = '~/r'\ntimeout_ms = 70\ncommand = ['a', '{title}']\n\
+        in_focus = true\nroot = '~/r'\ntimeout_ms = 70\ncommand = ['a', '{title}']\n\
         [[alert]]\nname = 'c'\non = 'limit'\nprojected = true\ncommand = 'tmux'\n\
         [[alert]]\nname = 'd'\non = 'finished'\nmin_turn_s = 7\ncommand = 'desktop'\n\
         [[alert]]\nname = 'f'\non = 'no_watcher'\nafter_s = 9\ncommand = ['a']\n\
@@ -409,6 +409,11 @@ fn an_alert_says_what_is_missing_and_what_does_not_belong_to_it() {
     check("on = 'waiting'\nafter_s = 5", "after_s: this key is for alerts on a watcher that has");
     check("on = 'no_watcher'\nafter_s = 0", "alert.after_s: it must be a whole number from 1 to");
     check("on = 'cost'\nat = 5\nproject = 'p'", "project: this key is for alerts on what concerns");
+    for on in ["'limit'\nat = 5", "'cost'\nat = 5", "'degraded'"] {
+        let reason = "alert.in_focus: this key is for alerts on what concerns single sessions";
+        check(&format!("on = {on}\nin_focus = true"), reason);
+    }
+    check("on = 'waiting'\nin_focus = 1", "alert.in_focus: it must be true or false");
     check("on = 'cost'\nat = 0", "alert.at: it must be a number from 0.01 to 1000000");
     check("on = 'context'\nat = 0", "alert.at: it must be a number from 1 to 1000");
     check_refused("[alerts]\nquiet = ['22:00']", "it must be empty, or have two times that differ");
@@ -428,11 +433,12 @@ fn an_alert_runs_a_program_of_the_user_or_a_ready_made_one() {
     let text = "[[alert]]\nname = 'a'\non = 'waiting'\ncommand = 'desktop'\n\
                 [[alert]]\nname = 'b'\non = 'finished'\ncommand = ['~/tell', '{title}']\n";
     let config = Config::parse(text.as_bytes()).unwrap();
-    let vars = [("HOME", "/h"), ("DISPLAY", ":0"), ("SSH_AUTH_SOCK", "/x")];
+    let vars = [("HOME", "/h"), ("DISPLAY", ":0"), ("TMUX_TMPDIR", "/t"), ("SSH_AUTH_SOCK", "/x")];
     let all = vars.map(|(name, it)| (name.into(), it.into())).into();
     let rules = config.rules(&Environment { all, args: Vec::new() });
     assert_eq!(rules["a"].tool.what.program, "notify-send");
-    assert_eq!(rules["a"].tool.what.env, [("DISPLAY".into(), ":0".into())]);
+    let seen = [("DISPLAY", ":0"), ("TMUX_TMPDIR", "/t")];
+    assert_eq!(rules["a"].tool.what.env, seen.map(|(name, it)| (name.into(), it.into())));
     assert_eq!(rules["b"].tool.what.program, "/h/tell");
     assert_eq!(rules["b"].condition, Condition::Finished { min_turn_ms: 30_000 });
     assert_eq!(rules["b"].tool.limits.deadline, Duration::from_secs(5));

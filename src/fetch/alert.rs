@@ -3,26 +3,30 @@
 //!
 //! It runs as every configured program does, see [`super::tool`]. Desktop notifications go over the
 //! user's session bus, and messages of tmux over its socket, so it also sees the variables in
-//! [`DESK`], and finds the terminal of the session that it is told of.
+//! [`DESK`], and finds the terminal of the session that it is told of. What concerns a session
+//! whose pane has the focus is not told, since the user sees it: see [`super::focus`].
 
 use std::ffi::OsString;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 
 use super::exec::{Invocation, Runner};
+use super::focus;
 use super::guard::MAX_INPUT;
-use super::tool::{Tool, ToolError};
-use crate::alert::span;
+use super::job::Told;
+use super::tool::ToolError;
+use crate::alert::{Rule, span};
 use crate::sanitize;
 use crate::store::lock::FetchLock;
 use crate::store::schema::alerts::{AlertEvent, AlertNotice};
 
 /// The environment variables that reach the user's desktop, passed on beside those of
 /// [`super::exec::PASSED_ON`].
-pub const DESK: [&str; 6] = [
+pub const DESK: [&str; 7] = [
     "DBUS_SESSION_BUS_ADDRESS",
     "DISPLAY",
     "TMUX",
+    "TMUX_TMPDIR",
     "WAYLAND_DISPLAY",
     "XAUTHORITY",
     "XDG_RUNTIME_DIR",
@@ -35,15 +39,43 @@ pub const PLACEHOLDERS: [&str; 6] =
 /// Bytes of an argument after its placeholders were replaced: the system refuses longer ones.
 const MAX_ARGUMENT: usize = 64 << 10;
 
-/// Tells of something, with the alert's program.
+/// Tells of these events at once, with the program of the alert of this name.
 pub fn tell(
     runner: &Runner,
     lock: &FetchLock,
-    tool: &Tool,
-    notice: &AlertNotice,
-) -> Result<(), ToolError> {
-    let what = invocation(&tool.what, notice);
-    runner.run(lock, &what, tool.limits).map(drop).map_err(ToolError::Failed)
+    name: &str,
+    rule: &Rule,
+    events: &[AlertEvent],
+    at_ms: i64,
+) -> Told {
+    let in_focus = match rule.is_told_in_focus {
+        true => Vec::new(),
+        false => in_focus(runner, lock, rule, events),
+    };
+    let unseen: Vec<_> =
+        events.iter().filter(|it| !in_focus.contains(&it.subject)).cloned().collect();
+    let result = match unseen.is_empty() {
+        true => Ok(()),
+        false => {
+            let notice = AlertNotice::of(name, rule.condition.word(), unseen, at_ms);
+            let what = invocation(&rule.tool.what, &notice);
+            runner.run(lock, &what, rule.tool.limits).map(drop).map_err(ToolError::Failed)
+        }
+    };
+    Told { at_ms, in_focus, result }
+}
+
+/// The subjects of those events whose sessions run in a terminal that has the focus. Without a
+/// terminal of the user's, nothing is asked.
+fn in_focus(runner: &Runner, lock: &FetchLock, rule: &Rule, events: &[AlertEvent]) -> Vec<String> {
+    let terminals = events.iter().filter_map(|it| Some((&it.subject, terminal(it.pid?)?)));
+    let terminals: Vec<_> = terminals.collect();
+    if terminals.is_empty() {
+        return Vec::new();
+    }
+    let focused = focus::focused(runner, lock, &rule.tool);
+    let seen = terminals.into_iter().filter(|(_, it)| focused.contains(it));
+    seen.map(|(subject, _)| subject.clone()).collect()
 }
 
 /// The call of an alert's program for this notice.

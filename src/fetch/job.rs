@@ -17,8 +17,9 @@ use super::git::tree::WorkTree;
 use super::process::Process;
 use super::tail::{Cursor, Tail};
 use super::tool::{self, Tool};
+use crate::alert::Rule;
 use crate::store::schema;
-use crate::store::schema::alerts::AlertNotice;
+use crate::store::schema::alerts::AlertEvent;
 
 /// What can be fetched. Fetches are planned, and failures listed, by this key.
 #[derive(Clone, Debug)]
@@ -138,8 +139,8 @@ pub enum RunJob {
     Command { name: String, tool: Tool },
     /// Run this program, which may have replaced this very one, with `--version`.
     Program { path: PathBuf },
-    /// Run the program of the alert of this name, to tell this.
-    Alert { name: String, tool: Tool, notice: Box<AlertNotice> },
+    /// Run the program of the alert of this name, to tell of these events at once.
+    Alert { name: String, rule: Box<Rule>, events: Vec<AlertEvent>, at_ms: i64 },
 }
 
 /// What a fetch found, with the path or name of its [`Source`].
@@ -164,8 +165,20 @@ pub enum Outcome {
     Command(String, Result<schema::CommandOutput, tool::ToolError>),
     /// The version of the program that replaced this one; `None` if it is still this one.
     Program(PathBuf, Result<Option<String>, tool::ToolError>),
-    /// Whether the program of the alert ended successfully.
-    Alert(String, Result<(), tool::ToolError>),
+    /// What came of telling.
+    Alert(String, Told),
+}
+
+/// What came of telling.
+#[derive(Debug)]
+pub struct Told {
+    /// When, in Unix milliseconds.
+    pub at_ms: i64,
+    /// The subjects that were not told of, since their panes have the focus. If those are all, the
+    /// program was not run.
+    pub in_focus: Vec<String>,
+    /// Whether the program ended successfully.
+    pub result: Result<(), tool::ToolError>,
 }
 
 impl Job {
@@ -222,8 +235,10 @@ impl RunJob {
             RunJob::Program { path } => {
                 Outcome::Program(path.clone(), Err(tool::ToolError::Failed(failure)))
             }
-            RunJob::Alert { name, .. } => {
-                Outcome::Alert(name.clone(), Err(tool::ToolError::Failed(failure)))
+            RunJob::Alert { name, at_ms, .. } => {
+                let result = Err(tool::ToolError::Failed(failure));
+                let told = Told { at_ms: *at_ms, in_focus: Vec::new(), result };
+                Outcome::Alert(name.clone(), told)
             }
         }
     }
@@ -259,7 +274,7 @@ impl Outcome {
             Outcome::Block(_, Err(err)) => Some(err.reason_of_block()),
             Outcome::Command(_, Err(err))
             | Outcome::Program(_, Err(err))
-            | Outcome::Alert(_, Err(err)) => Some(err.to_string()),
+            | Outcome::Alert(_, Told { result: Err(err), .. }) => Some(err.to_string()),
             Outcome::Transcript(..)
             | Outcome::Import(..)
             | Outcome::Process(..)

@@ -11,6 +11,7 @@ pub mod ccusage;
 pub mod claude;
 pub mod exec;
 pub mod exits;
+pub mod focus;
 pub mod git;
 pub mod guard;
 pub mod job;
@@ -150,8 +151,8 @@ fn run(job: &RunJob, runner: &Runner, lock: &FetchLock) -> Outcome {
         RunJob::Command { name, tool } => {
             Outcome::Command(name.clone(), tool::command(runner, lock, tool, now_ms))
         }
-        RunJob::Alert { name, tool, notice } => {
-            Outcome::Alert(name.clone(), alert::tell(runner, lock, tool, notice))
+        RunJob::Alert { name, rule, events, at_ms } => {
+            Outcome::Alert(name.clone(), alert::tell(runner, lock, name, rule, events, *at_ms))
         }
     }
 }

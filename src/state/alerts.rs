@@ -18,7 +18,8 @@ use jiff::tz::TimeZone;
 
 use self::readings::{Found, Pace, Reading, by_subject, is_about_sessions, pace, readings};
 use crate::alert::{self, Condition, Quiet, Rule};
-use crate::store::schema::alerts::{Alert, AlertEvent, AlertNotice, AlertSubject};
+use crate::fetch::job::Told;
+use crate::store::schema::alerts::{Alert, AlertEvent, AlertSubject};
 use crate::store::schema::{Degraded, Snapshot};
 use crate::time::{MINUTE_MS, Now, SECOND_MS, span};
 
@@ -71,6 +72,7 @@ struct RuleState {
 struct Subject {
     is_armed: bool,
     period_ends_ms: Option<i64>,
+    /// When it was last told.
     fired_ms: Option<i64>,
     /// When it may be told again at the earliest.
     not_before: Option<Instant>,
@@ -143,7 +145,11 @@ impl Alerts {
         rules: &BTreeMap<String, Rule>,
     ) -> Vec<String> {
         for (name, rule) in before {
-            let is_same = |it: &Rule| Rule { tool: rule.tool.clone(), ..it.clone() } == *rule;
+            // How it is told is no part of what it has seen.
+            let is_same = |new: &Rule| {
+                let (tool, is_told_in_focus) = (rule.tool.clone(), rule.is_told_in_focus);
+                Rule { tool, is_told_in_focus, ..new.clone() } == *rule
+            };
             if !rules.get(name).is_some_and(is_same) {
                 self.rules.remove(name);
             }
@@ -223,21 +229,38 @@ impl Alerts {
 
     // ---- Programs
 
-    /// What the program of a rule is told next.
-    pub(super) fn notice(&self, name: &str, now: Now) -> Option<AlertNotice> {
-        let state = self.rules.get(name)?;
-        let events = state.queue.front()?.clone();
-        Some(AlertNotice::of(name, state.on, events, now.wall_ms))
+    /// The events that the program of a rule is told of next, as one.
+    pub(super) fn next_to_tell(&self, name: &str) -> Option<Vec<AlertEvent>> {
+        self.rules.get(name)?.queue.front().cloned()
     }
 
-    /// The program of a rule ended; the error says why it failed. Returns whether there is more to
+    /// What the program of a rule was to be told is done with. Returns whether there is more to
     /// tell.
-    pub(super) fn told(&mut self, name: &str, error: Option<String>, now: Now) -> bool {
+    pub(super) fn told(&mut self, name: &str, told: Told, now: Now) -> bool {
         let Some(state) = self.rules.get_mut(name) else { return false };
-        state.queue.pop_front();
-        let since_ms = state.failing_since_ms.unwrap_or(now.wall_ms);
-        state.failing_since_ms = error.is_some().then_some(since_ms);
-        state.error = error;
+        let events = state.queue.pop_front().unwrap_or_default();
+        let (seen, told_of): (Vec<_>, Vec<_>) =
+            events.into_iter().partition(|it| told.in_focus.contains(&it.subject));
+        for event in &seen {
+            // Nothing was told, so there is nothing to keep a distance from.
+            if let Some(subject) = state.subjects.get_mut(&event.subject) {
+                subject.not_before = None;
+            }
+        }
+        for event in &told_of {
+            if let Some(subject) = state.subjects.get_mut(&event.subject) {
+                subject.fired_ms = Some(told.at_ms);
+            }
+        }
+        if let Some(last) = told_of.last() {
+            state.last_fired_ms = Some(told.at_ms);
+            state.last_title = Some(last.title.clone());
+        }
+        if !told_of.is_empty() || told.result.is_err() {
+            state.error = told.result.err().map(|it| it.to_string());
+            let since_ms = state.failing_since_ms.unwrap_or(now.wall_ms);
+            state.failing_since_ms = state.error.is_some().then_some(since_ms);
+        }
         !state.queue.is_empty()
     }
 }
@@ -310,10 +333,6 @@ impl RuleState {
     /// Puts events into the queue of the program: the first at once, and as one what comes with it
     /// or soon after.
     fn tell(&mut self, fired: Vec<AlertEvent>, now: Now) {
-        if let Some(last) = fired.last() {
-            self.last_fired_ms = Some(now.wall_ms);
-            self.last_title = Some(last.title.clone());
-        }
         let is_burst = self.burst.is_some_and(|since| now.mono < since + BURST);
         if !is_burst && self.held.is_empty() {
             self.burst = None;
@@ -409,7 +428,6 @@ impl Subject {
 
     fn fire(&mut self, now: Now) {
         (self.is_armed, self.holds_since) = (false, None);
-        self.fired_ms = Some(now.wall_ms);
         self.not_before = Some(now.mono + SPACING);
         self.turn = Turn::None;
     }

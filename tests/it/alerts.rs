@@ -8,6 +8,7 @@ use serde_json::json;
 
 use crate::clients::Client;
 use crate::sandbox::{Sandbox, session, text, write_script};
+use crate::screen::Screen;
 
 const WAITING: &str = "[[alert]]\nname = 'w'\non = 'waiting'\n\
                        command = ['teller', '{title} in {project}', '{unknown}']\n";
@@ -55,10 +56,11 @@ fn an_alert_lives_through_crossings_and_restarts() {
 
     client.set("waitingFor", json!("permission\u{1b} prompt"));
     client.set("status", json!("waiting"));
-    let snapshot = sandbox.wait_for("the alert", |it| !is_armed(it, "s1"));
+    let snapshot = sandbox.wait_for("the alert", |it| it.alerts["w"].last_fired_ms.is_some());
     let alert = &snapshot.alerts["w"];
     assert_eq!((&*alert.on, alert.last_title.as_deref()), ("waiting", Some("p waits")));
-    sandbox.wait_until("its program", || told(&sandbox).len() == 1);
+    assert!(!is_armed(&snapshot, "s1"));
+    assert_eq!(told(&sandbox).len(), 1);
     let row = &told(&sandbox)[0];
     let expected = ["p waits in p", "{unknown}", "w s1 permission  prompt, in p", ":7"];
     assert_eq!(row[..4], expected);
@@ -76,9 +78,9 @@ fn an_alert_lives_through_crossings_and_restarts() {
     // Another session is told of, so the watcher has looked at both.
     let mut other = Client::start(&sandbox, "s2");
     other.set("status", json!("waiting"));
-    sandbox.wait_until("the other one", || told(&sandbox).len() == 2);
-    let snapshot = sandbox.wait_for("it in the snapshot", |it| !is_armed(it, "s2"));
-    assert!(snapshot.alerts["w"].last_fired_ms > at_ms);
+    let snapshot = sandbox.wait_for("the other one", |it| it.alerts["w"].last_fired_ms > at_ms);
+    assert!(!is_armed(&snapshot, "s2"));
+    assert_eq!(told(&sandbox).len(), 2);
     let of_other = told(&sandbox)[1][2].clone();
     assert!(of_other.starts_with("w s2 "), "{of_other}");
     assert!(!is_armed(&snapshot, "s1") && !is_armed(&snapshot, "before"));
@@ -90,6 +92,64 @@ fn an_alert_lives_through_crossings_and_restarts() {
     assert!(list.starts_with("w: a session waits\n  program  teller {title}"), "{list}");
     assert!(list.contains("holds already: before, s2\n"), "{list}");
     assert!(list.contains(" ago: "), "{list}");
+}
+
+/// A terminal, in which a tmux has two panes. In the first runs another tmux, and the session in
+/// that one's only pane.
+#[test]
+fn what_happens_in_the_pane_that_has_the_focus_is_not_told() {
+    let sandbox =
+        sandbox(&format!("{WAITING}{}in_focus = true\n", WAITING.replace("'w'", "'all'")));
+    let Some(screen) = Screen::start(&sandbox, (100, 20), "set -g status off") else { return };
+    // The watcher calls tmux with this as its first argument.
+    let script = "#!/bin/sh\nPATH=${PATH#*:}\n[ \"$1\" = list-clients ] || exec tmux \"$@\"\n\
+                  tmux \"$@\"\necho \"$@\" >> ~/asked.log\n";
+    write_script(&sandbox.path("bin/tmux"), script);
+    let config = sandbox.path("focus.conf");
+    // They end with the terminal.
+    let settings = "set -g focus-events on\nset -g destroy-unattached on\nset -g status off\n\
+                    set -g default-shell /bin/sh\n";
+    fs_err::write(&config, settings).unwrap();
+    let start = |name: &str, program: &str| {
+        let socket = sandbox.path(name);
+        format!(
+            "TMUX= tmux -u -S {} -f {} new-session {program}",
+            socket.display(),
+            config.display()
+        )
+    };
+    let tmux = |name: &str, args: &[&str]| {
+        let mut command = sandbox.command("tmux");
+        text(&command.arg("-S").arg(sandbox.path(name)).args(args).output().unwrap())
+    };
+    screen.type_line(&start("outer", &format!("'{}'", start("inner", "sh"))));
+    let clients = || tmux("inner", &["list-clients", "-F", "#{client_flags} #{pane_tty}"]);
+    sandbox.wait_until("the focus", || clients().contains(",focused"));
+    let terminal = clients().trim_end().rsplit_once(' ').unwrap().1.to_owned();
+
+    let mut client = Client::start_in(&terminal, &sandbox, "s1");
+    client.set("status", json!("busy"));
+    let mut command = sandbox.ccstatusd();
+    command.env("TMUX", format!("{},1,0", sandbox.path("inner").display()));
+    let _watcher = sandbox.spawn_watcher(command);
+    sandbox.wait_for("the session", |it| is_status(it, "s1", "busy"));
+    client.set("status", json!("waiting"));
+    sandbox.wait_for("what is told anyway", |it| it.alerts["all"].last_fired_ms.is_some());
+    let asked = || fs_err::read_to_string(sandbox.path("asked.log")).unwrap_or_default();
+    sandbox.wait_until("tmux to be asked", || asked().lines().count() == 1);
+    assert!(asked().starts_with("list-clients -F "), "{}", asked());
+
+    client.set("status", json!("busy"));
+    let snapshot = sandbox.wait_for("it to be ready again", |it| is_armed(it, "s1"));
+    let alert = &snapshot.alerts["w"];
+    assert_eq!((alert.last_fired_ms, &alert.last_title), (None, &None));
+    tmux("outer", &["split-window", "-h", "sh"]);
+    sandbox.wait_until("the focus to go", || !clients().contains(",focused"));
+    client.set("status", json!("waiting"));
+    let snapshot = sandbox.wait_for("the alert", |it| it.alerts["w"].last_fired_ms.is_some());
+    assert_eq!(snapshot.alerts["w"].last_title.as_deref(), Some("p waits"));
+    let alerts = told(&sandbox).into_iter().map(|row| row[2].split(' ').next().unwrap().to_owned());
+    assert_eq!(alerts.collect::<Vec<_>>(), ["all", "w"], "the first is not told twice in a minute");
 }
 
 #[test]

@@ -25,7 +25,18 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn start(sandbox: &Sandbox, session: &str) -> Client {
-        let mut client = Client::unwritten(sandbox.command("sleep"), &sandbox.root(), session);
+        Client::started_by(sandbox.command("sleep"), sandbox, session)
+    }
+
+    /// The same in this terminal.
+    pub(crate) fn start_in(terminal: &str, sandbox: &Sandbox, session: &str) -> Client {
+        let mut command = sandbox.command("sh");
+        command.args(["-c", r#"exec sleep "$1" <"$0""#, terminal]);
+        Client::started_by(command, sandbox, session)
+    }
+
+    fn started_by(command: Command, sandbox: &Sandbox, session: &str) -> Client {
+        let mut client = Client::unwritten(command, &sandbox.root(), session);
         client.set("cwd", json!(sandbox.home));
         client
     }

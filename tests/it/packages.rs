@@ -166,7 +166,7 @@ fn the_schema_accepts_every_setting_with_its_default() {
 }
 
 /// Each line is a configuration file; `|` stands for the end of a line in it.
-const ACCEPTED: [&str; 40] = [
+const ACCEPTED: [&str; 41] = [
     "",
     "format = '{git}'",
     "format = 'text \\{ {directory}( at {git}) {command.load}'|[commands.load]|command = ['a']",
@@ -188,6 +188,7 @@ const ACCEPTED: [&str; 40] = [
     "segments.'command.b'.format = '{1} {a-B_2}'|[commands.b]|command = ['a']",
     "alert = [{name = 'w', on = 'waiting', command = 'desktop'}]",
     "alert = [{name = 'w', on = 'waiting', command = ['a', ''], project = 'a*', root = '~/r'}]",
+    "alert = [{name = 'w', on = 'waiting', command = ['a'], in_focus = true}]",
     "alert = [{name = 'f', on = 'finished', min_turn_s = 0, command = 'bell', timeout_ms = 10}]",
     "alert = [{name = 'c', on = 'context', at = 80, command = 'tmux'}]",
     "alert = [{name = 'l', on = 'limit', at = 80.5, limit = 'five_hour', command = ['a']}]",
@@ -209,7 +210,7 @@ const ACCEPTED: [&str; 40] = [
     "segments.git = {}",
 ];
 
-const REFUSED: [&str; 83] = [
+const REFUSED: [&str; 84] = [
     "colour = 1",
     "format = 3",
     "format = ''",
@@ -271,6 +272,7 @@ const REFUSED: [&str; 83] = [
     "alert = [{name = 'w', on = 'waiting', command = []}]",
     "alert = [{name = 'w', on = 'waiting', command = ['a'], timeout_ms = 10001}]",
     "alert = [{name = 'w', on = 'waiting', command = ['a'], root = 'r'}]",
+    "alert = [{name = 'w', on = 'waiting', command = ['a'], in_focus = 'no'}]",
     "alert = [{name = 'w', on = 'cost', at = 1, per = 'year', command = ['a']}]",
     "alert = [{name = 'w', on = 'finished', min_turn_s = -1, command = ['a']}]",
     "alerts.quiet = ['24:00', '07:00']",

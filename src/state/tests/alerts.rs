@@ -5,11 +5,13 @@ use proptest::prelude::*;
 use super::tools::tool;
 use super::*;
 use crate::alert::{Condition, Per, Quiet, Rule};
+use crate::fetch::job::Told;
 use crate::store::schema::HealthStatus;
-use crate::store::schema::alerts::AlertNotice;
+use crate::store::schema::alerts::{AlertEvent, AlertNotice};
 
 fn rule(condition: Condition) -> Rule {
-    Rule { condition, project: None, root: None, tool: tool("teller", 0) }
+    let tool = tool("teller", 0);
+    Rule { condition, project: None, root: None, is_told_in_focus: false, tool }
 }
 
 fn with(condition: Condition) -> Settings {
@@ -36,8 +38,8 @@ impl Sim {
     }
 
     /// The notices that the alerts' programs were given since the last call. Each program ends
-    /// successfully.
-    fn notices(&mut self) -> Vec<AlertNotice> {
+    /// successfully. The panes of these subjects have the focus.
+    fn notices_but_of(&mut self, in_focus: &[&str]) -> Vec<AlertNotice> {
         let mut notices = Vec::new();
         // What was wanted while a snapshot was published is started by the next event.
         self.pass_ms(100);
@@ -47,18 +49,45 @@ impl Sim {
                 return notices;
             }
             for job in jobs {
-                if let Effect::Fetch(Job::Run(RunJob::Alert { name, notice, .. })) = job {
-                    self.fetched(Outcome::Alert(name, Ok(())));
-                    notices.push(*notice);
+                if let Effect::Fetch(Job::Run(RunJob::Alert { name, rule, events, at_ms })) = job {
+                    let is_seen = |it: &AlertEvent| in_focus.contains(&it.subject.as_str());
+                    let (seen, unseen): (Vec<_>, Vec<_>) = events.into_iter().partition(is_seen);
+                    let in_focus = seen.into_iter().map(|it| it.subject).collect();
+                    let told = Told { at_ms, in_focus, result: Ok(()) };
+                    self.fetched(Outcome::Alert(name.clone(), told));
+                    if !unseen.is_empty() {
+                        let on = rule.condition.word();
+                        notices.push(AlertNotice::of(&name, on, unseen, at_ms));
+                    }
                 }
             }
             self.event(Event::Deadline);
         }
     }
 
+    fn notices(&mut self) -> Vec<AlertNotice> {
+        self.notices_but_of(&[])
+    }
+
     /// Their titles.
     fn told(&mut self) -> Vec<String> {
-        self.notices().into_iter().map(|it| it.title).collect()
+        self.told_but_of(&[])
+    }
+
+    fn told_but_of(&mut self, in_focus: &[&str]) -> Vec<String> {
+        self.notices_but_of(in_focus).into_iter().map(|it| it.title).collect()
+    }
+
+    /// The session `s` waits, and the program of the alert that is run fails.
+    fn fail_to_tell(&mut self) {
+        self.status("s", Status::Waiting);
+        self.pass_ms(2100);
+        self.pass_ms(100);
+        assert_eq!(self.effects.extract_if(.., |it| is_alert(it)).count(), 1);
+        let failure = tool::ToolError::Failed(exec::RunError::Killed { signal: 9 });
+        let (at_ms, in_focus) = (self.now.wall_ms, Vec::new());
+        let told = Told { at_ms, in_focus, result: Err(failure) };
+        self.fetched(Outcome::Alert("a".to_owned(), told));
     }
 
     /// The file of a session's process says this from now on.
@@ -520,16 +549,85 @@ fn without_a_live_session_no_timer_runs_but_for_what_is_about_to_be_told() {
 #[test]
 fn a_program_that_fails_is_degraded_and_not_tried_again() {
     let mut sim = watching(Condition::Waiting);
-    sim.status("s", Status::Waiting);
-    sim.pass_ms(2100);
-    sim.pass_ms(100);
-    assert_eq!(sim.effects.extract_if(.., |it| is_alert(it)).count(), 1);
-    let failure = tool::ToolError::Failed(exec::RunError::Killed { signal: 9 });
-    sim.fetched(Outcome::Alert("a".to_owned(), Err(failure)));
+    sim.fail_to_tell();
     assert_eq!(sim.snapshot().degraded[0].source, "alert:a");
     assert_eq!(sim.alert().error.as_deref(), Some("was killed by signal 9"));
     sim.pass_ms(60_000);
     assert_eq!(sim.told(), NONE);
+}
+
+#[test]
+fn what_is_seen_anyway_is_not_told_and_not_told_later() {
+    let mut sim = watching(Condition::Waiting);
+    sim.status("s", Status::Waiting);
+    sim.pass_ms(3000);
+    assert_eq!(sim.told_but_of(&["s"]), NONE);
+    sim.pass_ms(120_000);
+    assert_eq!(sim.told(), NONE);
+    for mut sim in [sim.restarted_after(1000), sim] {
+        sim.status("s", Status::Waiting);
+        sim.pass_ms(120_000);
+        assert_eq!(sim.told(), NONE);
+        let alert = sim.alert();
+        assert_eq!((alert.last_fired_ms, alert.last_title), (None, None), "it was never told");
+        assert_eq!((sim.is_armed("s"), alert.subjects["s"].fired_ms), (false, None));
+        sim.status("s", Status::Busy);
+        sim.pass_ms(1000);
+        sim.status("s", Status::Waiting);
+        sim.pass_ms(3000);
+        assert_eq!(sim.told(), ["w waits"]);
+        let alert = sim.alert();
+        assert!(alert.last_fired_ms.is_some());
+        assert_eq!(alert.subjects["s"].fired_ms, alert.last_fired_ms);
+    }
+}
+
+#[test]
+fn of_many_at_once_those_that_are_not_seen_are_told() {
+    let mut sim = watching(Condition::Waiting);
+    let ids = ["s1", "s2", "s3", "s4", "s5", "s6", "s7"];
+    for id in ids {
+        sim.status(id, Status::Busy);
+    }
+    sim.run_ms(1000);
+    for id in ids {
+        sim.status(id, Status::Waiting);
+    }
+    sim.run_ms(2300);
+    let notices = sim.notices_but_of(&ids[..5]);
+    let told: Vec<_> = notices.iter().map(|it| (it.title.as_str(), it.body.as_str())).collect();
+    assert_eq!(told, [("2 × a", "s6 waits; s7 waits")]);
+    let alert = sim.alert();
+    assert_eq!(alert.last_title.as_deref(), Some("s7 waits"));
+    let fired = ids.map(|it| alert.subjects[it].fired_ms.is_some());
+    assert_eq!(fired, [false, false, false, false, false, true, true]);
+}
+
+#[test]
+fn what_was_not_told_does_not_delay_what_is() {
+    let mut sim = watching(Condition::Waiting);
+    for (in_focus, expected) in [(&["s"][..], &NONE[..]), (&[], &["w waits"]), (&[], &[])] {
+        sim.status("s", Status::Waiting);
+        sim.run_ms(4000);
+        assert_eq!(sim.told_but_of(in_focus), expected);
+        sim.status("s", Status::Busy);
+        sim.run_ms(4000);
+    }
+}
+
+#[test]
+fn what_is_not_told_says_nothing_of_the_program() {
+    let mut sim = watching(Condition::Waiting);
+    sim.fail_to_tell();
+    let before = sim.alert();
+    sim.status("s", Status::Busy);
+    sim.pass_ms(60_000);
+    sim.status("s", Status::Waiting);
+    sim.pass_ms(3000);
+    assert_eq!(sim.told_but_of(&["s"]), NONE);
+    let alert = sim.alert();
+    assert_eq!(alert.error.as_deref(), Some("was killed by signal 9"));
+    assert_eq!((alert.last_fired_ms, alert.last_title), (before.last_fired_ms, before.last_title));
 }
 
 #[test]
@@ -551,7 +649,8 @@ fn another_condition_begins_anew_and_another_program_does_not() {
     sim.pass_ms(3000);
     assert_eq!(sim.told().len(), 1);
     let mut settings = with(Condition::Waiting);
-    settings.alerts.get_mut("a").unwrap().tool = tool("other", 0);
+    let rule = settings.alerts.get_mut("a").unwrap();
+    (rule.tool, rule.is_told_in_focus) = (tool("other", 0), true);
     sim.event(Event::Configured(Ok(Box::new(settings))));
     sim.pass_ms(120_000);
     assert_eq!(sim.told(), NONE);

@@ -11,7 +11,7 @@ pub struct Alert {
     /// What it waits for: `waiting`, `finished`, `context`, `limit`, `cost`, `health`,
     /// `degraded` or `no_watcher`.
     pub on: String,
-    /// When it was last told; `null` if it never was.
+    /// When it was last told, by a program that may have failed; `null` if it never was.
     pub last_fired_ms: Option<i64>,
     /// What was told then.
     pub last_title: Option<String>,
@@ -27,8 +27,9 @@ pub struct Alert {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct AlertSubject {
-    /// Whether it is told once the condition holds. `false` from when it was told, or from when the
-    /// condition was first seen to hold, until it clearly no longer does.
+    /// Whether it is told once the condition holds. `false` from when it was told, or was not since
+    /// its pane had the focus, or from when the condition was first seen to hold, until it clearly
+    /// no longer does.
     pub armed: bool,
     /// When it was last told; `null` if it never was.
     pub fired_ms: Option<i64>,
