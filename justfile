@@ -47,6 +47,7 @@ bench:
     benches/run
     benches/show --peers
     benches/scale
+    benches/readers
 
 # The archives, the .deb and the packages for npm, in target/packages
 packages:
