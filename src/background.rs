@@ -1,4 +1,4 @@
-//! Starts a watcher in the background, and ends the one that runs.
+//! Starts a watcher that outlives the terminal, and ends the one that runs.
 
 use std::fs::File;
 use std::io::{self, Read, Seek};
@@ -12,9 +12,11 @@ use nix::unistd::Pid;
 use crate::cli::Environment;
 use crate::error::{Error, Exit, Result};
 use crate::fetch::upgrade;
+use crate::pool::probe::Probe;
 use crate::sanitize;
 use crate::store::dir::StateDir;
 use crate::store::lock::WatchLock;
+use crate::systemd::{self, Unit};
 use crate::time::{Now, pause};
 
 /// The log of a watcher in the background, in the state directory.
@@ -33,8 +35,11 @@ pub const CATCHES_UP: &str = "it goes on as the program at its path within a min
 /// How often to look whether it has started, or ended.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
-/// Starts a watcher that outlives the terminal and the login, and waits until it watches. Does
-/// nothing if one runs already. Returns what to tell the user.
+/// Starts a watcher that outlives the terminal, and waits until it watches. Does nothing if one
+/// runs already. Returns what to tell the user.
+///
+/// If the systemd unit is enabled, systemd starts it, so that it starts the watcher again should
+/// that die. Otherwise, and if systemd cannot, the watcher is a process in the background.
 pub fn start(env: &Environment) -> Result<String> {
     let dir = StateDir::open(&env.checked_state_dir()?)?;
     let already = |pid| {
@@ -44,6 +49,11 @@ pub fn start(env: &Environment) -> Result<String> {
     if let Some(pid) = WatchLock::running(&dir) {
         return already(pid);
     }
+    let unit_failed = match start_unit(env, &dir) {
+        Ok(Some(pid)) => return Ok(format!("systemd has started the watcher (process {pid})")),
+        Ok(None) => String::new(),
+        Err(err) => format!("\n{err}"),
+    };
     let errors = tempfile::tempfile()
         .map_err(|err| Error::new("cannot make a temporary file").because(err))?;
     let launch = |errors: &File| {
@@ -55,7 +65,7 @@ pub fn start(env: &Environment) -> Result<String> {
     while Now::read().mono < give_up_at {
         let watcher = dir.read_snapshot().and_then(|snapshot| snapshot.watcher);
         if watcher.is_some_and(|it| it.pid == child.id()) {
-            return Ok(format!("the watcher has started (process {})", child.id()));
+            return Ok(format!("the watcher has started (process {}){unit_failed}", child.id()));
         }
         match child.try_wait() {
             Ok(Some(status)) => {
@@ -81,6 +91,28 @@ pub fn start(env: &Environment) -> Result<String> {
     let log = dir.join(LOG);
     Err(Error::new(format!("the watcher has published nothing for {START_TIMEOUT:?}"))
         .hint(format!("process {} goes on; its log is {}", child.id(), log.display())))
+}
+
+/// Lets systemd start the watcher if its unit is enabled, and returns the process.
+fn start_unit(env: &Environment, dir: &StateDir) -> Result<Option<u32>> {
+    let probe = Probe::start(|| ()).map_err(|err| Error::new("cannot start a thread").because(err));
+    if !Unit::find(env, &probe?).is_enabled() {
+        return Ok(None);
+    }
+    systemd::start(env)?;
+    // A unit that does not wait for the watcher to be ready, say one of the user's own.
+    let give_up_at = Now::read().mono + START_TIMEOUT;
+    loop {
+        let watcher = dir.read_snapshot().and_then(|snapshot| snapshot.watcher);
+        let running = WatchLock::running(dir);
+        if running.is_some() && watcher.map(|it| it.pid) == running {
+            return Ok(running);
+        }
+        if Now::read().mono >= give_up_at {
+            return Err(Error::new("systemd has started the unit, and no watcher runs"));
+        }
+        pause(LOOK_EVERY);
+    }
 }
 
 /// What to tell of the watcher that runs, if it is another version than this program. It may be in

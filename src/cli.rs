@@ -127,7 +127,8 @@ pub enum Subcommand {
     Line(LineOptions),
     /// Start the watcher in the background, unless one runs.
     ///
-    /// It outlives the terminal. Its log is watcher.log in the state directory.
+    /// It outlives the terminal. If its systemd unit is enabled, systemd starts it and keeps its
+    /// log; else the log is watcher.log in the state directory.
     Start,
     /// End the watcher that runs.
     Stop,

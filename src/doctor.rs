@@ -35,11 +35,11 @@ use crate::setup::shell;
 use crate::store::dir::StateDir;
 use crate::store::lock::FetchLock;
 use crate::store::schema::display::{Color, Depth, Ink};
+use crate::systemd::Unit;
 use crate::time::Now;
 use crate::{background, ipc, placed_list};
 use finding::{Fix, Level};
 use line::Root;
-use login::Unit;
 use others::Copy;
 use sample::Sample;
 
@@ -176,13 +176,9 @@ fn state_dir(env: &Environment, probe: &Probe) -> Result<Option<StateDir>> {
 
 fn check_watcher(context: &Context) -> Vec<Finding> {
     const NAME: &str = "state-directory";
-    let missing = || match context.unit.is_enabled() {
-        true => watcher::missing(Fix::StartUnit, "systemctl --user start ccstatusd"),
-        false => watcher::missing(Fix::StartWatcher, "ccstatusd start"),
-    };
     let dir = match state_dir(&context.env, &context.probe) {
         Ok(Some(dir)) => dir,
-        Ok(None) => return vec![missing()],
+        Ok(None) => return vec![watcher::missing()],
         Err(err) => {
             let todo = err.hint.clone().unwrap_or_else(|| "set CCSTATUSD_DIR".to_owned());
             let what = Error { hint: None, ..err }.to_string();
@@ -209,7 +205,7 @@ fn check_watcher(context: &Context) -> Vec<Finding> {
         None => {
             // First, since a watcher that starts removes them, and --fix keeps this order.
             found.push(system::leftovers(&dir));
-            found.push(missing());
+            found.push(watcher::missing());
             found.extend(dir.read_snapshot().map(|it| watcher::sources(&it)).unwrap_or_default());
         }
     }
@@ -264,10 +260,6 @@ fn check_others(context: &Context) -> Vec<Finding> {
 fn put_right(fix: &Fix, context: &Context) -> std::result::Result<String, String> {
     match fix {
         Fix::StartWatcher => background::start(&context.env).map_err(|err| err.to_string()),
-        Fix::StartUnit => {
-            let started = login::start(&context.programs);
-            started.map(|()| "systemd has started the unit".to_owned())
-        }
         Fix::RemoveTemporaries => sweep(context).map_err(|err| err.to_string()),
         Fix::RemoveLink(path) => {
             let removed = fs_err::remove_file(path).map_err(|err| err.to_string());

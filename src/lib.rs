@@ -39,6 +39,7 @@ pub mod setup;
 pub mod show;
 pub mod state;
 pub mod store;
+mod systemd;
 pub mod terminal;
 pub mod time;
 pub mod top;

@@ -36,10 +36,8 @@ pub enum Level {
 /// What `--fix` can do. Each is safe: it takes nothing from the user, and is not needed twice.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fix {
-    /// Start the watcher in the background.
+    /// Start the watcher: the systemd unit if it is enabled, else in the background.
     StartWatcher,
-    /// Let systemd start the unit, which is enabled.
-    StartUnit,
     /// Remove temporary files of processes that were killed.
     RemoveTemporaries,
     /// Remove a link of ours that leads nowhere.
@@ -85,7 +83,6 @@ impl Fix {
     fn describe(&self) -> String {
         match self {
             Fix::StartWatcher => "start the watcher".to_owned(),
-            Fix::StartUnit => "start the systemd unit".to_owned(),
             Fix::RemoveTemporaries => "remove the temporary files".to_owned(),
             Fix::RemoveLink(path) => format!("remove {}", path.display()),
         }

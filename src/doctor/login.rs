@@ -12,83 +12,11 @@ use super::others;
 use crate::cli::Environment;
 use crate::pool::probe::Probe;
 use crate::programs::{ASK_TIMEOUT, BUS, Programs};
+use crate::systemd::{SERVICE, Unit};
 
 const LOGIN: &str = "login";
 const UNIT: &str = "unit";
 const LINGERING: &str = "lingering";
-const SERVICE: &str = "ccstatusd.service";
-
-/// The files of the systemd unit.
-#[derive(Debug)]
-pub(super) struct Unit {
-    /// The files by its name. The first hides the others.
-    files: Vec<PathBuf>,
-    /// The links that start it at login.
-    links: Vec<PathBuf>,
-    /// Whether a user manager runs.
-    has_manager: bool,
-}
-
-impl Unit {
-    pub(super) fn find(env: &Environment, probe: &Probe) -> Unit {
-        let runtime = env.text("XDG_RUNTIME_DIR").map(PathBuf::from);
-        let own = env.config_home().map(|it| it.join("systemd/user"));
-        let data = env.text("XDG_DATA_HOME").map(PathBuf::from);
-        let data = data.or_else(|| Some(env.home()?.join(".local/share")));
-        // In the order in which systemd looks.
-        let dirs = [
-            own.clone(),
-            Some("/etc/systemd/user".into()),
-            runtime.as_ref().map(|it| it.join("systemd/user")),
-            data.map(|it| it.join("systemd/user")),
-            Some("/usr/local/lib/systemd/user".into()),
-            Some("/usr/lib/systemd/user".into()),
-            Some("/lib/systemd/user".into()),
-        ];
-        let mut files: Vec<(PathBuf, PathBuf)> = Vec::new();
-        for path in dirs.into_iter().flatten().map(|it| it.join(SERVICE)) {
-            // A link to /dev/null counts: it masks the unit.
-            if !probe.exists(&path) {
-                continue;
-            }
-            let real = fs_err::canonicalize(&path).unwrap_or_else(|_| path.clone());
-            if files.iter().all(|(_, known)| *known != real) {
-                files.push((path, real));
-            }
-        }
-        let wants = [own, Some("/etc/systemd/user".into())].into_iter().flatten();
-        let links = wants.map(|it| it.join("default.target.wants").join(SERVICE));
-        let links: Vec<_> = links.filter(|it| fs_err::symlink_metadata(it).is_ok()).collect();
-        // A unit that is enabled may lie in a folder of which only systemd knows.
-        if files.is_empty() {
-            let mut reached = links.iter().filter(|it| probe.exists(it));
-            let real = reached.find_map(|it| fs_err::canonicalize(it).ok());
-            files.extend(real.map(|it| (it.clone(), it)));
-        }
-        Unit {
-            files: files.into_iter().map(|(path, _)| path).collect(),
-            links,
-            has_manager: runtime.is_some_and(|it| probe.exists(&it.join("systemd"))),
-        }
-    }
-
-    /// Whether systemd can start it, and is to.
-    pub(super) fn is_enabled(&self) -> bool {
-        self.has_manager && !self.files.is_empty() && !self.links.is_empty()
-    }
-
-    /// The program that it starts.
-    pub(super) fn program(&self, env: &Environment) -> Option<PathBuf> {
-        let text = fs_err::read_to_string(self.files.first()?).ok()?;
-        let line = text.lines().find_map(|it| it.trim().strip_prefix("ExecStart="))?;
-        let word = line.trim_start_matches(['-', '@', ':', '+', '!']).trim_start();
-        let word = match word.strip_prefix('"') {
-            Some(quoted) => quoted.split('"').next()?,
-            None => word.split_whitespace().next()?,
-        };
-        Some(word.replace("%h", env.home()?.to_str()?).into())
-    }
-}
 
 /// Whether and how the watcher starts at login.
 pub(super) fn check(
@@ -221,12 +149,6 @@ fn check_unit(
     found.extend(check_state(programs));
     found.extend(check_lingering(programs));
     found
-}
-
-/// Lets the manager start the unit.
-pub(super) fn start(programs: &Programs) -> Result<(), String> {
-    let started = programs.call("systemctl", &["--user", "start", SERVICE], &BUS, ASK_TIMEOUT);
-    started.map(drop).map_err(|err| format!("systemctl {err}"))
 }
 
 /// What the manager knows of the unit.

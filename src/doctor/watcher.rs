@@ -94,8 +94,9 @@ fn shown(snapshot: &Snapshot) -> Option<Finding> {
 }
 
 /// No watcher runs. `fix` starts one, by `command`.
-pub(super) fn missing(fix: Fix, command: &str) -> Finding {
-    Finding::problem(WATCHER, "no watcher runs", format!("run `{command}`")).fix(fix)
+pub(super) fn missing() -> Finding {
+    let found = Finding::problem(WATCHER, "no watcher runs", "run `ccstatusd start`");
+    found.fix(Fix::StartWatcher)
 }
 
 /// The watcher with this id, which runs. The caller has entered the state directory.

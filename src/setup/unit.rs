@@ -13,8 +13,8 @@ use super::shell;
 use crate::cli::{Environment, Login};
 use crate::error::{Error, Result};
 use crate::programs::{ASK_TIMEOUT, BUS, Programs};
+use crate::systemd::SERVICE;
 
-const SERVICE: &str = "ccstatusd.service";
 const UNIT: &str = include_str!("../../contrib/systemd/ccstatusd.service");
 const AGENT: &str = include_str!("../../contrib/launchd/ccstatusd.plist");
 const ENTRY: &str = include_str!("../../contrib/autostart/ccstatusd.desktop");

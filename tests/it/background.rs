@@ -5,7 +5,7 @@ use std::process::{Output, Stdio};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getsid};
 
-use crate::sandbox::{CAP, Sandbox, Watcher, is_met_within, text};
+use crate::sandbox::{CAP, Sandbox, Watcher, is_met_within, text, write_script};
 
 /// Ends the watcher of a sandbox, also if the test fails.
 pub(crate) struct Stopped<'a>(pub(crate) &'a Sandbox);
@@ -93,6 +93,33 @@ fn what_a_killed_watcher_leaves_is_not_taken_for_a_watcher() {
     fs_err::write(sandbox.state.join("watch.lock"), format!("{me}\n")).unwrap();
     says(&sandbox, "stop", "no watcher runs");
     says(&sandbox, "start", "has started");
+}
+
+/// The user manager starts it again should it die, and shows that it runs.
+#[test]
+fn an_enabled_unit_is_started_by_systemd() {
+    let mut sandbox = Sandbox::with_root();
+    let wants = sandbox.path(".config/systemd/user/default.target.wants");
+    fs_err::create_dir_all(&wants).unwrap();
+    fs_err::write(sandbox.path(".config/systemd/user/ccstatusd.service"), "").unwrap();
+    let link = wants.join("ccstatusd.service");
+    fs_err::os::unix::fs::symlink("../ccstatusd.service", link).unwrap();
+    fs_err::create_dir_all(sandbox.path("run/systemd")).unwrap();
+    sandbox.set_env("XDG_RUNTIME_DIR", sandbox.path("run"));
+    let systemctl = "#!/bin/sh\necho \"$*\" >>~/systemctl.log\ntouch ~/wanted\n";
+    write_script(&sandbox.path("bin/systemctl"), systemctl);
+    // What the script starts would end with it.
+    let manager = {
+        let mut command = sandbox.command("sh");
+        let program = env!("CARGO_BIN_EXE_ccstatusd");
+        let script = format!("until [ -e ~/wanted ]; do sleep 0.05; done; exec '{program}' --wait");
+        command.args(["-c", &script]);
+        sandbox.spawn_watcher(command)
+    };
+    says(&sandbox, "start", &format!("systemd has started the watcher (process {})", manager.id()));
+    let calls = fs_err::read_to_string(sandbox.path("systemctl.log")).unwrap();
+    assert_eq!(calls, "--user --no-ask-password start ccstatusd.service\n");
+    says(&sandbox, "start", &format!("runs already (process {})", manager.id()));
 }
 
 #[test]

@@ -94,12 +94,15 @@ impl Findings {
     }
 }
 
-/// Replaces the programs of the service manager, so that this machine's are left alone.
+/// Replaces the programs of the service manager, so that this machine's are left alone. This one
+/// starts nothing.
 fn with_manager(sandbox: &mut Sandbox, state: &str, linger: &str) {
     fs_err::create_dir_all(sandbox.path("run/systemd")).unwrap();
     sandbox.set_env("XDG_RUNTIME_DIR", sandbox.path("run"));
     let systemctl = format!(
-        "#!/bin/sh\necho \"$XDG_RUNTIME_DIR $*\" >> '{}'\nprintf '{state}\\n'\n",
+        "#!/bin/sh\necho \"$XDG_RUNTIME_DIR $*\" >> '{}'\n\
+         case \"$*\" in *' start '*) echo no such unit >&2; exit 5 ;; esac\n\
+         printf '{state}\\n'\n",
         sandbox.path("systemctl.log").display()
     );
     write_script(&sandbox.path("bin/systemctl"), &systemctl);
@@ -589,10 +592,16 @@ fn the_state_of_the_unit_is_told() {
     let found = Findings::of(&sandbox);
     found.is_good("login");
     found.is_good("unit");
-    assert_eq!(found.has("watcher", "problem", "no watcher")["fix"], "start the systemd unit");
-    Findings::by(doctor(&sandbox, &["--json", "--fix"]));
+    assert_eq!(found.has("watcher", "problem", "no watcher")["fix"], "start the watcher");
+    let found = Findings::by(doctor(&sandbox, &["--json", "--fix"]));
+    sandbox.ccstatusd().arg("stop").output().unwrap();
+    let done = found.of_check("watcher")[0]["fixed"].as_str().unwrap().to_owned();
+    assert!(done.contains("the watcher has started") && done.contains("no such unit"), "{done}");
     let calls = fs_err::read_to_string(sandbox.path("systemctl.log")).unwrap();
-    let start = format!("{} --user start ccstatusd.service\n", sandbox.path("run").display());
+    let start = format!(
+        "{} --user --no-ask-password start ccstatusd.service\n",
+        sandbox.path("run").display()
+    );
     assert!(calls.contains(&start), "{calls}");
 
     with_manager(&mut sandbox, "ActiveState=failed", "yes");
