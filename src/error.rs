@@ -22,7 +22,7 @@ pub enum Exit {
     /// Done; with `--oneshot`, all data is fresh.
     Success = 0,
     /// `--oneshot` has published a snapshot, but some source is degraded; `doctor` has found a
-    /// problem.
+    /// problem; `usage export` lacks a part of the record.
     Degraded = 1,
     /// It failed, or the command line is invalid. clap uses the same code.
     Failure = 2,
