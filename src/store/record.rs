@@ -733,7 +733,7 @@ pub fn read(data_dir: &Path, span: std::ops::Range<i64>) -> History {
             // No month of this directory can be read, so nobody knows whose they are.
             continue;
         }
-        let in_months = first_ms(&sums, names.first().copied(), &span, &applied, &dir);
+        let in_months = first_ms(&sums, &names, &span, &applied, &dir);
         let in_journal = unrelated.as_ref().and_then(earliest_ms);
         let first_ms = in_months.into_iter().chain(in_journal).min();
         if let Some(unrelated) = unrelated {
@@ -746,23 +746,21 @@ pub fn read(data_dir: &Path, span: std::ops::Range<i64>) -> History {
     history
 }
 
-/// When the first reply of an account was made, in Unix milliseconds: that of its first month,
-/// which need not be among the sums of the span.
+/// When the first reply of an account was made, in Unix milliseconds: that of the first month that
+/// can be read and has one, which need not be among the sums of the span.
 fn first_ms(
     sums: &GroupSums,
-    first: Option<Name>,
+    names: &BTreeSet<Name>,
     span: &std::ops::Range<i64>,
     applied: &BTreeMap<Name, Applied>,
     dir: &Path,
 ) -> Option<i64> {
-    let first = first?;
-    if first.start_ms() >= span.start {
-        return earliest_ms(sums);
-    }
-    match applied.get(&first) {
+    let first_of = |name: &Name| match applied.get(name) {
         Some(applied) => earliest_ms(&applied.month.sums()),
-        None => earliest_ms(&read_sums(&first.path(dir)).ok()?.0),
-    }
+        None => earliest_ms(&read_sums(&name.path(dir)).ok()?.0),
+    };
+    let before = names.iter().take_while(|it| it.start_ms() < span.start);
+    before.filter_map(first_of).next().or_else(|| earliest_ms(sums))
 }
 
 fn earliest_ms(sums: &GroupSums) -> Option<i64> {

@@ -374,6 +374,20 @@ fn an_account_of_which_nothing_can_be_read_is_a_problem_and_no_account() {
 }
 
 #[test]
+fn a_record_begins_with_the_first_reply_that_can_be_read() {
+    let disk = Disk::new();
+    disk.append(&replies());
+    disk.fold(NOON).unwrap();
+    let mut times: Vec<i64> = replies().iter().map(|it| it.at_ms).collect();
+    times.sort_unstable();
+    let begins = || read(&disk.path(), NOON..NOON + 1).accounts[0].first_ms;
+    assert_eq!(begins(), Some(times[0]));
+    empty(&disk.months()[0]);
+    let later = times.iter().copied().find(|it| Name::of(*it) > Name::of(times[0]));
+    assert_eq!(begins(), later);
+}
+
+#[test]
 fn a_month_that_cannot_be_read_when_it_is_closed_keeps_its_sums() {
     let disk = Disk::new();
     disk.append(&replies());
