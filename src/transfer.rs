@@ -38,8 +38,10 @@ pub fn export(
     env: &Environment,
     progress: oneshot::OnProgress<'_>,
 ) -> Result<Exported> {
-    let import = oneshot::refresh_record(env, progress)?;
     let exporting = |err| Error::new("cannot export the record of usage").because(err);
+    // To bring the record up to date changes the working directory.
+    let file = file.map(std::path::absolute).transpose().map_err(exporting)?;
+    let import = oneshot::refresh_record(env, progress)?;
     let mut bytes = Vec::new();
     let aside = record::export(&env.data_dir()?, &mut bytes)?;
     let what = "the export lacks what is only in it; remove it once you need it no more";
@@ -51,7 +53,6 @@ pub fn export(
         )
     }));
     let Some(file) = file else { return Ok(Exported { bytes, lacking }) };
-    let file = std::path::absolute(file).map_err(exporting)?;
     let parent = file.parent().unwrap_or(Path::new("/"));
     let name = file.file_name().and_then(|it| it.to_str());
     let name = name.ok_or_else(|| {

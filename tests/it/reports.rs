@@ -215,6 +215,18 @@ fn an_export_that_lacks_something_says_so_and_does_not_succeed() {
 }
 
 #[test]
+fn an_export_is_written_where_the_user_is() {
+    let (sandbox, mut transcript) = Sandbox::with_session();
+    transcript.reply("one");
+    let mut command = sandbox.ccstatusd();
+    command.args(["usage", "export", "export.jsonl"]).current_dir(sandbox.path("p"));
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    let written = fs_err::read_to_string(sandbox.path("p/export.jsonl")).unwrap();
+    assert!(written.contains("claude-opus-4-8"), "{written}");
+}
+
+#[test]
 fn an_import_names_what_it_had_to_set_aside() {
     let (sandbox, mut transcript) = Sandbox::with_session();
     transcript.reply("one");
