@@ -140,7 +140,7 @@ impl Engine {
         let exits = matches!(mode, Mode::Watch { .. }).then(|| Exits::start(told));
         let exits = exits.transpose().map_err(starting)?;
         let recorder = Recorder::open(env.data_dir(), events.clone());
-        let mut exporter = Exporter::new(env.user_name(), env.data_dir().ok());
+        let mut exporter = Exporter::new(env.user_name(), env.data_dir().ok(), events.clone());
         let mut sentinel = Sentinel::default();
         if let Role::Watcher { .. } = &role {
             exporter.configure(settings.export.as_ref(), &settings.prices);

@@ -1,6 +1,7 @@
 //! The error type of the program: what we were doing, to what, and what the user can do about it.
 
 use std::fmt;
+use std::io;
 
 /// An error that ends the process. A source that fails while the watcher goes on is published in
 /// the snapshot as `Degraded` instead.
@@ -22,7 +23,7 @@ pub enum Exit {
     /// Done; with `--oneshot`, all data is fresh.
     Success = 0,
     /// `--oneshot` has published a snapshot, but some source is degraded; `doctor` has found a
-    /// problem.
+    /// problem; `usage export` lacks a part of the record.
     Degraded = 1,
     /// It failed, or the command line is invalid. clap uses the same code.
     Failure = 2,
@@ -79,5 +80,26 @@ impl fmt::Display for Error {
 impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.source.as_ref().map(|source| source.as_ref() as _)
+    }
+}
+
+/// The number by which the system names an error. `fs_err` puts the path around what the system
+/// says, so that [`io::Error::raw_os_error`] finds nothing, and only the text has the number.
+pub(crate) fn system_code(err: &io::Error) -> Option<i32> {
+    let in_text = || err.to_string().strip_suffix(')')?.rsplit_once("(os error ")?.1.parse().ok();
+    err.raw_os_error().or_else(in_text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_code_of_the_system_is_found_behind_the_path() {
+        let plain = io::Error::from_raw_os_error(nix::libc::EIO);
+        assert_eq!(system_code(&plain), Some(nix::libc::EIO));
+        let named = fs_err::File::create("/").expect_err("it is a directory");
+        assert_eq!((named.raw_os_error(), system_code(&named)), (None, Some(nix::libc::EISDIR)));
+        assert_eq!(system_code(&io::Error::other("x")), None);
     }
 }

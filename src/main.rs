@@ -192,12 +192,16 @@ fn usage(options: &UsageOptions, env: &Environment) -> Result<Exit> {
         }
     };
     let paper = terminal::paper(env, &io::stdout());
+    let mut exit = Exit::Success;
     let made = match &options.transfer {
         None => report::run(options, env, paper, &mut show),
         Some(Transfer::Export { file }) => {
-            transfer::export(file.as_deref(), env, &mut show).map(|bytes| report::Output {
-                text: String::from_utf8_lossy(&bytes).into_owned(),
-                warnings: Vec::new(),
+            transfer::export(file.as_deref(), env, &mut show).map(|done| {
+                if !done.lacking.is_empty() {
+                    exit = Exit::Degraded;
+                }
+                let text = String::from_utf8_lossy(&done.bytes).into_owned();
+                report::Output { text, warnings: done.lacking }
             })
         }
         Some(Transfer::Import { files, root }) => transfer::import(files, root.as_deref(), env)
@@ -217,7 +221,7 @@ fn usage(options: &UsageOptions, env: &Environment) -> Result<Exit> {
     for warning in &report.warnings {
         write(io::stderr(), &sanitize::message(&format!("ccstatusd: warning: {warning}\n"))).ok();
     }
-    print(&report.text)
+    print(&report.text).map(|_| exit)
 }
 
 fn init(options: &InitOptions, env: &Environment) -> Result<Exit> {

@@ -13,7 +13,7 @@ use std::path::Path;
 use nix::errno::Errno;
 
 use crate::cli::Environment;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, system_code};
 use crate::price_list::{Placed, PriceList};
 use crate::store::atomic;
 use crate::store::file::read_bounded;
@@ -57,7 +57,7 @@ pub fn load(env: &Environment) -> Result<PriceList> {
 /// Whether the system had nothing left to open a file with, which says nothing of the file.
 fn is_shortage(err: &io::Error) -> bool {
     let shortages = [Errno::EMFILE, Errno::ENFILE, Errno::ENOMEM];
-    shortages.iter().any(|it| err.raw_os_error() == Some(*it as i32))
+    shortages.iter().any(|it| system_code(err) == Some(*it as i32))
 }
 
 fn is_link(path: &Path) -> bool {

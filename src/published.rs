@@ -1,20 +1,23 @@
 //! What the watcher has published, and when that changes: for commands that go on showing it.
 //!
-//! They sleep until the kernel reports that another snapshot was put in place, or that the watcher
-//! ended. All files are found in the working directory, which [`enter`] sets.
+//! They sleep until the kernel reports that another snapshot was put in place, that the watcher
+//! ended, or that the state directory came or went. All files are found in the working directory,
+//! which [`enter`] and [`Observer`] set.
 
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
+use notify::event::ModifyKind;
 use notify::{EventKind, RecursiveMode, Watcher as _};
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGWINCH};
 
 use crate::cli::Environment;
+use crate::display::view::Watcher;
 use crate::error::{Error, Result};
 use crate::fetch::exits;
 use crate::ipc;
+use crate::show;
 use crate::store::dir::SNAPSHOT;
 use crate::store::schema::Snapshot;
 use crate::store::snapshot::{self, Unusable};
@@ -50,38 +53,117 @@ pub(crate) fn unusable(why: Unusable, dir: &Path) -> Error {
     }
 }
 
-/// What happened in the state directory.
+/// What changed of what a watcher has published.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Change {
     /// Another snapshot may be there, or the watcher has ended.
     Snapshot,
-    /// The directory is not there any more, or the kernel reports nothing of it.
-    Gone,
+    /// The state directory, or one above it, was made, removed or moved, or the kernel reports
+    /// nothing of it any more: [`Observer::follow`] is to be called.
+    Place,
 }
 
-/// Reports changes of the snapshot until the result is dropped.
-pub(crate) fn observe(dir: &Path, changes: Sender<Change>) -> Result<notify::RecommendedWatcher> {
+/// Reports changes of the snapshot, also while there is no state directory and where another one
+/// is made in its place. All it knows is in the directory that is at the path now, which it makes
+/// the working directory.
+pub(crate) struct Observer {
+    dir: PathBuf,
+    changes: Sender<Change>,
+    /// Whether the directory was there when it was looked for last.
+    is_there: bool,
+    _watch: notify::RecommendedWatcher,
+}
+
+impl Observer {
+    pub(crate) fn start(dir: &Path, changes: Sender<Change>) -> Result<Observer> {
+        let (watch, is_there) = arm(dir, changes.clone())?;
+        Ok(Observer { dir: dir.to_owned(), changes, is_there, _watch: watch })
+    }
+
+    /// Looks for the directory again, after a [`Change::Place`].
+    pub(crate) fn follow(&mut self) -> Result<()> {
+        let (watch, is_there) = arm(&self.dir, self.changes.clone())?;
+        (self._watch, self.is_there) = (watch, is_there);
+        Ok(())
+    }
+
+    pub(crate) fn read(&self) -> std::result::Result<Snapshot, Unusable> {
+        // The working directory may be one that was moved away.
+        if self.is_there { read() } else { Err(Unusable::Missing) }
+    }
+
+    pub(crate) fn watcher(&self) -> Watcher {
+        if self.is_there { show::watcher(ipc::connect().map(drop)) } else { Watcher::Gone }
+    }
+
+    /// What is shown in place of a snapshot that cannot be used.
+    pub(crate) fn message(&self, why: Unusable) -> String {
+        let message = unusable(why, &self.dir).to_string();
+        match self.watcher() {
+            Watcher::Gone => format!("no watcher runs\n{message}"),
+            Watcher::Alive | Watcher::Unknown => message,
+        }
+    }
+}
+
+/// Watches the state directory, and the one above it, or the nearest that there is. Returns whether
+/// the state directory is there.
+///
+/// The kernel reports the end of a directory in the one above it at once, but in itself only when
+/// no process works in it any more. It does not report that a directory further up is moved away;
+/// to watch all of these would wake this process whenever anything happens there.
+fn arm(dir: &Path, changes: Sender<Change>) -> Result<(notify::RecommendedWatcher, bool)> {
     let failed =
         |err: notify::Error| Error::new(format!("cannot watch {}", dir.display())).because(err);
-    let place = dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
-    let observed = place.clone();
+    let observed = dir.to_owned();
     let report = move |event: notify::Result<notify::Event>| {
         let change = match event {
-            Err(_) => Change::Gone,
+            Err(_) => Change::Place,
             // Reads, our own among them, change nothing.
             Ok(event) if matches!(event.kind, EventKind::Access(_)) => return,
-            Ok(event) if event.need_rescan() => Change::Snapshot,
-            Ok(event) if event.kind.is_remove() && event.paths.contains(&observed) => Change::Gone,
-            Ok(event) if event.paths.iter().any(|it| it.ends_with(SNAPSHOT)) => Change::Snapshot,
+            Ok(event) if event.need_rescan() => Change::Place,
+            Ok(event) if is_of_place(&event, &observed) => Change::Place,
+            Ok(event) if event.paths.iter().any(|it| is_snapshot(it, &observed)) => {
+                Change::Snapshot
+            }
             Ok(_) => return,
         };
         changes.send(change).ok();
     };
     let mut watch = notify::recommended_watcher(report).map_err(failed)?;
-    watch
-        .watch(&dir.canonicalize().unwrap_or_else(|_| dir.to_owned()), RecursiveMode::NonRecursive)
-        .map_err(failed)?;
-    Ok(watch)
+    let mut above: Option<&Path> = None;
+    loop {
+        let nearest = dir.ancestors().skip(1).find(|it| it.is_dir());
+        // One below it may have been made before it was watched.
+        if nearest == above {
+            break;
+        }
+        above = nearest;
+        if let Some(nearest) = nearest {
+            // One that this user may not read stays as it is: another user made it.
+            watch.watch(nearest, RecursiveMode::NonRecursive).ok();
+        }
+    }
+    let is_there = ipc::enter(dir).is_ok();
+    if is_there {
+        match watch.watch(dir, RecursiveMode::NonRecursive) {
+            // It was removed just now, which the directory above it reports.
+            Err(err) if matches!(err.kind, notify::ErrorKind::PathNotFound) => {}
+            watched => watched.map_err(failed)?,
+        }
+    }
+    Ok((watch, is_there))
+}
+
+/// Whether a directory on the way to the state directory came or went.
+fn is_of_place(event: &notify::Event, dir: &Path) -> bool {
+    let is_move = matches!(event.kind, EventKind::Modify(ModifyKind::Name(_)));
+    (event.kind.is_create() || event.kind.is_remove() || is_move)
+        && event.paths.iter().any(|it| dir.starts_with(it))
+}
+
+fn is_snapshot(path: &Path, dir: &Path) -> bool {
+    path.parent() == Some(dir) && path.ends_with(SNAPSHOT)
 }
 
 /// Reports the end of the watcher, which cannot say so itself if it is killed. Where the system
@@ -94,20 +176,6 @@ pub(crate) fn wait_for_end(pid: Option<u32>, changes: Sender<Change>) {
         }
     };
     std::thread::Builder::new().name("watcher's end".to_owned()).spawn(wait).ok();
-}
-
-/// Whether there is no state directory at its path any more, or another one than the one in which
-/// this process is. The kernel does not tell: it reports the end of a directory once no process is
-/// in it.
-pub(crate) fn is_gone(dir: &Path) -> bool {
-    let number = |path: &Path| fs_err::metadata(path).map(|it| (it.dev(), it.ino())).ok();
-    number(dir).is_none_or(|it| Some(it) != number(Path::new(".")))
-}
-
-/// The error for a state directory of which nothing is reported any more.
-pub(crate) fn gone(dir: &Path) -> Error {
-    Error::new(format!("{} is gone, or cannot be watched any more", dir.display()))
-        .hint("start this again once a watcher runs")
 }
 
 /// Receives the signals that concern a program on a terminal, from a thread of its own.

@@ -2,7 +2,8 @@
 //! it changes.
 //!
 //! `--watch` sleeps until the kernel reports that another snapshot was put in place, that the
-//! watcher ended, or that the terminal has another size (`published.rs`). No timer wakes it.
+//! watcher ended, that the state directory came or went, or that the terminal has another size
+//! (`published.rs`). No timer wakes it.
 
 use std::io::{self, Write};
 use std::os::fd::AsFd;
@@ -17,11 +18,12 @@ use crate::display::view::{Style, Watcher};
 use crate::error::{Error, Result};
 use crate::home::Home;
 use crate::ipc;
-use crate::published::{self, Change};
+use crate::published::{self, Change, Observer};
 use crate::sanitize;
 use crate::show;
 use crate::store::schema::Snapshot;
 use crate::store::schema::display::Depth;
+use crate::store::snapshot::Unusable;
 use crate::terminal;
 use crate::time::Now;
 
@@ -37,7 +39,8 @@ pub fn list(env: &Environment, options: &SessionsOptions, out: impl AsFd) -> Res
     let dir = published::enter(env)?;
     let snapshot = published::read().map_err(|it| published::unusable(it, &dir))?;
     let list = List { env, options, home: Home::find(env), zone: None };
-    list.text(&snapshot, &list.style(out), usize::MAX)
+    let watcher = show::watcher(ipc::connect().map(drop));
+    list.text(&snapshot, watcher, &list.style(out), usize::MAX)
 }
 
 /// Writes the list to `out` whenever it changes, until a signal ends it or nobody reads any more.
@@ -53,12 +56,12 @@ pub fn watch(
     let list = List { env, options, home: Home::find(env), zone: Some(TimeZone::system()) };
     let signals = published::signals()?;
     let (sender, changes) = unbounded();
-    let _watch = published::observe(&dir, sender.clone())?;
+    let mut observer = Observer::start(&dir, sender.clone())?;
     let mut watched_pid = None;
     let mut screen = Screen { out, is_entered: false };
     loop {
         let size = terminal::size(&*screen.out).filter(|_| !options.json);
-        let text = match published::read() {
+        let text = match observer.read() {
             Ok(snapshot) => {
                 let pid = snapshot.watcher.as_ref().map(|it| it.pid);
                 if pid != watched_pid {
@@ -66,11 +69,16 @@ pub fn watch(
                     published::wait_for_end(pid, sender.clone());
                 }
                 let n_rows = size.map_or(usize::MAX, |(_, rows)| rows);
-                list.text(&snapshot, &list.style(&*screen.out), n_rows)
+                let style = list.style(&*screen.out);
+                list.text(&snapshot, observer.watcher(), &style, n_rows)
             }
             // A reader of JSON gets no other text.
+            Err(Unusable::Missing) if options.json => {
+                let style = list.style(&*screen.out);
+                list.text(&Snapshot::default(), observer.watcher(), &style, usize::MAX)
+            }
             Err(_) if options.json => Ok(String::new()),
-            Err(why) => Ok(format!("{}\n", published::unusable(why, &dir))),
+            Err(why) => Ok(observer.message(why) + "\n"),
         }?;
         let written = match size {
             Some(_) => screen.draw(&text),
@@ -83,9 +91,9 @@ pub fn watch(
         crossbeam_channel::select! {
             recv(changes) -> change => {
                 // Those that came meanwhile are in the snapshot that is read next.
-                let mut all = std::iter::once(change.unwrap_or(Change::Gone)).chain(changes.try_iter());
-                if all.any(|it| it == Change::Gone) {
-                    return Err(published::gone(&dir));
+                let first = std::iter::once(change.unwrap_or(Change::Place));
+                if first.chain(changes.try_iter()).any(|it| it == Change::Place) {
+                    observer.follow()?;
                 }
             }
             recv(signals) -> signal => match signal {
@@ -122,8 +130,13 @@ impl List<'_> {
         }
     }
 
-    fn text(&self, snapshot: &Snapshot, style: &Style, n_rows: usize) -> Result<String> {
-        let watcher = show::watcher(ipc::connect().map(drop));
+    fn text(
+        &self,
+        snapshot: &Snapshot,
+        watcher: Watcher,
+        style: &Style,
+        n_rows: usize,
+    ) -> Result<String> {
         let published_at = self.zone.as_ref().map(|zone| {
             let at = jiff::Timestamp::from_millisecond(snapshot.published_at_ms);
             let at = at.unwrap_or_default().to_zoned_datetime(zone.clone());

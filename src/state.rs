@@ -94,6 +94,8 @@ pub struct State {
     configuration: Configuration,
     publication: Publication,
     recording: Recording,
+    /// Since when (Unix milliseconds) and why the export for Prometheus fails.
+    export_failure: Option<(i64, String)>,
     /// What to do about the event that is being handled. Empty between events.
     effects: Vec<Effect>,
 }
@@ -124,6 +126,7 @@ impl State {
             configuration: Configuration::default(),
             publication: Publication::new(now.mono),
             recording: Recording::default(),
+            export_failure: None,
             effects: Vec::new(),
         };
         for root in state.settings.roots.clone() {
@@ -173,6 +176,7 @@ impl State {
                 self.publication.mark_changed_if(is_news);
             }
             Event::RecordLacks => self.record_again(now),
+            Event::Exported { textfile, result } => self.exported(&textfile, result, now),
             Event::Published { began, result } => self.publication.ended(began, result, now),
             Event::ZoneChanged(zone) => self.zone_changed(zone),
             Event::Shutdown => return self.shut_down(now),
@@ -702,6 +706,17 @@ impl State {
         }
     }
 
+    fn exported(&mut self, textfile: &Path, result: Result<(), String>, now: Now) {
+        // The thread of an export that is configured no more may still end a write.
+        if self.settings.export.as_ref().is_none_or(|it| it.textfile != textfile) {
+            return;
+        }
+        let since_ms = self.export_failure.as_ref().map_or(now.wall_ms, |it| it.0);
+        let failure = result.err().map(|reason| (since_ms, reason));
+        self.publication.mark_changed_if(failure != self.export_failure);
+        self.export_failure = failure;
+    }
+
     fn settings_changed(&mut self, settings: Settings, now: Now) {
         let before = std::mem::replace(&mut self.settings, settings);
         self.observe_configuration();
@@ -711,6 +726,10 @@ impl State {
             self.forget_source(&Source::Alert(name));
         }
         self.forget_messages();
+        let textfile = |of: &Settings| of.export.as_ref().map(|it| it.textfile.clone());
+        if textfile(&before) != textfile(&self.settings) {
+            self.export_failure = None;
+        }
         if before.trusted != self.settings.trusted {
             self.want_repos(now);
         }

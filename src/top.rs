@@ -18,7 +18,6 @@ mod usage;
 use std::convert::Infallible;
 use std::io::{self, IsTerminal, Read, Write};
 use std::panic;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -39,10 +38,8 @@ use crate::display::look::Look;
 use crate::display::view::{Style, Watcher};
 use crate::error::{Error, Result};
 use crate::home::Home;
-use crate::ipc;
 use crate::placed_list;
-use crate::published::{self, Change};
-use crate::show;
+use crate::published::{self, Change, Observer};
 use crate::store::record;
 use crate::store::schema::Snapshot;
 use crate::store::schema::display::Depth;
@@ -56,7 +53,7 @@ use state::{Action, State};
 use usage::{Bounds, Usage};
 
 /// How soon the screen is drawn again where only ages can differ: while one is in seconds, and
-/// else. Without a snapshot the state directory may be gone, which no event tells.
+/// else.
 const TICK: Duration = Duration::from_secs(1);
 const SLOW_TICK: Duration = Duration::from_secs(60);
 /// An escape is a key by itself if nothing follows it within this time.
@@ -76,12 +73,12 @@ pub fn run(env: &Environment) -> Result<()> {
     let dir = published::enter(env)?;
     let signals = published::signals()?;
     let (sender, changes) = unbounded();
-    let _watch = published::observe(&dir, sender.clone())?;
+    let observer = Observer::start(&dir, sender.clone())?;
     let record = Record::start(env)?;
     let keys = keys()?;
     let screen = Screen::enter(env)?;
     let mut top = Top {
-        dir,
+        observer,
         home: Home::find(env),
         zone: TimeZone::system(),
         state: State::default(),
@@ -100,7 +97,7 @@ pub fn run(env: &Environment) -> Result<()> {
 
 /// The screen, and all that is shown on it.
 struct Top {
-    dir: PathBuf,
+    observer: Observer,
     home: Home,
     zone: TimeZone,
     state: State,
@@ -138,11 +135,7 @@ impl Top {
             if self.usage.as_ref().is_some_and(|it| it.until_ms <= now.wall_ms) {
                 self.record.want();
             }
-            if self.snapshot.is_err() && published::is_gone(&self.dir) {
-                return Err(published::gone(&self.dir));
-            }
-            let is_fast = self.drawn.has_seconds || self.snapshot.is_err();
-            let tick = if is_fast { TICK } else { SLOW_TICK };
+            let tick = if self.drawn.has_seconds { TICK } else { SLOW_TICK };
             let tick = at(now.mono + tick);
             let record_due = self.record.due().map_or_else(never, at);
             let escape_end = escape_ends.map_or_else(never, at);
@@ -175,10 +168,9 @@ impl Top {
                 }
                 recv(changes) -> change => {
                     // Those that came meanwhile are in the snapshot that is read next.
-                    let mut all =
-                        std::iter::once(change.unwrap_or(Change::Gone)).chain(changes.try_iter());
-                    if all.any(|it| it == Change::Gone) {
-                        return Err(published::gone(&self.dir));
+                    let first = std::iter::once(change.unwrap_or(Change::Place));
+                    if first.chain(changes.try_iter()).any(|it| it == Change::Place) {
+                        self.observer.follow()?;
                     }
                     self.read_snapshot();
                 }
@@ -210,7 +202,7 @@ impl Top {
     }
 
     fn read_snapshot(&mut self) {
-        match published::read() {
+        match self.observer.read() {
             Ok(snapshot) => {
                 let pid = snapshot.watcher.as_ref().map(|it| it.pid);
                 if pid != self.watched_pid {
@@ -220,9 +212,9 @@ impl Top {
                 self.snapshot = Ok(Box::new(snapshot));
                 self.record.want();
             }
-            Err(why) => self.snapshot = Err(published::unusable(why, &self.dir).to_string()),
+            Err(why) => self.snapshot = Err(self.observer.message(why)),
         }
-        self.has_no_watcher = show::watcher(ipc::connect().map(drop)) == Watcher::Gone;
+        self.has_no_watcher = self.observer.watcher() == Watcher::Gone;
     }
 
     fn draw(&mut self, now_ms: i64) -> io::Result<()> {

@@ -14,6 +14,7 @@ use crate::store::atomic;
 use crate::store::dir::StateDir;
 use crate::store::lock::WatchLock;
 use crate::store::record::{self, Record};
+use crate::store::schema::Import;
 use crate::time::{Now, pause};
 
 /// How long the watcher may take to bring an export in.
@@ -21,25 +22,44 @@ const TIMEOUT: Duration = Duration::from_secs(120);
 /// How often to look whether it has.
 const CHECK_EVERY: Duration = Duration::from_millis(50);
 
-/// Brings the record up to date, and writes it to `file`; returns it where there is none.
+/// What `usage export` has done.
+#[derive(Debug)]
+pub struct Exported {
+    /// The export; empty where it was written to a file.
+    pub bytes: Vec<u8>,
+    /// What is not in it, as sentences for the user.
+    pub lacking: Vec<String>,
+}
+
+/// Brings the record up to date, and writes it to `file`; returns it where there is none. Nothing
+/// is written if a part of the record cannot be read.
 pub fn export(
     file: Option<&Path>,
     env: &Environment,
     progress: oneshot::OnProgress<'_>,
-) -> Result<Vec<u8>> {
-    oneshot::refresh_record(env, progress)?;
+) -> Result<Exported> {
     let exporting = |err| Error::new("cannot export the record of usage").because(err);
+    // To bring the record up to date changes the working directory.
+    let file = file.map(std::path::absolute).transpose().map_err(exporting)?;
+    let import = oneshot::refresh_record(env, progress)?;
     let mut bytes = Vec::new();
-    record::export(&env.data_dir()?, &mut bytes).map_err(exporting)?;
-    let Some(file) = file else { return Ok(bytes) };
-    let file = std::path::absolute(file).map_err(exporting)?;
+    let aside = record::export(&env.data_dir()?, &mut bytes)?;
+    let what = "the export lacks what is only in it; remove it once you need it no more";
+    let mut lacking: Vec<String> = aside.iter().map(|it| format!("{it}: {what}")).collect();
+    lacking.extend(import.map(|Import { files_done, files, .. }| {
+        format!(
+            "the watcher still reads old transcripts, {files_done} of {files} so far; the others \
+             are not in this export"
+        )
+    }));
+    let Some(file) = file else { return Ok(Exported { bytes, lacking }) };
     let parent = file.parent().unwrap_or(Path::new("/"));
     let name = file.file_name().and_then(|it| it.to_str());
     let name = name.ok_or_else(|| {
         Error::new(format!("cannot export to {}", file.display())).hint("name a file")
     })?;
     atomic::write_durably(parent, name, &bytes).map_err(exporting)?;
-    Ok(Vec::new())
+    Ok(Exported { bytes: Vec::new(), lacking })
 }
 
 /// Brings exports of other machines in; `-` is the standard input. `root` is the config root that
@@ -60,11 +80,22 @@ pub fn import(files: &[PathBuf], root: Option<&Path>, env: &Environment) -> Resu
         offered.push(path);
     }
     let dir = StateDir::open(&env.checked_state_dir()?)?;
+    let aside_before = record::set_aside_files(&data_dir);
     match WatchLock::running(&dir) {
         Some(pid) => ask_watcher(pid, &offered)?,
         None => fold(&data_dir)?,
     }
-    Ok(offered.len())
+    let mut aside = record::set_aside_files(&data_dir);
+    aside.retain(|path| !aside_before.contains(path));
+    match aside.as_slice() {
+        [] => Ok(offered.len()),
+        // The watcher tells its log alone.
+        aside => {
+            let aside: Vec<_> = aside.iter().map(|it| it.display().to_string()).collect();
+            let why = format!("it could not be read, and was set aside: {}", aside.join(", "));
+            Err(incomplete().because(why))
+        }
+    }
 }
 
 fn read(file: &Path) -> std::io::Result<Vec<u8>> {
@@ -99,10 +130,19 @@ fn fold(data_dir: &Path) -> Result<()> {
             .hint("run the command again; the files are brought in then"));
     };
     let task = record.fold_task(Now::read().wall_ms, None);
-    let folded = record::fold(&task)
-        .map_err(|err| Error::new("cannot write the record of usage").because(err))?;
+    let folded = record::fold(&task).map_err(|err| {
+        Error::new("cannot bring the export into the record of usage")
+            .because(err)
+            .hint("it is kept, and brought in by the next import or by the watcher")
+    })?;
     match folded.problems.as_slice() {
         [] => Ok(()),
-        problems => Err(Error::new("cannot read all of the record").because(problems.join("; "))),
+        problems => Err(incomplete().because(problems.join("; "))),
     }
+}
+
+/// The error for a part of the record that was set aside while exports were brought in.
+fn incomplete() -> Error {
+    Error::new("the export was brought in, but the record of usage now lacks something")
+        .hint("`ccstatusd usage` names it until you remove what was set aside")
 }

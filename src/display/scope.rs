@@ -210,7 +210,8 @@ fn concerns(
     repo: Option<&str>,
     transcript: Option<&str>,
 ) -> bool {
-    let Some((kind, path)) = source.split_once(':') else { return true };
+    // What a line says does not depend on the export.
+    let Some((kind, path)) = source.split_once(':') else { return source != "export" };
     match kind {
         "git" => repo == Some(path),
         "command" | "config" => true,

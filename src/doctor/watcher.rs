@@ -192,11 +192,15 @@ pub(super) fn sources(snapshot: &Snapshot) -> Vec<Finding> {
         .take(MAX_NAMED)
         .map(|degraded| {
             let what = format!("{}: {}", degraded.source, degraded.reason);
-            let todo = match degraded.next_try_ms {
-                Some(_) => {
+            let todo = match (&*degraded.source, degraded.next_try_ms) {
+                ("export", _) => {
+                    "the directory of `[export] textfile` must exist, you must be able to write in \
+                     it, and its disk must not be full; the watcher tries again after a change"
+                }
+                (_, Some(_)) => {
                     "the watcher tries again by itself; docs/staleness.md explains the message"
                 }
-                None => "the watcher tries again after a change; docs/staleness.md has more",
+                (_, None) => "the watcher tries again after a change; docs/staleness.md has more",
             };
             Finding::problem(SOURCES, what, todo)
         })

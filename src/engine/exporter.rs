@@ -12,13 +12,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use tracing::{info, warn};
+use tracing::warn;
 
 use crate::error::{Error, Result};
 use crate::metrics;
 use crate::metrics::counters::recent;
 use crate::metrics::families::About;
 use crate::sanitize;
+use crate::state::event::Event;
 use crate::state::settings::Export;
 use crate::store::atomic;
 use crate::store::schema::Snapshot;
@@ -39,6 +40,8 @@ pub(super) struct Exporter {
     user: String,
     data_dir: Option<PathBuf>,
     running: Option<Running>,
+    /// Where it is told whether the export works.
+    events: Sender<Event>,
 }
 
 #[derive(Debug)]
@@ -55,8 +58,8 @@ struct Running {
 }
 
 impl Exporter {
-    pub(super) fn new(user: String, data_dir: Option<PathBuf>) -> Exporter {
-        Exporter { user, data_dir, running: None }
+    pub(super) fn new(user: String, data_dir: Option<PathBuf>, events: Sender<Event>) -> Exporter {
+        Exporter { user, data_dir, running: None, events }
     }
 
     /// Exports as these settings say from now on, or no more. A file that is written no more is
@@ -74,9 +77,12 @@ impl Exporter {
             before.is_dropped.store(!is_same, Ordering::Relaxed);
         }
         let Some(export) = export else { return };
+        let textfile = export.textfile.clone();
+        let failed = |reason: String| {
+            self.events.send(Event::Exported { textfile, result: Err(reason) }).ok();
+        };
         let Some(data_dir) = self.data_dir.clone() else {
-            warn!("cannot export metrics: there is no data directory without HOME");
-            return;
+            return failed("there is no data directory without HOME".to_owned());
         };
         let (wake, woken) = bounded(1);
         let (ending, ended) = bounded(0);
@@ -89,7 +95,8 @@ impl Exporter {
             newest: Arc::clone(&newest),
             read_all_at: None,
             written: None,
-            failure: None,
+            told: None,
+            events: self.events.clone(),
         };
         let is_dropped = Arc::new(AtomicBool::new(false));
         let removes = Arc::clone(&is_dropped);
@@ -101,8 +108,7 @@ impl Exporter {
             drop(ending);
         };
         if let Err(err) = std::thread::Builder::new().name("export".to_owned()).spawn(run) {
-            warn!("cannot export metrics: {err}");
-            return;
+            return failed(format!("cannot start a thread: {err}"));
         }
         let (export, prices) = (export.clone(), prices.clone());
         self.running = Some(Running { export, prices, newest, is_dropped, wake, ended });
@@ -143,8 +149,9 @@ struct Writer {
     read_all_at: Option<Instant>,
     /// The content of the file.
     written: Option<String>,
-    /// Why the last try failed: it is logged once.
-    failure: Option<String>,
+    /// How the last try ended, or why it failed: it is told once.
+    told: Option<std::result::Result<(), String>>,
+    events: Sender<Event>,
 }
 
 impl Writer {
@@ -163,7 +170,7 @@ impl Writer {
                     next_at = Now::read().mono + self.export.every;
                     let newest = locked(&self.newest).take();
                     let result = newest.map_or(Ok(()), |snapshot| self.write(&snapshot));
-                    self.log(result);
+                    self.tell(result, is_ending);
                 }
                 (false, _) if is_ending => return,
                 (false, _) => is_ending = woken.recv().is_err(),
@@ -190,24 +197,24 @@ impl Writer {
         if self.written.as_ref() == Some(&text) && path.exists() {
             return Ok(());
         }
-        publish(path, &text).map_err(|err| {
-            let hint = "its directory must exist, and you must be able to write in it";
-            Error::new(format!("cannot write {}", path.display())).because(err).hint(hint)
-        })?;
+        publish(path, &text)
+            .map_err(|err| Error::new(format!("cannot write {}", path.display())).because(err))?;
         self.written = Some(text);
         Ok(())
     }
 
-    fn log(&mut self, result: Result<()>) {
-        let failure = result.err().map(|err| err.to_string());
-        match &failure {
-            Some(reason) if self.failure != failure => {
-                warn!("{}", sanitize::marked(&format!("metrics are not exported: {reason}")));
-            }
-            None if self.failure.is_some() => info!("metrics are exported again"),
-            _ => {}
+    fn tell(&mut self, result: Result<()>, is_ending: bool) {
+        // `doctor` says what to do.
+        let result = result.map_err(|err| Error { hint: None, ..err }.to_string());
+        if is_ending && let Err(reason) = &result {
+            // No snapshot follows that would say so.
+            warn!("{}", sanitize::marked(&format!("metrics are not exported: {reason}")));
         }
-        self.failure = failure;
+        if self.told.as_ref() != Some(&result) {
+            self.told = Some(result.clone());
+            let textfile = self.export.textfile.clone();
+            self.events.send(Event::Exported { textfile, result }).ok();
+        }
     }
 }
 

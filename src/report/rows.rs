@@ -321,7 +321,8 @@ pub(super) fn overview(query: &Query<'_>, roots: &[&AccountHistory]) -> (Account
     }
     // Of days before the record begins nothing is known, not that nothing was used.
     let begins = roots.iter().filter_map(|it| it.first_ms).min();
-    let first = query.days.since.max(begins.and_then(|it| calendar.day_of(it)));
+    let begins = begins.and_then(|it| calendar.day_of(it)).unwrap_or(calendar.today);
+    let first = query.days.since.max(Some(begins));
     let last = query.days.until.unwrap_or(calendar.today);
     let mut next = first;
     account.totals = Total::default();

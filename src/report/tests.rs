@@ -282,6 +282,7 @@ fn the_overview_has_each_day_and_windows_that_may_begin_before_them() {
     let mut other = AccountHistory::default();
     reply(&mut other, "2026-11-26T10:00:00Z", &Group::default());
     assert_eq!(overview(&query, &[&history(), &other]).0.rows.len(), 25);
+    assert_eq!(overview(&query, &[&AccountHistory::default()]).0.rows.len(), 1, "today");
 }
 
 #[test]

@@ -56,6 +56,8 @@ pub enum Event {
     /// The record lacks some of what was counted: somebody removed it, or it could not be written
     /// for so long that not everything could be kept. Another one is written now.
     RecordLacks,
+    /// The export for Prometheus was written to this file, or could not be, for this reason.
+    Exported { textfile: PathBuf, result: Result<(), String> },
     /// Publishing ended. `began` is when it began; the error says why the snapshot on disk is
     /// still the one before.
     Published { began: Now, result: Result<(), String> },

@@ -219,6 +219,7 @@ impl State {
             .chain(self.recording.degraded(now))
             .chain(self.configuration.degraded(path.map(PathBuf::as_path), now))
             .chain(self.price_file_degraded())
+            .chain(self.export_degraded())
             .chain(self.sources.hung_degraded(now))
             .chain(self.directories.degraded(now))
             .chain(self.sources.degraded(now))
@@ -236,6 +237,12 @@ impl State {
         let path = self.settings.price_file.first();
         let source = format!("prices:{}", path.map(|it| text::of(it)).unwrap_or_default());
         Some(Degraded { source, since_ms: *since_ms, reason: reason.clone(), next_try_ms: None })
+    }
+
+    /// The entry while the export for Prometheus fails. Only another snapshot causes another try.
+    fn export_degraded(&self) -> Option<Degraded> {
+        let (since_ms, reason) = self.export_failure.clone()?;
+        Some(Degraded { source: "export".to_owned(), since_ms, reason, next_try_ms: None })
     }
 
     /// Restores what an earlier process published and cannot be found out again.

@@ -33,7 +33,7 @@ use serde::{Deserialize, Serialize};
 use super::file::read_bounded;
 use super::lock::{RecordLock, is_same_file};
 use super::{atomic, dir};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, system_code};
 use crate::time::{DAY_MS, HOUR_MS, Now};
 use crate::usage::election::{Added, Election};
 use crate::usage::entry::hash;
@@ -398,26 +398,50 @@ fn bring_in(
 
 // ---- Records of other machines
 
-/// Writes all months of all accounts, one after the other, with what the journal has.
-pub fn export(data_dir: &Path, out: &mut impl Write) -> io::Result<()> {
-    let mut by_root = read_journal(data_dir).by_root;
+/// Appends all months of all accounts, one after the other, with what the journal has. Returns what
+/// is not among them since it was set aside before, as sentences for the user.
+///
+/// An error means that something cannot be read: what was appended is no export then.
+pub fn export(data_dir: &Path, out: &mut Vec<u8>) -> Result<Vec<String>> {
+    let journal = read_journal(data_dir);
+    let mut unread = unlistable(data_dir);
+    unread.extend(journal.damaged.into_iter().map(|(nth, why)| (segment(data_dir, nth), why)));
+    let mut by_root = journal.by_root;
     for (dir, root) in account_dirs(data_dir, by_root.keys()) {
         let news = by_root.remove(&root).unwrap_or_default();
-        let (applied, _) = apply(&dir, &root, news, Now::read().wall_ms);
+        let (applied, damaged) = apply(&dir, &root, news, Now::read().wall_ms);
+        let mut of_account: BTreeMap<Name, Unreadable> = damaged.into_iter().collect();
         let names: BTreeSet<Name> =
             months_of(&dir).into_iter().chain(applied.keys().copied()).collect();
         for name in names {
-            let month = match applied.get(&name) {
-                Some(applied) => applied.month.clone(),
-                None => read_month(&name.path(&dir)).map_err(|err| {
-                    let path = name.path(&dir);
-                    io::Error::other(format!("cannot read {}: {err}", path.display()))
-                })?,
-            };
-            out.write_all(&month.render())?;
+            match applied.get(&name) {
+                Some(applied) => out.extend(applied.month.render()),
+                None => match read_month(&name.path(&dir)) {
+                    Ok(month) => out.extend(month.render()),
+                    // It was deleted just now, or set aside, which is told below.
+                    Err(Unreadable::Damaged(MISSING)) => {}
+                    Err(why) => drop(of_account.insert(name, why)),
+                },
+            }
         }
+        unread.extend(of_account.into_iter().map(|(name, why)| (name.path(&dir), why)));
     }
-    Ok(())
+    if let Some((_, first)) = unread.first() {
+        let hint = match first {
+            Unreadable::Format(_) => "export with the newer version of ccstatusd",
+            Unreadable::Damaged(_) => {
+                "put a copy from a backup in its place, or move the file out of the directory of \
+                 the record: the export then goes without what was in it"
+            }
+            Unreadable::Refused(_) => "let your user read it, and export again",
+        };
+        let unread: Vec<_> =
+            unread.iter().map(|(path, why)| format!("{}: {why}", path.display())).collect();
+        return Err(Error::new("cannot read all of the record of usage")
+            .because(unread.join("; "))
+            .hint(hint));
+    }
+    Ok(set_aside_sentences(data_dir))
 }
 
 /// Puts an export of another machine where [`fold`] brings it in. `root` is the config root that it
@@ -535,7 +559,13 @@ fn tidy(
                     month.close();
                     write_month(dir, name, &month)?;
                 }
-                Err(problem) => problems.push(set_aside(&path, &problem)?),
+                Err(problem) => {
+                    let rescued = rescued(&path, &header.root, now_ms);
+                    problems.push(set_aside(&path, &problem)?);
+                    if let Some(month) = rescued {
+                        write_month(dir, name, &month)?;
+                    }
+                }
             }
         }
     }
@@ -587,7 +617,7 @@ fn apply(
     wanted.extend(client_costs.iter().map(|it| Name::of(it.1)));
     let mut months: BTreeMap<Name, Month> = BTreeMap::new();
     let mut damaged = Vec::new();
-    let mut rescued = BTreeSet::new();
+    let mut has_rescued = BTreeSet::new();
     for name in wanted {
         match read_month(&name.path(dir)) {
             Ok(month) => {
@@ -596,10 +626,9 @@ fn apply(
             Err(Unreadable::Damaged(MISSING)) => {}
             Err(problem) => {
                 damaged.push((name, problem));
-                // What was used stays used, even if copies of it can no longer be recognised.
-                if let Ok((sums, client_costs)) = read_sums(&name.path(dir)) {
-                    months.insert(name, Month::of_sums(root, sums, client_costs, now_ms));
-                    rescued.insert(name);
+                if let Some(month) = rescued(&name.path(dir), root, now_ms) {
+                    months.insert(name, month);
+                    has_rescued.insert(name);
                 }
             }
         }
@@ -639,11 +668,19 @@ fn apply(
         open.sort_by(|(a, _), (b, _)| {
             (&a.group, &a.file, a.offset, a.at_ms).cmp(&(&b.group, &b.file, b.offset, b.at_ms))
         });
-        let is_changed = open != month.open || changed.contains(&name) || rescued.contains(&name);
+        let is_changed =
+            open != month.open || changed.contains(&name) || has_rescued.contains(&name);
         month.open = open;
         (name, Applied { month, is_changed })
     });
     (applied.collect(), damaged)
+}
+
+/// What can be kept of a month that cannot be read to its end: its sums, if these can be read. What
+/// was used stays used, even if copies of it can no longer be recognised.
+fn rescued(path: &Path, root: &str, now_ms: i64) -> Option<Month> {
+    let (sums, client_costs) = read_sums(path).ok()?;
+    Some(Month::of_sums(root, sums, client_costs, now_ms))
 }
 
 /// What the record in this data directory has of a span of time, in Unix milliseconds: all quarters
@@ -652,7 +689,12 @@ pub fn read(data_dir: &Path, span: std::ops::Range<i64>) -> History {
     // A journal that is brought into its months meanwhile is read before these, and so is not
     // missed.
     let journal = read_journal(data_dir);
-    let mut history = History { problems: journal.problems, ..History::default() };
+    let unlistable = unlistable(data_dir).into_iter();
+    let mut history = History {
+        problems: unlistable.map(|(path, why)| format!("{}: {why}", path.display())).collect(),
+        ..History::default()
+    };
+    history.problems.extend(journal.problems);
     let mut by_root = journal.by_root;
     let dirs = account_dirs(data_dir, by_root.keys());
     for (dir, root) in dirs {
@@ -665,6 +707,7 @@ pub fn read(data_dir: &Path, span: std::ops::Range<i64>) -> History {
             add_client_costs(&mut client_costs, stated);
         }
         let (applied, damaged) = apply(&dir, &root, news, 0);
+        let mut unread: BTreeMap<Name, Unreadable> = damaged.into_iter().collect();
         let names: BTreeSet<Name> =
             months_of(&dir).into_iter().chain(applied.keys().copied()).collect();
         for name in names.iter().copied().filter(|it| it.overlaps(&span)) {
@@ -679,16 +722,18 @@ pub fn read(data_dir: &Path, span: std::ops::Range<i64>) -> History {
                     add_client_costs(&mut client_costs, stated);
                 }
                 Err(Unreadable::Damaged(MISSING)) => {}
-                Err(err) => {
-                    let path = name.path(&dir);
-                    history.problems.push(format!("{}: {err}", path.display()));
-                }
+                Err(why) => drop(unread.insert(name, why)),
             }
         }
-        for (name, err) in damaged.into_iter().filter(|(name, _)| !name.overlaps(&span)) {
-            history.problems.push(format!("{}: {err}", name.path(&dir).display()));
+        let unread = unread.into_iter();
+        history
+            .problems
+            .extend(unread.map(|(name, why)| format!("{}: {why}", name.path(&dir).display())));
+        if root.is_empty() {
+            // No month of this directory can be read, so nobody knows whose they are.
+            continue;
         }
-        let in_months = first_ms(&sums, names.first().copied(), &span, &applied, &dir);
+        let in_months = first_ms(&sums, &names, &span, &applied, &dir);
         let in_journal = unrelated.as_ref().and_then(earliest_ms);
         let first_ms = in_months.into_iter().chain(in_journal).min();
         if let Some(unrelated) = unrelated {
@@ -697,32 +742,25 @@ pub fn read(data_dir: &Path, span: std::ops::Range<i64>) -> History {
         history.accounts.push(AccountHistory { root: root.into(), first_ms, sums, client_costs });
     }
     history.accounts.sort_by(|a, b| a.root.cmp(&b.root));
-    let aside = set_aside_files(data_dir).into_iter();
-    history.problems.extend(
-        aside.map(|path| {
-            format!("{} could not be read to its end, and was set aside", path.display())
-        }),
-    );
+    history.problems.extend(set_aside_sentences(data_dir));
     history
 }
 
-/// When the first reply of an account was made, in Unix milliseconds: that of its first month,
-/// which need not be among the sums of the span.
+/// When the first reply of an account was made, in Unix milliseconds: that of the first month that
+/// can be read and has one, which need not be among the sums of the span.
 fn first_ms(
     sums: &GroupSums,
-    first: Option<Name>,
+    names: &BTreeSet<Name>,
     span: &std::ops::Range<i64>,
     applied: &BTreeMap<Name, Applied>,
     dir: &Path,
 ) -> Option<i64> {
-    let first = first?;
-    if first.start_ms() >= span.start {
-        return earliest_ms(sums);
-    }
-    match applied.get(&first) {
+    let first_of = |name: &Name| match applied.get(name) {
         Some(applied) => earliest_ms(&applied.month.sums()),
-        None => earliest_ms(&read_sums(&first.path(dir)).ok()?.0),
-    }
+        None => earliest_ms(&read_sums(&name.path(dir)).ok()?.0),
+    };
+    let before = names.iter().take_while(|it| it.start_ms() < span.start);
+    before.filter_map(first_of).next().or_else(|| earliest_ms(sums))
 }
 
 fn earliest_ms(sums: &GroupSums) -> Option<i64> {
@@ -836,7 +874,7 @@ fn unreadable(err: &io::Error) -> Unreadable {
         NotFound => Unreadable::Damaged(MISSING),
         // It is no regular file, or too large, or the disk is damaged there.
         InvalidData => Unreadable::Damaged("the system cannot read it"),
-        _ if err.raw_os_error() == Some(nix::libc::EIO) => {
+        _ if system_code(err) == Some(nix::libc::EIO) => {
             Unreadable::Damaged("the system cannot read it")
         }
         PermissionDenied => Unreadable::Refused("this user may not read it"),
@@ -889,9 +927,30 @@ fn sweep(dir: &Path) {
     }
 }
 
+/// The directories of the record that cannot be listed, so that nobody knows what is in them.
+fn unlistable(data_dir: &Path) -> Vec<(PathBuf, Unreadable)> {
+    let dirs = [HISTORY, JOURNAL].map(|it| data_dir.join(it)).into_iter();
+    let why = |dir: &Path| match fs_err::read_dir(dir) {
+        // Nothing is recorded yet, or the account was removed just now.
+        Err(err) if err.kind() == io::ErrorKind::NotFound => None,
+        listed => listed.err().map(|err| unreadable(&err)),
+    };
+    let dirs = dirs.chain(accounts(data_dir));
+    dirs.filter_map(|dir| why(&dir).map(|why| (dir, why))).collect()
+}
+
+/// That files were set aside: a sentence for the user about each.
+fn set_aside_sentences(data_dir: &Path) -> Vec<String> {
+    let sentence = |path: PathBuf| {
+        format!("{} could not be read to its end, and was set aside", path.display())
+    };
+    set_aside_files(data_dir).into_iter().map(sentence).collect()
+}
+
 /// What was set aside, in the order of the paths.
-fn set_aside_files(data_dir: &Path) -> Vec<PathBuf> {
-    let dirs = accounts(data_dir).into_iter().chain([data_dir.join(JOURNAL)]);
+pub fn set_aside_files(data_dir: &Path) -> Vec<PathBuf> {
+    let dirs = accounts(data_dir).into_iter();
+    let dirs = dirs.chain([JOURNAL, IMPORT].map(|it| data_dir.join(it)));
     let entries = dirs.flat_map(fs_err::read_dir).flatten().flatten().map(|it| it.path());
     let is_aside = |path: &PathBuf| {
         path.file_name().is_some_and(|name| name.to_string_lossy().contains(ASIDE))

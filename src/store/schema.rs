@@ -639,7 +639,8 @@ pub struct Degraded {
     /// `transcript:`, `process:` (the file of a session's process), `usage:`, `watch:` and
     /// `config:`. With the name of a command or an alert, whose program
     /// fails: `command:` and `alert:`. Without a name: `store` (the state
-    /// directory) and `watch` (all events).
+    /// directory), `record` (that of usage), `export` (the file for Prometheus) and `watch` (all
+    /// events).
     pub source: String,
     pub since_ms: i64,
     pub reason: String,

@@ -7,6 +7,9 @@ use crate::display::text::Text;
 const HEIGHTS: [&str; 9] = [" ", "▁", "▂", "▃", "▄", "▅", "▆", "▇", "█"];
 const ASCII_HEIGHTS: [&str; 9] = [" ", ".", ".", ":", ":", "+", "+", "#", "#"];
 
+/// Stands in the place of what is not known. A bar of nothing would say that nothing was used.
+pub(super) const UNKNOWN: &str = "-";
+
 /// How a bar is drawn.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Style {
@@ -35,25 +38,30 @@ impl Style {
     }
 
     /// Bars side by side, in so many rows from the top, each bar in `columns` columns of which the
-    /// last is blank if there is more than one.
-    pub(super) fn chart(self, values: &[f64], columns: usize, n_rows: usize) -> Vec<Text> {
+    /// last is blank if there is more than one. `None` is what is not known.
+    pub(super) fn chart(self, values: &[Option<f64>], columns: usize, n_rows: usize) -> Vec<Text> {
         let heights = if self.is_ascii { ASCII_HEIGHTS } else { HEIGHTS };
-        let most = values.iter().copied().fold(0.0, f64::max);
+        let most = values.iter().flatten().copied().fold(0.0, f64::max);
         let eighths = |value: f64| match (value > 0.0 && most > 0.0, n_rows * 8) {
             (true, all) => ((value / most * all as f64).round() as usize).clamp(1, all),
             (false, _) => 0,
         };
         let row = |row: usize| {
             let below = (n_rows - 1 - row) * 8;
-            let bars: String = values
-                .iter()
-                .map(|value| {
-                    let height = heights[eighths(*value).saturating_sub(below).min(8)];
-                    let bar = height.repeat(columns.saturating_sub(1).max(1));
-                    if columns > 1 { bar + " " } else { bar }
-                })
-                .collect();
-            Text::of(Paint::Place, &bars)
+            let mut bars = Text::default();
+            for value in values {
+                let (paint, piece) = match value {
+                    Some(value) => {
+                        let height = eighths(*value).saturating_sub(below).min(8);
+                        (Paint::Place, heights[height])
+                    }
+                    None if below == 0 => (Paint::Dim, UNKNOWN),
+                    None => (Paint::Dim, " "),
+                };
+                bars.put(paint, &piece.repeat(columns.saturating_sub(1).max(1)));
+                bars.put(Paint::Place, if columns > 1 { " " } else { "" });
+            }
+            bars
         };
         (0..n_rows).map(row).collect()
     }
@@ -91,11 +99,12 @@ mod tests {
     #[test]
     fn the_highest_bar_takes_all_rows_and_the_lowest_can_be_seen() {
         let chart = |n_rows| -> Vec<String> {
-            PLAIN.chart(&[0.0, 0.01, 4.0, 8.0], 1, n_rows).iter().map(text).collect()
+            let values = [None, Some(0.0), Some(0.01), Some(4.0), Some(8.0)];
+            PLAIN.chart(&values, 1, n_rows).iter().map(text).collect()
         };
-        assert_eq!(chart(1), [" ▁▄█"]);
-        assert_eq!(chart(2), ["   █", " ▁██"]);
-        assert_eq!(text(&PLAIN.chart(&[1.0, 0.0], 3, 1)[0]), "██    ");
-        assert_eq!(text(&PLAIN.chart(&[0.0, 0.0], 1, 1)[0]), "  ");
+        assert_eq!(chart(1), ["- ▁▄█"]);
+        assert_eq!(chart(2), ["    █", "- ▁██"]);
+        assert_eq!(text(&PLAIN.chart(&[Some(1.0), Some(0.0), None], 3, 1)[0]), "██    -- ");
+        assert_eq!(text(&PLAIN.chart(&[Some(0.0), Some(0.0)], 1, 1)[0]), "  ");
     }
 }

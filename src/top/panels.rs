@@ -3,7 +3,7 @@
 
 use jiff::tz::TimeZone;
 
-use super::bars;
+use super::bars::{self, UNKNOWN};
 use super::state::State;
 use super::usage::{Amount, N_DAYS, N_HOURS, N_QUARTERS, Usage};
 use crate::display::numbers::{countdown, elapsed, money, percent, tokens, valid};
@@ -332,7 +332,8 @@ impl<'a> Panels<'a> {
             let shown = &costs[N_QUARTERS - room.min(N_QUARTERS)..];
             let sum = money(shown.iter().sum());
             let hours = shown.len() / 4;
-            let chart = self.bars().chart(shown, 1, if is_whole { 4 } else { 1 });
+            let values: Vec<_> = shown.iter().copied().map(Some).collect();
+            let chart = self.bars().chart(&values, 1, if is_whole { 4 } else { 1 });
             let n_rows = chart.len();
             for (nth, bars) in chart.into_iter().enumerate() {
                 let label = if nth + 1 == n_rows { "over time" } else { "" };
@@ -505,13 +506,12 @@ impl<'a> Panels<'a> {
     }
 
     fn usage_in_short(&self, usage: &Usage, columns: usize) -> Vec<Line> {
-        let days: Vec<Amount> = usage.days.iter().map(|it| it.1).collect();
-        let line = |label: &str, amounts: &[Amount]| {
+        let days: Vec<Option<Amount>> = usage.days.iter().map(|it| it.1).collect();
+        let line = |label: &str, amounts: &[Option<Amount>]| {
             let sum = self.sum(amounts);
             let head = Text::of(Paint::Dim, &format!("{label:<LABEL$}"));
             let room = columns.saturating_sub(LABEL + GAP + width(&sum)).min(amounts.len());
-            let values: Vec<f64> =
-                amounts[amounts.len() - room..].iter().map(|it| it.usd).collect();
+            let values = dollars(&amounts[amounts.len() - room..]);
             let bars = self.bars().chart(&values, 1, 1).remove(0);
             vec![head, bars, blanks(GAP), Text::of(Paint::Plain, &sum)]
         };
@@ -520,7 +520,7 @@ impl<'a> Panels<'a> {
 
     fn charts(&self, usage: &Usage, columns: usize, n_lines: usize) -> Vec<Line> {
         let mut lines = Vec::new();
-        let titled = |what: &str, amounts: &[Amount]| {
+        let titled = |what: &str, amounts: &[Option<Amount>]| {
             let sum = Text::of(Paint::Plain, &self.sum(amounts));
             fitting(vec![Text::of(Paint::Dim, what), sum], columns)
         };
@@ -530,7 +530,7 @@ impl<'a> Panels<'a> {
         let n_days = n_lines.saturating_sub(n_rows + 3).min(N_DAYS);
         lines.push(titled("last 24 hours", &usage.hours));
         let each = (columns / N_HOURS).clamp(1, 3);
-        let values: Vec<f64> = usage.hours.iter().map(|it| it.usd).collect();
+        let values = dollars(&usage.hours);
         let n_shown = values.len().min(columns);
         let first = values.len() - n_shown;
         lines.extend(
@@ -538,28 +538,32 @@ impl<'a> Panels<'a> {
         );
         lines.push(vec![Text::of(Paint::Dim, &hour_marks(usage.hour, n_shown, each))]);
         let days = &usage.days[usage.days.len() - n_days..];
-        let amounts: Vec<Amount> = days.iter().map(|it| it.1).collect();
+        let amounts: Vec<Option<Amount>> = days.iter().map(|it| it.1).collect();
         lines.push(titled(&format!("last {n_days} days"), &amounts));
-        let most = amounts.iter().map(|it| it.usd).fold(0.0, f64::max);
+        let most = amounts.iter().flatten().map(|it| it.usd).fold(0.0, f64::max);
         let sums: Vec<String> = amounts.iter().map(|it| self.sum(&[*it])).collect();
         let sum_width = sums.iter().map(|it| width(it)).max().unwrap_or(0);
         for ((day, amount), sum) in days.iter().zip(&sums).rev() {
             let date = format!("{} {:>2} ", weekday(day.weekday()), day.day());
             let mut text = Text::of(Paint::Dim, &date);
             let blank = sum_width - width(sum);
-            text.put(Paint::Plain, &format!("{}{sum} ", " ".repeat(blank)));
+            let paint = if amount.is_some() { Paint::Plain } else { Paint::Dim };
+            text.put(paint, &format!("{}{sum} ", " ".repeat(blank)));
             let room = columns.saturating_sub(text.width());
-            let share = if most > 0.0 { amount.usd / most } else { 0.0 };
+            let share = amount.filter(|_| most > 0.0).map_or(0.0, |it| it.usd / most);
             append(&mut text, &self.bars().bar(share, room));
             lines.push(vec![text]);
         }
         lines
     }
 
-    fn sum(&self, amounts: &[Amount]) -> String {
-        let mut sum = Amount::default();
-        amounts.iter().for_each(|it| sum.add(*it));
-        self.pen.cost(sum.unpriced, sum.usd)
+    /// The sum of what is known.
+    fn sum(&self, amounts: &[Option<Amount>]) -> String {
+        let mut sum = None;
+        for amount in amounts.iter().flatten() {
+            sum.get_or_insert_with(Amount::default).add(*amount);
+        }
+        sum.map_or_else(|| UNKNOWN.to_owned(), |it| self.pen.cost(it.unpriced, it.usd))
     }
 
     // ---- Help
@@ -585,6 +589,7 @@ impl<'a> Panels<'a> {
             ("", "its gauge is how much of the time has passed"),
             ("context", "the line is where it is expected to be compacted"),
             ("cost", "what stands behind a ≥ lacks models without a price"),
+            (UNKNOWN, "the record of usage begins later: nothing is known"),
         ];
         let mut lines: Vec<Line> = keys.iter().map(line).collect();
         for activity in Activity::ALL {
@@ -637,6 +642,11 @@ fn append(text: &mut Text, more: &Text) {
 
 pub(super) fn blanks(count: usize) -> Text {
     Text::of(Paint::Dim, &" ".repeat(count))
+}
+
+/// As values of bars.
+fn dollars(amounts: &[Option<Amount>]) -> Vec<Option<f64>> {
+    amounts.iter().map(|amount| amount.map(|it| it.usd)).collect()
 }
 
 /// The hours of the day below their bars, where there is room for one.

@@ -28,15 +28,16 @@ pub(super) struct Amount {
     pub(super) unpriced: u64,
 }
 
-/// What all accounts used.
+/// What all accounts used. An amount is `None` where nothing is known, since the record of usage
+/// begins later.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Usage {
     /// By local hour, the earliest first, up to the present one.
-    pub(super) hours: Vec<Amount>,
+    pub(super) hours: Vec<Option<Amount>>,
     /// The local hour of the day of the present one.
     pub(super) hour: i8,
     /// By local day, the earliest first, up to today.
-    pub(super) days: Vec<(Date, Amount)>,
+    pub(super) days: Vec<(Date, Option<Amount>)>,
     /// By session: US dollars by quarter of an hour, the earliest first, up to the present one.
     /// Sessions that used nothing in this time are not there.
     pub(super) sessions: BTreeMap<String, Vec<f64>>,
@@ -86,16 +87,23 @@ impl Bounds {
 
 impl Usage {
     pub(super) fn of(history: &History, prices: &Prices, bounds: &Bounds) -> Usage {
+        let until_ms = bounds.hours_ms + N_HOURS as i64 * HOUR_MS;
+        // Of the present hour and day all is known, also if nothing was ever used.
+        let firsts = history.accounts.iter().filter_map(|it| it.first_ms);
+        let begins_ms = firsts.chain([until_ms - 1]).min().expect("there is at least one");
+        let amount = |end_ms: i64| (begins_ms < end_ms).then(Amount::default);
+        let hour_ends = (1..=N_HOURS as i64).map(|nth| bounds.hours_ms + nth * HOUR_MS);
         let mut usage = Usage {
-            hours: vec![Amount::default(); N_HOURS],
+            hours: hour_ends.map(amount).collect(),
             hour: bounds.hour,
             days: Vec::new(),
             sessions: BTreeMap::new(),
-            until_ms: bounds.hours_ms + N_HOURS as i64 * HOUR_MS,
+            until_ms,
             n_problems: history.problems.len(),
         };
         let days = bounds.first_day.series(1.day()).take(N_DAYS);
-        usage.days = days.map(|day| (day, Amount::default())).collect();
+        usage.days =
+            days.zip(&bounds.midnights[1..]).map(|(day, end_ms)| (day, amount(*end_ms))).collect();
         for (group, quarters) in history.accounts.iter().flat_map(|it| &it.sums) {
             for (slot, quarter) in quarters {
                 let at_ms = slot.quarter_ms();
@@ -105,12 +113,12 @@ impl Usage {
                 };
                 let day = bounds.midnights.partition_point(|start| *start <= at_ms);
                 if let Some((_, sum)) = day.checked_sub(1).and_then(|it| usage.days.get_mut(it)) {
-                    sum.add(amount);
+                    sum.get_or_insert_default().add(amount);
                 }
                 let nth = |start_ms, length_ms| usize::try_from((at_ms - start_ms) / length_ms);
                 let hour = nth(bounds.hours_ms, HOUR_MS).ok().filter(|_| at_ms >= bounds.hours_ms);
                 if let Some(sum) = hour.and_then(|it| usage.hours.get_mut(it)) {
-                    sum.add(amount);
+                    sum.get_or_insert_default().add(amount);
                 }
                 let quarter = nth(bounds.quarters_ms, QUARTER_MS).ok();
                 let quarter =
@@ -162,6 +170,7 @@ mod tests {
             };
             let sums = account.sums.entry(Arc::new(group)).or_default();
             sums.entry(SlotKey::of(at_ms)).or_default().add(&quarter);
+            account.first_ms = account.first_ms.min(Some(at_ms)).or(Some(at_ms));
         }
         History { accounts: vec![account], problems: Vec::new() }
     }
@@ -186,10 +195,11 @@ mod tests {
                 ("unpriced", 0),
             ],
         );
-        assert_eq!(usage.hours[N_HOURS - 1], Amount { usd: 2.0, unpriced: 1 });
-        assert_eq!(usage.hours[N_HOURS - 2].usd, 1.0);
-        assert_eq!(usage.hours.iter().map(|it| it.usd).sum::<f64>(), 4.0);
-        let day = |nth: usize| (usage.days[nth].0.day(), usage.days[nth].1.usd);
+        let hours: Vec<Amount> = usage.hours.iter().map(|it| it.unwrap()).collect();
+        assert_eq!(hours[N_HOURS - 1], Amount { usd: 2.0, unpriced: 1 });
+        assert_eq!(hours[N_HOURS - 2].usd, 1.0);
+        assert_eq!(hours.iter().map(|it| it.usd).sum::<f64>(), 4.0);
+        let day = |nth: usize| (usage.days[nth].0.day(), usage.days[nth].1.unwrap().usd);
         assert_eq!([day(0), day(12), day(13)], [(12, 1.0), (24, 1.0), (25, 3.0)]);
         assert_eq!((usage.hour, usage.until_ms - NOW_MS), (21, half_an_hour));
         let quarters = &usage.sessions["a"];
@@ -199,13 +209,30 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_known_of_hours_and_days_that_end_before_the_record_begins() {
+        let known = |replies: &[(&str, i64)]| {
+            let usage = usage(&TimeZone::UTC, replies);
+            let n_hours = usage.hours.iter().rev().take_while(|it| it.is_some()).count();
+            let n_days = usage.days.iter().rev().take_while(|it| it.1.is_some()).count();
+            assert!(usage.hours[..N_HOURS - n_hours].iter().all(Option::is_none));
+            assert!(usage.days[..N_DAYS - n_days].iter().all(|it| it.1.is_none()));
+            (n_hours, n_days)
+        };
+        // The reply was made in the hour before the present one.
+        assert_eq!(known(&[("a", 31 * MINUTE_MS)]), (2, 1));
+        assert_eq!(known(&[("a", 0), ("b", 3 * DAY_MS)]), (N_HOURS, 4));
+        assert_eq!(known(&[("a", 20 * DAY_MS)]), (N_HOURS, N_DAYS));
+        assert_eq!(known(&[]), (1, 1));
+    }
+
+    #[test]
     fn hours_and_days_begin_as_they_do_where_the_user_is() {
         // 03:15 on the next day.
         let zone = TimeZone::fixed(jiff::tz::Offset::from_seconds(5 * 3600 + 45 * 60).unwrap());
         let usage = usage(&zone, &[("a", 0), ("a", 15 * MINUTE_MS + 1), ("a", 4 * HOUR_MS)]);
         assert_eq!((usage.hour, usage.until_ms - NOW_MS), (3, 45 * MINUTE_MS));
-        assert_eq!([22, 23].map(|nth: usize| usage.hours[nth].usd), [1.0, 1.0]);
-        let last = usage.days.iter().rev().map(|it| (it.0.day(), it.1.usd)).take(2);
+        assert_eq!([22, 23].map(|nth: usize| usage.hours[nth].unwrap().usd), [1.0, 1.0]);
+        let last = usage.days.iter().rev().map(|it| (it.0.day(), it.1.unwrap().usd)).take(2);
         assert_eq!(last.collect::<Vec<_>>(), [(26, 2.0), (25, 1.0)]);
     }
 }

@@ -3,6 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
+use ccstatusd::store::schema::{Degraded, Snapshot};
 use nix::sys::signal::Signal;
 
 use crate::sandbox::{CAP, Sandbox, is_met_within, text};
@@ -105,18 +106,48 @@ fn a_file_is_written_as_soon_as_it_is_configured_and_removed_once_it_is_not() {
 }
 
 #[test]
-fn a_directory_that_is_missing_is_logged_and_used_once_it_is_there() {
+fn an_export_that_fails_is_degraded_until_it_works() {
     let (mut sandbox, mut transcript) = Sandbox::with_session();
     sandbox.export("every_s = 1");
     fs_err::remove_dir(sandbox.path("prom")).unwrap();
     transcript.reply("one");
     let watcher = sandbox.start_watcher();
-    sandbox.wait_until("the watcher says so", || {
-        watcher.log().contains("metrics are not exported: cannot write")
-    });
-    fs_err::create_dir(sandbox.path("prom")).unwrap();
+    let failing =
+        |snapshot: &Snapshot| snapshot.degraded.iter().find(|it| it.source == "export").cloned();
+    let path = sandbox.path("prom/tester.prom").display().to_string();
+    let missing = format!("cannot write {path}: ");
+    let snapshot = sandbox.wait_for("that it fails", |it| failing(it).is_some());
+    let first = failing(&snapshot).unwrap();
+    assert!(
+        first.reason.starts_with(&missing) && first.reason.contains("No such file"),
+        "{first:?}"
+    );
+    assert!(
+        (1..=snapshot.published_at_ms).contains(&first.since_ms) && first.next_try_ms.is_none()
+    );
+    sandbox.wait_until("the log", || watcher.log().contains("degraded export: cannot write"));
+    let doctor = text(&sandbox.ccstatusd().arg("doctor").output().unwrap());
+    assert!(doctor.contains(&format!("export: {missing}")), "{doctor}");
+    assert!(doctor.contains("the directory of `[export] textfile` must exist"), "{doctor}");
+
+    // For another reason.
+    fs_err::write(sandbox.path("prom"), "").unwrap();
     transcript.reply("two");
-    sandbox.wait_for_sample(OPUS, |it| it == 2.0);
+    let is_other = |found: Degraded| found.reason.contains("Not a directory");
+    let snapshot = sandbox.wait_for("another reason", |it| failing(it).is_some_and(is_other));
+    assert_eq!(failing(&snapshot).unwrap().since_ms, first.since_ms);
+
+    fs_err::remove_file(sandbox.path("prom")).unwrap();
+    fs_err::create_dir(sandbox.path("prom")).unwrap();
+    transcript.reply("three");
+    sandbox.wait_for_sample(OPUS, |it| it == 3.0);
+    sandbox.wait_for("that it works", |it| failing(it).is_none());
+
+    fs_err::remove_dir_all(sandbox.path("prom")).unwrap();
+    transcript.reply("four");
+    sandbox.wait_for("that it fails again", |it| failing(it).is_some());
+    sandbox.configure("");
+    sandbox.wait_for("that nothing is exported", |it| failing(it).is_none());
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! `ccstatusd usage`, as its users run it.
 
+use std::os::unix::fs::PermissionsExt;
 use std::process::Output;
 
 use nix::sys::signal::Signal;
@@ -173,4 +174,74 @@ fn replies_that_are_older_than_every_window_are_reported() {
     assert_eq!(document["accounts"][0]["complete_since"], "2025-02-03");
     let _watcher = sandbox.start_watcher();
     assert_eq!(n_replies(&json(&sandbox, &since_2025)), 2);
+}
+
+/// The name of the file of the present month in the record.
+fn this_month() -> String {
+    let now = jiff::Timestamp::from_millisecond(ccstatusd::time::Now::read().wall_ms).unwrap();
+    now.strftime("%Y-%m.jsonl").to_string()
+}
+
+#[test]
+fn an_export_that_lacks_something_says_so_and_does_not_succeed() {
+    let (sandbox, mut transcript) = Sandbox::with_session();
+    let _watcher = sandbox.start_watcher();
+    transcript.reply("one");
+    assert_eq!(n_replies(&json(&sandbox, &["daily", "--json"])), 1);
+    let data = sandbox.path(".local/share/ccstatusd");
+    let month = this_month();
+    let account = ccstatusd::store::record::account_dir(&data, &sandbox.root());
+    fs_err::create_dir_all(&account).unwrap();
+    let path = account.join(&month);
+    fs_err::write(&path, "").unwrap();
+    let file = sandbox.path("export.jsonl");
+
+    let err = refused(&sandbox, &["export", file.to_str().unwrap()]);
+    let parts =
+        ["cannot read all of the record of usage", path.to_str().unwrap(), "hint: put a copy"];
+    assert!(parts.iter().all(|it| err.contains(it)), "{err}");
+    assert!(!file.exists(), "nothing is written");
+
+    fs_err::rename(&path, account.join(format!("{month}.unreadable-1"))).unwrap();
+    let args = ["usage", "export", file.to_str().unwrap()];
+    let output = sandbox.ccstatusd().args(args).output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output));
+    assert!(text(&output).contains("set aside: the export lacks"), "{}", text(&output));
+    let written = fs_err::read_to_string(&file).unwrap();
+    assert!(written.contains("claude-opus-4-8"), "{written}");
+
+    fs_err::remove_file(account.join(format!("{month}.unreadable-1"))).unwrap();
+    usage(&sandbox, &args[1..]);
+}
+
+#[test]
+fn an_export_is_written_where_the_user_is() {
+    let (sandbox, mut transcript) = Sandbox::with_session();
+    transcript.reply("one");
+    let mut command = sandbox.ccstatusd();
+    command.args(["usage", "export", "export.jsonl"]).current_dir(sandbox.path("p"));
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output));
+    let written = fs_err::read_to_string(sandbox.path("p/export.jsonl")).unwrap();
+    assert!(written.contains("claude-opus-4-8"), "{written}");
+}
+
+#[test]
+fn an_import_names_what_it_had_to_set_aside() {
+    let (sandbox, mut transcript) = Sandbox::with_session();
+    transcript.reply("one");
+    let file = sandbox.path("export.jsonl");
+    usage(&sandbox, &["export", file.to_str().unwrap()]);
+    let data = sandbox.path(".local/share/ccstatusd");
+    let account = ccstatusd::store::record::account_dir(&data, &sandbox.root());
+    fs_err::create_dir_all(&account).unwrap();
+    fs_err::set_permissions(&account, PermissionsExt::from_mode(0o700)).unwrap();
+    let month = account.join(this_month());
+    for has_watcher in [false, true] {
+        let _watcher = has_watcher.then(|| sandbox.start_watcher());
+        fs_err::write(&month, "").unwrap();
+        let err = refused(&sandbox, &["import", file.to_str().unwrap()]);
+        let parts = ["the export was brought in, but", month.to_str().unwrap(), "hint: "];
+        assert!(parts.iter().all(|it| err.contains(it)), "{err}");
+    }
 }

@@ -12,7 +12,7 @@ use ccstatusd::time::{MINUTE_MS, Now};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::sandbox::{Sandbox, send_signal, text};
+use crate::sandbox::{CAP, Sandbox, send_signal, text};
 use crate::screen::Screen;
 
 /// A snapshot of two sessions: `s1` is busy in the repository `shop`, and `s2` waits.
@@ -168,13 +168,17 @@ fn without_a_snapshot_the_error_says_what_to_do() {
     }
 }
 
-/// `sessions --watch` with a pipe, and what it prints.
+/// `sessions --watch` with a pipe, and what it prints. The lines end where none comes for long.
 fn watch(sandbox: &Sandbox, args: &[&str]) -> (Child, impl Iterator<Item = String>) {
     let mut command = sandbox.ccstatusd();
     command.args(["sessions", "--watch"]).args(args).stdout(Stdio::piped());
     let mut process = command.spawn().unwrap();
-    let lines = BufReader::new(process.stdout.take().unwrap()).lines();
-    (process, lines.map(Result::unwrap))
+    let output = BufReader::new(process.stdout.take().unwrap());
+    let (sender, lines) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        output.lines().map_while(Result::ok).try_for_each(|it| sender.send(it))
+    });
+    (process, std::iter::from_fn(move || lines.recv_timeout(CAP).ok()))
 }
 
 #[test]
@@ -206,6 +210,64 @@ fn a_list_that_is_watched_says_so_when_the_watcher_is_killed() {
     assert!(first.contains("1 session  as of ") && !first.contains("no watcher"), "{first}");
     watcher.signal(Signal::SIGKILL);
     lines.find(|it| it.contains("no watcher runs: ccstatusd start")).unwrap();
+    send_signal(process.id(), Signal::SIGINT);
+    assert!(process.wait().unwrap().success());
+}
+
+/// Removed with and without what is above it, moved away, and made again at once or later.
+#[test]
+fn a_list_that_is_watched_goes_on_with_a_state_directory_that_is_made_again() {
+    let mut sandbox = Sandbox::new();
+    let above = sandbox.path("above");
+    sandbox.state = above.join("between/state");
+    let mut snapshot = two_sessions();
+    publish(&sandbox, &snapshot);
+    let (mut process, lines) = watch(&sandbox, &["--json"]);
+    let mut lines = lines.map(|it| serde_json::from_str::<Value>(&it).unwrap());
+    let mut wait_for = |n_sessions: usize| {
+        let count = |it: &Value| it["sessions"].as_array().unwrap().len();
+        lines.find(|it| count(it) == n_sessions).unwrap()
+    };
+    wait_for(2);
+    let removals: [&dyn Fn(); 3] = [
+        &|| fs_err::remove_dir_all(&sandbox.state).unwrap(),
+        &|| fs_err::remove_dir_all(&above).unwrap(),
+        &|| fs_err::rename(&sandbox.state, sandbox.path("elsewhere")).unwrap(),
+    ];
+    for (nth, remove) in removals.iter().enumerate() {
+        for is_seen in [true, false] {
+            remove();
+            if is_seen {
+                assert_eq!(wait_for(0)["watcher"], false, "removal {nth}");
+            }
+            let id = SessionId::checked(&format!("more-{nth}-{is_seen}")).unwrap();
+            let more = snapshot.sessions.values().next().unwrap().clone();
+            snapshot.sessions.insert(id, more);
+            publish(&sandbox, &snapshot);
+            wait_for(snapshot.sessions.len());
+            fs_err::remove_dir_all(sandbox.path("elsewhere")).ok();
+        }
+    }
+    send_signal(process.id(), Signal::SIGTERM);
+    assert!(process.wait().unwrap().success());
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_list_that_is_watched_goes_on_with_the_next_watcher_in_a_new_state_directory() {
+    let (sandbox, mut transcript) = Sandbox::with_session();
+    transcript.reply("one");
+    let first = sandbox.start_watcher();
+    let (mut process, mut lines) = watch(&sandbox, &[]);
+    let mut wait_for = |what: &str| lines.find(|it| it.contains(what)).unwrap();
+    wait_for("1 session  as of ");
+    fs_err::remove_dir_all(&sandbox.state).unwrap();
+    wait_for("no watcher runs");
+    let _second = sandbox.start_watcher();
+    wait_for("1 session  as of ");
+    drop(first);
+    transcript.reply("two");
+    wait_for("1 session  as of ");
     send_signal(process.id(), Signal::SIGINT);
     assert!(process.wait().unwrap().success());
 }

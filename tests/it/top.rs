@@ -161,10 +161,6 @@ fn the_terminal_is_as_before_however_it_ends() {
         send_signal(pid, signal);
         expect_left(&screen, &sandbox, signal.as_str());
     }
-    start(&screen, &sandbox);
-    fs_err::remove_dir_all(&sandbox.state).unwrap();
-    screen.wait_for("the error", |it| it.contains("is gone, or cannot be watched"));
-    assert_eq!(screen.format("#{alternate_on} #{cursor_flag}"), "0 1");
 }
 
 #[test]
@@ -218,4 +214,23 @@ fn it_says_so_when_the_watcher_is_killed() {
     assert!(!drawn.contains("no watcher"), "{drawn}");
     watcher.signal(Signal::SIGKILL);
     screen.wait_for("what is wrong", |it| it.contains("no watcher runs, <1m old"));
+}
+
+#[test]
+fn it_goes_on_with_a_state_directory_that_was_removed_and_made_again() {
+    let sandbox = Sandbox::new();
+    let mut snapshot = six_sessions();
+    publish(&sandbox, &snapshot);
+    let Some(screen) = Screen::start(&sandbox, (100, 30), "") else { return };
+    start(&screen, &sandbox);
+    let waiting = SessionId::checked("s2").unwrap();
+    for name in ["second", "third"] {
+        fs_err::remove_dir_all(&sandbox.state).unwrap();
+        screen.wait_for("that no watcher runs", |it| it.starts_with("no watcher runs\n"));
+        snapshot.sessions.get_mut(&waiting).unwrap().name = Some(name.to_owned());
+        publish(&sandbox, &snapshot);
+        screen.wait_for("the list again", |it| it.contains("▲ waiting") && it.contains(name));
+    }
+    screen.press("q");
+    screen.wait_for("the shell", |it| it.starts_with("before") && !it.contains("busy"));
 }

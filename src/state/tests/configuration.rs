@@ -1,6 +1,9 @@
 //! When the configuration is read, and what an invalid one changes.
 
 use super::*;
+use crate::metrics::families::Detail;
+use crate::state::settings::Export;
+use crate::store::schema::Degraded;
 
 /// How many reads of the configuration were requested since the last call.
 fn n_configured(sim: &mut Sim) -> usize {
@@ -95,4 +98,51 @@ fn many_changes_cause_one_read_of_the_configuration_and_an_invalid_one_changes_n
     assert_eq!(sim.snapshot().display.format.as_deref(), Some("{git}"));
     let left = |it: &Effect| matches!(it, Effect::Leave(dir) if dir.ends_with("dotfiles"));
     assert!(sim.effects.iter().any(left));
+}
+
+#[test]
+fn an_export_that_fails_is_degraded_until_it_works_or_is_configured_no_more() {
+    let with = |textfile: Option<&str>| {
+        let export = textfile.map(|path| Export {
+            textfile: path.into(),
+            every: Duration::from_secs(15),
+            detail: Detail::default(),
+        });
+        Settings { export, ..settings(&["/r"]) }
+    };
+    let told = |textfile: &str, result: Result<(), &str>| Event::Exported {
+        textfile: textfile.into(),
+        result: result.map_err(str::to_owned),
+    };
+    let mut sim = Sim::configured(with(Some("/a.prom")), None);
+    sim.list_root("/r", &[]);
+    sim.pass_ms(6000);
+    let since_ms = sim.now.wall_ms;
+    sim.event(told("/a.prom", Err("the disk is full")));
+    sim.pass_ms(1000);
+    sim.event(told("/a.prom", Err("the directory is missing")));
+    sim.pass_ms(1000);
+    let degraded = Degraded {
+        source: "export".to_owned(),
+        since_ms,
+        reason: "the directory is missing".to_owned(),
+        next_try_ms: None,
+    };
+    assert_eq!(sim.snapshot().degraded, [degraded]);
+    sim.n_published();
+    sim.event(told("/a.prom", Err("the directory is missing")));
+    sim.pass_ms(1000);
+    assert_eq!(sim.n_published(), 0, "nothing is new");
+    sim.event(told("/a.prom", Ok(())));
+    sim.pass_ms(1000);
+    assert_eq!(sim.snapshot().degraded, []);
+    for next in [Some("/b.prom"), None] {
+        sim.event(Event::Configured(Ok(Box::new(with(Some("/a.prom"))))));
+        sim.event(told("/a.prom", Err("the disk is full")));
+        sim.event(Event::Configured(Ok(Box::new(with(next)))));
+        // The thread of the export before is told to end.
+        sim.event(told("/a.prom", Err("the disk is full")));
+        sim.pass_ms(1000);
+        assert_eq!(sim.snapshot().degraded, []);
+    }
 }

@@ -399,10 +399,9 @@ fn part<'a>(bytes: &mut &'a [u8]) -> Result<Vec<&'a [u8]>, Unreadable> {
             let EndLine { checksum: stated } = parse(line)?;
             if stated != checksum(&all[..n_bytes]) {
                 // A newer format may have another checksum.
-                if let Some(header) = found.first() {
-                    check_format(header)?;
-                }
-                return Err(Unreadable::Damaged("its checksum does not fit"));
+                return Err(
+                    newer(&found).unwrap_or(Unreadable::Damaged("its checksum does not fit"))
+                );
             }
             *bytes = &all[n_bytes + line.len() + 1..];
             return Ok(found);
@@ -410,17 +409,21 @@ fn part<'a>(bytes: &mut &'a [u8]) -> Result<Vec<&'a [u8]>, Unreadable> {
         found.push(line);
         n_bytes += line.len() + 1;
     }
-    if let Some(header) = found.first() {
-        check_format(header)?;
-    }
-    Err(Unreadable::Damaged("its end is missing"))
+    Err(newer(&found).unwrap_or(Unreadable::Damaged("its end is missing")))
+}
+
+/// That a newer version of this program wrote these lines, if the first one says so.
+fn newer(lines: &[&[u8]]) -> Option<Unreadable> {
+    let err = check_format(lines.first()?).err();
+    err.filter(|it| matches!(it, Unreadable::Format(_)))
 }
 
 fn check_format(header: &[u8]) -> Result<Header, Unreadable> {
     let header: Header = parse(header)?;
     match header.format {
         FORMAT => Ok(header),
-        other => Err(Unreadable::Format(other)),
+        newer if newer > FORMAT => Err(Unreadable::Format(newer)),
+        _ => Err(Unreadable::Damaged("its first line is not one of ours")),
     }
 }
 

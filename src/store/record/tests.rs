@@ -282,6 +282,123 @@ fn a_month_that_cannot_be_read_is_a_problem_of_the_report() {
     assert_eq!(history.accounts[0].sums.values().flatten().count(), 2);
 }
 
+/// A record whose last month cannot be read, with something in the journal for that month.
+fn with_unread_month(spoil: impl Fn(&Path)) -> (Disk, PathBuf) {
+    let disk = Disk::new();
+    disk.append(&replies());
+    disk.fold(NOON).unwrap();
+    let path = disk.months().pop().unwrap();
+    spoil(&path);
+    disk.append(&[in_session("z", reply("msg_9", "r", 1))]);
+    (disk, path)
+}
+
+fn empty(path: &Path) {
+    fs_err::write(path, "").unwrap();
+}
+
+/// The superuser can read every file, but nobody can open a socket.
+fn make_socket(path: &Path) {
+    fs_err::remove_file(path).unwrap();
+    drop(std::os::unix::net::UnixListener::bind(path).unwrap());
+}
+
+fn end_early(path: &Path) {
+    let bytes = fs_err::read(path).unwrap();
+    fs_err::write(path, &bytes[..bytes.len() - 1]).unwrap();
+}
+
+#[test]
+fn a_month_that_cannot_be_read_is_a_problem_although_the_journal_has_something_for_it() {
+    for spoil in [empty, make_socket] {
+        let (disk, path) = with_unread_month(spoil);
+        let named = |span| {
+            let problems = read(&disk.path(), span).problems;
+            problems.len() == 1 && problems[0].starts_with(path.to_str().unwrap())
+        };
+        assert!(named(i64::MIN..i64::MAX) && named(NOON - HOUR_MS..NOON));
+    }
+}
+
+#[test]
+fn an_export_of_a_record_that_cannot_be_read_is_an_error_that_names_the_file() {
+    let check = |disk: &Disk, path: &Path, hint: &str| {
+        let err = export(&disk.path(), &mut Vec::new()).unwrap_err().to_string();
+        assert!(err.contains(path.to_str().unwrap()) && err.contains(hint), "{err}");
+    };
+    let cases =
+        [(empty as fn(&Path), "backup"), (make_socket, "let your user"), (end_early, "backup")];
+    for (spoil, hint) in cases {
+        let (disk, path) = with_unread_month(spoil);
+        check(&disk, &path, hint);
+        fs_err::remove_file(segment(&disk.path(), 2)).unwrap();
+        check(&disk, &path, hint);
+        fs_err::remove_file(&path).unwrap();
+        assert_eq!(export(&disk.path(), &mut Vec::new()).unwrap(), [""; 0]);
+    }
+    let (disk, _) = with_unread_month(|_| {});
+    let journal = segment(&disk.path(), 2);
+    make_socket(&journal);
+    check(&disk, &journal, "let your user read it");
+    for name in [JOURNAL, HISTORY] {
+        let dir = disk.path().join(name);
+        fs_err::remove_dir_all(&dir).unwrap();
+        fs_err::write(&dir, "").unwrap();
+        check(&disk, &dir, "let your user read it");
+        let problems = disk.read().problems;
+        assert!(problems.len() == 1 && problems[0].contains(name), "{problems:?}");
+        fs_err::remove_file(&dir).unwrap();
+    }
+}
+
+#[test]
+fn an_export_names_what_was_set_aside_before() {
+    let (disk, path) = with_unread_month(empty);
+    disk.fold(NOON).unwrap();
+    let mut bytes = Vec::new();
+    let lacking = export(&disk.path(), &mut bytes).unwrap();
+    assert!(lacking.len() == 1 && lacking[0].starts_with(path.to_str().unwrap()), "{lacking:?}");
+    let other = Disk::new();
+    import_into(&other, &bytes);
+    assert_eq!(other.sums(), disk.read().accounts[0].sums, "it has everything else");
+}
+
+#[test]
+fn an_account_of_which_nothing_can_be_read_is_a_problem_and_no_account() {
+    let disk = Disk::new();
+    disk.append(&replies()[..1]);
+    disk.fold(NOON).unwrap();
+    empty(&disk.months()[0]);
+    let history = disk.read();
+    assert_eq!((history.accounts.len(), history.problems.len()), (0, 1), "{history:?}");
+}
+
+#[test]
+fn a_record_begins_with_the_first_reply_that_can_be_read() {
+    let disk = Disk::new();
+    disk.append(&replies());
+    disk.fold(NOON).unwrap();
+    let mut times: Vec<i64> = replies().iter().map(|it| it.at_ms).collect();
+    times.sort_unstable();
+    let begins = || read(&disk.path(), NOON..NOON + 1).accounts[0].first_ms;
+    assert_eq!(begins(), Some(times[0]));
+    empty(&disk.months()[0]);
+    let later = times.iter().copied().find(|it| Name::of(*it) > Name::of(times[0]));
+    assert_eq!(begins(), later);
+}
+
+#[test]
+fn a_month_that_cannot_be_read_when_it_is_closed_keeps_its_sums() {
+    let disk = Disk::new();
+    disk.append(&replies());
+    disk.fold(NOON).unwrap();
+    end_early(&disk.months()[0]);
+    assert_eq!(disk.fold(NOON + 100 * DAY_MS).unwrap().len(), 1);
+    let history = disk.read();
+    assert_eq!(history.accounts[0].sums, by_election(&replies()));
+    assert_eq!(history.problems.len(), 1, "what was set aside: {:?}", history.problems);
+}
+
 #[test]
 fn a_journal_with_a_damaged_line_is_set_aside_and_its_other_lines_count() {
     let disk = Disk::new();

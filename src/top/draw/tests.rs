@@ -121,7 +121,7 @@ fn snapshot() -> Snapshot {
 }
 
 fn usage() -> Usage {
-    let amount = |usd| Amount { usd, unpriced: 0 };
+    let amount = |usd| Some(Amount { usd, unpriced: 0 });
     let first = jiff::civil::date(2025, 11, 12);
     let days = first.series(jiff::ToSpan::day(1)).take(N_DAYS).zip(0..);
     let hour = |nth: usize| amount(if nth < 8 { 0.0 } else { (nth * 7 % 11) as f64 / 3.0 });
@@ -234,6 +234,12 @@ fn other_pages_and_states_of_the_screen() {
     look.snapshot = Snapshot { published_at_ms: NOW_MS, ..Snapshot::default() };
     look.has_no_watcher = false;
     add("nothing at all", &mut look, (60, 8));
+    let mut look = Look::new();
+    let usage = look.usage.as_mut().unwrap();
+    usage.hours[..10].fill(None);
+    usage.days[..11].iter_mut().for_each(|it| it.1 = None);
+    add("while the record of usage is young", &mut look, (100, 30));
+    add("while it is young, on a small screen", &mut look, (80, 24));
     let mut look = Look::new();
     look.snapshot.display.theme.preset = Some("ascii".to_owned());
     add("in ASCII", &mut look, (100, 30));
