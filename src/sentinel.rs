@@ -81,7 +81,7 @@ impl Sentinel {
     /// Starts a sentinel if there are alerts for it, and another one if they changed: it knows them
     /// since its start, because the file may be broken or gone when the watcher is.
     pub(crate) fn configure(&mut self, rules: &BTreeMap<String, Rule>, quiet: Option<Quiet>) {
-        let orders = (concerned(rules.clone()), quiet);
+        let orders = (on_no_watcher(rules.clone()), quiet);
         if orders == self.orders {
             return;
         }
@@ -152,7 +152,7 @@ fn start() -> io::Result<(Child, PipeWriter)> {
 }
 
 /// The rules for a watcher that has died.
-fn concerned(mut rules: BTreeMap<String, Rule>) -> BTreeMap<String, Rule> {
+fn on_no_watcher(mut rules: BTreeMap<String, Rule>) -> BTreeMap<String, Rule> {
     rules.retain(|_, rule| matches!(rule.condition, Condition::NoWatcher { .. }));
     rules
 }
@@ -173,8 +173,8 @@ pub fn main(mut args: impl Iterator<Item = OsString>) -> Result<()> {
     let env = Environment::read();
     home::check(&env)?;
     let config = Config::load(env.config_file().as_deref())?;
-    let gone = Gone { dir: StateDir::open(&env.checked_state_dir()?)?, watcher };
-    let mut rules: Vec<_> = concerned(config.rules(&env)).into_iter().collect();
+    let gone = GoneWatcher { dir: StateDir::open(&env.checked_state_dir()?)?, watcher };
+    let mut rules: Vec<_> = on_no_watcher(config.rules(&env)).into_iter().collect();
     rules.sort_by_key(|(_, rule)| patience(rule));
     match io::stdin().read(&mut [0]) {
         Ok(0) => {}
@@ -185,8 +185,8 @@ pub fn main(mut args: impl Iterator<Item = OsString>) -> Result<()> {
     let mut failed = None;
     for (name, rule) in &rules {
         let tell_at = died_at.mono + patience(rule);
-        if !gone.stays_so(|now| now.mono < tell_at, LOOK_EVERY)
-            || !gone.stays_so(|now| is_quiet(config.quiet, now), LOOK_QUIETLY_EVERY)
+        if !gone.stays_gone(|now| now.mono < tell_at, LOOK_EVERY)
+            || !gone.stays_gone(|now| is_quiet(config.quiet, now), LOOK_QUIETLY_EVERY)
         {
             return Ok(());
         }
@@ -210,17 +210,17 @@ fn is_quiet(quiet: Option<Quiet>, now: Now) -> bool {
 }
 
 /// A watcher that is gone.
-struct Gone {
+struct GoneWatcher {
     dir: StateDir,
     /// Its process id.
     watcher: u32,
 }
 
-impl Gone {
+impl GoneWatcher {
     /// Waits for as long as `is_to_wait` says. Returns whether no watcher runs all the time.
-    fn stays_so(&self, is_to_wait: impl Fn(Now) -> bool, look_every: Duration) -> bool {
+    fn stays_gone(&self, is_to_wait: impl Fn(Now) -> bool, look_every: Duration) -> bool {
         loop {
-            if !self.is_so() {
+            if !self.is_gone() {
                 return false;
             }
             if !is_to_wait(Now::read()) {
@@ -231,7 +231,7 @@ impl Gone {
     }
 
     /// Whether no watcher runs, and none has after this one: that one had a sentinel of its own.
-    fn is_so(&self) -> bool {
+    fn is_gone(&self) -> bool {
         let is_other = |snapshot: Snapshot| {
             snapshot.watcher.is_some_and(|watcher| watcher.pid != self.watcher)
         };
@@ -283,8 +283,8 @@ impl Gone {
 }
 
 /// What is told of a watcher that died so many milliseconds ago.
-pub(crate) fn event(died_ms: i64) -> AlertEvent {
-    let ago = crate::alert::span(died_ms);
+pub(crate) fn event(ago_ms: i64) -> AlertEvent {
+    let ago = crate::alert::span(ago_ms);
     AlertEvent {
         subject: "watcher".to_owned(),
         title: "ccstatusd has ended".to_owned(),

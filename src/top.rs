@@ -186,7 +186,7 @@ impl Top {
                     let ended = |_| Error::new("the thread that reads the record has ended");
                     let usage = usage.map_err(ended)?;
                     self.usage = usage.or(self.usage.take());
-                    self.record.has_ended(Now::read().mono);
+                    self.record.ended(Now::read().mono);
                 }
                 recv(record_due) -> _ => self.record.begin(Now::read().mono),
                 recv(tick) -> _ => {}
@@ -307,7 +307,7 @@ impl Record {
         self.requests.try_send(()).ok();
     }
 
-    fn has_ended(&mut self, now: Instant) {
+    fn ended(&mut self, now: Instant) {
         if let Some(begun) = self.begun.take() {
             self.not_before = now + RECORD_EVERY.max((now - begun) * RECORD_SHARE);
         }

@@ -36,7 +36,7 @@ const IN_USE_MS: i64 = 5 * MINUTE_MS;
 /// Clients of which tmux does not know whether they have the focus, or which pane has it: programs
 /// that speak for a terminal, terminals that show something else now, and those whose active pane
 /// is not that of their window.
-const UNKNOWN: [&str; 3] = ["control-mode", "suspended", "active-pane"];
+const FLAGS_WITHOUT_FOCUS: [&str; 3] = ["control-mode", "suspended", "active-pane"];
 
 /// The terminals that have the focus. There are none where that cannot be known: without tmux, with
 /// one that is older than 3.2, or with one that does not answer. tmux sees the environment of this
@@ -62,7 +62,8 @@ fn focused_terminal(line: &str, now_ms: i64) -> Option<PathBuf> {
     let used_ms = parts.next()?.parse::<i64>().ok()?.checked_mul(SECOND_MS)?;
     let (flags, terminal) = (parts.next()?, parts.next()?);
     let has = |flag: &str| flags.split(',').any(|it| it == flag);
-    let is_known = matches!(focus_events, "1" | "on") && !UNKNOWN.iter().any(|it| has(it));
+    let is_known =
+        matches!(focus_events, "1" | "on") && !FLAGS_WITHOUT_FOCUS.iter().any(|it| has(it));
     let is_in_use = now_ms.saturating_sub(used_ms) < IN_USE_MS;
     (is_known && is_in_use && has("focused") && !terminal.is_empty()).then(|| terminal.into())
 }

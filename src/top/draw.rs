@@ -137,7 +137,7 @@ fn list(
     }
     y += n_headings;
     if rows.is_empty() && n_visible > 0 {
-        let why = match (state.filter.is_empty(), state.has_ended) {
+        let why = match (state.filter.is_empty(), state.is_listing_ended) {
             (false, _) => "no session has these words: Esc lists all",
             (true, true) => "no session is known",
             (true, false) => "nothing to list: a lists sessions that have ended",

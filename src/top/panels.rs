@@ -141,7 +141,7 @@ impl<'a> Panels<'a> {
                 ("/", "filter"),
                 ("s", state.sort.words()),
                 ("j k g G", "move"),
-                ("a", if state.has_ended { "without ended" } else { "also ended" }),
+                ("a", if state.is_listing_ended { "without ended" } else { "also ended" }),
             ],
         };
         let part = |(key, what): &(&str, &str)| {

@@ -12,7 +12,7 @@ pub(super) struct State {
     pub(super) page: Page,
     pub(super) sort: Sort,
     /// Whether sessions that have ended are listed.
-    pub(super) has_ended: bool,
+    pub(super) is_listing_ended: bool,
     /// Only sessions that have all of these words are listed.
     pub(super) filter: String,
     /// Whether keys go into the filter.
@@ -86,7 +86,7 @@ impl State {
         let filter = self.filter.to_lowercase();
         let words: Vec<&str> = filter.split_whitespace().collect();
         let is_listed = |row: &Row<'_>| {
-            (self.has_ended || row.activity != Activity::Ended) && has_words(row, &words)
+            (self.is_listing_ended || row.activity != Activity::Ended) && has_words(row, &words)
         };
         let mut rows = overview::rows(snapshot);
         rows.retain(is_listed);
@@ -171,7 +171,7 @@ impl State {
             (Page::List, Key::Escape) if !self.filter.is_empty() => self.filter.clear(),
             (Page::List, Key::Char('/')) => self.is_typing = true,
             (Page::List, Key::Char('s')) => self.sort = self.sort.next(),
-            (Page::List, Key::Char('a')) => self.has_ended = !self.has_ended,
+            (Page::List, Key::Char('a')) => self.is_listing_ended = !self.is_listing_ended,
             _ => return Action::Nothing,
         }
         Action::Draw
