@@ -1,8 +1,8 @@
 //! `ccstatusd usage`: what was used, from the record.
 //!
-//! The record is read once it is up to date: a watcher answers a cookie first, and without one
-//! this process brings it up to date as `--oneshot` does. Everything else is in `report/`, which is
-//! PURE: days (`days.rs`), rows (`rows.rs`), and what is printed of them.
+//! The record is read once it is up to date: a watcher brings it up to date before it answers a
+//! cookie; without a watcher, this process does so, as `--oneshot` does. Everything else is in
+//! `report/`, which is PURE: days (`days.rs`), rows (`rows.rs`), and what is printed of them.
 
 mod ccusage;
 mod days;

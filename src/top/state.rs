@@ -1,4 +1,4 @@
-//! PURE. What the screen shows of what there is, and how keys change that.
+//! PURE. What the user chose to see on the screen, and how keys change that.
 
 use std::cmp::Reverse;
 
@@ -19,10 +19,11 @@ pub(super) struct State {
     pub(super) is_typing: bool,
     /// The session that the user chose. `None`: whichever is first.
     chosen: Option<SessionId>,
-    /// Where it was in the list when it was last there: another takes its place when it is gone.
+    /// Where the chosen session was in the list. When it is gone, the one at this place is chosen.
     place: usize,
-    /// The first line of the list, or of a page of text, that is on the screen.
+    /// The first line of the list that is on the screen.
     pub(super) first: usize,
+    /// The first line of a page of text that is on the screen.
     pub(super) first_of_page: usize,
 }
 
@@ -73,9 +74,9 @@ impl Sort {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Action {
     Nothing,
-    /// Something on the screen is different now.
+    /// Draw what is different now.
     Draw,
-    /// Everything on the screen may be different, whoever wrote there.
+    /// Draw everything: another program may have written to the screen.
     DrawAll,
     Quit,
 }
