@@ -24,7 +24,8 @@ pub struct Rule {
     pub tool: Tool,
 }
 
-/// What a rule waits for. Each has subjects, which are told of one by one: sessions, limits, …
+/// What a rule waits for. Each condition has subjects (sessions, limits, …), each of which is told
+/// of by itself.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Condition {
     /// A session waits for the user.
@@ -53,9 +54,9 @@ pub enum Condition {
 pub enum Per {
     /// Each session by itself.
     Session,
-    /// All accounts that the rule is for, together.
+    /// A local day: all accounts that the rule is for, together.
     Day,
-    /// As `Day`.
+    /// A local month, in the same way.
     Month,
 }
 
@@ -75,8 +76,8 @@ impl Condition {
     }
 }
 
-/// The hours of the day in which nothing is told, in minutes after midnight. They may include
-/// midnight.
+/// The quiet hours, in which nothing is told: from one minute of the day to another, counted from
+/// midnight. They may include midnight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Quiet {
     pub from: u16,
@@ -84,7 +85,7 @@ pub struct Quiet {
 }
 
 impl Quiet {
-    /// Whether this time (Unix milliseconds) belongs to them, by the clock of the zone.
+    /// Whether a time, in Unix milliseconds, is in the quiet hours by the clock of the zone.
     pub fn contain(self, at_ms: i64, zone: &TimeZone) -> bool {
         Timestamp::from_millisecond(at_ms).is_ok_and(|at| {
             let time = zone.to_datetime(at).time();

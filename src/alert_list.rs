@@ -1,5 +1,5 @@
-//! `ccstatusd alerts`: the alerts of the configuration, what each has told last, and one of them
-//! told at once.
+//! `ccstatusd alerts`: lists the alerts of the configuration with what each has told last, and runs
+//! the program of one as a test.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -147,8 +147,8 @@ pub fn test(env: &Environment, name: &str) -> Result<(String, Exit)> {
     Ok((sanitize::message(&text), exit))
 }
 
-/// What the program of such an alert would be told. The process is this one, so that a bell rings
-/// in the terminal of the user.
+/// A sample of what the program of such an alert is told. Its process is this one, so that the
+/// program `bell` finds the user's terminal.
 fn sample(condition: &Condition, now_ms: i64) -> AlertEvent {
     let cwd = Path::new("/home/you/demo").display().to_string();
     let session = AlertEvent {

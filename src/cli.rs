@@ -176,7 +176,7 @@ pub enum Subcommand {
         #[arg(long, value_name = "NAME")]
         test: Option<String>,
     },
-    /// Print what Prometheus can know: the content of the file that `[export] textfile` names.
+    /// Print the metrics for Prometheus: the content of the file that `[export] textfile` names.
     ///
     /// It reads what a watcher has published last, and the record of usage. docs/fleet.md describes
     /// what it prints.
@@ -300,7 +300,7 @@ pub struct UninstallOptions {
     /// Only show what would be changed.
     #[arg(long)]
     pub dry_run: bool,
-    /// Also delete the state directory, with all that the watcher has counted.
+    /// Also delete the state directory, and the record of what was used.
     #[arg(long)]
     pub purge: bool,
 }

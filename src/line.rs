@@ -1,7 +1,8 @@
 //! `ccstatusd line`: the line of a session in the language of a prompt, a bar or an editor, from
 //! the snapshot alone.
 //!
-//! It sends the watcher nothing: a bar that shows a session is no sign that somebody works in it.
+//! It sends no hint to the watcher: that a bar shows a session does not mean that somebody works in
+//! it.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -115,7 +116,7 @@ fn style(
     let terminal = terminal::style(env);
     let depth = match format {
         LineFormat::Ansi | LineFormat::Zsh | LineFormat::Fish => terminal.depth,
-        // These know what their screen can show, and take the nearest colour.
+        // These programs know what their screens can show, and take the nearest colour.
         LineFormat::Tmux | LineFormat::Polybar if env.get("NO_COLOR").is_none() => Depth::True,
         _ => Depth::None,
     };

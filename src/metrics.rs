@@ -1,7 +1,7 @@
-//! What Prometheus can know: counters of what was used, and gauges of what is so now.
+//! The metrics for Prometheus: counters of what was used, and gauges of the present state.
 //!
-//! The watcher writes it to the file that `[export] textfile` names (see `engine/exporter.rs`), and
-//! `ccstatusd metrics` prints it. Both bring the counters up to date, and keep them in
+//! The watcher writes them to the file that `[export] textfile` names (see `engine/exporter.rs`),
+//! and `ccstatusd metrics` prints them. Both bring the counters up to date first, and write them to
 //! `counters.json` in the data directory before anybody sees them: see `metrics/counters.rs` for
 //! why.
 
@@ -59,8 +59,8 @@ pub fn run(env: &Environment) -> Result<String> {
 }
 
 /// Brings the counters up to date with what the record has of a span of time, and returns the
-/// content of the file. An error means that the counters cannot be kept, so that what was exported
-/// with them could be taken back later.
+/// content of the file. An error means that the counters cannot be kept: if they were exported all
+/// the same, they could decrease later.
 pub(crate) fn page(
     snapshot: &Snapshot,
     data_dir: &Path,

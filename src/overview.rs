@@ -2,7 +2,7 @@
 //! what the columns of a list say.
 //!
 //! `ccstatusd sessions`, `ccstatusd top` and the tooltips of `ccstatusd line` show the same facts
-//! in the same words, because they have them from here. How they are laid out is theirs.
+//! in the same words, because they have them from here. Each of them has a layout of its own.
 
 use std::cmp::Reverse;
 use std::path::Path;
@@ -26,7 +26,7 @@ pub(crate) enum Activity {
     /// It waits for a prompt, and a shell that it started runs in the background.
     Shell,
     Idle,
-    /// It lives, and nothing says what it does.
+    /// It lives, but what it does is not known.
     Unknown,
     Ended,
 }
@@ -64,12 +64,12 @@ impl Activity {
         }
     }
 
-    /// The word for it where sessions are counted: nothing else says there what `?` is about.
+    /// The word for it where sessions are counted: a count of `?` would say nothing.
     pub(crate) fn counted(self) -> &'static str {
         if self == Activity::Unknown { "unknown" } else { self.word() }
     }
 
-    /// Stands before the word, never in place of it.
+    /// The symbol that stands before the word, never in place of it.
     pub(crate) fn symbol(self, is_ascii: bool) -> &'static str {
         let (symbol, ascii) = match self {
             Activity::Waiting => ("▲", "!"),
@@ -92,7 +92,7 @@ impl Activity {
     }
 }
 
-/// A session of the list, with what else is known of where it works.
+/// A session of the list, with its working tree if that is known.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Row<'a> {
     pub(crate) id: &'a SessionId,
@@ -140,8 +140,8 @@ impl<'a> Row<'a> {
         self.repo.is_some_and(|it| it.staged + it.unstaged + it.untracked + it.conflicts > 0)
     }
 
-    /// How long it has done what it does; for a session that ended, how long ago that was. `None`
-    /// where nothing says since when.
+    /// Since when it does what it does; for a session that ended, when it ended. In Unix
+    /// milliseconds. `None` where that is not known.
     pub(crate) fn since_ms(&self) -> Option<i64> {
         match self.activity {
             Activity::Ended => self.session.ended_ms,
@@ -150,7 +150,7 @@ impl<'a> Row<'a> {
         }
     }
 
-    /// What it cost for each hour since its process started, in US dollars. `None` unless the
+    /// Its cost divided by the hours since its process started, in US dollars. `None` unless the
     /// client states both the cost and the time.
     pub(crate) fn burn(&self) -> Option<f64> {
         let cost = self.session.cost.as_ref().filter(|it| it.source == CostSource::Client)?;
@@ -203,8 +203,8 @@ impl Column {
         matches!(self, Column::Context | Column::Cost | Column::Burn | Column::Active)
     }
 
-    /// The fewest columns in which a cell of this kind says something, if its texts may be cut.
-    /// `None` if they have numbers in them: these are shown whole or not at all.
+    /// The fewest columns to which a cell of this kind may be cut. `None` if it must not be cut,
+    /// for there are numbers in it: it is shown whole or not at all.
     pub(crate) fn least_width(self) -> Option<usize> {
         match self {
             Column::WaitsFor | Column::Name => Some(10),
@@ -333,7 +333,7 @@ impl Pen {
         *out = if whole.width() <= room { whole } else { Text::of(paint, word) };
     }
 
-    /// An amount. It is a lower bound if the price of something is not known.
+    /// An amount. A sign before it says that it is a lower bound, if some price is not known.
     pub(crate) fn cost(&self, unpriced: u64, usd: f64) -> String {
         let at_least = match (unpriced, self.is_ascii) {
             (0, _) => "",
@@ -343,7 +343,7 @@ impl Pen {
         format!("{at_least}{}", money(usd))
     }
 
-    /// How long ago something was. Zero if it is to come: the clock was set back since.
+    /// How long ago something was. Zero if its time is in the future: the clock was set back since.
     pub(crate) fn age(&self, at_ms: i64) -> String {
         age(self.now_ms.saturating_sub(at_ms).max(0))
     }
@@ -424,7 +424,7 @@ pub(crate) fn grade(share: f64) -> Paint {
 pub(crate) struct Account<'a> {
     pub(crate) key: &'a RootKey,
     pub(crate) root: &'a Root,
-    /// Those that hold now.
+    /// The limits whose windows have not ended.
     pub(crate) limits: Limits,
     /// How many sessions do what, in the order of [`Activity::ALL`].
     counts: [usize; Activity::ALL.len()],
@@ -473,7 +473,7 @@ impl<'a> Account<'a> {
         }
     }
 
-    /// How many of its sessions do what, for what any of them does, without those that ended.
+    /// How many of its sessions do what: each activity that some of them have, but not `Ended`.
     pub(crate) fn counts(&self) -> impl Iterator<Item = (Activity, usize)> {
         let all = Activity::ALL.into_iter().zip(self.counts);
         all.filter(|(activity, count)| *count > 0 && *activity != Activity::Ended)

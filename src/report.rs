@@ -1,8 +1,8 @@
 //! `ccstatusd usage`: what was used, from the record.
 //!
-//! The record is read once it is up to date: a watcher answers a cookie first, and without one
-//! this process brings it up to date as `--oneshot` does. Everything else is in `report/`, which is
-//! PURE: days (`days.rs`), rows (`rows.rs`), and what is printed of them.
+//! The record is read once it is up to date: a watcher brings it up to date before it answers a
+//! cookie; without a watcher, this process does so, as `--oneshot` does. Everything else is in
+//! `report/`, which is PURE: days (`days.rs`), rows (`rows.rs`), and what is printed of them.
 
 mod ccusage;
 mod days;
@@ -84,7 +84,7 @@ pub fn run(
     let histories = match dialect {
         // What ccusage would read, which knows only the environment.
         Some(_) if options.root.is_none() => named(&history.accounts, &env.claude_roots()?),
-        _ => wanted(&history.accounts, options.root.as_deref(), env)?,
+        _ => histories_of(&history.accounts, options.root.as_deref(), env)?,
     };
     let filter = filter(options);
     let query = Query {
@@ -225,7 +225,7 @@ fn named<'a>(histories: &'a [AccountHistory], roots: &[PathBuf]) -> Vec<&'a Acco
 }
 
 /// The histories that `--root` asks for; all without it.
-fn wanted<'a>(
+fn histories_of<'a>(
     histories: &'a [AccountHistory],
     root: Option<&Path>,
     env: &Environment,
@@ -308,7 +308,7 @@ fn own_text(
     }
     if options.csv {
         let accounts: Vec<_> = accounts.iter().map(|it| &it.0).collect();
-        return json::csv(&heading, &accounts, names(query.kind))
+        return json::csv(&heading, &accounts, subject_columns(query.kind))
             .map_err(|err| Error::new("cannot write comma-separated values").because(err));
     }
     let reader = text::Reader {
@@ -321,7 +321,7 @@ fn own_text(
 }
 
 /// The names of the columns that say what a row is about, in comma-separated values.
-fn names(kind: ReportKind) -> &'static [&'static str] {
+fn subject_columns(kind: ReportKind) -> &'static [&'static str] {
     match kind {
         ReportKind::Daily | ReportKind::Weekly | ReportKind::Monthly | ReportKind::Blocks => {
             &["start", "end"]

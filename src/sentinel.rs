@@ -1,12 +1,13 @@
 //! The sentinel: a small process that runs the alerts for a watcher that has died.
 //!
 //! It is our own binary again, as `ccstatusd __sentinel PID`. The watcher, which has this process
-//! id, starts it while the configuration has an alert `on = "no_watcher"`. Its standard input is a
-//! pipe, of which the watcher alone holds the other end: when that closes, the watcher is gone,
-//! whatever ended it. A watcher that was told to end says so first, and nothing is told then.
+//! id, starts it while the configuration has an alert `on = "no_watcher"`. The sentinel's standard
+//! input is a pipe, of which the watcher alone holds the other end: when that end closes, the
+//! watcher is gone, whatever ended it. A watcher that was told to end writes a byte first; then the
+//! sentinel tells nothing.
 //!
 //! A watcher that died may be started again by systemd, or may have become a newer version of
-//! itself. So the sentinel waits for a while, and tells only if none runs at the end.
+//! itself. So the sentinel waits for a while, and tells only if no watcher runs by then.
 //!
 //! **Invariant:** while the watcher lives, the sentinel sleeps in one read of the pipe.
 //!
@@ -43,22 +44,22 @@ use crate::time::{Now, pause, span};
 /// The hidden subcommand for which the program's `main` calls [`main`].
 pub const SUBCOMMAND: &str = "__sentinel";
 
-/// What a watcher writes into the pipe that ends because it was told to.
+/// What a watcher writes into the pipe when it was told to end.
 const FAREWELL: &[u8] = b"x";
 /// How often the sentinel looks for another watcher, once its own is gone …
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// … and in the quiet hours, which may be long.
 const LOOK_QUIETLY_EVERY: Duration = Duration::from_secs(10);
-/// How long it waits for a process that fetches and may publish.
+/// How long the sentinel waits for another process that fetches and may publish.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
-/// When the watcher starts another sentinel after one has ended by itself; each time that is twice
-/// as long.
+/// How long the watcher waits before it starts another sentinel, if one has ended by itself. Each
+/// pause is twice as long as the one before, up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 
 // ---- In the watcher
 
-/// What the alerts for a watcher that has died are: their rules, and the quiet hours.
+/// The rules on `no_watcher`, and the quiet hours.
 type Orders = (BTreeMap<String, Rule>, Option<Quiet>);
 
 /// The sentinel of this watcher, while the user wants one.
@@ -78,10 +79,11 @@ struct Keeper {
 }
 
 impl Sentinel {
-    /// Starts a sentinel if there are alerts for it, and another one if they changed: it knows them
-    /// since its start, because the file may be broken or gone when the watcher is.
+    /// Starts a sentinel if there are alerts for it, and another one in its place if these changed.
+    /// A sentinel reads the configuration when it starts, and not when the watcher has died: the
+    /// file may be broken or gone by then.
     pub(crate) fn configure(&mut self, rules: &BTreeMap<String, Rule>, quiet: Option<Quiet>) {
-        let orders = (concerned(rules.clone()), quiet);
+        let orders = (on_no_watcher(rules.clone()), quiet);
         if orders == self.orders {
             return;
         }
@@ -151,8 +153,8 @@ fn start() -> io::Result<(Child, PipeWriter)> {
     Ok((child, writer))
 }
 
-/// The rules for a watcher that has died.
-fn concerned(mut rules: BTreeMap<String, Rule>) -> BTreeMap<String, Rule> {
+/// Those rules that are on `no_watcher`.
+fn on_no_watcher(mut rules: BTreeMap<String, Rule>) -> BTreeMap<String, Rule> {
     rules.retain(|_, rule| matches!(rule.condition, Condition::NoWatcher { .. }));
     rules
 }
@@ -173,8 +175,8 @@ pub fn main(mut args: impl Iterator<Item = OsString>) -> Result<()> {
     let env = Environment::read();
     home::check(&env)?;
     let config = Config::load(env.config_file().as_deref())?;
-    let gone = Gone { dir: StateDir::open(&env.checked_state_dir()?)?, watcher };
-    let mut rules: Vec<_> = concerned(config.rules(&env)).into_iter().collect();
+    let gone = GoneWatcher { dir: StateDir::open(&env.checked_state_dir()?)?, watcher };
+    let mut rules: Vec<_> = on_no_watcher(config.rules(&env)).into_iter().collect();
     rules.sort_by_key(|(_, rule)| patience(rule));
     match io::stdin().read(&mut [0]) {
         Ok(0) => {}
@@ -185,8 +187,8 @@ pub fn main(mut args: impl Iterator<Item = OsString>) -> Result<()> {
     let mut failed = None;
     for (name, rule) in &rules {
         let tell_at = died_at.mono + patience(rule);
-        if !gone.stays_so(|now| now.mono < tell_at, LOOK_EVERY)
-            || !gone.stays_so(|now| is_quiet(config.quiet, now), LOOK_QUIETLY_EVERY)
+        if !gone.stays_gone(|now| now.mono < tell_at, LOOK_EVERY)
+            || !gone.stays_gone(|now| is_quiet(config.quiet, now), LOOK_QUIETLY_EVERY)
         {
             return Ok(());
         }
@@ -197,7 +199,7 @@ pub fn main(mut args: impl Iterator<Item = OsString>) -> Result<()> {
     failed.map_or(Ok(()), Err)
 }
 
-/// How long no watcher must run before this is told.
+/// For how long no watcher must have run before the rule is told.
 fn patience(rule: &Rule) -> Duration {
     match rule.condition {
         Condition::NoWatcher { after_ms } => span(after_ms),
@@ -210,17 +212,17 @@ fn is_quiet(quiet: Option<Quiet>, now: Now) -> bool {
 }
 
 /// A watcher that is gone.
-struct Gone {
+struct GoneWatcher {
     dir: StateDir,
     /// Its process id.
     watcher: u32,
 }
 
-impl Gone {
-    /// Waits for as long as `is_to_wait` says. Returns whether no watcher runs all the time.
-    fn stays_so(&self, is_to_wait: impl Fn(Now) -> bool, look_every: Duration) -> bool {
+impl GoneWatcher {
+    /// Waits for as long as `is_to_wait` says. Returns early with `false` if a watcher runs again.
+    fn stays_gone(&self, is_to_wait: impl Fn(Now) -> bool, look_every: Duration) -> bool {
         loop {
-            if !self.is_so() {
+            if !self.is_gone() {
                 return false;
             }
             if !is_to_wait(Now::read()) {
@@ -230,8 +232,9 @@ impl Gone {
         }
     }
 
-    /// Whether no watcher runs, and none has after this one: that one had a sentinel of its own.
-    fn is_so(&self) -> bool {
+    /// Whether no watcher runs, and none has run since this one died: a later watcher had a
+    /// sentinel of its own, which tells if it is needed.
+    fn is_gone(&self) -> bool {
         let is_other = |snapshot: Snapshot| {
             snapshot.watcher.is_some_and(|watcher| watcher.pid != self.watcher)
         };
@@ -262,7 +265,7 @@ impl Gone {
     fn note(&self, name: &str, change: impl FnOnce(&mut Alert)) -> Result<()> {
         let publishing = |err| Error::new("cannot note the alert in the snapshot").because(err);
         let give_up_at = Now::read().mono + LOCK_TIMEOUT;
-        // Without a watcher, who holds this lock publishes.
+        // While no watcher runs, only the process that holds this lock publishes.
         let _lock = loop {
             match FetchLock::try_acquire(&self.dir)? {
                 Some(lock) => break lock,
@@ -282,9 +285,9 @@ impl Gone {
     }
 }
 
-/// What is told of a watcher that died so many milliseconds ago.
-pub(crate) fn event(died_ms: i64) -> AlertEvent {
-    let ago = crate::alert::span(died_ms);
+/// What is told of a watcher that died `ago_ms` milliseconds ago.
+pub(crate) fn event(ago_ms: i64) -> AlertEvent {
+    let ago = crate::alert::span(ago_ms);
     AlertEvent {
         subject: "watcher".to_owned(),
         title: "ccstatusd has ended".to_owned(),

@@ -121,7 +121,7 @@ impl List<'_> {
     fn style(&self, out: impl AsFd) -> Style {
         let style = terminal::style(self.env);
         match terminal::size(out) {
-            // As for other tables: a program that sets `COLUMNS` means it.
+            // Other tables also take `COLUMNS` before the terminal's own width.
             Some((columns, _)) => {
                 let columns = style.columns.or(Some(columns));
                 Style { columns, has_links: false, ..style }

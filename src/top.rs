@@ -2,10 +2,12 @@
 //!
 //! It sleeps until the snapshot changes, a key is pressed, the terminal has another size, or an
 //! age on the screen becomes another one: once a second while one is in seconds, else once a
-//! minute. The record of usage is read in a thread of its own, and only after the snapshot changed.
+//! minute. The record of usage is read in a thread of its own, and only after the snapshot changed
+//! or an hour ended.
 //!
-//! **Invariant:** however it ends, but for SIGKILL, the terminal is as it was before. What is drawn
-//! is decided by `top/`, which is PURE.
+//! **Invariant:** however it ends, except by SIGKILL, the terminal is as it was before.
+//!
+//! The modules in `top/`, which are PURE, decide what is drawn.
 
 mod backend;
 mod bars;
@@ -58,7 +60,7 @@ const TICK: Duration = Duration::from_secs(1);
 const SLOW_TICK: Duration = Duration::from_secs(60);
 /// An escape is a key by itself if nothing follows it within this time.
 const ESCAPE_WAIT: Duration = Duration::from_millis(50);
-/// The record is read at most this often, and for at most a part in so many of all time.
+/// The record is read at most this often, and for at most one `RECORD_SHARE`th of the time.
 const RECORD_EVERY: Duration = Duration::from_secs(5);
 const RECORD_SHARE: u32 = 50;
 
@@ -178,7 +180,7 @@ impl Top {
                     let ended = |_| Error::new("the thread that reads the record has ended");
                     let usage = usage.map_err(ended)?;
                     self.usage = usage.or(self.usage.take());
-                    self.record.has_ended(Now::read().mono);
+                    self.record.ended(Now::read().mono);
                 }
                 recv(record_due) -> _ => self.record.begin(Now::read().mono),
                 recv(tick) -> _ => {}
@@ -253,7 +255,7 @@ struct Record {
     results: Receiver<Option<Usage>>,
     /// Whether there may be something new in the record.
     is_wanted: bool,
-    /// When the reading began that is under way.
+    /// When the read began that is under way.
     begun: Option<Instant>,
     not_before: Instant,
 }
@@ -299,7 +301,7 @@ impl Record {
         self.requests.try_send(()).ok();
     }
 
-    fn has_ended(&mut self, now: Instant) {
+    fn ended(&mut self, now: Instant) {
         if let Some(begun) = self.begun.take() {
             self.not_before = now + RECORD_EVERY.max((now - begun) * RECORD_SHARE);
         }
@@ -309,7 +311,7 @@ impl Record {
 /// `None` where nothing can be said.
 fn read_record(env: &Environment, zone: &TimeZone) -> Option<Usage> {
     let bounds = Bounds::at(Now::read().wall_ms, zone)?;
-    // What is wrong with the configuration is told where it is used.
+    // `ccstatusd config --check` and the watcher report what is wrong with the configuration.
     let config = Config::load(env.config_file().as_deref()).unwrap_or_default();
     let prices = config.prices(placed_list::load(env).ok()?.prices);
     let history = record::read(&env.data_dir().ok()?, bounds.span());
@@ -347,7 +349,7 @@ struct Screen {
     terminal: Terminal<Output>,
 }
 
-/// How the terminal was, and whether it is so now. The hook for panics has it, too.
+/// The terminal's mode before, and whether ours is in force. The hook for panics shares it.
 struct Mode {
     before: Termios,
     is_entered: AtomicBool,
@@ -448,7 +450,7 @@ impl Drop for Screen {
     }
 }
 
-/// That of the terminal; that of most where it does not say.
+/// The size of the terminal; where it does not state one, the usual size.
 fn size() -> Size {
     let (columns, rows) = terminal::size(io::stdout()).unwrap_or((80, 24));
     let cells = |count: usize| u16::try_from(count).unwrap_or(u16::MAX);

@@ -1,4 +1,4 @@
-//! Writes the record of usage, and keeps what cannot be written for the next try.
+//! Writes the record of usage. What cannot be written is kept for the next try.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,8 +17,8 @@ use crate::time::Now;
 use crate::usage::ledger::REACH_MS;
 use crate::usage::reply::{Batch, Reply};
 
-/// So many replies are kept while the record cannot be written. The transcripts still have those
-/// that are dropped, and are read again once it can.
+/// The most replies that are kept while the record cannot be written. Others are dropped; once it
+/// can be written, the transcripts, which still have them, are read again.
 const MAX_PENDING: usize = 100_000;
 
 /// The record, which may not be writable at the moment.
@@ -32,17 +32,17 @@ pub(super) struct Recorder {
     is_failing: bool,
     /// Whether the last fold failed.
     has_fold_failed: Arc<AtomicBool>,
-    /// Whether the record has to be told again what was counted: some was dropped, or somebody
-    /// removed it.
+    /// Whether all that was counted has to be written again: some of it was dropped, or somebody
+    /// removed the record.
     is_lacking: bool,
     /// Where the end of a fold is told.
     events: Sender<Event>,
-    /// The thread of the last fold that had one.
+    /// The thread of the last fold that ran in one.
     folding: Option<JoinHandle<()>>,
 }
 
 impl Recorder {
-    /// Opens the record in this data directory; an error says why there is none.
+    /// Opens the record in this data directory. An error in its place says why there is none.
     pub(super) fn open(data_dir: Result<PathBuf>, events: Sender<Event>) -> Recorder {
         Recorder {
             data_dir,
@@ -68,7 +68,7 @@ impl Recorder {
         self.tell(written)
     }
 
-    /// The replies of a config root that can be in a window.
+    /// The replies of a config root that can still be in a window: today, a block, a month, …
     pub(super) fn load(&self, root: &Path, now: Now) -> Vec<Reply> {
         let Ok(data_dir) = &self.data_dir else { return Vec::new() };
         let loaded = record::load(data_dir, root, now.wall_ms - REACH_MS);

@@ -3,8 +3,8 @@
 //!
 //! It runs as every configured program does, see [`super::tool`]. Desktop notifications go over the
 //! user's session bus, and messages of tmux over its socket, so it also sees the variables in
-//! [`DESK`], and finds the terminal of the session that it is told of. What concerns a session
-//! whose pane has the focus is not told, since the user sees it: see [`super::focus`].
+//! [`DESK`], and finds the terminal of the session that it is told of. An event of a session whose
+//! pane has the focus is not told, since the user sees it: see [`super::focus`].
 
 use std::ffi::OsString;
 use std::os::fd::AsFd;
@@ -39,7 +39,7 @@ pub const PLACEHOLDERS: [&str; 6] =
 /// Bytes of an argument after its placeholders were replaced: the system refuses longer ones.
 const MAX_ARGUMENT: usize = 64 << 10;
 
-/// Tells of these events at once, with the program of the alert of this name.
+/// Tells of these events as one, by the program of the alert of this name.
 pub fn tell(
     runner: &Runner,
     lock: &FetchLock,
@@ -65,8 +65,8 @@ pub fn tell(
     Told { at_ms, in_focus, result }
 }
 
-/// The subjects of those events whose sessions run in a terminal that has the focus. Without a
-/// terminal of the user's, nothing is asked.
+/// The subjects of those events whose sessions run in a terminal that has the focus. If none of
+/// them runs in a terminal of the user's, tmux is not asked.
 fn in_focus(runner: &Runner, lock: &FetchLock, rule: &Rule, events: &[AlertEvent]) -> Vec<String> {
     let terminals = events.iter().filter_map(|it| Some((&it.subject, terminal(it.pid?)?)));
     let terminals: Vec<_> = terminals.collect();
@@ -121,7 +121,7 @@ fn facts(notice: &AlertNotice, event: &AlertEvent) -> Vec<(&'static str, String)
     facts.map(|(name, value)| (name, sanitize::spaced(&value).collect())).into()
 }
 
-/// An argument with its placeholders replaced. What replaces one is not looked at again.
+/// An argument with its placeholders replaced. Placeholders in what replaces one stay.
 fn filled(argument: &OsString, facts: &[(&'static str, String)]) -> OsString {
     let Some(mut rest) = argument.to_str() else { return argument.clone() };
     let mut filled = String::new();

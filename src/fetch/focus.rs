@@ -1,13 +1,13 @@
 //! Which terminals have the focus, as tmux tells.
 //!
-//! A terminal tells the program in it, and nobody else, when it gets and loses the focus. In a pane
-//! of tmux, that program is tmux, and it knows which pane the user looks at, if its option
-//! `focus-events` is on. Without that, tmux asks no terminal, and takes all of them to have the
-//! focus.
+//! A terminal tells the program in it, and nobody else, when it gets and loses the focus. Where the
+//! user works in tmux, that program is tmux, which knows what pane the terminal shows. tmux asks
+//! terminals for their focus only if its option `focus-events` is on; without it, tmux takes all of
+//! them to have the focus.
 //!
 //! Only the server that the watcher finds is asked: the one that `TMUX` or `TMUX_TMPDIR` names,
-//! else the default one. What others are called stands in the environments of sessions, beside
-//! secrets.
+//! else the default one. The names of other servers can be read only from the environments of
+//! sessions, which also have secrets.
 //!
 //! See docs/decisions/036-alerts-are-crossings.md.
 
@@ -19,7 +19,7 @@ use super::tool::Tool;
 use crate::store::lock::FetchLock;
 use crate::time::{MINUTE_MS, Now, SECOND_MS};
 
-/// tmux answers in milliseconds. The user is waiting to be told.
+/// tmux answers in milliseconds. Where it does not, the alert must not wait for it for long.
 const LIMITS: RunLimits = RunLimits {
     deadline: Duration::from_secs(1),
     grace: Duration::from_millis(100),
@@ -29,18 +29,18 @@ const LIMITS: RunLimits = RunLimits {
 /// What is asked of each client of tmux. No tabs: tmux would replace them.
 const FORMAT: &str = "#{focus-events} #{client_activity} #{client_flags} #{pane_tty}";
 
-/// Who has pressed no key in a terminal for so long may have left the desk. It also bounds how long
-/// a terminal counts as having the focus that never reports it.
+/// A user who has pressed no key in a terminal for this long may have left the desk. A terminal
+/// that never reports its focus counts as having it for this long after each key.
 const IN_USE_MS: i64 = 5 * MINUTE_MS;
 
-/// Clients of which tmux does not know whether they have the focus, or which pane has it: programs
-/// that speak for a terminal, terminals that show something else now, and those whose active pane
-/// is not that of their window.
-const UNKNOWN: [&str; 3] = ["control-mode", "suspended", "active-pane"];
+/// The flags of clients of which tmux does not know whether they have the focus, or which pane has
+/// it: programs that control tmux in place of a terminal, terminals that show something else now,
+/// and those whose active pane is not that of their window.
+const FLAGS_WITHOUT_FOCUS: [&str; 3] = ["control-mode", "suspended", "active-pane"];
 
-/// The terminals that have the focus. There are none where that cannot be known: without tmux, with
-/// one that is older than 3.2, or with one that does not answer. tmux sees the environment of this
-/// alert's program.
+/// The terminals that have the focus. None is returned where that cannot be known: without tmux, if
+/// tmux is older than 3.2, or if it does not answer. tmux sees the same environment as the program
+/// `tool` of the alert.
 pub fn focused(runner: &Runner, lock: &FetchLock, tool: &Tool) -> Vec<PathBuf> {
     let what = Invocation {
         program: "tmux".into(),
@@ -62,7 +62,8 @@ fn focused_terminal(line: &str, now_ms: i64) -> Option<PathBuf> {
     let used_ms = parts.next()?.parse::<i64>().ok()?.checked_mul(SECOND_MS)?;
     let (flags, terminal) = (parts.next()?, parts.next()?);
     let has = |flag: &str| flags.split(',').any(|it| it == flag);
-    let is_known = matches!(focus_events, "1" | "on") && !UNKNOWN.iter().any(|it| has(it));
+    let is_known =
+        matches!(focus_events, "1" | "on") && !FLAGS_WITHOUT_FOCUS.iter().any(|it| has(it));
     let is_in_use = now_ms.saturating_sub(used_ms) < IN_USE_MS;
     (is_known && is_in_use && has("focused") && !terminal.is_empty()).then(|| terminal.into())
 }

@@ -1,10 +1,10 @@
 //! PURE. Counters of what was used, which never go back.
 //!
-//! They are derived from the record of usage. What it says of a month can become less: another copy
-//! of a reply is elected, a price is cut, or the month is deleted since `[usage] keep` says so. To
-//! Prometheus a counter that decreases has begun again from 0, and it would count everything twice.
-//! So what was exported of each month is kept, in a file of its own, and is a floor for what is
-//! exported next.
+//! They are derived from the record of usage. What the record says of a month can decrease: another
+//! copy of a reply is elected, a price is cut, or `[usage] keep` deletes the month. Prometheus
+//! takes a counter that decreases for one that has begun again from 0, and would count everything
+//! twice. So what was exported of each month is kept, in a file of its own, and no less is exported
+//! later.
 //!
 //! **Invariant:** no counter decreases as long as that file is kept, whatever the record says.
 //!
@@ -69,8 +69,8 @@ pub(super) struct Sum {
     pub(super) n_replies: u64,
     /// In picodollars.
     pub(super) cost: Picodollars,
-    /// What the record said last that it had cost, by the prices of that time: a cost that is
-    /// lower after a cut of prices goes on from what was exported.
+    /// The cost by the record when it was last read, at the prices of that time. What the record
+    /// says more than this is added to `cost`, so that `cost` also rises after a cut of prices.
     cost_seen: Picodollars,
 }
 
@@ -143,7 +143,7 @@ impl Counters {
             let sum = used.entry(name_of(&group.model)).or_default();
             *sum = sum.saturating_add(n);
         }
-        // Claude Code writes replies of a model that is none, which use nothing.
+        // Claude Code itself writes replies, under a name that is no model; they use nothing.
         used.retain(|model, n| *n > 0 && model != OTHER && !self.models.contains(model));
         let mut new: Vec<(String, u64)> = used.into_iter().collect();
         new.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
@@ -194,7 +194,7 @@ impl Sum {
         self.cost_seen = self.cost_seen.saturating_add(cost_seen);
     }
 
-    /// Takes in what the record says of the same month and model now, as far as that is more.
+    /// Rises to what the record says of the same month and model now, where that is more.
     fn rise_to(&mut self, now: &Sum) {
         // With fewer replies than before, something of the record is missing, perhaps for a
         // moment: what it says then must not count as a cut of prices, since all of it would be
@@ -212,8 +212,8 @@ impl Sum {
     }
 }
 
-/// The months in which something can still be used, in Unix milliseconds: all since the first day
-/// of the month to which the windows reach back.
+/// The span of the months that can still change, in Unix milliseconds: from the first day of the
+/// month to which the windows reach back.
 pub fn recent(now_ms: i64) -> Range<i64> {
     let first = month_of(now_ms - REACH_MS).to_datetime(Time::midnight());
     let first = TimeZone::UTC.to_timestamp(first);

@@ -125,14 +125,14 @@ impl Page<'_> {
         }
         let mut waiting = gauge(
             "ccstatusd_waiting_since_timestamp_seconds",
-            "Since when the session waits for its user that waits longest.",
+            "When the session that waits longest for its user began to wait.",
         );
         if let Some(since_ms) = self.snapshot.waiting.iter().filter_map(|it| it.since_ms).min() {
             waiting.add(self.user(), seconds(since_ms));
         }
         let mut fullest = gauge(
             "ccstatusd_fullest_context_ratio",
-            "How full the context of the live session is whose context is the fullest.",
+            "How full the fullest context of all live sessions is.",
         );
         if let Some(ratio) =
             self.live().filter_map(|(_, it)| context_ratio(it)).max_by(f64::total_cmp)
@@ -286,7 +286,7 @@ fn context_ratio(session: &Session) -> Option<f64> {
     Some(session.context.as_ref()?.used_percentage? / 100.0)
 }
 
-/// From when on an observation of a limit says nothing; `None` where that is not known.
+/// The time from which on an observation of a limit is void; `None` where that is not known.
 fn void_from_ms(name: &str, limit: &Limit) -> Option<i64> {
     match limit.resets_at_ms {
         0 if limit.as_of_ms > 0 => Some(limit.as_of_ms.saturating_add(window_ms(name)?)),

@@ -1,4 +1,4 @@
-//! PURE. The JSON that ccusage 20 prints, so that its users' scripts go on with our numbers.
+//! PURE. The JSON that ccusage 20 prints, so that scripts made for ccusage work with our numbers.
 //!
 //! `ccusage claude daily` and `ccusage daily` print two dialects with other key names; `ccusage
 //! blocks` has one. Keys are in the order of the alphabet, as ccusage prints them.
@@ -14,7 +14,7 @@ use super::rows::{Account, BlockBounds, Row, SessionNames, Share, Subject, Total
 use crate::cli::usage::{Dialect, ReportKind};
 use crate::time::{HOUR_MS, MINUTE_MS};
 
-/// The model of messages that the client writes itself. ccusage names it nowhere.
+/// The model of messages that the client writes itself. ccusage never lists it.
 const SYNTHETIC: &str = "<synthetic>";
 
 /// The document for a report. `None` where ccusage has no such report.
@@ -151,8 +151,8 @@ fn used_block(row: &Row, bounds: &BlockBounds, now_ms: i64) -> Value {
     let total = &row.total;
     let mut models = named(row);
     models.sort_by_key(|it| (it.total.first_ms, it.name.clone()));
-    // ccusage states rates of blocks that are younger than a minute as well, so these are made of
-    // the times and not of the rates that we show elsewhere.
+    // ccusage also states the rates of blocks that are younger than a minute, unlike our reports.
+    // So they are computed here from the times.
     let span_ms = total.last_ms - total.first_ms;
     let burn = (bounds.is_active && span_ms > 0).then(|| {
         let minutes = span_ms as f64 / MINUTE_MS as f64;

@@ -99,8 +99,8 @@ impl Calendar {
         Days { since: Some(start), until: Some(self.today) }
     }
 
-    /// When the period with this day in it begins. A calendar that ends before is no concern of a
-    /// report, so there the day itself is the answer.
+    /// When the period with this day in it begins. Where that lies before the first day of the
+    /// calendar, the day itself is returned.
     pub(super) fn start(&self, period: Period, day: Date) -> Date {
         match period {
             Period::Day => day,
@@ -148,8 +148,8 @@ impl Calendar {
 }
 
 impl Days {
-    /// Whether a day, or a part of these days, is not in `range`. Days after today are of no
-    /// account: nothing was used in them.
+    /// Whether some of these days are not in `range`. Days after today do not matter: nothing was
+    /// used in them.
     pub(super) fn is_cut_by(&self, range: Days, today: Date) -> bool {
         let before = range.since.is_some_and(|since| self.since.is_some_and(|it| it < since));
         let end = self.until.map(|it| it.min(today));

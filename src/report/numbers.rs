@@ -4,14 +4,14 @@ use crate::time::{HOUR_MS, MINUTE_MS};
 
 const PER_CENT: i128 = 10_000_000_000;
 
-/// US dollars and cents, the thousands apart: `$1,234.56`.
+/// US dollars and cents, with commas between thousands: `$1,234.56`.
 pub(super) fn money(picodollars: i128) -> String {
     let cents = (picodollars + PER_CENT / 2).div_euclid(PER_CENT).max(0);
     let dollars = u64::try_from(cents / 100).unwrap_or(u64::MAX);
     format!("${}.{:02}", full(dollars), cents % 100)
 }
 
-/// A count with all its digits, the thousands apart: `85,105,123`.
+/// A count with all its digits, with commas between thousands: `85,105,123`.
 pub(super) fn full(count: u64) -> String {
     let digits = count.to_string();
     let mut text = String::new();

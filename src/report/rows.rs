@@ -198,16 +198,16 @@ pub(super) struct Row {
     /// Whether the row lacks a part of its week or month, since that lies outside of the report's
     /// days.
     pub(super) is_partial: bool,
-    /// What the client itself said last that the session had cost, where it did.
+    /// The cost of the session that the client itself stated last, if it did.
     pub(super) client_cost: Option<ClientCost>,
 }
 
-/// What the client said last that a session had cost.
+/// The cost of a session that the client stated last.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct ClientCost {
     pub(super) cost: Picodollars,
-    /// Whether our sum differs from it by more than calls without a transcript can explain: the
-    /// client asks a small model for titles, say, so that it says a little more than we count.
+    /// Whether our sum differs from it by more than can be explained by calls that no transcript
+    /// has: the client asks a small model for titles, for example, so its sum is a little higher.
     pub(super) is_different: bool,
 }
 
@@ -319,7 +319,7 @@ pub(super) fn overview(query: &Query<'_>, roots: &[&AccountHistory]) -> (Account
             days.insert(days_of_row.since, row);
         }
     }
-    // Of days before the record begins nothing is known, not that nothing was used.
+    // Of days before the record begins nothing is known, so they have no row.
     let begins = roots.iter().filter_map(|it| it.first_ms).min();
     let begins = begins.and_then(|it| calendar.day_of(it)).unwrap_or(calendar.today);
     let first = query.days.since.max(Some(begins));
@@ -346,7 +346,7 @@ fn complete_since(calendar: &Calendar, roots: &[&AccountHistory]) -> Option<Date
     calendar.day_of(first_ms)
 }
 
-/// Calls `add` with all sums that are asked for in a span of time.
+/// Calls `add` with all sums in a span of time that the query asks for.
 fn each<'a>(
     query: &Query<'_>,
     roots: &[&'a AccountHistory],
@@ -400,7 +400,7 @@ fn shares(parts: BTreeMap<Cow<'_, str>, Total>) -> Vec<Share> {
 
 fn by_period(query: &Query<'_>, roots: &[&AccountHistory], period: Period) -> Vec<Row> {
     let calendar = query.calendar;
-    // Each day of a year is met by many groups, and to look it up in the zone takes long.
+    // Many groups have sums on the same day, and each lookup of a day in the time zone takes long.
     let mut days: BTreeMap<i64, (i64, Date)> = BTreeMap::new();
     let mut start_of = |at_ms: i64| {
         if let Some((_, (end_ms, start))) = days.range(..=at_ms).next_back()
@@ -498,7 +498,7 @@ fn by_session(query: &Query<'_>, roots: &[&AccountHistory]) -> Vec<Row> {
     rows.collect()
 }
 
-/// What the client said of a session of which `total` was used in the days of the report.
+/// The cost that the client stated of a session, of which the report counts `total`.
 fn client_cost(
     query: &Query<'_>,
     roots: &[&AccountHistory],
@@ -507,7 +507,8 @@ fn client_cost(
 ) -> Option<ClientCost> {
     let said = roots.iter().filter_map(|it| it.client_costs.get(session)).max();
     let (at_ms, cost) = *said?;
-    // A day that is cut off, and replies after what the client said, make a difference, too.
+    // The two cannot be compared if days before the report belong to the session, if it used a
+    // model without a price, or if it went on after the client's statement.
     let first_day = query.calendar.day_of(total.first_ms);
     let is_whole = query.days.since.is_none_or(|since| first_day > Some(since));
     let is_comparable = is_whole && total.n_unpriced == 0 && total.last_ms <= at_ms + MINUTE_MS;

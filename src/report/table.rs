@@ -1,7 +1,8 @@
 //! PURE. Tables fitted to a terminal.
 //!
-//! **Invariant:** a number is never cut. What does not fit leaves column by column, then counts are
-//! written in short, then names are shortened; a table that is still wider is printed as it is.
+//! **Invariant:** a number is never cut. If a table is too wide, columns are left out one after the
+//! other, then counts are written in short, then names are shortened. A table that is still too
+//! wide is printed as it is.
 
 use unicode_segmentation::UnicodeSegmentation;
 use unicode_width::UnicodeWidthStr;
@@ -39,8 +40,8 @@ pub(super) enum Line {
 pub(super) struct Column {
     title: &'static str,
     cells: Cells,
-    /// Which column leaves when there is no room: the highest number first, those with the same
-    /// together, those with 0 never.
+    /// When the column is left out if there is no room: columns with the highest number first,
+    /// those with the same number together, those with 0 never.
     leaves: u8,
 }
 
@@ -63,7 +64,7 @@ pub(super) enum Cells {
 const GAP: usize = 2;
 const MIN_BAR: usize = 6;
 const MAX_BAR: usize = 24;
-/// Names give way to columns of numbers only down to this width.
+/// Names are shortened for columns of numbers only down to this width.
 const MIN_NAME: usize = 18;
 /// The least that is left of a name.
 const SHORTEST_NAME: usize = 8;
@@ -76,7 +77,7 @@ impl Table {
         Table { columns: Vec::new(), lines }
     }
 
-    /// Adds a column on the right; `leaves` says when it gives way, see [`Column`].
+    /// Adds a column on the right; `leaves` says when it is left out, see [`Column`].
     pub(super) fn push(&mut self, title: &'static str, leaves: u8, cells: Cells) {
         self.columns.push(Column { title, cells: cells.sanitized(), leaves });
     }
@@ -130,7 +131,7 @@ impl Table {
             fitted = widths(&columns, is_short, SHORTEST_NAME);
         }
         let mut left = width.saturating_sub(sum(&fitted));
-        // Names have what is left before the bar has.
+        // Names get the width that is left first, and the bar the rest.
         for is_bar in [false, true] {
             for (column, fitted) in columns.iter().zip(&mut fitted) {
                 if matches!(column.cells, Cells::Bars(_)) == is_bar {

@@ -14,7 +14,7 @@ use super::rows::{
 };
 use super::table::Paper;
 use super::text::{Reader, text};
-use super::{ccusage, names};
+use super::{ccusage, subject_columns};
 use crate::cli::usage::{Dialect, Order, Part, ReportKind, Sort};
 use crate::store::schema::display::Depth;
 use crate::usage::blocks::SlotKey;
@@ -380,7 +380,8 @@ fn comma_separated_values_are_quoted_where_they_must_be() {
     reply(&mut history, NOW, &group("s", "/home/u/a, \"b\"", "", OPUS));
     let query = Query { by: Some(Part::Agent), ..utc.query(ReportKind::Sessions, "", "") };
     let account = account(&query, &[&history]);
-    let csv = json::csv(&utc.heading(&query), &[&account], names(query.kind)).expect("is text");
+    let csv =
+        json::csv(&utc.heading(&query), &[&account], subject_columns(query.kind)).expect("is text");
     let lines: Vec<_> = csv.lines().collect();
     assert_eq!(
         lines[1],

@@ -20,7 +20,7 @@ const VERSION: u32 = 1;
 #[derive(Debug, Serialize)]
 pub(crate) struct List<'a> {
     version: u32,
-    /// When this was written, and when the snapshot was that it is from.
+    /// When this was written, and when the snapshot was written that it is from.
     now_ms: i64,
     published_at_ms: i64,
     /// Whether a watcher runs; `null` if that is not known.

@@ -3,7 +3,7 @@
 //! **Invariant:** a line is no wider than the terminal, and no number in it is cut: a column of
 //! numbers is shown whole or left out. (Below 40 columns, even the first column may be cut.)
 //!
-//! Where there is no room for all lines, accounts give way, and then the last sessions.
+//! Where there is no room for all lines, accounts are left out first, and then the last sessions.
 
 use crate::display::look::Look;
 use crate::display::paint::Paint;
@@ -106,7 +106,7 @@ pub(crate) fn lines(view: &View<'_>, style: &Style) -> Vec<String> {
     }
     let n_cut = (lines.len() + table.len()).saturating_sub(view.n_rows);
     if n_cut > 0 {
-        // The line that says so takes the place of one more.
+        // The line `+N more` takes the place of one more session.
         table.truncate(table.len().saturating_sub(n_cut + 1));
         let n_listed = table.len().saturating_sub(1);
         let more = format!("+{} more", rows.len() - n_listed);
@@ -116,7 +116,7 @@ pub(crate) fn lines(view: &View<'_>, style: &Style) -> Vec<String> {
     lines.into_iter().map(|it| look.paint_cut(it, usable)).collect()
 }
 
-/// How many sessions are listed, how old that is, and what is wrong with it.
+/// How many sessions are listed, how old the snapshot is, and what is wrong with it.
 fn head(view: &View<'_>, pen: &Pen, n_listed: usize, n_all: usize) -> Vec<Text> {
     let what = match (view.which, n_listed) {
         (Which::Waiting, 0) => "no session waits for you".to_owned(),

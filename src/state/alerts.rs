@@ -25,25 +25,25 @@ use crate::time::{MINUTE_MS, Now, SECOND_MS, span};
 
 /// After one event of a rule, further ones within this time are told as one.
 const BURST: Duration = Duration::from_secs(5);
-/// So many events that are found at once are told as one.
+/// From this many events on that are found at once, they are told as one.
 const MANY: usize = 3;
-/// A rule tells of one subject at most once in this time. What still holds then is told.
+/// A rule tells of one subject at most once in this time. What still holds afterwards is told then.
 const SPACING: Duration = Duration::from_secs(60);
-/// The ends of two periods that differ by less than this are the end of one: clients round it.
+/// If the ends of two periods differ by less than this, it is the same period: clients round them.
 const SAME_PERIOD_MS: u64 = 5 * MINUTE_MS as u64;
-/// What the watcher before saw at most so long ago was so when this one starts. What has begun to
-/// hold since is told.
+/// A snapshot of the watcher before is compared with the first one of this watcher if it is no
+/// older than this: what has begun to hold since then is told.
 const RECENT_MS: i64 = 10 * MINUTE_MS;
-/// A turn that begins so soon after another belongs to it.
+/// A turn that begins this soon after the end of another belongs to it.
 const AT_ONCE_MS: i64 = 2 * SECOND_MS;
-/// The most notices that wait for the program of a rule. Beyond it, the last one takes in more.
+/// The most notices that wait for the program of a rule. Further events are added to the last one.
 const MAX_QUEUE: usize = 4;
 
 /// The state of all alerts, by the names of their rules.
 #[derive(Debug, Default)]
 pub(super) struct Alerts {
     rules: BTreeMap<String, RuleState>,
-    /// Whether it was quiet when they were looked at last.
+    /// Whether the last look at a snapshot was in the quiet hours.
     is_quiet: bool,
 }
 
@@ -61,7 +61,7 @@ struct RuleState {
     failing_since_ms: Option<i64>,
     /// When the last event was told, while further ones may belong to the same burst.
     burst: Option<Instant>,
-    /// What came since, and is told when the burst ends.
+    /// The events that came since, and are told when the burst ends.
     held: Vec<AlertEvent>,
     /// What the program has not been told yet: the events of each notice.
     queue: VecDeque<Vec<AlertEvent>>,
@@ -89,10 +89,10 @@ enum Turn {
     /// No turn was seen, or the last one is over and done with.
     #[default]
     None,
-    /// It began then, in Unix milliseconds. `is_paused` says whether something else than the model
-    /// was at work when the session was last looked at.
+    /// It began at `began_ms`, in Unix milliseconds. `is_paused` says whether, when the session was
+    /// last looked at, it waited, or only subagents or a background shell of it worked.
     Open { began_ms: i64, is_paused: bool },
-    /// It is over, and took so long. It may go on at once.
+    /// It is over, and took `took_ms`. A prompt that was typed before may continue it at once.
     Over { began_ms: i64, took_ms: i64 },
 }
 
@@ -145,7 +145,7 @@ impl Alerts {
         rules: &BTreeMap<String, Rule>,
     ) -> Vec<String> {
         for (name, rule) in before {
-            // How it is told is no part of what it has seen.
+            // Another way of telling does not change what the rule has seen.
             let is_same = |new: &Rule| {
                 let (tool, is_told_in_focus) = (rule.tool.clone(), rule.is_told_in_focus);
                 Rule { tool, is_told_in_focus, ..new.clone() } == *rule
@@ -178,7 +178,7 @@ impl Alerts {
         })
     }
 
-    /// When each was told, so that these times can be moved if the clock is set back.
+    /// The times at which alerts were told, so that they can be moved if the clock is set back.
     pub(super) fn times(&mut self) -> impl Iterator<Item = &mut i64> {
         self.rules.values_mut().flat_map(|state| {
             let subjects = state.subjects.values_mut().filter_map(|it| it.fired_ms.as_mut());
@@ -216,7 +216,7 @@ impl Alerts {
         (to_tell, has_changed)
     }
 
-    /// When something is to be told if it still holds.
+    /// When the snapshot is to be looked at next, for what may have to be told then.
     pub(super) fn due_at(&self, rules: &BTreeMap<String, Rule>) -> Option<Instant> {
         let due = self.rules.iter().filter_map(|(name, state)| {
             let pace = pace(&rules.get(name)?.condition);
@@ -234,15 +234,15 @@ impl Alerts {
         self.rules.get(name)?.queue.front().cloned()
     }
 
-    /// What the program of a rule was to be told is done with. Returns whether there is more to
-    /// tell.
+    /// The first notice in the queue of a rule is done with: its program has run, or was not
+    /// needed. Returns whether there are more.
     pub(super) fn told(&mut self, name: &str, told: Told, now: Now) -> bool {
         let Some(state) = self.rules.get_mut(name) else { return false };
         let events = state.queue.pop_front().unwrap_or_default();
         let (seen, told_of): (Vec<_>, Vec<_>) =
             events.into_iter().partition(|it| told.in_focus.contains(&it.subject));
         for event in &seen {
-            // Nothing was told, so there is nothing to keep a distance from.
+            // Nothing was told, so the next event need not wait for `SPACING`.
             if let Some(subject) = state.subjects.get_mut(&event.subject) {
                 subject.not_before = None;
             }
@@ -322,16 +322,16 @@ impl RuleState {
         fired
     }
 
-    /// When what holds is to be told, if it still does. Where much is about to be, it waits for
-    /// each other for a moment, to be told as one.
+    /// When the rule has something to tell, if the conditions still hold then. Where many subjects
+    /// are about to be told, the first waits a moment for the last, so that they are told as one.
     fn due_at(&self, pace: Pace) -> Option<Instant> {
         let due: Vec<_> = self.subjects.values().filter_map(|it| it.due_at(pace)).collect();
         let (first, last) = (due.iter().min()?, due.iter().max()?);
         Some(if due.len() >= MANY { *last.min(&(*first + BURST)) } else { *first })
     }
 
-    /// Puts events into the queue of the program: the first at once, and as one what comes with it
-    /// or soon after.
+    /// Puts events into the queue of the program: the first at once, and those that follow within a
+    /// burst as one, when the burst ends.
     fn tell(&mut self, fired: Vec<AlertEvent>, now: Now) {
         let is_burst = self.burst.is_some_and(|since| now.mono < since + BURST);
         if !is_burst && self.held.is_empty() {
@@ -374,8 +374,8 @@ impl Default for Subject {
 }
 
 impl Turn {
-    /// When it began, if work that begins at `at_ms` belongs to it. A prompt that was typed before
-    /// its end is worked on at once; for the user, that is the same work.
+    /// When the turn began, if work that begins at `at_ms` belongs to it. A prompt that the user
+    /// typed during the turn is worked on at once; for the user, that is the same work.
     fn goes_on_at(self, at_ms: i64) -> Option<i64> {
         match self {
             Turn::Open { began_ms, .. } => Some(began_ms),
@@ -414,13 +414,13 @@ impl Subject {
         }
     }
 
-    /// Whether there is nothing to know of it: the condition does not hold.
+    /// Whether it is as any subject that nothing is known of: the snapshot leaves it out.
     fn is_plain(&self) -> bool {
         let is_idle = self.holds_since.is_none() && self.turn == Turn::None;
         self.is_armed && self.fired_ms.is_none() && is_idle
     }
 
-    /// When it is to be told if the condition still holds then.
+    /// When it is to be told, if the condition still holds then.
     fn due_at(&self, pace: Pace) -> Option<Instant> {
         let settled = self.holds_since? + pace.settle;
         Some(self.not_before.map_or(settled, |it| it.max(settled)))
@@ -464,7 +464,7 @@ impl Subject {
                 }
             }
             (Found::TurnOver(_), turn @ Turn::Over { .. }) => (turn, Found::Holds),
-            // It was told of, or was too short: that stays so until the next turn.
+            // The turn was told, or was too short. Nothing is told until the next one.
             (_, turn) => (turn, Found::Near),
         };
         (self.turn, reading.found) = (turn, found);

@@ -1,5 +1,5 @@
-//! The record of what was used. It is kept for itself, and not a cache of transcripts: Claude Code
-//! deletes these after a month.
+//! The record of what was used. It is not a cache of transcripts: it keeps what was used after
+//! Claude Code has deleted them, which it does after a month.
 //!
 //! It lies in the user's data directory: `history/<account>/<year>-<month>.jsonl` has one month of
 //! one config root, and `journal/<number>.jsonl` has replies that are not in their months yet. A
@@ -65,9 +65,9 @@ const STEADY_MS: i64 = 3 * DAY_MS;
 /// The file whose content no other data directory has.
 const IDENTITY: &str = ".identity";
 const SUFFIX: &str = ".jsonl";
-/// What is added to the name of a file that cannot be read, before a number.
+/// What is added to the name of a file that cannot be read, followed by a number.
 const ASIDE: &str = ".unreadable-";
-/// No file is read that is larger. A month of heavy use has a hundredth of this.
+/// No file is read that is larger. A month of heavy use has less than a hundredth of this.
 const MAX_BYTES: u64 = 512 << 20;
 /// A month is closed when it ended before the windows, and when nothing was added to it for as
 /// long.
@@ -75,7 +75,7 @@ const CLOSE_AFTER_MS: i64 = REACH_MS;
 /// Copies of one reply are looked for in another month if a reply is this close to its edge.
 const EDGE_MS: i64 = 3 * DAY_MS;
 
-/// The record, as its only writer holds it.
+/// The record, as a process holds it that writes to it.
 #[derive(Debug)]
 pub struct Record {
     dir: PathBuf,
@@ -91,7 +91,7 @@ pub struct Record {
     n_bytes_found: u64,
 }
 
-/// How much of the journal a process had written at some moment.
+/// How much of the journal a process had written at some moment: a position in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mark {
     identity: u64,
@@ -153,7 +153,7 @@ impl Record {
     }
 
     /// Appends what a config root used to the journal. After an error a part of it may have been
-    /// appended; to append all of it again is right.
+    /// appended; the caller can append all of it again, since that changes nothing.
     pub fn append(&mut self, root: &Path, batch: &Batch) -> io::Result<()> {
         let mut rows = Vec::new();
         let root = root.to_string_lossy();
@@ -165,7 +165,7 @@ impl Record {
         write_client_costs(&mut rows, &root, &stated.collect());
         let appended = self.append_bytes(&rows);
         if appended.is_err() {
-            // The last line may be torn, and must not be gone on with.
+            // The last line may be torn, and must not be continued.
             self.end_segment();
         }
         appended
@@ -187,7 +187,7 @@ impl Record {
         Ok(())
     }
 
-    /// Creates a file of the journal, and locks it: what is still written is not brought in.
+    /// Creates a file of the journal, and locks it: while it is locked, nobody brings it in.
     fn create_segment(&mut self) -> io::Result<fs_err::File> {
         loop {
             let path = segment(&self.dir, self.number);
@@ -283,7 +283,7 @@ fn is_there(file: &fs_err::File) -> bool {
     is_same_file(file).unwrap_or_else(|err| err.kind() != io::ErrorKind::NotFound)
 }
 
-/// The replies of a config root since a time, in Unix milliseconds, as a ledger needs them.
+/// The replies of a config root that were made since `since_ms`, as a ledger needs them.
 pub fn load(data_dir: &Path, root: &Path, since_ms: i64) -> Loaded {
     let mut loaded = Loaded::default();
     let dir = account_dir(data_dir, root);
@@ -963,7 +963,7 @@ pub fn set_aside_files(data_dir: &Path) -> Vec<PathBuf> {
 /// Gives a file that cannot be read another name, under which nothing overwrites it. Returns a
 /// sentence that says so.
 ///
-/// An error is also that nothing is known of what is in it: it may well be whole.
+/// It is also an error if the system refused to read the file: that may well be whole.
 fn set_aside(path: &Path, why: &Unreadable) -> io::Result<String> {
     if let Unreadable::Refused(_) = why {
         return Err(io::Error::other(format!("{}: {why}", path.display())));

@@ -37,7 +37,7 @@ const ACCOUNTS_FROM: usize = 5;
 const LEAST_LISTED: usize = 3;
 /// The least of a session, and of the usage, that is worth showing: a title and two lines.
 const LEAST_PANEL: usize = 3;
-/// Side by side from so many columns on.
+/// The fewest columns in which the session and the usage stand side by side.
 const TWO_COLUMNS_FROM: usize = 100;
 
 /// Draws everything that is known.
@@ -103,7 +103,7 @@ fn list(
     let least = n_headings + rows.len().clamp(1, LEAST_LISTED);
     let mut accounts = panels.accounts(columns);
     let wanted = n_headings + rows.len().max(1);
-    // All about the limits, if the list need not become shorter than half of the screen for it.
+    // The accounts in full, unless the list would get less than half of the screen for that.
     if accounts.len() + wanted.min(height / 2).max(least) > height {
         let n_lines = if screen < ACCOUNTS_FROM { 0 } else { (screen / 8).max(1) };
         accounts = panels.accounts_in_short(columns, n_lines);
@@ -137,7 +137,7 @@ fn list(
     }
     y += n_headings;
     if rows.is_empty() && n_visible > 0 {
-        let why = match (state.filter.is_empty(), state.has_ended) {
+        let why = match (state.filter.is_empty(), state.is_listing_ended) {
             (false, _) => "no session has these words: Esc lists all",
             (true, true) => "no session is known",
             (true, false) => "nothing to list: a lists sessions that have ended",
@@ -182,7 +182,7 @@ fn details(sheet: &mut Sheet<'_, '_, '_>, rest: Rect, panels: &Panels<'_>, row: 
         usage(sheet, right, panels);
         return true;
     }
-    // Below it, at least in short.
+    // The usage stands below the session, at least in short.
     let n_detail = match height - lines.len().min(height) {
         LEAST_PANEL.. => lines.len(),
         _ if height >= 3 * LEAST_PANEL => height - LEAST_PANEL,

@@ -1,8 +1,8 @@
 //! PURE. From the bytes that a terminal sends to the keys that were pressed.
 //!
-//! Of the sequences for special keys it knows those that xterm, and whatever imitates it, sends
-//! with and without the application mode. It skips any other one as a whole, so that no part of
-//! one is taken for a letter.
+//! It knows the sequences for special keys that xterm sends, and terminals that are compatible with
+//! it, with and without the application mode. It skips any other sequence as a whole, so that no
+//! part of one is taken for a letter.
 
 /// A key that means something here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +63,7 @@ impl Decoder {
         !self.pending.is_empty()
     }
 
-    /// Gives up waiting: the key that the bytes so far stand for by themselves.
+    /// Gives up waiting, and returns the key that the bytes so far stand for by themselves.
     pub(super) fn give_up(&mut self) -> Option<Key> {
         let is_escape = self.pending == [ESCAPE];
         self.pending.clear();

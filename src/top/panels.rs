@@ -37,11 +37,10 @@ pub(super) const GAP: usize = 2;
 const LABEL: usize = 10;
 /// The width of the keys in the help.
 const KEY: usize = 12;
-/// A snapshot that is older than this was not confirmed when it should have been, or no session
-/// lives.
+/// If a snapshot is older than this, the watcher failed to confirm it, or no session lives.
 const OLD_MS: i64 = 2 * MINUTE_MS;
 /// Where Claude Code is expected to compact a context, in percent, unless the user configured
-/// `mark` of the segment `context`: it does not say where it does.
+/// `mark` of the segment `context`: Claude Code itself does not say.
 const COMPACTED_AT: f64 = 80.0;
 
 /// Writes lines.
@@ -141,7 +140,7 @@ impl<'a> Panels<'a> {
                 ("/", "filter"),
                 ("s", state.sort.words()),
                 ("j k g G", "move"),
-                ("a", if state.has_ended { "without ended" } else { "also ended" }),
+                ("a", if state.is_listing_ended { "without ended" } else { "also ended" }),
             ],
         };
         let part = |(key, what): &(&str, &str)| {
@@ -203,7 +202,7 @@ impl<'a> Panels<'a> {
                 let more = Text::of(Paint::Dim, &format!("+{n_more} more"));
                 parts.insert(parts.len().min(2), more);
             }
-            // What sessions do stands in the head.
+            // The first line of the screen says what sessions do.
             parts.extend(self.account_without_limits(account, true).into_iter().skip(1));
             fitting(parts, columns)
         };
@@ -221,7 +220,7 @@ impl<'a> Panels<'a> {
     }
 
     /// What [`Pen::account`] says, without the parts about limits, which have lines of their own
-    /// here. What the sessions of the only account do stands in the head.
+    /// here. If there is a single account, the first line of the screen says what its sessions do.
     fn account_without_limits(&self, account: &Account<'_>, is_single: bool) -> Vec<Text> {
         let mut parts = self.pen.account(account, self.facts.home);
         let n_after = usize::from(account.today(self.facts.now_ms).is_some());
@@ -427,7 +426,7 @@ impl<'a> Panels<'a> {
         let by_client = session.cost.as_ref().is_some_and(|it| it.source == CostSource::Client);
         if let Some(ms) = session.duration_ms.filter(|_| by_client) {
             let ms = i64::try_from(ms).unwrap_or(i64::MAX);
-            // Whole minutes: the watcher learns it only with each reply.
+            // Whole minutes: the watcher learns the time only at each reply.
             parts.push(Text::of(Paint::Dim, &format!("in {}", elapsed(ms.max(MINUTE_MS)))));
         }
         if session.turns > 0 {

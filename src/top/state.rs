@@ -1,4 +1,4 @@
-//! PURE. What the screen shows of what there is, and how keys change that.
+//! PURE. What the user chose to see on the screen, and how keys change that.
 
 use std::cmp::Reverse;
 
@@ -12,17 +12,18 @@ pub(super) struct State {
     pub(super) page: Page,
     pub(super) sort: Sort,
     /// Whether sessions that have ended are listed.
-    pub(super) has_ended: bool,
+    pub(super) is_listing_ended: bool,
     /// Only sessions that have all of these words are listed.
     pub(super) filter: String,
     /// Whether keys go into the filter.
     pub(super) is_typing: bool,
     /// The session that the user chose. `None`: whichever is first.
     chosen: Option<SessionId>,
-    /// Where it was in the list when it was last there: another takes its place when it is gone.
+    /// Where the chosen session was in the list. When it is gone, the one at this place is chosen.
     place: usize,
-    /// The first line of the list, or of a page of text, that is on the screen.
+    /// The first line of the list that is on the screen.
     pub(super) first: usize,
+    /// The first line of a page of text that is on the screen.
     pub(super) first_of_page: usize,
 }
 
@@ -73,9 +74,9 @@ impl Sort {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Action {
     Nothing,
-    /// Something on the screen is different now.
+    /// Draw what is different now.
     Draw,
-    /// Everything on the screen may be different, whoever wrote there.
+    /// Draw everything: another program may have written to the screen.
     DrawAll,
     Quit,
 }
@@ -86,7 +87,7 @@ impl State {
         let filter = self.filter.to_lowercase();
         let words: Vec<&str> = filter.split_whitespace().collect();
         let is_listed = |row: &Row<'_>| {
-            (self.has_ended || row.activity != Activity::Ended) && has_words(row, &words)
+            (self.is_listing_ended || row.activity != Activity::Ended) && has_words(row, &words)
         };
         let mut rows = overview::rows(snapshot);
         rows.retain(is_listed);
@@ -171,7 +172,7 @@ impl State {
             (Page::List, Key::Escape) if !self.filter.is_empty() => self.filter.clear(),
             (Page::List, Key::Char('/')) => self.is_typing = true,
             (Page::List, Key::Char('s')) => self.sort = self.sort.next(),
-            (Page::List, Key::Char('a')) => self.has_ended = !self.has_ended,
+            (Page::List, Key::Char('a')) => self.is_listing_ended = !self.is_listing_ended,
             _ => return Action::Nothing,
         }
         Action::Draw

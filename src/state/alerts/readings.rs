@@ -17,18 +17,18 @@ use crate::store::schema::{
 };
 use crate::time::SECOND_MS;
 
-/// A context is told of again once it was emptier than the threshold by so many percent …
+/// A context is told of again once it was this many percentage points below the threshold …
 const CONTEXT_BAND: f64 = 20.0;
-/// … and a limit by so many.
+/// … and a limit once it was this many below.
 const LIMIT_BAND: f64 = 5.0;
 /// A limit will be used up if its use at the end of its window, at the present pace, is above this.
 const FULL: f64 = 100.0;
-/// A session waits, or has finished, once it has for so long: some prompts answer themselves, and
-/// one turn may follow another at once.
+/// That a session waits, or has finished, is told once it lasted this long: some prompts are
+/// answered by themselves, and one turn may follow another at once.
 const SETTLE: Duration = Duration::from_secs(2);
-/// A source fails once it has for so long: the first retry mends most.
+/// That a source fails is told once it lasted this long: the first retry repairs most failures.
 const DEGRADED_SETTLE: Duration = Duration::from_secs(10);
-/// What has no threshold of its own must have been good for so long before it is told of again.
+/// A condition without a threshold must not have held for this long before it is told again.
 const REARM: Duration = Duration::from_secs(60);
 /// The most characters of a name, of a reason and of a subject.
 const MAX_NAME: usize = 64;
@@ -39,10 +39,10 @@ const MAX_REASON: usize = 200;
 pub(super) struct Reading {
     pub(super) subject: String,
     pub(super) found: Found,
-    /// When the day, the month or the window ends that this is about. When it is another one, the
-    /// subject is told of anew.
+    /// When the day, the month or the window ends that this is about. In another one, the subject
+    /// can be told of again.
     pub(super) period_ends_ms: Option<i64>,
-    /// Whether this is no news if the subject was not known before.
+    /// Whether a condition that holds when the subject is first seen is no news.
     pub(super) is_old_at_first: bool,
     /// What to tell; made only where the condition holds.
     pub(super) event: AlertEvent,
@@ -52,13 +52,14 @@ pub(super) struct Reading {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Found {
     Holds,
-    /// It does not, and may well again at once, so nothing changes.
+    /// It does not hold, but may hold again at any moment, so it does not count as ceased.
     Near,
+    /// It clearly does not hold.
     Clear,
     /// A turn is going on, since this time if that is known (Unix milliseconds).
     TurnRuns(Option<i64>),
-    /// A turn is not over, and the session does not work on it: it waits, or what it started runs
-    /// in the background.
+    /// A turn is not over, but the model does not work on it: the session waits for the user, or
+    /// subagents or a shell work in the background.
     TurnPauses,
     /// No turn is going on, since this time if that is known.
     TurnOver(Option<i64>),
@@ -71,7 +72,8 @@ pub(super) struct Pace {
     pub(super) settle: Duration,
     /// For how long it must not hold before it is told again; `None` for never in the same period.
     pub(super) rearm: Option<Duration>,
-    /// Whether what is not in the snapshot no longer holds. Otherwise it is not known.
+    /// Whether the condition has ceased for a subject that the snapshot lacks. Otherwise that is
+    /// not known.
     pub(super) is_clear_when_absent: bool,
 }
 
@@ -137,7 +139,7 @@ pub(super) fn readings(
             known.into_iter().collect()
         }
         Condition::Degraded => {
-            // An alert that cannot be told cannot be told of.
+            // An alert whose program fails cannot tell that it fails.
             let others = snapshot.degraded.iter().filter(|it| !it.source.starts_with("alert:"));
             others.map(degraded).collect()
         }
@@ -199,7 +201,7 @@ fn of_session(
         Condition::Context { at } => {
             let context = session.context.as_ref()?;
             context.window?;
-            // After a compaction nobody knows how full it is until the next reply. It is emptier.
+            // After a compaction it is emptier, but until the next reply nobody knows how full.
             let percent = context.used_percentage.unwrap_or(0.0);
             event.title = format!("{name}: context {percent:.0} % used");
             event.percent = Some(percent);
