@@ -1,4 +1,4 @@
-//! Writes what Prometheus can know of a snapshot to the file that the user named.
+//! Writes the metrics of a snapshot, for Prometheus, to the file that the user named.
 //!
 //! A thread of its own does it: the file may lie on a disk that hangs, and the counters need the
 //! record. It holds only the newest snapshot, writes at most as often as the user said, and sleeps

@@ -410,8 +410,8 @@ pub fn export(data_dir: &Path, out: &mut Vec<u8>) -> Result<Vec<String>> {
     for (dir, root) in account_dirs(data_dir, by_root.keys()) {
         let news = by_root.remove(&root).unwrap_or_default();
         let (applied, damaged) = apply(&dir, &root, news, Now::read().wall_ms);
-        let mut of_account: BTreeMap<Name, Unreadable> = damaged.into_iter().collect();
-        let names: BTreeSet<Name> =
+        let mut of_account: BTreeMap<MonthNumber, Unreadable> = damaged.into_iter().collect();
+        let names: BTreeSet<MonthNumber> =
             months_of(&dir).into_iter().chain(applied.keys().copied()).collect();
         for name in names {
             match applied.get(&name) {
@@ -503,7 +503,7 @@ fn import(data_dir: &Path, path: &Path, now_ms: i64, problems: &mut Vec<String>)
                 .collect(),
         };
         bring_in(&dir, &month.root, news, now_ms, problems)?;
-        let Some(name) = month.some_ms().filter(|_| month.has_closed()).map(Name::of) else {
+        let Some(name) = month.some_ms().filter(|_| month.has_closed()).map(MonthNumber::of) else {
             continue;
         };
         let mut mine = match read_month(&name.path(&dir)) {
@@ -535,7 +535,7 @@ fn account_dirs<'a>(
     dirs
 }
 
-fn write_month(dir: &Path, name: Name, month: &Month) -> io::Result<()> {
+fn write_month(dir: &Path, name: MonthNumber, month: &Month) -> io::Result<()> {
     atomic::write_durably(dir, &name.file(), &month.render())
 }
 
@@ -595,11 +595,13 @@ struct Applied {
 }
 
 /// The months in which a copy of one of these replies can be.
-fn months_around(replies: &[Stored]) -> BTreeSet<Name> {
+fn months_around(replies: &[Stored]) -> BTreeSet<MonthNumber> {
     let mut wanted = BTreeSet::new();
     for Stored { reply, instead_of_ms, .. } in replies {
-        wanted.extend([-EDGE_MS, 0, EDGE_MS].map(|it| Name::of(reply.at_ms.saturating_add(it))));
-        wanted.extend(instead_of_ms.map(Name::of));
+        wanted.extend(
+            [-EDGE_MS, 0, EDGE_MS].map(|it| MonthNumber::of(reply.at_ms.saturating_add(it))),
+        );
+        wanted.extend(instead_of_ms.map(MonthNumber::of));
     }
     wanted
 }
@@ -611,11 +613,11 @@ fn apply(
     root: &str,
     news: OfRoot,
     now_ms: i64,
-) -> (BTreeMap<Name, Applied>, Vec<(Name, Unreadable)>) {
+) -> (BTreeMap<MonthNumber, Applied>, Vec<(MonthNumber, Unreadable)>) {
     let OfRoot { replies, client_costs } = news;
     let mut wanted = months_around(&replies);
-    wanted.extend(client_costs.iter().map(|it| Name::of(it.1)));
-    let mut months: BTreeMap<Name, Month> = BTreeMap::new();
+    wanted.extend(client_costs.iter().map(|it| MonthNumber::of(it.1)));
+    let mut months: BTreeMap<MonthNumber, Month> = BTreeMap::new();
     let mut damaged = Vec::new();
     let mut has_rescued = BTreeSet::new();
     for name in wanted {
@@ -643,14 +645,14 @@ fn apply(
         if !months.values().any(|month| month.is_closed_reply(reply))
             && let Added::New { .. } = election.add(reply)
         {
-            let month = months.entry(Name::of(reply.at_ms)).or_default();
+            let month = months.entry(MonthNumber::of(reply.at_ms)).or_default();
             month.root = root.to_owned();
             month.changed_ms = now_ms;
         }
     }
     let mut changed = BTreeSet::new();
     for (session, at_ms, cost) in client_costs {
-        let name = Name::of(at_ms);
+        let name = MonthNumber::of(at_ms);
         let month = months.entry(name).or_default();
         month.root = root.to_owned();
         let before = month.client_costs.get(&session).copied();
@@ -659,9 +661,9 @@ fn apply(
             changed.insert(name);
         }
     }
-    let mut open: BTreeMap<Name, Vec<(Reply, bool)>> = BTreeMap::new();
+    let mut open: BTreeMap<MonthNumber, Vec<(Reply, bool)>> = BTreeMap::new();
     for (reply, is_elected) in election.replies() {
-        open.entry(Name::of(reply.at_ms)).or_default().push((reply, is_elected));
+        open.entry(MonthNumber::of(reply.at_ms)).or_default().push((reply, is_elected));
     }
     let applied = months.into_iter().map(|(name, mut month)| {
         let mut open = open.remove(&name).unwrap_or_default();
@@ -703,12 +705,12 @@ pub fn read(data_dir: &Path, span: std::ops::Range<i64>) -> History {
         let unrelated = sums_if_unrelated(&dir, &news.replies);
         if unrelated.is_some() {
             let OfRoot { client_costs: stated, .. } = std::mem::take(&mut news);
-            let stated = stated.into_iter().filter(|it| Name::of(it.1).overlaps(&span));
+            let stated = stated.into_iter().filter(|it| MonthNumber::of(it.1).overlaps(&span));
             add_client_costs(&mut client_costs, stated);
         }
         let (applied, damaged) = apply(&dir, &root, news, 0);
-        let mut unread: BTreeMap<Name, Unreadable> = damaged.into_iter().collect();
-        let names: BTreeSet<Name> =
+        let mut unread: BTreeMap<MonthNumber, Unreadable> = damaged.into_iter().collect();
+        let names: BTreeSet<MonthNumber> =
             months_of(&dir).into_iter().chain(applied.keys().copied()).collect();
         for name in names.iter().copied().filter(|it| it.overlaps(&span)) {
             let month = match applied.get(&name) {
@@ -750,12 +752,12 @@ pub fn read(data_dir: &Path, span: std::ops::Range<i64>) -> History {
 /// can be read and has one, which need not be among the sums of the span.
 fn first_ms(
     sums: &GroupSums,
-    names: &BTreeSet<Name>,
+    names: &BTreeSet<MonthNumber>,
     span: &std::ops::Range<i64>,
-    applied: &BTreeMap<Name, Applied>,
+    applied: &BTreeMap<MonthNumber, Applied>,
     dir: &Path,
 ) -> Option<i64> {
-    let first_of = |name: &Name| match applied.get(name) {
+    let first_of = |name: &MonthNumber| match applied.get(name) {
         Some(applied) => earliest_ms(&applied.month.sums()),
         None => earliest_ms(&read_sums(&name.path(dir)).ok()?.0),
     };
@@ -810,15 +812,15 @@ fn add_sums(sums: &mut GroupSums, month: GroupSums, span: &std::ops::Range<i64>)
 
 // ---- Months
 
-/// The months since the year 0, in UTC.
+/// A month in UTC: how many months have passed since the year 0.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Name(i32);
+struct MonthNumber(i32);
 
-impl Name {
-    fn of(at_ms: i64) -> Name {
+impl MonthNumber {
+    fn of(at_ms: i64) -> MonthNumber {
         let at = Timestamp::from_millisecond(at_ms).unwrap_or_default();
         let date = TimeZone::UTC.to_datetime(at).date();
-        Name(i32::from(date.year()) * 12 + i32::from(date.month()) - 1)
+        MonthNumber(i32::from(date.year()) * 12 + i32::from(date.month()) - 1)
     }
 
     fn file(self) -> String {
@@ -829,10 +831,10 @@ impl Name {
         account.join(self.file())
     }
 
-    fn parse(name: &OsStr) -> Option<Name> {
+    fn parse(name: &OsStr) -> Option<MonthNumber> {
         let (year, month) = name.to_str()?.strip_suffix(SUFFIX)?.split_once('-')?;
         let (year, month): (i32, i32) = (year.parse().ok()?, month.parse().ok()?);
-        let found = Name(year * 12 + month - 1);
+        let found = MonthNumber(year * 12 + month - 1);
         (found.file().as_str() == name).then_some(found)
     }
 
@@ -844,7 +846,7 @@ impl Name {
     }
 
     fn end_ms(self) -> i64 {
-        Name(self.0 + 1).start_ms()
+        MonthNumber(self.0 + 1).start_ms()
     }
 
     fn overlaps(self, span: &std::ops::Range<i64>) -> bool {
@@ -912,9 +914,10 @@ fn accounts(data_dir: &Path) -> Vec<PathBuf> {
 }
 
 /// The months of an account, the earliest first.
-fn months_of(account: &Path) -> Vec<Name> {
+fn months_of(account: &Path) -> Vec<MonthNumber> {
     let entries = fs_err::read_dir(account).into_iter().flatten().flatten();
-    let names: BTreeSet<Name> = entries.filter_map(|it| Name::parse(&it.file_name())).collect();
+    let names: BTreeSet<MonthNumber> =
+        entries.filter_map(|it| MonthNumber::parse(&it.file_name())).collect();
     names.into_iter().collect()
 }
 
@@ -989,13 +992,13 @@ struct OfRoot {
 }
 
 impl OfRoot {
-    fn by_month(self) -> BTreeMap<Name, OfRoot> {
-        let mut months: BTreeMap<Name, OfRoot> = BTreeMap::new();
+    fn by_month(self) -> BTreeMap<MonthNumber, OfRoot> {
+        let mut months: BTreeMap<MonthNumber, OfRoot> = BTreeMap::new();
         for stored in self.replies {
-            months.entry(Name::of(stored.reply.at_ms)).or_default().replies.push(stored);
+            months.entry(MonthNumber::of(stored.reply.at_ms)).or_default().replies.push(stored);
         }
         for cost in self.client_costs {
-            months.entry(Name::of(cost.1)).or_default().client_costs.push(cost);
+            months.entry(MonthNumber::of(cost.1)).or_default().client_costs.push(cost);
         }
         months
     }

@@ -383,7 +383,7 @@ fn a_record_begins_with_the_first_reply_that_can_be_read() {
     let begins = || read(&disk.path(), NOON..NOON + 1).accounts[0].first_ms;
     assert_eq!(begins(), Some(times[0]));
     empty(&disk.months()[0]);
-    let later = times.iter().copied().find(|it| Name::of(*it) > Name::of(times[0]));
+    let later = times.iter().copied().find(|it| MonthNumber::of(*it) > MonthNumber::of(times[0]));
     assert_eq!(begins(), later);
 }
 
