@@ -42,6 +42,7 @@ pub mod store;
 mod systemd;
 pub mod terminal;
 pub mod time;
+mod tmux;
 pub mod top;
 pub mod transfer;
 pub mod usage;

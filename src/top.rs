@@ -42,11 +42,13 @@ use crate::error::{Error, Result};
 use crate::home::Home;
 use crate::placed_list;
 use crate::published::{self, Change, Observer};
+use crate::sanitize;
 use crate::store::record;
 use crate::store::schema::Snapshot;
 use crate::store::schema::display::Depth;
 use crate::terminal;
 use crate::time::Now;
+use crate::tmux;
 use backend::Output;
 use draw::Drawn;
 use keys::Decoder;
@@ -81,9 +83,10 @@ pub fn run(env: &Environment) -> Result<()> {
     let screen = Screen::enter(env)?;
     let mut top = Top {
         observer,
+        env: env.clone(),
         home: Home::find(env),
         zone: TimeZone::system(),
-        state: State::default(),
+        state: State::new(tmux::is_here(env)),
         snapshot: Err(String::new()),
         has_no_watcher: false,
         watched_pid: None,
@@ -100,6 +103,7 @@ pub fn run(env: &Environment) -> Result<()> {
 /// The screen, and all that is shown on it.
 struct Top {
     observer: Observer,
+    env: Environment,
     home: Home,
     zone: TimeZone,
     state: State,
@@ -197,10 +201,24 @@ impl Top {
             }
             Err(_) => self.state.press(key, &[], n_visible),
         };
-        if action == Action::DrawAll {
-            self.screen.forget();
+        match action {
+            Action::DrawAll => self.screen.forget(),
+            Action::ShowPane => self.show_pane(),
+            Action::Nothing | Action::Draw | Action::Quit => {}
         }
         action
+    }
+
+    fn show_pane(&mut self) {
+        let Ok(snapshot) = &self.snapshot else { return };
+        let rows = self.state.rows(snapshot);
+        let chosen = self.state.find(&rows).and_then(|place| rows.get(place));
+        let process = chosen.and_then(|row| row.session.pid.filter(|_| row.session.live));
+        let shown = match process {
+            Some(process) => tmux::go_to(process, &self.env),
+            None => Err(Error::new("no process of this session is known")),
+        };
+        self.state.notice = shown.err().map(|it| sanitize::message(&it.to_string()));
     }
 
     fn read_snapshot(&mut self) {

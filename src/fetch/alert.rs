@@ -7,13 +7,12 @@
 //! pane has the focus is not told, since the user sees it: see [`super::focus`].
 
 use std::ffi::OsString;
-use std::os::fd::AsFd;
-use std::path::{Path, PathBuf};
 
 use super::exec::{Invocation, Runner};
 use super::focus;
 use super::guard::MAX_INPUT;
 use super::job::Told;
+use super::process::terminal;
 use super::tool::ToolError;
 use crate::alert::{Rule, span};
 use crate::sanitize;
@@ -157,25 +156,6 @@ fn input(notice: &AlertNotice) -> Vec<u8> {
             return line.into_bytes();
         }
     }
-}
-
-/// The terminal of a process, if it belongs to this user. Only Linux tells.
-fn terminal(pid: u32) -> Option<PathBuf> {
-    let descriptors = (0..3).map(|it| PathBuf::from(format!("/proc/{pid}/fd/{it}")));
-    descriptors.filter_map(|it| fs_err::read_link(it).ok()).find(|it| is_own_terminal(it))
-}
-
-fn is_own_terminal(path: &Path) -> bool {
-    use nix::fcntl::{OFlag, open};
-    use nix::sys::stat::{Mode, fstat};
-    let flags = OFlag::O_WRONLY | OFlag::O_NOCTTY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-    if !path.starts_with("/dev") {
-        return false;
-    }
-    open(path, flags, Mode::empty()).is_ok_and(|file| {
-        let is_own = fstat(&file).is_ok_and(|it| it.st_uid == nix::unistd::geteuid().as_raw());
-        is_own && nix::unistd::isatty(file.as_fd()).unwrap_or(false)
-    })
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 //! process still runs.
 
 use std::io;
-use std::path::Path;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
 
 use super::claude::client::{self, SessionFile};
 use super::claude::layout;
@@ -229,6 +230,25 @@ pub fn is_stopped(pid: u32) -> bool {
     let stat = fs_err::read(format!("/proc/{pid}/stat")).unwrap_or_default();
     let after_name = memchr::memrchr(b')', &stat).and_then(|end| stat.get(end + 2));
     after_name == Some(&b'T')
+}
+
+/// The terminal of a process, if it belongs to this user. Only Linux tells.
+pub(crate) fn terminal(pid: u32) -> Option<PathBuf> {
+    let descriptors = (0..3).map(|it| PathBuf::from(format!("/proc/{pid}/fd/{it}")));
+    descriptors.filter_map(|it| fs_err::read_link(it).ok()).find(|it| is_own_terminal(it))
+}
+
+fn is_own_terminal(path: &Path) -> bool {
+    use nix::fcntl::{OFlag, open};
+    use nix::sys::stat::{Mode, fstat};
+    let flags = OFlag::O_WRONLY | OFlag::O_NOCTTY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    if !path.starts_with("/dev") {
+        return false;
+    }
+    open(path, flags, Mode::empty()).is_ok_and(|file| {
+        let is_own = fstat(&file).is_ok_and(|it| it.st_uid == nix::unistd::geteuid().as_raw());
+        is_own && nix::unistd::isatty(file.as_fd()).unwrap_or(false)
+    })
 }
 
 #[cfg(test)]

@@ -131,18 +131,23 @@ impl<'a> Panels<'a> {
     }
 
     pub(super) fn foot(&self, state: &State, columns: usize) -> Line {
-        let keys: &[(&str, &str)] = match state.is_typing {
-            true => &[("Enter", "keep the filter"), ("Esc", "drop it")],
-            false => &[
+        if let Some(notice) = &state.notice {
+            return vec![Text::of(Paint::Warning, notice)];
+        }
+        let mut keys = match state.is_typing {
+            true => vec![("Enter", "keep the filter"), ("Esc", "drop it")],
+            false => vec![
                 ("q", "quit"),
                 ("?", "help"),
                 ("Enter", "detail"),
+                ("t", "its pane"),
                 ("/", "filter"),
                 ("s", state.sort.words()),
                 ("j k g G", "move"),
                 ("a", if state.is_listing_ended { "without ended" } else { "also ended" }),
             ],
         };
+        keys.retain(|(key, _)| state.is_in_tmux || *key != "t");
         let part = |(key, what): &(&str, &str)| {
             let mut text = Text::of(Paint::Place, key);
             text.put(Paint::Dim, &format!(" {what}"));
@@ -579,6 +584,7 @@ impl<'a> Panels<'a> {
             ("g G", "choose the first or the last one"),
             ("Ctrl-D -U", "half a screen down or up"),
             ("Enter", "the chosen session alone; Space scrolls it; Esc goes back"),
+            ("t", "show the pane of tmux in which the chosen session runs"),
             ("/", "list only sessions with these words; Esc lists all again"),
             ("s", "another order: waiting, cost, context, activity, project"),
             ("a", "list those that have ended, too"),

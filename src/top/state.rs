@@ -25,6 +25,10 @@ pub(super) struct State {
     pub(super) first: usize,
     /// The first line of a page of text that is on the screen.
     pub(super) first_of_page: usize,
+    /// Whether the pane of a session can be shown.
+    pub(super) is_in_tmux: bool,
+    /// What could not be done, until the next key.
+    pub(super) notice: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -79,9 +83,15 @@ pub(super) enum Action {
     /// Draw everything: another program may have written to the screen.
     DrawAll,
     Quit,
+    /// The pane in which the chosen session runs is to be shown.
+    ShowPane,
 }
 
 impl State {
+    pub(super) fn new(is_in_tmux: bool) -> State {
+        State { is_in_tmux, ..State::default() }
+    }
+
     /// The sessions that are listed, in their order.
     pub(super) fn rows<'a>(&self, snapshot: &'a Snapshot) -> Vec<Row<'a>> {
         let filter = self.filter.to_lowercase();
@@ -123,9 +133,15 @@ impl State {
     /// Does what a key asks for. `rows` are the listed sessions, and `n_visible` is how many of
     /// them the screen has room for.
     pub(super) fn press(&mut self, key: Key, rows: &[Row<'_>], n_visible: usize) -> Action {
-        if self.is_typing {
-            return self.edit_filter(key);
-        }
+        let had_notice = self.notice.take().is_some();
+        let action = match self.is_typing {
+            true => self.edit_filter(key),
+            false => self.press_command(key, rows, n_visible),
+        };
+        if had_notice && action == Action::Nothing { Action::Draw } else { action }
+    }
+
+    fn press_command(&mut self, key: Key, rows: &[Row<'_>], n_visible: usize) -> Action {
         match key {
             Key::Char('q') => return Action::Quit,
             Key::Control('l') => return Action::DrawAll,
@@ -169,6 +185,9 @@ impl State {
         match (self.page, key) {
             (Page::List, Key::Enter) if !rows.is_empty() => self.turn_to(Page::Detail),
             (Page::Help | Page::Detail, Key::Escape | Key::Enter) => self.turn_to(Page::List),
+            (Page::List | Page::Detail, Key::Char('t')) if !rows.is_empty() => {
+                return Action::ShowPane;
+            }
             (Page::List, Key::Escape) if !self.filter.is_empty() => self.filter.clear(),
             (Page::List, Key::Char('/')) => self.is_typing = true,
             (Page::List, Key::Char('s')) => self.sort = self.sort.next(),

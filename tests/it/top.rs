@@ -234,3 +234,41 @@ fn it_goes_on_with_a_state_directory_that_was_removed_and_made_again() {
     screen.press("q");
     screen.wait_for("the shell", |it| it.starts_with("before") && !it.contains("busy"));
 }
+
+#[test]
+fn t_shows_the_pane_in_which_the_chosen_session_runs() {
+    let sandbox = Sandbox::new();
+    let Some(screen) = Screen::start(&sandbox, (100, 30), "") else { return };
+    let socket = sandbox.path("inner");
+    let tmux = |args: &[&str]| {
+        let mut command = sandbox.command("tmux");
+        text(&command.args(["-u", "-S"]).arg(&socket).args(args).output().unwrap())
+    };
+    let _inner = KillServer(&tmux);
+    tmux(&["-f", "/dev/null", "new-session", "-d", "-s", "work", "echo at work; exec cat"]);
+    let pid = tmux(&["list-panes", "-t", "work", "-F", "#{pane_pid}"]).trim().parse().unwrap();
+    tmux(&["new-window", "-t", "work", "sh"]);
+    let mut snapshot = six_sessions();
+    snapshot.sessions.get_mut(&SessionId::checked("s2").unwrap()).unwrap().pid = Some(pid);
+    publish(&sandbox, &snapshot);
+    let program = env!("CARGO_BIN_EXE_ccstatusd");
+    let socket = socket.display();
+    screen.type_line(&format!("TMUX= tmux -u -S '{socket}' new-session -s top '{program} top'"));
+    screen.wait_for("the screen", |it| it.contains("▶ ▲ waiting") && it.contains("t its pane"));
+    screen.press("j");
+    screen.press("t");
+    screen.wait_for("why not", |it| it.contains("no process of this session is known"));
+    screen.press("k");
+    screen.wait_for("the keys again", |it| it.contains("▶ ▲ waiting") && it.contains("t its pane"));
+    screen.press("t");
+    screen.wait_for("its pane", |it| it.starts_with("at work"));
+}
+
+/// Ends a server of tmux when it is dropped.
+struct KillServer<'a>(&'a dyn Fn(&[&str]) -> String);
+
+impl Drop for KillServer<'_> {
+    fn drop(&mut self) {
+        (self.0)(&["kill-server"]);
+    }
+}

@@ -131,3 +131,15 @@ fn keys_move_within_the_list_and_turn_to_other_pages() {
     assert_eq!(press(&mut state, &snapshot, &[Key::Control('l')]), Action::DrawAll);
     assert_eq!(press(&mut state, &snapshot, &[Key::Char('q')]), Action::Quit);
 }
+
+#[test]
+fn t_asks_for_the_pane_and_what_failed_is_shown_until_the_next_key() {
+    let (mut state, snapshot) = (State::new(true), snapshot());
+    assert_eq!(press(&mut state, &snapshot, &[Key::Char('t')]), Action::ShowPane);
+    state.notice = Some("no".to_owned());
+    assert_eq!(press(&mut state, &snapshot, &[Key::Char('x')]), Action::Draw);
+    assert_eq!(state.notice, None);
+    press(&mut state, &snapshot, &typed("/nothing"));
+    press(&mut state, &snapshot, &[Key::Enter]);
+    assert_eq!(press(&mut state, &snapshot, &[Key::Char('t')]), Action::Nothing, "none is listed");
+}
