@@ -1,5 +1,6 @@
 //! A real terminal for tests: a pane of tmux, whose screen can be read and typed at.
 
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -91,5 +92,7 @@ impl<'a> Screen<'a> {
 impl Drop for Screen<'_> {
     fn drop(&mut self) {
         self.tmux().arg("kill-server").output().ok();
+        // A server that is ending would refuse the next screen on its socket.
+        is_met_within(CAP, || UnixStream::connect(&self.socket).is_err());
     }
 }
