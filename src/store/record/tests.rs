@@ -1,15 +1,23 @@
 //! The record on a disk, with faults at every write, and compared with an election of everything
 //! that was ever added.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use proptest::prelude::*;
 
+use super::files::{MonthNumber, months_of};
+use super::fold::{CLOCK, MAX_FOLDED_FILES, exports};
+use super::format::Stored;
+use super::read::sums_if_unrelated;
 use super::*;
 use crate::store::atomic::faults;
+use crate::time::{DAY_MS, HOUR_MS};
 use crate::usage::blocks::SlotKey;
-use crate::usage::history::Quarter;
+use crate::usage::election::Election;
+use crate::usage::history::{GroupSums, History, Quarter};
 use crate::usage::reply::ClientCost;
+use crate::usage::reply::Reply;
 use crate::usage::reply::testing::{NOON, by_lines, in_session, reply};
 
 const ROOT: &str = "/home/x/.claude";
