@@ -178,6 +178,15 @@ pub(crate) fn wait_for_end(pid: Option<u32>, changes: Sender<Change>) {
     std::thread::Builder::new().name("watcher's end".to_owned()).spawn(wait).ok();
 }
 
+/// Stops this process, as the user asked by Ctrl-Z, until it is continued.
+///
+/// By SIGTTOU, since the kernel ignores it where no shell could continue this process: in a
+/// terminal that was opened for this command alone, say. SIGSTOP would stop it there for ever.
+/// SIGTSTP cannot be sent: we receive it.
+pub(crate) fn stop() {
+    nix::sys::signal::raise(nix::sys::signal::Signal::SIGTTOU).ok();
+}
+
 /// Receives the signals that concern a program on a terminal, from a thread of its own.
 pub(crate) fn signals() -> Result<Receiver<i32>> {
     let failed = |err: io::Error| Error::new("cannot receive signals").because(err);

@@ -184,7 +184,7 @@ impl<W: Write + AsFd> Screen<'_, W> {
     /// Stops this process, as the user asked, until it is continued.
     fn stop(&mut self) {
         self.leave();
-        nix::sys::signal::raise(nix::sys::signal::Signal::SIGSTOP).ok();
+        published::stop();
     }
 
     fn leave(&mut self) {

@@ -151,7 +151,9 @@ impl Top {
                     Ok(SIGCONT) => self.screen.enter_again()?,
                     Ok(SIGTSTP) => {
                         self.screen.leave();
-                        nix::sys::signal::raise(nix::sys::signal::Signal::SIGSTOP).ok();
+                        published::stop();
+                        // No SIGCONT comes if it could not be stopped.
+                        self.screen.enter_again()?;
                     }
                     _ => return Ok(()),
                 },

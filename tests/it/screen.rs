@@ -6,6 +6,16 @@ use std::process::Command;
 
 use crate::sandbox::{CAP, Sandbox, is_met_within, skip, text};
 
+/// Runs the program with these arguments in a terminal that no shell controls, and returns what
+/// came of `what`. See `bare_terminal.py`.
+#[track_caller]
+pub(crate) fn without_shell(sandbox: &Sandbox, what: &str, args: &[&str]) -> String {
+    let mut script = sandbox.command("python3");
+    script.args(["-c", include_str!("bare_terminal.py"), what, "▲ waiting"]);
+    let output = script.arg(env!("CARGO_BIN_EXE_ccstatusd")).args(args).output().unwrap();
+    text(&output) + &String::from_utf8_lossy(&output.stderr)
+}
+
 /// A tmux server with one pane, which runs `sh`. It ends when this is dropped.
 pub(crate) struct Screen<'a> {
     sandbox: &'a Sandbox,

@@ -5,7 +5,7 @@ use ccstatusd::time::{MINUTE_MS, Now};
 use nix::sys::signal::Signal;
 
 use crate::sandbox::{Sandbox, send_signal, text};
-use crate::screen::Screen;
+use crate::screen::{Screen, without_shell};
 use crate::sessions::{publish, two_sessions};
 
 /// Six sessions in four states, of an account with limits.
@@ -187,6 +187,16 @@ fn it_can_be_stopped_and_goes_on_where_it_was() {
     go_on("SIGTSTP");
     screen.press("q");
     screen.wait_for("the shell", |it| !it.contains("idle"));
+}
+
+#[test]
+#[cfg(target_os = "linux")]
+fn a_terminal_that_no_shell_could_continue_is_not_stopped() {
+    let sandbox = Sandbox::new();
+    publish(&sandbox, &six_sessions());
+    for args in [&["top"][..], &["sessions", "--watch"]] {
+        assert_eq!(without_shell(&sandbox, "stop", args), "ended as before\n", "{args:?}");
+    }
 }
 
 #[test]
