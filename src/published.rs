@@ -6,6 +6,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use notify::event::ModifyKind;
@@ -21,6 +22,10 @@ use crate::show;
 use crate::store::dir::SNAPSHOT;
 use crate::store::schema::Snapshot;
 use crate::store::snapshot::{self, Unusable};
+use crate::time::pause;
+
+/// How long a process may take to end after it was told to.
+const END_WITHIN: Duration = Duration::from_secs(2);
 
 /// Makes the state directory, which it returns, the working directory.
 pub(crate) fn enter(env: &Environment) -> Result<PathBuf> {
@@ -188,15 +193,23 @@ pub(crate) fn stop() {
 }
 
 /// Receives the signals that concern a program on a terminal, from a thread of its own.
-pub(crate) fn signals() -> Result<Receiver<i32>> {
+///
+/// Whoever writes to a terminal or a pipe that nobody reads waits, and sees no signal. So a process
+/// that still runs [`END_WITHIN`] after a signal to end is ended all the same, after `at_last`.
+pub(crate) fn signals(at_last: impl Fn() + Send + 'static) -> Result<Receiver<i32>> {
     let failed = |err: io::Error| Error::new("cannot receive signals").because(err);
     let all = [SIGINT, SIGQUIT, SIGTERM, SIGHUP, SIGTSTP, SIGCONT, SIGWINCH];
     let mut signals = signal_hook::iterator::Signals::new(all).map_err(failed)?;
     let (sender, receiver) = bounded(all.len());
     let forward = move || {
         for signal in signals.forever() {
-            if sender.send(signal).is_err() {
-                return;
+            // Nobody takes signals out of a full channel at the moment. What is lost then says the
+            // same as what is in it, or else ends this process.
+            sender.try_send(signal).ok();
+            if !matches!(signal, SIGTSTP | SIGCONT | SIGWINCH) {
+                pause(END_WITHIN);
+                at_last();
+                signal_hook::low_level::emulate_default_handler(signal).ok();
             }
         }
     };

@@ -54,7 +54,7 @@ pub fn watch(
 ) -> Result<()> {
     let dir = published::enter(env)?;
     let list = List { env, options, home: Home::find(env), zone: Some(TimeZone::system()) };
-    let signals = published::signals()?;
+    let signals = published::signals(|| ())?;
     let (sender, changes) = unbounded();
     let mut observer = Observer::start(&dir, sender.clone())?;
     let mut watched_pid = None;

@@ -75,12 +75,14 @@ pub fn run(env: &Environment) -> Result<()> {
             .hint("`ccstatusd sessions` prints the list anywhere"));
     }
     let dir = published::enter(env)?;
-    let signals = published::signals()?;
+    let mode = Arc::new(Mode::of_terminal()?);
+    let at_last = Arc::clone(&mode);
+    let signals = published::signals(move || at_last.reset())?;
     let (sender, changes) = unbounded();
     let observer = Observer::start(&dir, sender.clone())?;
     let record = Record::start(env)?;
     let keys = keys()?;
-    let screen = Screen::enter(env)?;
+    let screen = Screen::enter(env, mode)?;
     let mut top = Top {
         observer,
         env: env.clone(),
@@ -376,6 +378,13 @@ struct Mode {
 }
 
 impl Mode {
+    fn of_terminal() -> Result<Mode> {
+        let before = tcgetattr(io::stdin()).map_err(|err| {
+            Error::new("cannot set up the terminal").because(io::Error::from(err))
+        })?;
+        Ok(Mode { before, is_entered: AtomicBool::new(false) })
+    }
+
     fn enter(&self) -> io::Result<()> {
         let mut ours = self.before.clone();
         // Keys come one by one and unseen. Ctrl-C, Ctrl-\ and Ctrl-Z stay signals, and Ctrl-S does
@@ -392,8 +401,13 @@ impl Mode {
     fn leave(&self) {
         if self.is_entered.swap(false, Ordering::AcqRel) {
             send(ansi::LEAVE_SCREEN).ok();
-            tcsetattr(io::stdin(), OptionalActions::Now, &self.before).ok();
+            self.reset();
         }
+    }
+
+    /// Lets the terminal handle keys as before. Unlike all that is sent, this never waits.
+    fn reset(&self) {
+        tcsetattr(io::stdin(), OptionalActions::Now, &self.before).ok();
     }
 }
 
@@ -403,10 +417,8 @@ fn send(text: &str) -> io::Result<()> {
 }
 
 impl Screen {
-    fn enter(env: &Environment) -> Result<Screen> {
+    fn enter(env: &Environment, mode: Arc<Mode>) -> Result<Screen> {
         let failed = |err: io::Error| Error::new("cannot set up the terminal").because(err);
-        let before = tcgetattr(io::stdin()).map_err(|err| failed(err.into()))?;
-        let mode = Arc::new(Mode { before, is_entered: AtomicBool::new(false) });
         let in_hook = Arc::clone(&mode);
         let before = panic::take_hook();
         // Its message would vanish with the screen.

@@ -1,6 +1,6 @@
 //! `ccstatusd sessions`: the list, and the list that is drawn again.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Stdio};
 
 use ccstatusd::store::schema::{
@@ -197,6 +197,26 @@ fn a_list_that_is_watched_is_printed_again_when_the_snapshot_changes_and_ends_wi
     while count() != 1 {}
     send_signal(process.id(), Signal::SIGTERM);
     assert!(process.wait().unwrap().success());
+}
+
+#[test]
+fn a_list_that_nobody_reads_holds_up_no_end() {
+    let sandbox = Sandbox::new();
+    let mut snapshot = two_sessions();
+    let session = snapshot.sessions.values().next().unwrap().clone();
+    // More than a pipe holds.
+    for nth in 0..256 {
+        let id = SessionId::checked(&format!("more-{nth}")).unwrap();
+        snapshot.sessions.insert(id, session.clone());
+    }
+    publish(&sandbox, &snapshot);
+    let mut command = sandbox.ccstatusd();
+    command.args(["sessions", "--watch", "--json"]).stdout(Stdio::piped());
+    let mut process = command.spawn().unwrap();
+    let mut first = [0];
+    process.stdout.as_mut().unwrap().read_exact(&mut first).unwrap();
+    send_signal(process.id(), Signal::SIGTERM);
+    sandbox.wait_until("its end", || process.try_wait().unwrap().is_some());
 }
 
 #[test]

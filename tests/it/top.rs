@@ -200,6 +200,16 @@ fn a_terminal_that_no_shell_could_continue_is_not_stopped() {
 }
 
 #[test]
+#[cfg(target_os = "linux")]
+fn a_terminal_that_takes_nothing_more_holds_up_no_end() {
+    let sandbox = Sandbox::new();
+    publish(&sandbox, &six_sessions());
+    for args in [&["top"][..], &["sessions", "--watch"]] {
+        assert_eq!(without_shell(&sandbox, "block", args), "ended as before\n", "{args:?}");
+    }
+}
+
+#[test]
 fn without_a_terminal_or_a_snapshot_it_says_what_to_do() {
     let sandbox = Sandbox::new();
     let output = sandbox.ccstatusd().arg("top").output().unwrap();
