@@ -7,7 +7,8 @@
 //! sentinel tells nothing.
 //!
 //! A watcher that died may be started again by systemd, or may have become a newer version of
-//! itself. So the sentinel waits for a while, and tells only if no watcher runs by then.
+//! itself. So the sentinel waits for a while, and tells only if no watcher runs by then. One that
+//! was started and has not published yet may die in turn, before it has a sentinel.
 //!
 //! **Invariant:** while the watcher lives, the sentinel sleeps in one read of the pipe.
 //!
@@ -34,11 +35,11 @@ use crate::fetch::{exec, guard};
 use crate::home;
 use crate::ipc;
 use crate::programs::Programs;
-use crate::store::dir::StateDir;
+use crate::store::dir::{SNAPSHOT, StateDir};
 use crate::store::lock::{FetchLock, WatchLock};
 use crate::store::publisher::Publisher;
-use crate::store::schema::Snapshot;
 use crate::store::schema::alerts::{Alert, AlertEvent, AlertNotice};
+use crate::store::snapshot;
 use crate::time::{Now, pause, span};
 
 /// The hidden subcommand for which the program's `main` calls [`main`].
@@ -175,7 +176,8 @@ pub fn main(mut args: impl Iterator<Item = OsString>) -> Result<()> {
     let env = Environment::read();
     home::check(&env)?;
     let config = Config::load(env.config_file().as_deref())?;
-    let gone = GoneWatcher { dir: StateDir::open(&env.checked_state_dir()?)?, watcher };
+    let dir = StateDir::open(&env.checked_state_dir()?)?;
+    let gone = GoneWatcher { predecessor: publisher_in(&dir), dir, watcher };
     let mut rules: Vec<_> = on_no_watcher(config.rules(&env)).into_iter().collect();
     rules.sort_by_key(|(_, rule)| patience(rule));
     match io::stdin().read(&mut [0]) {
@@ -211,34 +213,40 @@ fn is_quiet(quiet: Option<Quiet>, now: Now) -> bool {
     quiet.is_some_and(|it| it.contain(now.wall_ms, &TimeZone::system()))
 }
 
+/// The process id of the watcher that has published the snapshot.
+fn publisher_in(dir: &StateDir) -> Option<u32> {
+    let snapshot = snapshot::read_part(&dir.join(SNAPSHOT), None, None).ok()?;
+    Some(snapshot.watcher?.pid)
+}
+
 /// A watcher that is gone.
 struct GoneWatcher {
     dir: StateDir,
     /// Its process id.
     watcher: u32,
+    /// Who had published when the watcher began: it may have died before it published itself.
+    predecessor: Option<u32>,
 }
 
 impl GoneWatcher {
-    /// Waits for as long as `is_to_wait` says. Returns early with `false` if a watcher runs again.
+    /// Waits for as long as `is_to_wait` says, and then until no watcher runs. Returns `false` as
+    /// soon as another one has published, or this one has become another program: those have
+    /// sentinels of their own.
     fn stays_gone(&self, is_to_wait: impl Fn(Now) -> bool, look_every: Duration) -> bool {
         loop {
-            if !self.is_gone() {
+            let running = WatchLock::running(&self.dir);
+            let publisher = publisher_in(&self.dir);
+            let has_other = publisher.is_some()
+                && publisher != Some(self.watcher)
+                && publisher != self.predecessor;
+            if has_other || running == Some(self.watcher) {
                 return false;
             }
-            if !is_to_wait(Now::read()) {
+            if running.is_none() && !is_to_wait(Now::read()) {
                 return true;
             }
             pause(look_every);
         }
-    }
-
-    /// Whether no watcher runs, and none has run since this one died: a later watcher had a
-    /// sentinel of its own, which tells if it is needed.
-    fn is_gone(&self) -> bool {
-        let is_other = |snapshot: Snapshot| {
-            snapshot.watcher.is_some_and(|watcher| watcher.pid != self.watcher)
-        };
-        WatchLock::running(&self.dir).is_none() && !self.dir.read_snapshot().is_some_and(is_other)
     }
 
     fn tell(&self, name: &str, rule: &Rule, died_at: Now, env: &Environment) -> Result<()> {
@@ -246,11 +254,21 @@ impl GoneWatcher {
         let event = event(now.wall_ms - died_at.wall_ms);
         let title = event.title.clone();
         let notice = AlertNotice::of(name, rule.condition.word(), vec![event], now.wall_ms);
+        let mut is_told = false;
         let noted = self.note(name, |alert| {
+            // Of several watchers that died within this time, each has a sentinel.
+            let since_then = died_at.wall_ms..=Now::read().wall_ms;
+            is_told = alert.last_fired_ms.is_some_and(|it| since_then.contains(&it));
+            if is_told {
+                return;
+            }
             alert.on = rule.condition.word().to_owned();
             (alert.last_fired_ms, alert.last_title) = (Some(now.wall_ms), Some(title));
             alert.error = None;
         });
+        if is_told {
+            return noted;
+        }
         let what = invocation(&rule.tool.what, &notice);
         let told = Programs::new(env)?.run(&what, rule.tool.limits.deadline);
         told.map(drop).or_else(|err| {

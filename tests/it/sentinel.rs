@@ -2,6 +2,10 @@
 
 #![cfg(target_os = "linux")]
 
+use std::process::Stdio;
+
+use ccstatusd::store::dir::StateDir;
+use ccstatusd::store::lock::WatchLock;
 use nix::sys::signal::Signal;
 
 use crate::sandbox::{CAP, Sandbox, send_signal, text, write_script};
@@ -116,6 +120,55 @@ fn a_watcher_after_which_another_runs_is_not_told_of() {
     sandbox.configure("");
     sandbox.wait_until("its end", || sentinels_of(&sandbox, second.id()).is_empty());
     assert_eq!(told(&sandbox), "");
+}
+
+#[test]
+fn a_watcher_that_dies_before_it_publishes_is_told_of_once() {
+    let sandbox = sandbox(ENDED);
+    let mut watcher = sandbox.start_watcher();
+    wait_for_sentinel(&sandbox, watcher.id());
+    watcher.signal(Signal::SIGKILL);
+    watcher.wait(CAP);
+    sandbox.wait_until("what is told", || told(&sandbox).lines().count() == 1);
+    sandbox.wait_until("the sentinel's end", || sentinels_of(&sandbox, watcher.id()).is_empty());
+    // Those of two more that die, one after the other. Processes with these ids have ended.
+    let mut sentinels = [(); 2].map(|()| {
+        let mut ended = sandbox.command("true").spawn().unwrap();
+        ended.wait().unwrap();
+        let mut sentinel = sandbox.ccstatusd();
+        sentinel.arg("__sentinel").arg(ended.id().to_string()).stdin(Stdio::piped());
+        let sentinel = sentinel.spawn().unwrap();
+        wait_for_sentinel(&sandbox, ended.id());
+        sentinel
+    });
+    for sentinel in &mut sentinels {
+        drop(sentinel.stdin.take());
+    }
+    for mut sentinel in sentinels {
+        assert!(sentinel.wait().unwrap().success());
+    }
+    assert_eq!(told(&sandbox).lines().count(), 2, "{}", told(&sandbox));
+}
+
+#[test]
+fn another_watcher_that_cannot_start_keeps_nothing_from_being_told() {
+    let sandbox = sandbox(ENDED);
+    let mut watcher = sandbox.start_watcher();
+    let sentinel = wait_for_sentinel(&sandbox, watcher.id());
+    watcher.signal(Signal::SIGKILL);
+    watcher.wait(CAP);
+    // This test is the other one.
+    let lock = WatchLock::acquire(&StateDir::open(&sandbox.state).unwrap()).unwrap();
+    let n_looks = || {
+        let status = fs_err::read_to_string(format!("/proc/{sentinel}/status")).ok()?;
+        let row = status.lines().find_map(|it| it.strip_prefix("voluntary_ctxt_switches:"))?;
+        row.trim().parse::<u64>().ok()
+    };
+    let before = n_looks().unwrap();
+    sandbox.wait_until("looks", || n_looks().is_some_and(|it| it >= before + 4));
+    assert_eq!(told(&sandbox), "", "one runs");
+    drop(lock);
+    sandbox.wait_until("what is told", || told(&sandbox).lines().count() == 1);
 }
 
 #[test]
