@@ -177,8 +177,12 @@ impl State {
                 }
             }
             Purpose::Config => self.configuration.changed(now),
-            // A listing does not show what has changed since the one before.
-            Purpose::Trigger => {}
+            // A listing does not show which files have changed since the one before.
+            Purpose::Trigger => {
+                if self.directories.may_have_missed_events(dir) {
+                    self.awaited_files_may_have_changed(dir, now);
+                }
+            }
         }
     }
 

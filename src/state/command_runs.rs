@@ -126,6 +126,12 @@ impl State {
         self.trigger(|it| it.on_files.iter().any(|file| file == path), |_| true, now);
     }
 
+    /// Files in a directory that commands wait for may have changed.
+    pub(super) fn awaited_files_may_have_changed(&mut self, dir: &Path, now: Now) {
+        let is_in = |file: &PathBuf| file.parent() == Some(dir);
+        self.trigger(|it| it.on_files.iter().any(is_in), |_| true, now);
+    }
+
     /// Observes the directories of the files that commands wait for, and no longer those of others.
     pub(super) fn observe_triggers(&mut self) {
         if let Mode::Once { .. } = self.mode {

@@ -138,6 +138,10 @@ struct Directory {
     looks: usize,
     /// Whether it waits for its turn to be looked at.
     is_waiting: bool,
+    /// Whether it was listed, or found missing.
+    is_listed: bool,
+    /// Whether that has happened more than once.
+    is_listed_again: bool,
 }
 
 impl Directories {
@@ -411,6 +415,7 @@ impl Directories {
             return (Vec::new(), looks);
         };
         directory.looks = directory.looks.saturating_sub(1);
+        directory.is_listed_again = std::mem::replace(&mut directory.is_listed, true);
         let before = directory.identity;
         (directory.identity, directory.unarmed, directory.unreadable) = match &listing.found {
             Found::Dir { identity, unarmed, .. } => (Some(*identity), unarmed.clone(), None),
@@ -444,6 +449,12 @@ impl Directories {
             }
         }
         (purposes, looks)
+    }
+
+    /// Whether events in a directory may have been missed before its last listing, though the
+    /// kernel reports them: it has appeared or was replaced, or events were lost.
+    pub(super) fn may_have_missed_events(&self, dir: &Path) -> bool {
+        self.dirs.get(dir).is_some_and(|it| it.is_listed_again && !it.is_unwatched())
     }
 
     fn forget_identity(&mut self, identity: (u64, u64), dir: &Path) {

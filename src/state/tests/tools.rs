@@ -643,6 +643,32 @@ fn a_command_without_an_interval_runs_once_and_then_only_when_something_happens(
 }
 
 #[test]
+fn a_command_runs_when_the_directory_of_its_file_appears_or_is_replaced() {
+    let on_files = vec!["/f/todo".into()];
+    let settings = with_runs(tool::Runs { on_files, ..tool::Runs::default() });
+    let mut sim = settle(Sim::configured(settings, None));
+    let is_missing = |sim: &mut Sim| {
+        let found = Found::Missing { nearest: "/".into() };
+        sim.event(Event::Listed(Listing { dir: "/f".into(), found }));
+    };
+    is_missing(&mut sim);
+    printed(&mut sim, "load", "1");
+    sim.pass_ms(60_000);
+    assert_eq!(runs(&mut sim), [] as [&str; 0], "it runs only when something happens");
+    // By the time that it is watched, the file has been written.
+    for _ in 0..2 {
+        sim.list("/f", &[]);
+        sim.pass_ms(2000);
+        assert_eq!(runs(&mut sim), ["load"]);
+        printed(&mut sim, "load", "2");
+        sim.pass_ms(60_000);
+        is_missing(&mut sim);
+        sim.pass_ms(60_000);
+        assert_eq!(runs(&mut sim), [] as [&str; 0]);
+    }
+}
+
+#[test]
 fn a_command_runs_for_each_of_its_scope_in_its_directory_and_is_forgotten_with_it() {
     for (scope, expected, dir) in [
         (tool::Scope::Root, "load of /r", None),
