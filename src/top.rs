@@ -485,6 +485,5 @@ impl Drop for Screen {
 /// The size of the terminal; where it does not state one, the usual size.
 fn size() -> Size {
     let (columns, rows) = terminal::size(io::stdout()).unwrap_or((80, 24));
-    let cells = |count: usize| u16::try_from(count).unwrap_or(u16::MAX);
-    Size::new(cells(columns), cells(rows))
+    backend::bounded(columns, rows)
 }

@@ -108,6 +108,16 @@ impl Backend for Output {
     }
 }
 
+/// The largest screen that is drawn. ratatui keeps 80 bytes of each cell, and whatever opens a
+/// terminal may say any size of it.
+const MAX_SIZE: Size = Size::new(1000, 500);
+
+/// The part of a screen that is drawn.
+pub(super) fn bounded(columns: usize, rows: usize) -> Size {
+    let cells = |count: usize| u16::try_from(count).unwrap_or(u16::MAX);
+    Size::new(cells(columns).min(MAX_SIZE.width), cells(rows).min(MAX_SIZE.height))
+}
+
 /// The style for a cell of ratatui.
 pub(super) fn style(ink: Ink) -> Style {
     let color = |color: Option<display::Color>| match color {
@@ -161,6 +171,13 @@ mod tests {
         draw(&mut terminal, "abcd");
         assert_eq!(draw(&mut terminal, "abcd"), None, "nothing has changed");
         draw(&mut terminal, text).unwrap()
+    }
+
+    #[test]
+    fn a_terminal_that_says_it_is_huge_takes_little_memory() {
+        assert_eq!(bounded(80, 24), Size::new(80, 24));
+        let Size { width, height } = bounded(1 << 20, 65_535);
+        assert!((u32::from(width) * u32::from(height)) <= 500_000);
     }
 
     #[test]
