@@ -48,8 +48,9 @@ pub fn focused(runner: &Runner, lock: &FetchLock, tool: &Tool) -> Vec<PathBuf> {
         input: Vec::new(),
         ..tool.what.clone()
     };
-    let now_ms = Now::read().wall_ms;
     let answer = runner.run(lock, &what, LIMITS).unwrap_or_default();
+    // Read afterwards: no key was pressed later than that, unless the clock was set back.
+    let now_ms = Now::read().wall_ms;
     let answer = String::from_utf8_lossy(&answer);
     answer.lines().filter_map(|line| focused_terminal(line, now_ms)).collect()
 }
@@ -64,7 +65,7 @@ fn focused_terminal(line: &str, now_ms: i64) -> Option<PathBuf> {
     let has = |flag: &str| flags.split(',').any(|it| it == flag);
     let is_known =
         matches!(focus_events, "1" | "on") && !FLAGS_WITHOUT_FOCUS.iter().any(|it| has(it));
-    let is_in_use = now_ms.saturating_sub(used_ms) < IN_USE_MS;
+    let is_in_use = (0..IN_USE_MS).contains(&now_ms.saturating_sub(used_ms));
     (is_known && is_in_use && has("focused") && !terminal.is_empty()).then(|| terminal.into())
 }
 
@@ -77,6 +78,7 @@ mod tests {
         let line = line.replacen(' ', " 1000 ", 1);
         assert_eq!(focused_terminal(&line, 1_299_999), expected.map(PathBuf::from), "{line}");
         assert_eq!(focused_terminal(&line, 1_300_000), None, "nobody has used it for long");
+        assert_eq!(focused_terminal(&line, 999_999), None, "the clock was set back");
     }
 
     #[test]
