@@ -197,7 +197,7 @@ impl Writer {
         if self.written.as_ref() == Some(&text) && path.exists() {
             return Ok(());
         }
-        publish(path, &text)
+        publish(path, &text, self.written.is_none())
             .map_err(|err| Error::new(format!("cannot write {}", path.display())).because(err))?;
         self.written = Some(text);
         Ok(())
@@ -219,10 +219,13 @@ impl Writer {
 }
 
 /// Replaces the file whole. The collector ignores the temporary one, whose name does not end in
-/// `.prom`.
-fn publish(path: &Path, text: &str) -> io::Result<()> {
+/// `.prom`. The first time, removes those that a killed watcher left there.
+fn publish(path: &Path, text: &str, is_first: bool) -> io::Result<()> {
     let dir = path.parent().ok_or(io::ErrorKind::InvalidInput)?;
     let name = path.file_name().and_then(|it| it.to_str()).ok_or(io::ErrorKind::InvalidInput)?;
+    if is_first {
+        atomic::remove_temporaries_of(dir, name);
+    }
     atomic::write_with(dir, name, |file| {
         file.write_all(text.as_bytes())?;
         file.set_permissions(std::fs::Permissions::from_mode(MODE))

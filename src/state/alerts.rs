@@ -107,7 +107,8 @@ impl Alerts {
         zone: &TimeZone,
         now: Now,
     ) {
-        let is_recent = (0..RECENT_MS).contains(&(now.wall_ms - previous.published_at_ms));
+        let is_recent =
+            (0..RECENT_MS).contains(&now.wall_ms.saturating_sub(previous.published_at_ms));
         for (name, rule) in rules {
             let on = rule.condition.word();
             let Some(before) = previous.alerts.get(name).filter(|it| it.on == on) else { continue };

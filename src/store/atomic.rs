@@ -81,6 +81,18 @@ pub fn is_temporary(name: &OsStr) -> bool {
     name.starts_with(PREFIX.as_bytes()) && name.ends_with(SUFFIX.as_bytes())
 }
 
+/// Removes the temporary files that killed processes left of the file `dir/name`. No other process
+/// may be writing it.
+pub fn remove_temporaries_of(dir: &Path, name: &str) {
+    let prefix = format!("{PREFIX}{name}.");
+    for entry in fs_err::read_dir(dir).into_iter().flatten().flatten() {
+        let found = entry.file_name();
+        if is_temporary(&found) && found.as_bytes().starts_with(prefix.as_bytes()) {
+            fs_err::remove_file(entry.path()).ok();
+        }
+    }
+}
+
 /// Lets a test find out what is on the disk after each write of several.
 #[cfg(test)]
 pub(super) mod faults {

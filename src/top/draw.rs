@@ -209,7 +209,7 @@ fn usage(sheet: &mut Sheet<'_, '_, '_>, area: Rect, panels: &Panels<'_>) {
 fn is_recent(row: &Row<'_>, facts: &Facts<'_>) -> bool {
     let message = row.session.last_message.as_ref().map(|it| it.at_ms);
     let times = [row.since_ms(), Some(row.session.last_activity_ms), message];
-    times.into_iter().flatten().any(|at_ms| facts.now_ms - at_ms < MINUTE_MS)
+    times.into_iter().flatten().any(|at_ms| facts.now_ms.saturating_sub(at_ms) < MINUTE_MS)
 }
 
 /// The first line that is shown, so that the chosen one is among those that are.

@@ -63,8 +63,9 @@ pub fn export(data_dir: &Path, out: &mut Vec<u8>) -> Result<Vec<String>> {
     Ok(set_aside_sentences(data_dir))
 }
 
-/// Puts an export of another machine where the next fold brings it in. `root` is the config root that it
-/// belongs to here; `None` for the paths that it has there. Returns where it lies until then.
+/// Puts an export of another machine where the next fold brings it in. `root` is the config root
+/// that it belongs to here; `None` for the paths that it has there. Returns where it lies until
+/// then.
 ///
 /// An error means that it is not an export, or is damaged, or cannot be written.
 pub fn offer(data_dir: &Path, export: &[u8], root: Option<&Path>) -> io::Result<PathBuf> {

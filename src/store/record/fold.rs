@@ -48,7 +48,8 @@ pub struct Folded {
 }
 
 /// Brings the journal into the months, closes months that are old, and deletes those that the user
-/// does not want to keep. Only the process that holds the [`Record`](super::Record) may call it, one at a time.
+/// does not want to keep. Only the process that holds the [`Record`](super::Record) may
+/// call it, one at a time.
 pub fn fold(task: &FoldTask) -> io::Result<Folded> {
     let FoldTask { dir, before, now_ms, keep_ms } = task;
     // Only these are deleted: whatever could not be listed was not read.
