@@ -56,7 +56,7 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the watcher waits before it starts another sentinel, if one has ended by itself. Each
 /// pause is twice as long as the one before, up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
-const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
+const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 
 // ---- In the watcher
 
@@ -117,6 +117,7 @@ impl Sentinel {
 fn keep(keeper: &Mutex<Keeper>) {
     let mut next_pause = FIRST_PAUSE;
     loop {
+        let started_at = Now::read().mono;
         let started = {
             let mut keeper = keeper.lock().unwrap_or_else(PoisonError::into_inner);
             if keeper.is_dismissed {
@@ -134,6 +135,9 @@ fn keep(keeper: &Mutex<Keeper>) {
         match ended {
             Ok(status) => warn!("the sentinel for alerts on no_watcher ended ({status})"),
             Err(err) => warn!("cannot start the sentinel for alerts on no_watcher: {err}"),
+        }
+        if Now::read().mono - started_at > LONGEST_PAUSE {
+            next_pause = FIRST_PAUSE;
         }
         pause(next_pause);
         next_pause = (next_pause * 2).min(LONGEST_PAUSE);
