@@ -326,7 +326,11 @@ impl Engine {
     /// Writes a snapshot to disk, and the lines that are drawn from it. The inner result says
     /// whether both were written. The outer one fails if another watcher may have taken the place
     /// of this one.
-    fn publish(&mut self, snapshot: Snapshot, now: Now) -> Result<std::result::Result<(), String>> {
+    fn publish(
+        &mut self,
+        mut snapshot: Snapshot,
+        now: Now,
+    ) -> Result<std::result::Result<(), String>> {
         if let Role::Watcher { lock, .. } = &self.role
             && !lock.is_current()
         {
@@ -341,11 +345,15 @@ impl Engine {
             return Ok(Err(reason));
         }
         self.stay_reachable();
+        // Lines say how old a snapshot is that is not published now.
+        snapshot.published_at_ms = now.wall_ms;
         self.draw(&snapshot, now);
         let fitted = self.draw_fitted(&snapshot, now);
         self.log.degraded(&snapshot.degraded);
-        self.exporter.published(&snapshot, now);
+        self.exporter.published(&snapshot);
         let latest = snapshot.latest.clone();
+        // The publisher sets it, if anything else has changed.
+        snapshot.published_at_ms = 0;
         let written = self.publisher.snapshot(snapshot, now.wall_ms);
         self.published = Some(written.as_ref().map(drop).map_err(ToString::to_string));
         let lines = self.lines.clone();

@@ -114,11 +114,10 @@ impl Exporter {
         self.running = Some(Running { export, prices, newest, is_dropped, wake, ended });
     }
 
-    /// A snapshot was published.
-    pub(super) fn published(&self, snapshot: &Snapshot, now: Now) {
+    /// A snapshot is published.
+    pub(super) fn published(&self, snapshot: &Snapshot) {
         let Some(running) = &self.running else { return };
-        let snapshot = Snapshot { published_at_ms: now.wall_ms, ..snapshot.clone() };
-        *locked(&running.newest) = Some(snapshot);
+        *locked(&running.newest) = Some(snapshot.clone());
         // A full channel means that the thread is about to look.
         running.wake.try_send(()).ok();
     }

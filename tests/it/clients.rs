@@ -260,6 +260,31 @@ fn a_process_of_another_namespace_is_no_process_here() {
     sandbox.wait_for("a process of theirs", |it| !is_live(it, "s1"));
 }
 
+/// Lines that are stored do not say how old facts are: nobody knows when they will be read.
+#[test]
+fn the_lines_for_cat_name_who_waits_and_no_age() {
+    let sandbox = Sandbox::with_root();
+    sandbox.configure("format = '{status}{waiting}{others_waiting}'");
+    for id in ["s1", "s2"] {
+        sandbox.session(id, &sandbox.home).prompt("hello");
+    }
+    let _watcher = sandbox.start_watcher();
+    let mut busy = Client::start(&sandbox, "s1");
+    busy.set("status", json!("busy"));
+    let mut waiting = Client::start(&sandbox, "s2");
+    waiting.set("status", json!("waiting"));
+    let line = |id: &str| {
+        let path = sandbox.state.join("plain").join(id);
+        fs_err::read_to_string(path).unwrap_or_default()
+    };
+    sandbox.wait_until("both lines", || {
+        line("s1").contains("waiting: ") && line("s2").contains("waits")
+    });
+    for id in ["s1", "s2"] {
+        assert!(!line(id).contains("ago"), "{id}: {}", line(id));
+    }
+}
+
 #[test]
 fn what_a_client_does_and_waits_for_is_published() {
     let sandbox = Sandbox::with_root();
