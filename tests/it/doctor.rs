@@ -1,5 +1,6 @@
 //! `ccstatusd doctor`: each check tells what is wrong, and nothing where all is well.
 
+use std::ffi::OsString;
 use std::io::BufRead;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -10,7 +11,7 @@ use ccstatusd::time::Now;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::sandbox::{CAP, Sandbox, is_met_within, skip, text, write_script};
+use crate::sandbox::{CAP, Sandbox, env_path, is_met_within, skip, text, write_script};
 
 /// It explains every check.
 const PAGE: &str = include_str!("../../docs/doctor.md");
@@ -19,10 +20,33 @@ const OURS: &str = env!("CARGO_BIN_EXE_ccstatusd");
 
 /// A sandbox with a repository, a session, and our status line in the settings.
 fn installed() -> Sandbox {
-    let (sandbox, mut transcript) = Sandbox::with_session();
+    let (mut sandbox, mut transcript) = Sandbox::with_session();
+    let path = path_without_other_copies(&sandbox);
+    sandbox.set_env("PATH", path);
     transcript.reply("x");
     set_line(&sandbox, &format!("{OURS} show"));
     sandbox
+}
+
+/// The `PATH` of the sandbox, in which directories that have a ccstatusd of the user's are replaced
+/// by links to everything else in them.
+fn path_without_other_copies(sandbox: &Sandbox) -> OsString {
+    let mut dirs = vec![sandbox.path("bin")];
+    for dir in std::env::split_paths(&env_path()) {
+        if !dir.join("ccstatusd").exists() {
+            dirs.push(dir);
+            continue;
+        }
+        let links = sandbox.path(&format!("path-{}", dirs.len()));
+        fs_err::create_dir(&links).unwrap();
+        for entry in fs_err::read_dir(&dir).unwrap().map(|it| it.unwrap()) {
+            if entry.file_name() != "ccstatusd" {
+                fs_err::os::unix::fs::symlink(entry.path(), links.join(entry.file_name())).unwrap();
+            }
+        }
+        dirs.push(links);
+    }
+    std::env::join_paths(dirs).unwrap()
 }
 
 fn set_line(sandbox: &Sandbox, command: &str) {
