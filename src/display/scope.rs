@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::store::schema::{
-    CommandOutput, Degraded, Limit, Limits, Repo, RepoKey, Root, RootKey, Session, Snapshot,
-    Status, Waiting,
+    CommandOutput, Degraded, Limit, Limits, Repo, RepoKey, Root, RootKey, Session, SessionId,
+    Snapshot, Status, Waiting,
 };
 
 use super::view::{Around, Source, Tree, View};
@@ -56,7 +56,8 @@ impl<'a> Scope<'a> {
             .partition(|it| view.session.is_some_and(|id| id.0 == it.session));
         let is_unlisted =
             own.is_empty() && session.is_some_and(|it| it.status == Some(Status::Waiting));
-        let concerns_line = |it: &&Degraded| concerns(&it.source, root_key, repo_key, transcript);
+        let concerns_line =
+            |it: &&Degraded| concerns(&it.source, root_key, repo_key, transcript, view.session);
         let root = root_key.and_then(|key| snapshot.roots.get(&RootKey(key.to_owned())));
         Scope {
             published_at_ms: Some(snapshot.published_at_ms),
@@ -209,12 +210,17 @@ fn concerns(
     root: Option<&str>,
     repo: Option<&str>,
     transcript: Option<&str>,
+    session: Option<&SessionId>,
 ) -> bool {
     // What a line says does not depend on the export.
     let Some((kind, path)) = source.split_once(':') else { return source != "export" };
     match kind {
         "git" => repo == Some(path),
-        "command" | "config" => true,
+        "config" => true,
+        // One that runs for each root, repository or session is named `NAME of KEY`.
+        "command" => path.split_once(" of ").is_none_or(|(_, key)| {
+            [root, repo, session.map(|it| it.0.as_str())].contains(&Some(key))
+        }),
         // The transcripts of subagents are in a directory named after the session's.
         "transcript" => transcript.is_some_and(|own| {
             own == path || contains(own.strip_suffix(".jsonl").unwrap_or(own), path)

@@ -330,8 +330,11 @@ fn the_examples_of_commands_work() {
     install(
         &sandbox,
         "gh",
-        "pwd >> ~/tools.log; echo '{\"number\": 12, \"state\": \"OPEN\", \"reviewDecision\": \"APPROVED\"}'",
+        "pwd >> ~/tools.log\n\
+         [ \"$PWD\" = \"$HOME/p\" ] || { echo no pull requests found >&2; exit 1; }\n\
+         echo '{\"number\": 12, \"state\": \"OPEN\", \"reviewDecision\": \"APPROVED\"}'",
     );
+    sandbox.session("s2", &sandbox.repo("q")).reply("in a repository without either");
     install(&sandbox, "curl", "echo '+12C Sunny'");
     write_script(&sandbox.path("p/test"), "#!/bin/sh\necho \"passed=7\"; echo \"failed=0\"\n");
     let _watcher = sandbox.start_watcher();
@@ -342,6 +345,11 @@ fn the_examples_of_commands_work() {
     });
     let repo = sandbox.path("p").display().to_string();
     assert!(log(&sandbox).contains(&repo), "gh runs in the repository");
+    let snapshot = sandbox.wait_for("the other repository", |snapshot| {
+        let of_other = |it: &str| it.ends_with(" of /q") || it.ends_with("/q");
+        snapshot.commands.keys().filter(|it| of_other(it)).count() == 2
+    });
+    assert!(snapshot.degraded.is_empty(), "{:?}", snapshot.degraded);
     sandbox.wait_for("the first answer of git", |it| repo_of(it, "s1").is_some());
 
     write_script(&sandbox.path("p/test"), "#!/bin/sh\necho \"passed=6\"; echo \"failed=1\"\n");

@@ -112,8 +112,11 @@ fn degraded(pen: &Pen<'_>, part: &str, out: &mut Text) -> Option<()> {
         pen.scope.degraded.iter().filter(|it| !(is_shown && it.source.starts_with("git:")));
     let first = left.next()?;
     let source = match first.source.split_once(':') {
-        // The name of its segment.
-        Some(("command", name)) => &format!("command.{name}"),
+        // The name of its segment. What it ran for is what the line is about.
+        Some(("command", run)) => {
+            let name = run.split_once(" of ").map_or(run, |(name, _)| name);
+            &format!("command.{name}")
+        }
         Some((kind, _)) => kind,
         None => &first.source,
     };

@@ -264,13 +264,19 @@ fn failing_sources_are_named_in_the_lines_that_they_concern() {
         ("watch:/h", "watch"),
         ("store", "store"),
         ("command:load", "command.load"),
+        ("command:pr of /h/work/p", "command.pr"),
     ] {
         let expected = format!("~/w/p · main · model-one · {REST} · {shown}: timed out after 5 s");
         check(|it| it.degraded.push(failing(source)), &expected);
     }
-    for source in
-        ["git:/h/work/pq", "transcript:/h/.claude/projects/p/two.jsonl", "watch:/h/.claude2"]
-    {
+    for source in [
+        "git:/h/work/pq",
+        "transcript:/h/.claude/projects/p/two.jsonl",
+        "watch:/h/.claude2",
+        "command:pr of /h/work/pq",
+        "command:pr of /h/.claude2",
+        "command:pr of another",
+    ] {
         let expected = format!("~/w/p · main · model-one · {REST}");
         check(|it| it.degraded.push(failing(source)), &expected);
     }
