@@ -1,25 +1,36 @@
 //! `ccstatusd alerts`: lists the alerts of the configuration with what each has told last, and runs
 //! the program of one as a test.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
+
+use jiff::tz::TimeZone;
 
 use crate::alert::{Condition, Per, Rule, span};
 use crate::cli::Environment;
 use crate::config::Config;
+use crate::config::alerts::time_of_day;
 use crate::error::{Error, Exit, Result};
 use crate::fetch::alert;
+use crate::fetch::exec::RunError;
+use crate::overview::{self, Row};
 use crate::programs::Programs;
 use crate::sanitize;
 use crate::sentinel;
 use crate::store::dir::SNAPSHOT;
+use crate::store::schema::Snapshot;
 use crate::store::schema::alerts::{Alert, AlertEvent, AlertNotice};
 use crate::store::snapshot;
 use crate::time::{HOUR_MS, MINUTE_MS, Now};
 
+/// So many of the sessions, limits, … are named for which an alert is not armed.
+const MAX_SHOWN: usize = 5;
+
 /// One paragraph for each alert of the configuration.
 pub fn list(env: &Environment) -> Result<String> {
-    let rules = Config::load(env.config_file().as_deref())?.rules(env);
+    let config = Config::load(env.config_file().as_deref())?;
+    let rules = config.rules(env);
     if rules.is_empty() {
         return Ok("no alert is configured; docs/alerts.md shows how\n".to_owned());
     }
@@ -29,14 +40,37 @@ pub fn list(env: &Environment) -> Result<String> {
     if snapshot.as_ref().is_none_or(|it| it.watcher.is_none()) {
         text += "No watcher runs, so nothing is told: `ccstatusd start` starts one.\n\n";
     }
+    if let Some(quiet) = config.quiet.filter(|it| it.contain(now_ms, &TimeZone::system())) {
+        let end = time_of_day(quiet.to);
+        text += &format!(
+            "Nothing is told until {end}: these are the quiet hours. What still \
+                          holds then is told then.\n\n"
+        );
+    }
+    let names = snapshot.as_ref().map(session_names).unwrap_or_default();
     for (name, rule) in &rules {
         let known = snapshot.as_ref().and_then(|it| it.alerts.get(name));
-        text += &paragraph(name, rule, known, now_ms);
+        text += &paragraph(name, rule, known, &names, now_ms);
     }
     Ok(sanitize::message(&text))
 }
 
-fn paragraph(name: &str, rule: &Rule, known: Option<&Alert>, now_ms: i64) -> String {
+/// What sessions are called, by their ids. Several may have one name.
+fn session_names(snapshot: &Snapshot) -> BTreeMap<String, String> {
+    let named = |row: Row<'_>| {
+        let name = row.name().or_else(|| row.project())?;
+        Some((row.id.0.clone(), format!("{name} ({:.8})", row.id.0)))
+    };
+    overview::rows(snapshot).into_iter().filter_map(named).collect()
+}
+
+fn paragraph(
+    name: &str,
+    rule: &Rule,
+    known: Option<&Alert>,
+    names: &BTreeMap<String, String>,
+    now_ms: i64,
+) -> String {
     let mut text = format!("{name}: {}\n", condition(rule));
     let program = rule.tool.what.program.to_string_lossy();
     let args = rule.tool.what.args.iter().map(|it| it.to_string_lossy());
@@ -49,11 +83,18 @@ fn paragraph(name: &str, rule: &Rule, known: Option<&Alert>, now_ms: i64) -> Str
         line("state", "the watcher has not looked at it yet");
         return text;
     };
-    let told: Vec<_> =
-        known.subjects.iter().filter(|(_, it)| !it.armed).map(|it| &**it.0).collect();
-    let state = match &told[..] {
-        [] => "armed".to_owned(),
-        told => format!("armed, except for what holds already: {}", told.join(", ")),
+    let told = known.subjects.iter().filter(|(_, it)| !it.armed).map(|it| it.0);
+    let told: Vec<&str> = told.map(|it| names.get(it).unwrap_or(it).as_str()).collect();
+    let state = match told.len() {
+        0 => "armed".to_owned(),
+        n_told => {
+            let shown = told[..n_told.min(MAX_SHOWN)].join(", ");
+            let more = match n_told.saturating_sub(MAX_SHOWN) {
+                0 => String::new(),
+                n_more => format!(" and {n_more} more"),
+            };
+            format!("armed, except for what holds already: {shown}{more}")
+        }
     };
     line("state", &state);
     let last = match (known.last_fired_ms, &known.last_title) {
@@ -62,7 +103,7 @@ fn paragraph(name: &str, rule: &Rule, known: Option<&Alert>, now_ms: i64) -> Str
     };
     line("told", &last);
     if let Some(error) = &known.error {
-        line("error", &format!("its program {error}"));
+        line("error", error);
     }
     text
 }
@@ -115,9 +156,10 @@ pub fn test(env: &Environment, name: &str) -> Result<(String, Exit)> {
         let known: Vec<_> = rules.keys().map(String::as_str).collect();
         let hint = match &known[..] {
             [] => "the configuration has no [[alert]]; docs/alerts.md shows how".to_owned(),
+            [only] => format!("the only one is {only}"),
             known => format!("there are {}", known.join(", ")),
         };
-        return Err(Error::new(format!("there is no alert {name}")).hint(hint));
+        return Err(Error::new(format!("there is no alert {name:?}")).hint(hint));
     };
     let now_ms = Now::read().wall_ms;
     let event = sample(&rule.condition, now_ms);
@@ -137,7 +179,12 @@ pub fn test(env: &Environment, name: &str) -> Result<(String, Exit)> {
             Exit::Success
         }
         Err(err) => {
-            text += &format!("it {err}\n");
+            text += &match err {
+                RunError::NotFound { .. }
+                | RunError::NotStarted { .. }
+                | RunError::NoDirectory { .. } => format!("{err}\n"),
+                err => format!("it {err}\n"),
+            };
             Exit::Failure
         }
     };

@@ -75,7 +75,7 @@
 //! output = 20.0
 //! ```
 
-mod alerts;
+pub(crate) mod alerts;
 mod commands;
 pub mod describe;
 mod display;

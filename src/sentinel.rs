@@ -277,7 +277,7 @@ impl GoneWatcher {
         let told = Programs::new(env)?.run(&what, rule.tool.limits.deadline);
         told.map(drop).or_else(|err| {
             self.note(name, |alert| alert.error = Some(err.to_string()))?;
-            Err(Error::new(format!("cannot tell {name}: its program {err}")))
+            Err(Error::new(format!("cannot tell {name}: {err}")))
         })?;
         noted
     }

@@ -139,7 +139,7 @@ fn minute(time: &str) -> Converted<u16> {
 }
 
 /// A time of day as the file has it.
-pub(super) fn time_of_day(minute: u16) -> String {
+pub(crate) fn time_of_day(minute: u16) -> String {
     format!("{:02}:{:02}", minute / 60, minute % 60)
 }
 

@@ -90,7 +90,7 @@ fn an_alert_lives_through_crossings_and_restarts() {
     let output = sandbox.ccstatusd().arg("alerts").output().unwrap();
     let list = text(&output);
     assert!(list.starts_with("w: a session waits\n  program  teller {title}"), "{list}");
-    assert!(list.contains("holds already: before, s2\n"), "{list}");
+    assert!(list.contains(" (before), ") && list.contains(" (s2)\n"), "{list}");
     assert!(list.contains(" ago: "), "{list}");
 }
 
@@ -152,6 +152,20 @@ fn what_happens_in_the_pane_that_has_the_focus_is_not_told() {
     assert_eq!(alerts.collect::<Vec<_>>(), ["all", "w"], "the first is not told twice in a minute");
 }
 
+/// Whoever tries an alert at night would take it for broken.
+#[test]
+fn the_list_says_that_these_are_the_quiet_hours() {
+    let list_with = |quiet: &str| {
+        let sandbox = sandbox(&(WAITING.to_owned() + quiet));
+        text(&sandbox.ccstatusd().arg("alerts").output().unwrap())
+    };
+    // Two spans that cover the day: one of them is now.
+    let spans = ["['00:00', '12:00']", "['12:00', '00:00']"];
+    let lists = spans.map(|it| list_with(&format!("[alerts]\nquiet = {it}\n")));
+    let n_quiet = lists.iter().filter(|it| it.contains("Nothing is told until ")).count();
+    assert_eq!(n_quiet, 1, "{lists:#?}");
+}
+
 #[test]
 fn a_program_that_hangs_or_fails_is_ended_and_named() {
     let config = WAITING.replace("'teller'", "'sh', '-c', 'sleep 60'") + "timeout_ms = 100\n";
@@ -166,7 +180,7 @@ fn a_program_that_hangs_or_fails_is_ended_and_named() {
     let error = snapshot.alerts["w"].error.clone().unwrap();
     assert_eq!(error, "timed out after 0.1 s");
     let output = sandbox.ccstatusd().arg("alerts").output().unwrap();
-    assert!(text(&output).contains("error    its program timed out"), "{}", text(&output));
+    assert!(text(&output).contains("error    timed out"), "{}", text(&output));
 }
 
 #[test]
@@ -193,5 +207,5 @@ fn an_alert_is_tried_at_once_and_shows_what_its_program_prints() {
     assert_eq!((code, told(&sandbox).len()), (Some(0), 1), "{said}");
     let (code, said) = test("x");
     assert_eq!(code, Some(2));
-    assert!(said.contains("there is no alert x") && said.contains("bad, good, w"), "{said}");
+    assert!(said.contains("there is no alert \"x\"") && said.contains("bad, good, w"), "{said}");
 }
