@@ -9,6 +9,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::unistd::{AccessFlags, Gid, access, fchown, geteuid};
+use similar::{Algorithm, DiffTag, capture_diff_slices};
 
 use crate::error::{Error, Result};
 use crate::store::file::read_bounded;
@@ -137,21 +138,25 @@ pub(super) fn make_dirs(dir: &Path) -> Result<Vec<PathBuf>> {
 /// The lines that differ, those before with `-` and those after with `+`. A comma at the end of a
 /// line is no difference: it tells of the line that follows.
 pub(super) fn changes(before: &str, after: &str) -> String {
-    let (before, after): (Vec<_>, Vec<_>) = (before.lines().collect(), after.lines().collect());
-    let bare = |line: &str| line.trim_end_matches(',').to_owned();
-    let pairs = before.iter().zip(&after);
-    let n_same = pairs.take_while(|(one, other)| bare(one) == bare(other)).count();
-    let (before, after) = (&before[n_same..], &after[n_same..]);
-    let rest = before.iter().rev().zip(after.iter().rev());
-    let n_same = rest.take_while(|(one, other)| one == other).count();
-    let removed = before[..before.len() - n_same].iter().map(|it| ('-', it));
-    let added = after[..after.len() - n_same].iter().map(|it| ('+', it));
-    let shown = removed.chain(added).map(|(sign, line)| {
-        let more = if line.chars().count() > MAX_SHOWN { "…" } else { "" };
-        let line: String = line.chars().take(MAX_SHOWN).collect();
-        format!("    {sign} {line}{more}\n")
-    });
-    shown.collect()
+    let [before, after] = [before, after].map(|it| it.lines().collect::<Vec<_>>());
+    let bare = |lines: &[&str]| -> Vec<String> {
+        lines.iter().map(|it| it.trim_end_matches(',').to_owned()).collect()
+    };
+    let mut shown = String::new();
+    let mut show = |sign, lines: &[&str]| {
+        for line in lines {
+            let more = if line.chars().count() > MAX_SHOWN { "…" } else { "" };
+            let line: String = line.chars().take(MAX_SHOWN).collect();
+            shown += &format!("    {sign} {line}{more}\n");
+        }
+    };
+    for part in capture_diff_slices(Algorithm::Myers, &bare(&before), &bare(&after)) {
+        if part.tag() != DiffTag::Equal {
+            show('-', &before[part.old_range()]);
+            show('+', &after[part.new_range()]);
+        }
+    }
+    shown
 }
 
 #[cfg(test)]
@@ -167,6 +172,8 @@ mod tests {
         let (one, two) = ("{\n  a {\n  }\n}\n", "{\n  a {\n  },\n  b {\n  }\n}\n");
         assert_eq!(changes(one, two), "    +   b {\n    +   }\n");
         assert_eq!(changes(two, one), "    -   b {\n    -   }\n");
+        let (one, two) = ("a\nb\nc\nd\n", "x\na\nb\nc\ny\n");
+        assert_eq!(changes(one, two), "    + x\n    - d\n    + y\n", "two places");
         let long = changes("", &"x".repeat(1000));
         assert!(long.chars().count() < 200 && long.ends_with("…\n"), "{long}");
     }

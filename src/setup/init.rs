@@ -348,12 +348,10 @@ impl Step {
             Step::Settings(edit) => {
                 let text = edit.file.text.as_deref().unwrap_or_default();
                 let is_new = if edit.file.text.is_none() { " (new)" } else { "" };
-                let mut shown = format!("{}{is_new}\n", short(env, &edit.file.path));
-                // One at a time, so that only the lines that change are shown.
                 let with_line = edit.wanted.with_line(text).unwrap_or_default();
                 let with_both = edit.wanted.with_hook(&with_line).unwrap_or_default();
-                shown += &files::changes(text, &with_line);
-                shown + &files::changes(&with_line, &with_both)
+                let shown = files::changes(text, &with_both);
+                format!("{}{is_new}\n{shown}", short(env, &edit.file.path))
             }
             Step::Write { what, file, text, kind } => {
                 let is_new = if file.text.is_none() { " (new)" } else { "" };
