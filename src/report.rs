@@ -316,6 +316,7 @@ fn own_text(
         calendar: query.calendar,
         home: env.home().and_then(Path::to_str),
         now_ms: query.now_ms,
+        is_filtered: query.filter.is_narrow(),
     };
     Ok(text::text(&reader, &heading, &accounts))
 }

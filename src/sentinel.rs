@@ -148,6 +148,8 @@ fn keep(keeper: &Mutex<Keeper>) {
 fn start() -> io::Result<(Child, PipeWriter)> {
     let (reader, writer): (PipeReader, PipeWriter) = io::pipe()?;
     let child = Command::new(exec::own_program()?)
+        // As people look for it in lists of processes.
+        .arg0("ccstatusd")
         .arg(SUBCOMMAND)
         .arg(std::process::id().to_string())
         .stdin(reader)

@@ -235,7 +235,8 @@ fn read_command(table: &mut Table<'_, '_>) -> Option<Command> {
             argv.collect::<Converted<Vec<_>>>().map(Command::Own)
         }
         _ => choose("program", text(value)?, &presets).map(Command::Preset).map_err(|err| {
-            format!("{err}, or a list such as [\"notify-send\", \"{{title}}\", \"{{body}}\"]")
+            let or = if err.ends_with('?') { " Or give" } else { "; or give" };
+            format!("{err}{or} a list such as [\"notify-send\", \"{{title}}\", \"{{body}}\"]")
         }),
     })?;
     if command.argv().first().is_none_or(String::is_empty) {

@@ -82,6 +82,11 @@ impl Pattern {
 }
 
 impl Filter {
+    /// Whether anything may not be counted.
+    pub(super) fn is_narrow(&self) -> bool {
+        self.project.is_some() || self.model.is_some() || self.session.is_some()
+    }
+
     fn has(&self, group: &Group) -> bool {
         let is_project = |it: &Pattern| it.matches(&group.folder) || it.matches(project(group));
         self.project.as_ref().is_none_or(is_project)

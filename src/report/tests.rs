@@ -121,6 +121,7 @@ impl Asked {
             calendar: &self.calendar,
             home: Some("/home/u"),
             now_ms: query.now_ms,
+            is_filtered: query.filter.is_narrow(),
         };
         let text = text(&reader, &self.heading(query), &[(account, None)]);
         text.lines().map(str::to_owned).collect()
@@ -330,6 +331,11 @@ fn without_usage_it_says_where_it_looked() {
             "  ~/.claude: the record begins on 2026-11-02",
         ]
     );
+    let mut utc = asked("UTC");
+    utc.filter.session = Some("zzz".to_owned());
+    let query = utc.query(ReportKind::Daily, "", "");
+    let said = utc.text(&query, account(&query, &[&history()]), 80);
+    assert!(said[0].starts_with("nothing that matches was used "), "{said:?}");
 }
 
 #[test]

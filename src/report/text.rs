@@ -22,6 +22,8 @@ pub(super) struct Reader<'a> {
     /// The home directory, which is written as `~`.
     pub(super) home: Option<&'a str>,
     pub(super) now_ms: i64,
+    /// Whether the user asked for some projects, models or sessions alone.
+    pub(super) is_filtered: bool,
 }
 
 /// The report, each account under a heading of its own.
@@ -71,7 +73,8 @@ fn nothing(
         Some(since) => format!("from {since} to {until}"),
         None => format!("up to {until}"),
     };
-    let mut out = format!("nothing was used {days}\n");
+    let matching = if reader.is_filtered { " that matches" } else { "" };
+    let mut out = format!("nothing{matching} was used {days}\n");
     for (account, _) in accounts {
         for root in &account.roots {
             let root = sanitize::message(&short_path(&root.to_string_lossy(), reader.home));

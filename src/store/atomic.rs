@@ -32,7 +32,15 @@ pub fn write_with(
     #[cfg(test)]
     faults::meet()?;
     let temporary = dir.join(format!("{PREFIX}{name}.{}{SUFFIX}", std::process::id()));
-    let res = create(&temporary)
+    let made = create(&temporary).map_err(|err| match err.kind() {
+        // Otherwise the error would name a file that the caller knows nothing of.
+        io::ErrorKind::NotFound => io::Error::new(
+            io::ErrorKind::NotFound,
+            format!("there is no directory {}", dir.display()),
+        ),
+        _ => err,
+    });
+    let res = made
         .and_then(|mut file| content(&mut file))
         .and_then(|()| fs_err::rename(&temporary, dir.join(name)));
     if res.is_err() {

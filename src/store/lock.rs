@@ -130,7 +130,7 @@ impl WatchLock {
         match acquire(&path)? {
             Some(file) => Ok(WatchLock { file }),
             None => Err(Error::new(format!("another ccstatusd is running{}", named(&path)))
-                .hint("`ccstatusd show` and `ccstatusd --oneshot` work beside it; do not start a second one")
+                .hint("`ccstatusd stop` ends it; `ccstatusd show` and `ccstatusd --oneshot` work beside it")
                 .exit(Exit::AlreadyRunning)),
         }
     }

@@ -125,7 +125,7 @@ fn an_export_that_fails_is_degraded_until_it_works() {
     let snapshot = sandbox.wait_for("that it fails", |it| failing(it).is_some());
     let first = failing(&snapshot).unwrap();
     assert!(
-        first.reason.starts_with(&missing) && first.reason.contains("No such file"),
+        first.reason.starts_with(&missing) && first.reason.contains("there is no directory "),
         "{first:?}"
     );
     assert!(
