@@ -244,16 +244,9 @@ impl<'a> Panels<'a> {
             Paint::Plain => Paint::Good,
             paint => paint,
         };
-        let passed = self.passed(key, limit).map(|it| it * 100.0);
+        let passed = passed(key, limit, self.facts.now_ms).map(|it| it * 100.0);
         append(text, &self.bars().gauge(paint, share, passed, columns));
         text.put(overview::grade(share), &format!(" {:>4}", percent(share)));
-    }
-
-    /// The share of its window that has passed, from 0 to 1. `None` where that is not known.
-    fn passed(&self, key: &str, limit: &Limit) -> Option<f64> {
-        let length_ms = window_ms(key).filter(|_| limit.resets_at_ms > 0)?;
-        let left_ms = limit.resets_at_ms.saturating_sub(self.facts.now_ms);
-        Some((1.0 - left_ms as f64 / length_ms as f64).clamp(0.0, 1.0))
     }
 
     fn limit_parts(&self, account: &Account<'_>, key: &str, limit: &Limit) -> Vec<Text> {
@@ -264,8 +257,10 @@ impl<'a> Panels<'a> {
             parts.push(Text::of(Paint::Dim, &format!("resets in {left}")));
         }
         let full_ms = account.full_at_ms(limit, now_ms);
-        // At the very beginning of a window, any use at all is many times too much.
-        if let Some(passed) = self.passed(key, limit).filter(|it| *it >= 0.02) {
+        // As of when the use was learned, as the forecast is. At the very beginning of a window,
+        // any use at all is many times too much.
+        let as_of_ms = if limit.as_of_ms > 0 { limit.as_of_ms } else { now_ms };
+        if let Some(passed) = passed(key, limit, as_of_ms).filter(|it| *it >= 0.02) {
             let pace = limit.used_percentage / 100.0 / passed;
             let paint = if full_ms.is_some() { Paint::Warning } else { Paint::Dim };
             parts.push(Text::of(paint, &format!("pace {pace:.1}x")));
@@ -614,6 +609,14 @@ impl<'a> Panels<'a> {
         }
         lines
     }
+}
+
+/// The share of a limit's window that has passed at this time, from 0 to 1. `None` where that is
+/// not known.
+fn passed(key: &str, limit: &Limit, at_ms: i64) -> Option<f64> {
+    let length_ms = window_ms(key).filter(|_| limit.resets_at_ms > 0)?;
+    let left_ms = limit.resets_at_ms.saturating_sub(at_ms);
+    Some((1.0 - left_ms as f64 / length_ms as f64).clamp(0.0, 1.0))
 }
 
 /// A name, and the parts that fit beside it. `None` where there is nothing to say.

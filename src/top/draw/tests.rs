@@ -328,3 +328,18 @@ fn seconds_pass_on_the_screen_only_while_an_age_is_in_seconds() {
     // It is below the end of the list.
     assert!(!look.terminal(80, 5).1.has_seconds);
 }
+
+/// As the forecast beside it, which would else contradict it more and more.
+#[test]
+fn the_pace_of_a_limit_is_as_old_as_what_is_known_of_its_use() {
+    let mut look = Look::new();
+    let root = look.snapshot.roots.get_mut(&RootKey("/h/.claude".to_owned())).unwrap();
+    root.limits.five_hour = Some(Limit {
+        used_percentage: 50.0,
+        resets_at_ms: NOW_MS + 3 * HOUR_MS / 2,
+        as_of_ms: NOW_MS - HOUR_MS,
+        ..Limit::default()
+    });
+    let text = look.text(120, 40);
+    assert!(text.contains("50%  resets in 1h30m  pace 1.0x"), "{text}");
+}
