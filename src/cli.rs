@@ -78,7 +78,8 @@ impl Cli {
 const AFTER_HELP: &str = "\
 Exit codes:
   0  done; with --oneshot, everything is fresh
-  1  --oneshot: published, but some source is degraded; doctor: it found a problem
+  1  --oneshot: published, but some source is degraded; doctor: it found a problem;
+     usage export: written, but it lacks a part of the record
   2  it failed, or the command line is invalid
   3  another watcher runs, without --wait
 

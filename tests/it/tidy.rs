@@ -264,7 +264,11 @@ fn the_readme_and_the_help_agree_on_exit_codes() {
     for code in 0..=3 {
         let start = format!("\n  {code}  ");
         let (_, meaning) = help.split_once(&start).expect("the help has each code");
-        let meaning = meaning.lines().next().unwrap();
+        let mut lines = meaning.lines();
+        let mut meaning = lines.next().unwrap().to_owned();
+        for more in lines.map_while(|it| it.strip_prefix("     ")) {
+            meaning = format!("{meaning} {more}");
+        }
         assert!(readme.contains(&format!("\n| {code} | {meaning}")), "{code}: {meaning}");
     }
 }
