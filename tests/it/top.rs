@@ -38,11 +38,15 @@ fn six_sessions() -> Snapshot {
 /// Runs `top` in the shell of the screen, and returns the process id. What stood on the screen
 /// before is `before`, and the settings of the terminal are in the file `before`.
 fn start(screen: &Screen<'_>, sandbox: &Sandbox) -> u32 {
-    let [before, pid] = ["before", "pid"].map(|name| sandbox.path(name));
-    screen.type_line(&format!("clear; stty -g > '{}'; echo before", before.display()));
-    screen.wait_for("the shell", |it| it.starts_with("before"));
+    let [before, ready, pid] = ["before", "ready", "pid"].map(|name| sandbox.path(name));
+    for stale in [&ready, &pid] {
+        fs_err::remove_file(stale).ok();
+    }
+    let [shown, done] = [&before, &ready].map(|it| it.display());
+    screen.type_line(&format!("clear; stty -g > '{shown}'; echo before; : > '{done}'"));
+    // What is typed earlier is echoed before that, and an earlier `before` may still be there.
+    screen.wait_for("the shell", |it| ready.exists() && it.starts_with("before"));
     let program = env!("CARGO_BIN_EXE_ccstatusd");
-    fs_err::remove_file(&pid).ok();
     let pid_path = pid.display();
     screen.type_line(&format!("sh -c 'echo $$ > \"{pid_path}\"; exec \"{program}\" top'"));
     screen.wait_for("the screen", |it| it.contains("▲ waiting") && !it.contains("before"));
