@@ -352,8 +352,6 @@ impl Engine {
         self.log.degraded(&snapshot.degraded);
         self.exporter.published(&snapshot);
         let latest = snapshot.latest.clone();
-        // The publisher sets it, if anything else has changed.
-        snapshot.published_at_ms = 0;
         let written = self.publisher.snapshot(snapshot, now.wall_ms);
         self.published = Some(written.as_ref().map(drop).map_err(ToString::to_string));
         let lines = self.lines.clone();

@@ -303,8 +303,7 @@ impl GoneWatcher {
         };
         change(snapshot.alerts.entry(name.to_owned()).or_default());
         let mut publisher = Publisher::new(self.dir.clone(), Some(&snapshot));
-        let published_at_ms = std::mem::take(&mut snapshot.published_at_ms);
-        snapshot.seq = 0;
+        let published_at_ms = snapshot.published_at_ms;
         publisher.snapshot(snapshot, published_at_ms).map(drop).map_err(publishing)
     }
 }

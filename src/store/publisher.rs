@@ -42,8 +42,9 @@ impl Publisher {
     /// Publishes `snapshot` unless an equal one is published already. Returns whether it was
     /// written.
     ///
-    /// `seq` and `published_at_ms` of `snapshot` must be 0. They are set here.
+    /// `seq` and `published_at_ms` are set here, and say nothing of whether snapshots are equal.
     pub fn snapshot(&mut self, mut snapshot: Snapshot, now_ms: i64) -> io::Result<bool> {
+        (snapshot.seq, snapshot.published_at_ms) = (0, 0);
         let exists = fs_err::symlink_metadata(self.dir.join(SNAPSHOT)).is_ok();
         if exists && self.last.as_ref() == Some(&snapshot) {
             return Ok(false);
