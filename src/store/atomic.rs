@@ -8,7 +8,7 @@
 use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use fs_err::os::unix::fs::OpenOptionsExt;
 use nix::fcntl::OFlag;
@@ -89,15 +89,21 @@ pub fn is_temporary(name: &OsStr) -> bool {
     name.starts_with(PREFIX.as_bytes()) && name.ends_with(SUFFIX.as_bytes())
 }
 
+/// The temporary files in a directory. A process that lives may be writing them.
+pub fn temporaries(dir: &Path) -> impl Iterator<Item = PathBuf> {
+    let entries = fs_err::read_dir(dir).into_iter().flatten().flatten();
+    entries.filter(|it| is_temporary(&it.file_name())).map(|it| it.path())
+}
+
 /// Removes the temporary files that killed processes left of the file `dir/name`. No other process
 /// may be writing it.
 pub fn remove_temporaries_of(dir: &Path, name: &str) {
     let prefix = format!("{PREFIX}{name}.");
-    for entry in fs_err::read_dir(dir).into_iter().flatten().flatten() {
-        let found = entry.file_name();
-        if is_temporary(&found) && found.as_bytes().starts_with(prefix.as_bytes()) {
-            fs_err::remove_file(entry.path()).ok();
-        }
+    let is_of = |path: &PathBuf| {
+        path.file_name().is_some_and(|it| it.as_bytes().starts_with(prefix.as_bytes()))
+    };
+    for path in temporaries(dir).filter(is_of) {
+        fs_err::remove_file(path).ok();
     }
 }
 

@@ -65,9 +65,7 @@ impl StateDir {
     pub fn temporaries(&self) -> Vec<PathBuf> {
         let folders = [LINES, PLAIN, FITTED].map(|it| self.join(it));
         let dirs = folders.iter().chain([&self.path]);
-        let entries = dirs.flat_map(fs_err::read_dir).flatten().flatten();
-        let temporary = entries.filter(|it| atomic::is_temporary(&it.file_name()));
-        temporary.map(|it| it.path()).collect()
+        dirs.flat_map(|dir| atomic::temporaries(dir)).collect()
     }
 
     /// The snapshot on disk. `None` where it is missing or unreadable, or of another version.

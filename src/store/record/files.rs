@@ -160,10 +160,8 @@ pub(super) fn write_month(dir: &Path, name: MonthNumber, month: &Month) -> io::R
 
 /// Removes temporary files of a process that was killed while it wrote.
 pub(super) fn sweep(dir: &Path) {
-    for entry in fs_err::read_dir(dir).into_iter().flatten().flatten() {
-        if atomic::is_temporary(&entry.file_name()) {
-            fs_err::remove_file(entry.path()).ok();
-        }
+    for path in atomic::temporaries(dir) {
+        fs_err::remove_file(path).ok();
     }
 }
 
