@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvError, Sender, bounded};
 use notify::event::ModifyKind;
 use notify::{EventKind, RecursiveMode, Watcher as _};
 use signal_hook::consts::{SIGCONT, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGWINCH};
@@ -64,7 +64,7 @@ pub(crate) enum Change {
     /// Another snapshot may be there, or the watcher has ended.
     Snapshot,
     /// The state directory, or one above it, was made, removed or moved, or the kernel reports
-    /// nothing of it any more: [`Observer::follow`] is to be called.
+    /// nothing of it any more.
     Place,
 }
 
@@ -76,25 +76,43 @@ pub(crate) struct Observer {
     changes: Sender<Change>,
     /// Whether the directory was there when it was looked for last.
     is_there: bool,
+    /// The watcher whose end is waited for.
+    watcher: Option<u32>,
     _watch: notify::RecommendedWatcher,
 }
 
 impl Observer {
+    /// Reports to `changes` from now on.
     pub(crate) fn start(dir: &Path, changes: Sender<Change>) -> Result<Observer> {
         let (watch, is_there) = arm(dir, changes.clone())?;
-        Ok(Observer { dir: dir.to_owned(), changes, is_there, _watch: watch })
+        Ok(Observer { dir: dir.to_owned(), changes, is_there, watcher: None, _watch: watch })
     }
 
-    /// Looks for the directory again, after a [`Change::Place`].
-    pub(crate) fn follow(&mut self) -> Result<()> {
-        let (watch, is_there) = arm(&self.dir, self.changes.clone())?;
-        (self._watch, self.is_there) = (watch, is_there);
+    /// Looks for the directory again if it came or went. `first` is what was received from
+    /// `changes`; what came after it is taken as well, since the next snapshot has it.
+    pub(crate) fn follow(
+        &mut self,
+        first: std::result::Result<Change, RecvError>,
+        changes: &Receiver<Change>,
+    ) -> Result<()> {
+        let first = std::iter::once(first.unwrap_or(Change::Place));
+        if first.chain(changes.try_iter()).any(|it| it == Change::Place) {
+            let (watch, is_there) = arm(&self.dir, self.changes.clone())?;
+            (self._watch, self.is_there) = (watch, is_there);
+        }
         Ok(())
     }
 
-    pub(crate) fn read(&self) -> std::result::Result<Snapshot, Unusable> {
+    /// Reads the snapshot. The end of the watcher that it names is reported, too.
+    pub(crate) fn read(&mut self) -> std::result::Result<Snapshot, Unusable> {
         // The working directory may be one that was moved away.
-        if self.is_there { read() } else { Err(Unusable::Missing) }
+        let snapshot = if self.is_there { read()? } else { return Err(Unusable::Missing) };
+        let watcher = snapshot.watcher.as_ref().map(|it| it.pid);
+        if watcher != self.watcher {
+            self.watcher = watcher;
+            wait_for_end(watcher, self.changes.clone());
+        }
+        Ok(snapshot)
     }
 
     pub(crate) fn watcher(&self) -> Watcher {
@@ -173,7 +191,7 @@ fn is_snapshot(path: &Path, dir: &Path) -> bool {
 
 /// Reports the end of the watcher, which cannot say so itself if it is killed. Where the system
 /// cannot tell, the age of the numbers shows it.
-pub(crate) fn wait_for_end(pid: Option<u32>, changes: Sender<Change>) {
+fn wait_for_end(pid: Option<u32>, changes: Sender<Change>) {
     let Some(pid) = pid else { return };
     let wait = move || {
         if exits::wait_for_end(pid).is_ok() {

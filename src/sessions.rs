@@ -18,7 +18,7 @@ use crate::display::view::{Style, Watcher};
 use crate::error::{Error, Result};
 use crate::home::Home;
 use crate::ipc;
-use crate::published::{self, Change, Observer};
+use crate::published::{self, Observer};
 use crate::sanitize;
 use crate::show;
 use crate::store::schema::Snapshot;
@@ -56,18 +56,12 @@ pub fn watch(
     let list = List { env, options, home: Home::find(env), zone: Some(TimeZone::system()) };
     let signals = published::signals(|| ())?;
     let (sender, changes) = unbounded();
-    let mut observer = Observer::start(&dir, sender.clone())?;
-    let mut watched_pid = None;
+    let mut observer = Observer::start(&dir, sender)?;
     let mut screen = Screen { out, is_entered: false };
     loop {
         let size = terminal::size(&*screen.out).filter(|_| !options.json);
         let text = match observer.read() {
             Ok(snapshot) => {
-                let pid = snapshot.watcher.as_ref().map(|it| it.pid);
-                if pid != watched_pid {
-                    watched_pid = pid;
-                    published::wait_for_end(pid, sender.clone());
-                }
                 let n_rows = size.map_or(usize::MAX, |(_, rows)| rows);
                 let style = list.style(&*screen.out);
                 list.text(&snapshot, observer.watcher(), &style, n_rows)
@@ -89,13 +83,7 @@ pub fn watch(
             written => written.map_err(|it| Error::new("cannot write the list").because(it))?,
         }
         crossbeam_channel::select! {
-            recv(changes) -> change => {
-                // Those that came meanwhile are in the snapshot that is read next.
-                let first = std::iter::once(change.unwrap_or(Change::Place));
-                if first.chain(changes.try_iter()).any(|it| it == Change::Place) {
-                    observer.follow()?;
-                }
-            }
+            recv(changes) -> change => observer.follow(change, &changes)?,
             recv(signals) -> signal => match signal {
                 // Another process may have written to the terminal while this one was stopped.
                 Ok(SIGWINCH | SIGCONT) => {}

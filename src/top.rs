@@ -79,7 +79,7 @@ pub fn run(env: &Environment) -> Result<()> {
     let at_last = Arc::clone(&mode);
     let signals = published::signals(move || at_last.reset())?;
     let (sender, changes) = unbounded();
-    let observer = Observer::start(&dir, sender.clone())?;
+    let observer = Observer::start(&dir, sender)?;
     let record = Record::start(env)?;
     let keys = keys()?;
     let screen = Screen::enter(env, mode)?;
@@ -91,8 +91,6 @@ pub fn run(env: &Environment) -> Result<()> {
         state: State::new(tmux::is_here(env)),
         snapshot: Err(String::new()),
         has_no_watcher: false,
-        watched_pid: None,
-        changes: sender,
         usage: None,
         record,
         drawn: Drawn::default(),
@@ -112,8 +110,6 @@ struct Top {
     /// The error is a text for the user.
     snapshot: std::result::Result<Box<Snapshot>, String>,
     has_no_watcher: bool,
-    watched_pid: Option<u32>,
-    changes: Sender<Change>,
     usage: Option<Usage>,
     record: Record,
     drawn: Drawn,
@@ -177,11 +173,7 @@ impl Top {
                     }
                 }
                 recv(changes) -> change => {
-                    // Those that came meanwhile are in the snapshot that is read next.
-                    let first = std::iter::once(change.unwrap_or(Change::Place));
-                    if first.chain(changes.try_iter()).any(|it| it == Change::Place) {
-                        self.observer.follow()?;
-                    }
+                    self.observer.follow(change, changes)?;
                     self.read_snapshot();
                 }
                 recv(results) -> usage => {
@@ -228,11 +220,6 @@ impl Top {
     fn read_snapshot(&mut self) {
         match self.observer.read() {
             Ok(snapshot) => {
-                let pid = snapshot.watcher.as_ref().map(|it| it.pid);
-                if pid != self.watched_pid {
-                    self.watched_pid = pid;
-                    published::wait_for_end(pid, self.changes.clone());
-                }
                 self.snapshot = Ok(Box::new(snapshot));
                 self.record.want();
             }
