@@ -16,15 +16,12 @@ use crate::pool::probe::Probe;
 use crate::sanitize;
 use crate::store::dir::StateDir;
 use crate::store::lock::WatchLock;
-use crate::systemd::{self, Unit};
+use crate::systemd::{self, START_TIMEOUT, Unit};
 use crate::time::{Now, pause};
 
 /// The log of a watcher in the background, in the state directory.
 const LOG: &str = "watcher.log";
 
-/// How long a watcher may take to publish its first snapshot. It waits for up to 4 s for another
-/// process that fetches.
-const START_TIMEOUT: Duration = Duration::from_secs(15);
 /// How long a watcher may take to end. It promises two seconds.
 const STOP_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a watcher that waited may take to be known after it got the lock.

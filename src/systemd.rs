@@ -14,9 +14,9 @@ use crate::programs::{BUS, Programs};
 
 pub(crate) const SERVICE: &str = "ccstatusd.service";
 
-/// How long the user manager may take. The watcher waits up to 4 s for another process that
-/// fetches.
-const START_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long a watcher that is started may take to be ready. It waits up to 4 s for another process
+/// that fetches.
+pub(crate) const START_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The files of the systemd unit.
 #[derive(Debug)]
