@@ -5,7 +5,6 @@
 //! in the same words, because they have them from here. Each of them has a layout of its own.
 
 use std::cmp::Reverse;
-use std::path::Path;
 
 use crate::display::model_name::readable;
 use crate::display::numbers::{age, countdown, money, percent, tokens, valid};
@@ -121,13 +120,9 @@ impl<'a> Row<'a> {
         Row { id, session, repo, activity: Activity::of(session) }
     }
 
-    /// The name of the folder that it works in: that of the working tree, else the working
-    /// directory. `None` if neither is known.
+    /// As [`Session::project`].
     pub(crate) fn project(&self) -> Option<&'a str> {
-        let dir = self.session.repo.as_deref().or(self.session.cwd.as_deref())?;
-        // A bare repository is the `.git` of the folder that has its working trees.
-        let dir = dir.strip_suffix("/.git").unwrap_or(dir);
-        Path::new(dir).file_name().and_then(|it| it.to_str()).or(Some(dir))
+        self.session.project()
     }
 
     /// What the user or Claude Code calls the session; `None` if it has no name.

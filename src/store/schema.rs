@@ -13,6 +13,7 @@ pub mod display;
 pub mod limits;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use alerts::Alert;
 use display::{Depth, Display};
@@ -757,6 +758,17 @@ pub struct Task {
     pub samples: Vec<f64>,
 }
 
+impl Session {
+    /// The name of the folder that it works in: that of the working tree, else the working
+    /// directory. `None` if neither is known.
+    pub fn project(&self) -> Option<&str> {
+        let dir = self.repo.as_deref().or(self.cwd.as_deref())?;
+        // A bare repository is the `.git` of the folder that has its working trees.
+        let dir = dir.strip_suffix("/.git").unwrap_or(dir);
+        Path::new(dir).file_name().and_then(|it| it.to_str()).or(Some(dir))
+    }
+}
+
 impl Task {
     /// How full its context is, 0 to 100. `None` where that is unknown. If the client reports more
     /// tokens than the context can hold, they are a sum over several requests, and the share is
@@ -856,5 +868,18 @@ mod tests {
             assert_eq!(SessionId::checked(id), None, "{id:?}");
         }
         assert!(SessionId::checked("2cf1aa4e-0d8e-4b62-9d1f-5b1f2f7f0c11").is_some());
+    }
+
+    #[test]
+    fn a_project_is_called_as_the_folder_of_its_repository() {
+        let project = |repo: Option<&str>, cwd: Option<&str>| {
+            let [repo, cwd] = [repo, cwd].map(|it| it.map(str::to_owned));
+            Session { repo, cwd, ..Session::default() }.project().map(str::to_owned)
+        };
+        assert_eq!(project(Some("/h/shop"), Some("/h/shop/src")).as_deref(), Some("shop"));
+        assert_eq!(project(Some("/h/shop/.git"), None).as_deref(), Some("shop"), "it is bare");
+        assert_eq!(project(None, Some("/h/notes")).as_deref(), Some("notes"));
+        assert_eq!(project(None, Some("/")).as_deref(), Some("/"));
+        assert_eq!(project(None, None), None);
     }
 }

@@ -1,7 +1,6 @@
 //! PURE. What a snapshot says of the condition of an alert: a reading for each of its subjects.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -255,8 +254,7 @@ fn name(id: &SessionId, session: &Session) -> String {
 
 /// The name of the project that a session works in.
 fn project(session: &Session) -> Option<String> {
-    let dir = session.repo.as_deref().or(session.cwd.as_deref())?;
-    Some(shown(Path::new(dir).file_name()?.to_str()?, MAX_NAME))
+    session.project().map(|it| shown(it, MAX_NAME))
 }
 
 /// Text of others on one line, without what could steer a terminal.
