@@ -1,9 +1,9 @@
-//! Runs programs for `doctor`, `init` and `uninstall`: bounded, each under a guard, as the watcher
-//! runs its own.
+//! Runs programs for all that does not fetch, such as `doctor`, `init`, `start`, `alerts --test`
+//! and the sentinel: bounded, each under a guard, as the watcher runs its own.
 //!
 //! The lock that allows to run programs is taken in a directory of this process's own. It exists so
-//! that only one process *fetches*, and these commands publish nothing. So they neither wait for a
-//! watcher at work nor hold it up, and they work where the state directory does not.
+//! that only one process *fetches*, and these do not. So they neither wait for a watcher at work
+//! nor hold it up, and they work where the state directory does not.
 
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
